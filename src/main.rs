@@ -1,0 +1,2 @@
+//! The job `pulse`.
+fn main() {}

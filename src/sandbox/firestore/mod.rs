@@ -1,0 +1,1 @@
+//! An in-memory Firestore that speaks `google.firestore.v1` over gRPC.
