@@ -1,2 +1,423 @@
-//! The job `pulse`.
-fn main() {}
+//! The job `pulse`: one pass over all users, each on a journey from their keys to a fresh snapshot.
+
+use alpaca_pulse::cli::{Cli, Command, SyncArgs};
+use alpaca_pulse::config::{Config, Execution, LegacyAccount};
+use alpaca_pulse::failure::Failure;
+use alpaca_pulse::fan_out::{Ended, fan_out};
+use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
+use alpaca_pulse::job::{Arrival, ConnectError, Job};
+use alpaca_pulse::last_pulse::LastPulse;
+use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
+use alpaca_pulse::retry::{Deadline, USER_BUDGET};
+use alpaca_pulse::roster::{Entry, Member, RosterReader};
+use alpaca_pulse::secret_manager::StoredKeys;
+use alpaca_pulse::snapshot::Snapshot;
+use alpaca_pulse::stop::Stop;
+use alpaca_pulse::store::StoreError;
+use alpaca_pulse::telemetry::{self, Chain};
+use alpaca_pulse::trouble::{self, History, Plan};
+use alpaca_pulse::user::TenantClaim;
+use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
+use clap::Parser;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command.unwrap_or(Command::Sync(cli.sync)) {
+        Command::Sync(args) => sync(&args).await,
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox | Command::Demo => ExitCode::FAILURE,
+    }
+}
+
+/// Configuration, one pass, exit code.
+async fn sync(args: &SyncArgs) -> ExitCode {
+    let environment = |name: &str| std::env::var(name).ok();
+    let execution = Execution::from_lookup(environment, Timestamp::now());
+    telemetry::init(args.log_format, &execution, environment);
+    let config = match Config::new(args, environment, execution) {
+        Ok(config) => config,
+        Err(err) => {
+            error!("{err}");
+            return ExitCode::from(2);
+        }
+    };
+    let stop = match Stop::on_signals() {
+        Ok(stop) => stop,
+        Err(err) => {
+            error!("Cannot listen for signals: {err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match pulse(config, &stop).await {
+        Ok(summary) => summary.exit_code(args.fail_on_error, &stop),
+        Err(err) => {
+            error!(severity = "CRITICAL", "The pass could not begin: {}", Chain(&err));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One pass over all users.
+async fn pulse(mut config: Config, stop: &Stop) -> Result<Summary, ConnectError> {
+    let (started_at, start) = (Timestamp::now(), Instant::now());
+    let legacy = config.legacy_account.take().filter(|_| config.takes_everybody());
+    let job = Arc::new(Job::connect(config, started_at).await?);
+
+    let roster = RosterReader::new(&job.store, job.config.legacy_tenant_path, started_at);
+    let pages = roster.start(job.config.selection.clone());
+    let mut unreadable = None;
+    let users = stream::unfold(pages, |mut pages| async { Some((pages.recv().await?, pages)) })
+        .filter_map(|page| std::future::ready(page.map_err(|err| unreadable = Some(err)).ok()))
+        .flat_map(stream::iter)
+        .map(Subject::User);
+    let subjects = stream::iter(legacy.map(Subject::Legacy)).chain(users);
+    let travellers = subjects.map(|subject| (subject.traveller(), subject));
+
+    let mut verdicts = Verdicts::default();
+    let journey = |subject| travel(Arc::clone(&job), subject);
+    let ended = fan_out(
+        travellers,
+        job.config.concurrency,
+        stop,
+        journey,
+        |traveller, end| {
+            if end.is_err() {
+                let (user_id, error) = (traveller.id.as_str(), Code::Internal.as_str());
+                error!(
+                    user_id,
+                    error, "Failed to sync Alpaca account for user {}: the task panicked", traveller.id
+                );
+            }
+            verdicts.add(traveller, end.ok());
+        },
+    )
+    .await;
+    settle(&job, &verdicts).await;
+
+    let status = match (&unreadable, ended) {
+        (None, Ended::Complete) => verdicts.counts.status(),
+        _ => PassStatus::Failed,
+    };
+    let summary = Summary {
+        counts: verdicts.counts,
+        status,
+        unreadable,
+        ended,
+    };
+    summary.report(&job, started_at, start).await;
+    Ok(summary)
+}
+
+/// Records what only the whole pass can judge: rejections, unless there are so many that they are the
+/// provider's fault or ours.
+async fn settle(job: &Job, verdicts: &Verdicts) {
+    if let Some((rejected, asked)) = verdicts.fleet_wide() {
+        error!(
+            severity = "CRITICAL",
+            error = Code::BrokerRejected.as_str(),
+            "Alpaca rejected {rejected} of {asked} users: not marking anyone for re-authentication"
+        );
+    }
+    job.record(&verdicts.records(Timestamp::now()), Deadline::after(USER_BUDGET))
+        .await;
+}
+
+/// Who a journey is about.
+enum Subject {
+    User(Entry),
+    Legacy(LegacyAccount),
+}
+
+impl Subject {
+    fn traveller(&self) -> Traveller {
+        match self {
+            Self::User(Entry::Member(member)) => Traveller {
+                id: member.user.id.clone(),
+                history: member.history.clone(),
+            },
+            Self::User(Entry::Nobody(id)) => Traveller {
+                id: id.clone(),
+                history: History::Unknown,
+            },
+            Self::Legacy(account) => Traveller {
+                id: account.id(),
+                history: History::Unknown,
+            },
+        }
+    }
+}
+
+/// One journey.
+async fn travel(job: Arc<Job>, subject: Subject) -> End {
+    match subject {
+        Subject::User(Entry::Member(member)) => sync_user(&job, &member).await,
+        Subject::User(Entry::Nobody(id)) => skip(&id, Outcome::Skipped, "there is no such document in users"),
+        Subject::Legacy(account) => sync_legacy_account(&job, &account).await,
+    }
+}
+
+/// One user's journey, from what is known of them to what became of it.
+async fn sync_user(job: &Job, member: &Member) -> End {
+    let (id, start) = (&member.user.id, Instant::now());
+    if !member.user.sync_enabled {
+        return skip(id, Outcome::Skipped, "sync_enabled is false");
+    }
+    let plan = trouble::plan(&member.history, id.as_str(), &job.schedule);
+    if plan == Plan::Wait {
+        return skip(id, Outcome::NeedsReauth, REAUTH);
+    }
+    info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
+    match keys_to_snapshot(job, member, plan).await {
+        Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), start),
+        Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
+        Err(failure) => {
+            let code = failure.code();
+            if code != Code::BrokerRejected {
+                let trouble =
+                    trouble::after_failure(&member.history, code, failure.key_version(), Timestamp::now());
+                let record: Vec<_> = trouble.map(|trouble| (id.clone(), trouble)).into_iter().collect();
+                job.record(&record, Deadline::after(USER_BUDGET)).await;
+            }
+            fail(id, &failure, start)
+        }
+    }
+}
+
+/// The journey itself: keys, account, snapshot.
+async fn keys_to_snapshot(job: &Job, member: &Member, plan: Plan) -> Result<Arrived, Failure> {
+    let deadline = Deadline::after(USER_BUDGET);
+    let user = UserId::parse(member.user.id.as_str()).map_err(Failure::Id)?;
+    let facts = member.facts.clone().map_err(Failure::Facts)?;
+    let database = job.store.database();
+
+    let StoredKeys { keys, version } = job
+        .secrets
+        .keys(database, &user, deadline)
+        .await
+        .map_err(Failure::Keys)?;
+    if plan == Plan::AskUnless(version.clone()) {
+        return Ok(Arrived::SameKeys);
+    }
+    let answer = job.alpaca.account(&keys, deadline).await;
+    let answer = answer.map_err(|err| Failure::Broker(err, Some(version.clone())))?;
+
+    let over = trouble::after_success(&member.history, &version, Timestamp::now());
+    let arrival = Arrival {
+        name: database.document(format_args!("users/{user}/alpacaAccounts/snapshot")),
+        snapshot: Snapshot {
+            user_id: user.as_str(),
+            account: &answer.account,
+            environment: keys.environment(),
+            answered_at: answer.answered_at,
+            keys: Some((&database.latest_keys(&user), &version)),
+            raw: answer.raw(job.config.store_raw),
+        },
+        claim: &member.user.tenant,
+        facts,
+        end_of_trouble: over.map(|trouble| job.trouble_write(&member.user.id, &trouble)),
+    };
+    let tenant = job
+        .write(&arrival, deadline)
+        .await
+        .map_err(|err| Failure::Store(err, Some(version.clone())))?;
+    Ok(Arrived::Synced(tenant))
+}
+
+/// The same for the single account of old deployments, whose keys are in the configuration.
+async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount) -> End {
+    let (id, start) = (legacy.id(), Instant::now());
+    warn!(
+        "APCA_API_KEY_ID and APCA_API_SECRET_KEY are deprecated: store the keys in Secret Manager as \
+         alpaca-keys-<userId> and unset both"
+    );
+    info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
+    match legacy_keys_to_snapshot(job, legacy, &id).await {
+        Ok(tenant) => succeed(job, &id, tenant.as_ref(), start),
+        Err(failure) => fail(&id, &failure, start),
+    }
+}
+
+async fn legacy_keys_to_snapshot(
+    job: &Job,
+    legacy: &LegacyAccount,
+    id: &DocumentId,
+) -> Result<Option<TenantId>, Failure> {
+    let deadline = Deadline::after(USER_BUDGET);
+    let claim = TenantClaim::Assigned(legacy.tenant.clone());
+    let facts = job
+        .tenant_facts(id.as_str(), &claim, deadline)
+        .await
+        .map_err(|err| Failure::Facts(Arc::new(err)))?;
+    let answer = job
+        .alpaca
+        .account(&legacy.keys, deadline)
+        .await
+        .map_err(|err| Failure::Broker(err, None))?;
+    let arrival = Arrival {
+        name: job
+            .store
+            .database()
+            .document(format_args!("alpacaAccounts/snapshot")),
+        snapshot: Snapshot {
+            user_id: id.as_str(),
+            account: &answer.account,
+            environment: legacy.keys.environment(),
+            answered_at: answer.answered_at,
+            keys: None,
+            raw: answer.raw(job.config.store_raw),
+        },
+        claim: &claim,
+        facts,
+        end_of_trouble: None,
+    };
+    job.write(&arrival, deadline)
+        .await
+        .map_err(|err| Failure::Store(err, None))
+}
+
+/// Where a journey that did not fail arrived.
+enum Arrived {
+    /// At a fresh snapshot, and the document of this tenant.
+    Synced(Option<TenantId>),
+    /// At the keys that Alpaca is known to reject.
+    SameKeys,
+}
+
+const REAUTH: &str = "Alpaca rejects its keys, and the user has not stored new ones yet";
+
+fn succeed(job: &Job, id: &DocumentId, tenant: Option<&TenantId>, start: Instant) -> End {
+    let (user_id, tenant_id, duration_ms) = (id.as_str(), tenant.map(TenantId::as_str), millis(start));
+    if job.config.dry_run {
+        info!(
+            user_id,
+            tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)"
+        );
+    } else {
+        info!(
+            user_id,
+            tenant_id, duration_ms, "Successfully synced Alpaca account for user {id}"
+        );
+    }
+    End {
+        outcome: Outcome::Synced,
+        asked: true,
+        rejected: None,
+    }
+}
+
+fn skip(id: &DocumentId, outcome: Outcome, reason: &str) -> End {
+    info!(
+        user_id = id.as_str(),
+        "Skipped Alpaca account for user {id}: {reason}"
+    );
+    End::unasked(outcome)
+}
+
+fn fail(id: &DocumentId, failure: &Failure, start: Instant) -> End {
+    let (code, reason, duration_ms) = (failure.code(), failure.reason(), millis(start));
+    let (user_id, error) = (id.as_str(), code.as_str());
+    let outcome = match code {
+        Code::AccountIncomplete => {
+            info!(
+                user_id,
+                error, duration_ms, "Skipped Alpaca account for user {id}: {reason}"
+            );
+            Outcome::Skipped
+        }
+        _ if code.is_about_keys() => {
+            error!(
+                user_id,
+                error, duration_ms, "Could not retrieve Alpaca keys for user {id}: {reason}"
+            );
+            Outcome::Failed(code)
+        }
+        _ => {
+            error!(
+                user_id,
+                error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}"
+            );
+            Outcome::Failed(code)
+        }
+    };
+    let rejected = failure
+        .key_version()
+        .filter(|_| code == Code::BrokerRejected)
+        .cloned();
+    End {
+        outcome,
+        asked: failure.was_asked(),
+        rejected,
+    }
+}
+
+fn millis(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What became of a pass.
+struct Summary {
+    counts: Counts,
+    status: PassStatus,
+    /// Why not all users could be read, if so.
+    unreadable: Option<StoreError>,
+    ended: Ended,
+}
+
+impl Summary {
+    /// The last line of the log, and `ops/last_pulse` for the dashboards.
+    async fn report(&self, job: &Job, started_at: Timestamp, start: Instant) {
+        let (counts, duration_ms) = (&self.counts, millis(start));
+        match (&self.unreadable, self.ended) {
+            (Some(err), _) => error!(
+                severity = "CRITICAL",
+                error = err.code().as_str(),
+                duration_ms,
+                "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
+                Chain(err)
+            ),
+            (None, Ended::Complete) => info!(duration_ms, "Completed multi-tenant sync: {counts}"),
+            (None, Ended::Stopped) => warn!(duration_ms, "Stopped multi-tenant sync: {counts}"),
+            (None, Ended::CutOff) => {
+                warn!(
+                    duration_ms,
+                    "Stopped multi-tenant sync: {counts}; what was in flight is given up"
+                );
+            }
+        }
+        if job.config.dry_run || !job.config.takes_everybody() {
+            return;
+        }
+        let last_pulse = LastPulse {
+            counts,
+            status: self.status,
+            execution: &job.config.execution.id,
+            started_at,
+            duration: start.elapsed(),
+            usage: &job.usage,
+        };
+        if let Err(err) = last_pulse.write(&job.store).await {
+            error!(
+                error = err.code().as_str(),
+                "Could not write ops/last_pulse: {}",
+                Chain(&err)
+            );
+        }
+    }
+
+    /// Cloud Run judges the job by this alone.
+    fn exit_code(&self, fail_on_error: bool, stop: &Stop) -> ExitCode {
+        match (stop.signal(), self.status) {
+            (Some(signal), _) => ExitCode::from(signal.exit_code()),
+            (None, PassStatus::Failed) => ExitCode::FAILURE,
+            (None, PassStatus::Degraded) if fail_on_error => ExitCode::FAILURE,
+            (None, PassStatus::Ok | PassStatus::Degraded) => ExitCode::SUCCESS,
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Alpaca's Trading API, of which the job needs one call: `GET /v2/account`.
+
+use crate::account::{Account, AnswerError};
+use crate::keys::AlpacaKeys;
+use crate::outcome::Code;
+use crate::retry::{Advice, Advise, Deadline, asked_wait, with_retries};
+use crate::usage::Usage;
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::{Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Longest a connection, TLS included, may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest one call may take, connection and body included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest answer that is read. A real one has about 1 KiB.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Why Alpaca gave no account. One variant for each reaction of the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum AlpacaError {
+    /// 401 or 403. One proves little: valid keys have been refused during incidents.
+    #[error(
+        "Alpaca refused the keys with status {status}{request}: if it goes on, the user has to reconnect"
+    )]
+    Rejected {
+        /// 401 or 403.
+        status: u16,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// 429.
+    #[error("Alpaca limits the rate of these keys{request}")]
+    RateLimited {
+        /// When to come back, as told.
+        wait: Option<Duration>,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// 5xx or 408.
+    #[error("Alpaca answered with status {status}{request}")]
+    Failing {
+        /// The status.
+        status: u16,
+        /// When to come back, as told.
+        wait: Option<Duration>,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// No connection, no answer in time, or an answer that broke off.
+    #[error("Alpaca could not be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// No answer within what was left of the user's time budget.
+    #[error("Alpaca did not answer in time")]
+    TooLate,
+    /// The account is not open yet and has no figures: normal for a new one.
+    #[error("the account is not open yet (status {0})")]
+    Incomplete(String),
+    /// An answer that makes no snapshot, and would be the same again.
+    #[error("Alpaca's answer cannot be used{request}: {reason}")]
+    BadAnswer {
+        /// What is wrong with it, without quoting it.
+        reason: String,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+}
+
+/// Alpaca's `X-Request-ID`, which its support asks for. Shown as `, request id …`, or as nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestId(Option<String>);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        // It goes to the logs, so only what looks like an id does.
+        let plausible =
+            |id: &&str| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        Self(id.filter(plausible).map(str::to_owned))
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0
+            .as_ref()
+            .map_or(Ok(()), |id| write!(f, ", request id {id}"))
+    }
+}
+
+impl AlpacaError {
+    /// The code that logs and documents use for it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Rejected { .. } => Code::BrokerRejected,
+            Self::RateLimited { .. } => Code::BrokerRateLimited,
+            Self::Failing { .. } | Self::Unreachable(_) | Self::TooLate => Code::BrokerUnavailable,
+            Self::Incomplete(_) => Code::AccountIncomplete,
+            Self::BadAnswer { .. } => Code::BrokerBadAnswer,
+        }
+    }
+}
+
+impl Advise for AlpacaError {
+    fn advice(&self) -> Advice {
+        match self {
+            Self::RateLimited { wait: Some(wait), .. } | Self::Failing { wait: Some(wait), .. } => {
+                Advice::After(*wait)
+            }
+            Self::RateLimited { .. } | Self::Failing { .. } | Self::Unreachable(_) | Self::TooLate => {
+                Advice::BackOff
+            }
+            Self::Rejected { .. } | Self::Incomplete(_) | Self::BadAnswer { .. } => Advice::GiveUp,
+        }
+    }
+}
+
+/// An account, and when Alpaca answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// The checked account.
+    pub account: Account,
+    /// When the answer began to arrive: the figures are no newer.
+    pub answered_at: Timestamp,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The whole answer, if it is `wanted` (`--store-raw`).
+    #[must_use]
+    pub fn raw(&self, wanted: bool) -> Option<serde_json::Map<String, serde_json::Value>> {
+        // It was an object when the account was read from it.
+        wanted.then(|| serde_json::from_slice(&self.body).ok()).flatten()
+    }
+}
+
+/// The client, shared by all users' tasks.
+#[derive(Clone, Debug)]
+pub struct Alpaca {
+    http: reqwest::Client,
+    /// Replaces both of Alpaca's hosts.
+    base_url: Option<Url>,
+    usage: Arc<Usage>,
+}
+
+impl Alpaca {
+    /// `base_url` replaces Alpaca's hosts for all keys (`APCA_API_BASE_URL`).
+    pub fn new(base_url: Option<Url>, usage: Arc<Usage>) -> Result<Self, reqwest::Error> {
+        let plain_http = base_url.as_ref().is_some_and(|url| url.scheme() == "http");
+        let http = reqwest::Client::builder()
+            // Custom headers, the keys among them, would follow a redirect to any host.
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .tls_version_min(reqwest::tls::Version::TLS_1_2)
+            .https_only(!plain_http)
+            // A connection of its own for each call: one that stalls delays nobody else.
+            .http1_only()
+            .no_gzip()
+            .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
+        // A proxy would see the keys of a call without TLS.
+        let http = if plain_http { http.no_proxy() } else { http };
+        Ok(Self {
+            http: http.build()?,
+            base_url,
+            usage,
+        })
+    }
+
+    /// The account that the keys belong to.
+    pub async fn account(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
+        with_retries(deadline, || self.ask(keys, deadline)).await
+    }
+
+    async fn ask(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
+        self.usage.alpaca_calls.add(1);
+        let limit = deadline.for_call(CALL_TIMEOUT);
+        tokio::time::timeout(limit, self.call(keys))
+            .await
+            .unwrap_or(Err(AlpacaError::TooLate))
+    }
+
+    async fn call(&self, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
+        let request = self
+            .http
+            .get(self.account_url(keys))
+            .header("APCA-API-KEY-ID", sensitive(keys.key_id()))
+            .header("APCA-API-SECRET-KEY", sensitive(keys.secret_key()));
+        let answer = request.send().await.map_err(unreachable)?;
+        let answered_at = Timestamp::now();
+        let request = RequestId::of(answer.headers());
+        if answer.status() != StatusCode::OK {
+            return Err(refusal(answer.status(), answer.headers(), request));
+        }
+        let body = read_body(answer).await?;
+        match Account::from_answer(&body) {
+            Ok(account) => Ok(Answer {
+                account,
+                answered_at,
+                body,
+            }),
+            Err(AnswerError::Incomplete(status)) => Err(AlpacaError::Incomplete(status)),
+            Err(AnswerError::Unusable(reason)) => Err(AlpacaError::BadAnswer { reason, request }),
+        }
+    }
+
+    fn account_url(&self, keys: &AlpacaKeys) -> String {
+        let base = self
+            .base_url
+            .as_ref()
+            .map_or(keys.environment().base_url(), Url::as_str);
+        // Alpaca's own tools take the variable with and without the version.
+        let base = base.trim_end_matches('/').trim_end_matches("/v2");
+        format!("{base}/v2/account")
+    }
+}
+
+#[expect(clippy::expect_used, reason = "AlpacaKeys hold printable ASCII only")]
+fn sensitive(secret: &SecretString) -> HeaderValue {
+    let mut value = HeaderValue::from_str(secret.expose_secret()).expect("printable ASCII");
+    value.set_sensitive(true);
+    value
+}
+
+fn unreachable(err: reqwest::Error) -> AlpacaError {
+    AlpacaError::Unreachable(err.without_url())
+}
+
+/// What a status other than 200 means.
+fn refusal(status: StatusCode, headers: &HeaderMap, request: RequestId) -> AlpacaError {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let retry_after = || asked_wait(None, header("retry-after"), SystemTime::now());
+    match status.as_u16() {
+        status @ (401 | 403) => AlpacaError::Rejected { status, request },
+        429 => {
+            let wait = asked_wait(
+                header("x-ratelimit-reset"),
+                header("retry-after"),
+                SystemTime::now(),
+            );
+            AlpacaError::RateLimited { wait, request }
+        }
+        status @ (408 | 500..) => AlpacaError::Failing {
+            status,
+            wait: retry_after(),
+            request,
+        },
+        status @ 300..=399 => AlpacaError::BadAnswer {
+            reason: format!("it is a redirect (status {status}), which is not followed"),
+            request,
+        },
+        status => AlpacaError::BadAnswer {
+            reason: format!("its status is {status}"),
+            request,
+        },
+    }
+}
+
+/// The body, as long as it is of a believable size.
+async fn read_body(mut answer: Response) -> Result<Vec<u8>, AlpacaError> {
+    let request = RequestId::of(answer.headers());
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            let reason = format!("it is larger than {MAX_ANSWER_BYTES} bytes");
+            return Err(AlpacaError::BadAnswer { reason, request });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(payload: &str) -> AlpacaKeys {
+        AlpacaKeys::from_payload(payload.as_bytes()).expect("well-formed")
+    }
+
+    #[test]
+    fn the_keys_choose_the_host_unless_it_is_overridden() {
+        let url = |base: Option<&str>, payload| {
+            let base = base.map(|base| base.parse().expect("a URL"));
+            Alpaca::new(base, Arc::default())
+                .expect("a client")
+                .account_url(&keys(payload))
+        };
+        let paper = r#"{"key_id":"PKTEST","secret_key":"s"}"#;
+        let live = r#"{"key_id":"AKTEST","secret_key":"s"}"#;
+        assert_eq!(url(None, paper), "https://paper-api.alpaca.markets/v2/account");
+        assert_eq!(url(None, live), "https://api.alpaca.markets/v2/account");
+        for base in [
+            "http://127.0.0.1:9",
+            "http://127.0.0.1:9/",
+            "http://127.0.0.1:9/v2",
+            "http://127.0.0.1:9/v2/",
+        ] {
+            assert_eq!(url(Some(base), live), "http://127.0.0.1:9/v2/account", "{base}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_that_is_none_does_not_reach_the_logs() {
+        let shown = |id: &'static str| {
+            let headers = HeaderMap::from_iter([(
+                "x-request-id".parse().expect("a name"),
+                HeaderValue::from_static(id),
+            )]);
+            RequestId::of(&headers).to_string()
+        };
+        assert_eq!(
+            shown("0123456789abcdef0123456789abcdef"),
+            ", request id 0123456789abcdef0123456789abcdef"
+        );
+        assert_eq!(shown("not an id"), "");
+    }
+}

@@ -1,0 +1,415 @@
+//! The configuration of one pass: a pure function of the command line and the environment.
+
+use crate::cli::{OnOff, SyncArgs};
+use crate::ids::{Database, DocumentId, TenantId};
+use crate::keys::AlpacaKeys;
+use crate::roster::Selection;
+use crate::store::query::IdRange;
+use jiff::Timestamp;
+use reqwest::Url;
+use std::fmt;
+use std::num::NonZeroUsize;
+
+/// A configuration that can be run.
+#[derive(Debug)]
+pub struct Config {
+    /// Where users and secrets are. `--project` and `--database`.
+    pub database: Database,
+    /// Users synced at the same time. `--concurrency`.
+    pub concurrency: NonZeroUsize,
+    /// Who is synced. `--user`, else everybody.
+    pub selection: Selection,
+    /// Write nothing. `--dry-run`.
+    pub dry_run: bool,
+    /// Write the tenants' documents. `--legacy-tenant-path`.
+    pub legacy_tenant_path: bool,
+    /// Keep whole answers. `--store-raw`.
+    pub store_raw: bool,
+    /// Exit with 1 if any user failed. `--fail-on-error`.
+    pub fail_on_error: bool,
+    /// Replacements of the services' own addresses.
+    pub endpoints: Endpoints,
+    /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
+    pub legacy_account: Option<LegacyAccount>,
+    /// Which run this is.
+    pub execution: Execution,
+}
+
+/// Addresses that replace the services' own. None of them is plain HTTP beyond this machine, unless
+/// `PULSE_ALLOW_INSECURE_ENDPOINTS` says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// `FIRESTORE_EMULATOR_HOST`.
+    pub firestore: Option<Url>,
+    /// `SECRET_MANAGER_EMULATOR_HOST`.
+    pub secret_manager: Option<Url>,
+    /// `APCA_API_BASE_URL`.
+    pub alpaca: Option<Url>,
+}
+
+/// The single account of deployments that never had users.
+#[derive(Debug)]
+pub struct LegacyAccount {
+    /// Its keys.
+    pub keys: AlpacaKeys,
+    /// `TENANT_ID`, else `local`.
+    pub tenant: TenantId,
+}
+
+impl LegacyAccount {
+    /// What the account goes by where users have an id. The colon keeps it from ever being a user's.
+    #[must_use]
+    pub fn id(&self) -> DocumentId {
+        DocumentId::of_existing(&format!("legacy:{}", self.tenant.as_str()))
+    }
+}
+
+/// Which run of the job this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// `CLOUD_RUN_EXECUTION`, or a fresh id outside Cloud Run.
+    pub id: String,
+    /// `CLOUD_RUN_TASK_INDEX`.
+    pub task_index: u32,
+}
+
+/// Everything that is wrong with the configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Execution {
+    /// Reads Cloud Run's variables; what is not there gets its meaning outside Cloud Run.
+    #[must_use]
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>, now: Timestamp) -> Self {
+        let fresh = || format!("local-{}-{:08x}", now.as_second(), fastrand::u32(..));
+        Self {
+            id: lookup("CLOUD_RUN_EXECUTION")
+                .filter(|id| !id.is_empty())
+                .unwrap_or_else(fresh),
+            task_index: lookup("CLOUD_RUN_TASK_INDEX")
+                .and_then(|index| index.parse().ok())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl Config {
+    /// Checks everything and reports everything that is wrong at once. `lookup` is the environment; a
+    /// variable that is set to nothing counts as not set.
+    pub fn new(
+        args: &SyncArgs,
+        lookup: impl Fn(&str) -> Option<String>,
+        execution: Execution,
+    ) -> Result<Self, ConfigError> {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut wrong = Vec::new();
+        let database = keep(&mut wrong, database(args, &lookup));
+        let selection = keep(&mut wrong, selection(&args.users));
+        let endpoints = endpoints(&lookup, &mut wrong);
+        let legacy_account = keep(&mut wrong, legacy_account(&lookup)).flatten();
+        keep(&mut wrong, one_task(&lookup));
+        match (database, selection, wrong.is_empty()) {
+            (Some(database), Some(selection), true) => Ok(Self {
+                database,
+                concurrency: NonZeroUsize::new(args.concurrency.into()).unwrap_or(NonZeroUsize::MIN),
+                selection,
+                dry_run: args.dry_run,
+                legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
+                store_raw: args.store_raw,
+                fail_on_error: args.fail_on_error,
+                endpoints,
+                legacy_account,
+                execution,
+            }),
+            _ => Err(ConfigError(wrong)),
+        }
+    }
+}
+
+impl Config {
+    /// Whether this is a pass over all users, rather than over some that a person named.
+    #[must_use]
+    pub fn takes_everybody(&self) -> bool {
+        matches!(self.selection, Selection::Range(_))
+    }
+}
+
+fn keep<T>(wrong: &mut Vec<String>, checked: Result<T, String>) -> Option<T> {
+    checked.map_err(|reason| wrong.push(reason)).ok()
+}
+
+fn database(args: &SyncArgs, lookup: &impl Fn(&str) -> Option<String>) -> Result<Database, String> {
+    let project = args
+        .project
+        .clone()
+        .or_else(|| {
+            ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"]
+                .into_iter()
+                .find_map(lookup)
+        })
+        .ok_or("Missing GCP_PROJECT or GCLOUD_PROJECT environment variable")?;
+    Database::parse(&project, &args.database).map_err(|err| {
+        format!(
+            "--project {project:?} and --database {:?} name no database: {err}",
+            args.database
+        )
+    })
+}
+
+fn selection(users: &[String]) -> Result<Selection, String> {
+    let mut named = Vec::new();
+    for user in users
+        .iter()
+        .map(|user| user.trim())
+        .filter(|user| !user.is_empty())
+    {
+        let id = DocumentId::parse(user).map_err(|err| format!("--user {user:?} is no user id: {err}"))?;
+        // Twice the same user would write the same documents at the same time.
+        if !named.contains(&id) {
+            named.push(id);
+        }
+    }
+    Ok(if named.is_empty() {
+        Selection::Range(IdRange::default())
+    } else {
+        Selection::Named(named)
+    })
+}
+
+fn endpoints(lookup: &impl Fn(&str) -> Option<String>, wrong: &mut Vec<String>) -> Endpoints {
+    let insecure = lookup("PULSE_ALLOW_INSECURE_ENDPOINTS").is_some_and(|value| value == "1");
+    let mut endpoint = |name: &str| {
+        let value = lookup(name)?;
+        keep(
+            wrong,
+            parse_endpoint(&value, insecure).map_err(|reason| format!("{name} {reason}")),
+        )
+    };
+    Endpoints {
+        firestore: endpoint("FIRESTORE_EMULATOR_HOST"),
+        secret_manager: endpoint("SECRET_MANAGER_EMULATOR_HOST"),
+        alpaca: endpoint("APCA_API_BASE_URL"),
+    }
+}
+
+/// Reads `host:port` (plain HTTP) or a URL.
+fn parse_endpoint(text: &str, allow_insecure: bool) -> Result<Url, String> {
+    let url = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
+    let url: Url = url
+        .parse()
+        .map_err(|_| "is neither host:port nor a URL".to_owned())?;
+    let host = url.host_str().ok_or("has no host")?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if allow_insecure || is_loopback(host) => Ok(url),
+        "http" => Err(format!(
+            "is plain HTTP to {host}, where keys would travel in the clear: use https, or set \
+             PULSE_ALLOW_INSECURE_ENDPOINTS=1 if you trust the network"
+        )),
+        _ => Err("is neither http nor https".into()),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn legacy_account(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<LegacyAccount>, String> {
+    let (key_id, secret_key) = match (lookup("APCA_API_KEY_ID"), lookup("APCA_API_SECRET_KEY")) {
+        (None, None) => return Ok(None),
+        (Some(key_id), Some(secret_key)) => (key_id, secret_key),
+        _ => return Err("APCA_API_KEY_ID and APCA_API_SECRET_KEY must be set together".into()),
+    };
+    let keys = AlpacaKeys::new(key_id.into(), secret_key.into(), None)
+        .map_err(|err| format!("APCA_API_KEY_ID and APCA_API_SECRET_KEY: {err}"))?;
+    let tenant = lookup("TENANT_ID").unwrap_or_else(|| "local".into());
+    let tenant =
+        TenantId::parse(&tenant).map_err(|err| format!("TENANT_ID {tenant:?} is no tenant id: {err}"))?;
+    Ok(Some(LegacyAccount { keys, tenant }))
+}
+
+/// This version runs as one task: several would each sync all users.
+fn one_task(lookup: &impl Fn(&str) -> Option<String>) -> Result<(), String> {
+    match lookup("CLOUD_RUN_TASK_COUNT").as_deref() {
+        None | Some("1") => Ok(()),
+        Some(count) => Err(format!(
+            "CLOUD_RUN_TASK_COUNT is {count}: set the job's number of tasks to 1"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    fn config(flags: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let cli = Cli::parse_from(["pulse"].iter().chain(flags));
+        let lookup = |name: &str| {
+            variables
+                .iter()
+                .find(|(set, _)| *set == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        Config::new(
+            &cli.sync,
+            lookup,
+            Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH),
+        )
+    }
+
+    fn refusal(flags: &[&str], variables: &[(&str, &str)]) -> String {
+        config(flags, variables).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn the_project_comes_from_the_flag_or_the_first_variable_set() {
+        let all = [
+            ("GOOGLE_CLOUD_PROJECT", "c"),
+            ("GCLOUD_PROJECT", "b"),
+            ("GCP_PROJECT", "a"),
+        ];
+        let project =
+            |flags: &[&str], set: &[_]| config(flags, set).expect("usable").database.project.to_string();
+        assert_eq!(project(&["--project", "flag"], &all), "flag");
+        assert_eq!(
+            [
+                project(&[], &all),
+                project(&[], &all[..2]),
+                project(&[], &all[..1])
+            ],
+            ["a", "b", "c"]
+        );
+        assert_eq!(
+            refusal(&[], &[]),
+            "Missing GCP_PROJECT or GCLOUD_PROJECT environment variable"
+        );
+        assert_eq!(
+            refusal(&[], &[("GCP_PROJECT", "")]),
+            "Missing GCP_PROJECT or GCLOUD_PROJECT environment variable"
+        );
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_reported_at_once() {
+        let message = refusal(
+            &["--user", "a/b"],
+            &[
+                ("APCA_API_KEY_ID", "PK1"),
+                ("APCA_API_BASE_URL", "http://example.com"),
+                ("CLOUD_RUN_TASK_COUNT", "4"),
+            ],
+        );
+        for part in [
+            "GCP_PROJECT",
+            "--user",
+            "APCA_API_SECRET_KEY",
+            "APCA_API_BASE_URL",
+            "CLOUD_RUN_TASK_COUNT",
+        ] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine() {
+        for (host, usable) in [
+            ("127.0.0.1:8080", true),
+            ("localhost:8080", true),
+            ("[::1]:8080", true),
+            ("127.9.9.9:1", true),
+            ("firestore:8080", false),
+            ("10.0.0.1:8080", false),
+            ("localhost.example.com:80", false),
+            ("http://0.0.0.0:1", false),
+            ("https://example.com", true),
+            ("ftp://localhost", false),
+            ("http://", false),
+        ] {
+            for name in [
+                "FIRESTORE_EMULATOR_HOST",
+                "SECRET_MANAGER_EMULATOR_HOST",
+                "APCA_API_BASE_URL",
+            ] {
+                assert_eq!(
+                    config(&[], &[("GCP_PROJECT", "p"), (name, host)]).is_ok(),
+                    usable,
+                    "{name}={host}"
+                );
+            }
+        }
+        let trusted = [
+            ("GCP_PROJECT", "p"),
+            ("FIRESTORE_EMULATOR_HOST", "firestore:8080"),
+            ("PULSE_ALLOW_INSECURE_ENDPOINTS", "1"),
+        ];
+        assert!(config(&[], &trusted).is_ok());
+    }
+
+    #[test]
+    fn the_legacy_account_needs_both_keys_and_never_goes_by_a_users_id() {
+        let key_pair = [
+            ("GCP_PROJECT", "p"),
+            ("APCA_API_KEY_ID", "PK1"),
+            ("APCA_API_SECRET_KEY", "hush"),
+        ];
+        let account = config(&[], &key_pair)
+            .expect("usable")
+            .legacy_account
+            .expect("an account");
+        assert_eq!(account.tenant.as_str(), "local");
+        assert!(crate::ids::UserId::parse(account.id().as_str()).is_err());
+        let named = [&key_pair[..], &[("TENANT_ID", "acme")]].concat();
+        assert_eq!(
+            config(&[], &named)
+                .expect("usable")
+                .legacy_account
+                .expect("an account")
+                .tenant
+                .as_str(),
+            "acme"
+        );
+        let refused = refusal(
+            &[],
+            &[&key_pair[..2], &[("APCA_API_SECRET_KEY", "hush\n")]].concat(),
+        );
+        assert!(!refused.contains("hush"), "{refused}");
+        assert!(config(&[], &key_pair[..2]).is_err() && config(&[], &[key_pair[0], key_pair[2]]).is_err());
+    }
+
+    #[test]
+    fn named_users_are_taken_once() {
+        let named = config(&["--user", "ana, ben,ana,"], &[("GCP_PROJECT", "p")])
+            .expect("usable")
+            .selection;
+        let ids = ["ana", "ben"].map(|id| DocumentId::parse(id).expect("legal"));
+        assert_eq!(named, Selection::Named(ids.to_vec()));
+    }
+
+    #[test]
+    fn an_execution_outside_cloud_run_gets_an_id_of_its_own() {
+        let execution = |set: Option<&str>| {
+            Execution::from_lookup(
+                |name| (name == "CLOUD_RUN_EXECUTION").then(|| set.map(str::to_owned))?,
+                Timestamp::UNIX_EPOCH,
+            )
+            .id
+        };
+        assert_eq!(execution(Some("pulse-x7k2p")), "pulse-x7k2p");
+        assert_ne!(execution(None), execution(None));
+    }
+}

@@ -1,0 +1,267 @@
+//! The clients of one pass, and the writes that several parts of it make.
+
+use crate::alpaca::Alpaca;
+use crate::config::Config;
+use crate::credentials;
+use crate::ids::{Database, DocumentId, TenantId};
+use crate::last_pulse;
+use crate::retry::{Deadline, MAX_ATTEMPTS, USER_BUDGET};
+use crate::secret_manager::SecretManager;
+use crate::snapshot::Snapshot;
+use crate::store::query::trouble_name;
+use crate::store::tenants::primary_name;
+use crate::store::{Demand, Store, StoreError, merge};
+use crate::telemetry::Chain;
+use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
+use crate::trouble::{LookSchedule, Trouble};
+use crate::usage::Usage;
+use crate::user::TenantClaim;
+use gcloud_sdk::google::firestore::v1::Write;
+use jiff::Timestamp;
+use std::sync::Arc;
+use tracing::{debug, warn};
+
+/// Writes in one commit of trouble: Firestore takes many more, but one that is refused takes all with
+/// it.
+const WRITES_PER_COMMIT: usize = 100;
+
+/// Why a pass could not even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// There is a credentials file, but it cannot be used.
+    #[error("Google's credentials cannot be used: check GOOGLE_APPLICATION_CREDENTIALS")]
+    Credentials(#[from] google_cloud_auth::build_errors::Error),
+    /// Firestore cannot be reached.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The client for Secret Manager cannot be set up.
+    #[error("the Secret Manager client cannot be set up")]
+    SecretManager(#[from] google_cloud_gax::client_builder::Error),
+    /// The client for Alpaca cannot be set up.
+    #[error("the Alpaca client cannot be set up")]
+    Alpaca(#[from] reqwest::Error),
+}
+
+/// One pass's configuration and clients, shared by all users' tasks.
+#[derive(Debug)]
+pub struct Job {
+    /// What was asked for.
+    pub config: Config,
+    /// Firestore.
+    pub store: Arc<Store>,
+    /// Secret Manager.
+    pub secrets: SecretManager,
+    /// Alpaca.
+    pub alpaca: Alpaca,
+    /// What the pass has used so far.
+    pub usage: Arc<Usage>,
+    /// Whose secrets are looked at.
+    pub schedule: LookSchedule,
+}
+
+impl Job {
+    /// Sets up the clients and reads when the pass before this one started.
+    pub async fn connect(config: Config, now: Timestamp) -> Result<Self, ConnectError> {
+        let endpoints = &config.endpoints;
+        let real = match endpoints.firestore.is_some() && endpoints.secret_manager.is_some() {
+            true => None,
+            false => Some(credentials::application_default()?),
+        };
+        let owner = || credentials::emulator_owner();
+        let store_credentials = real
+            .clone()
+            .filter(|_| endpoints.firestore.is_none())
+            .unwrap_or_else(owner);
+        let secrets_credentials = real
+            .filter(|_| endpoints.secret_manager.is_none())
+            .unwrap_or_else(credentials::none);
+        let usage = Arc::new(Usage::default());
+        let store = Store::connect(
+            &config.database,
+            endpoints.firestore.as_ref().map(reqwest::Url::as_str),
+            store_credentials,
+            config.concurrency.get(),
+            Arc::clone(&usage),
+            Deadline::after(USER_BUDGET),
+        );
+        let secrets = SecretManager::connect(
+            endpoints.secret_manager.as_ref().map(reqwest::Url::as_str),
+            secrets_credentials,
+            Arc::clone(&usage),
+        );
+        let alpaca = Alpaca::new(endpoints.alpaca.clone(), Arc::clone(&usage));
+        let (store, secrets) = (store.await?, secrets.await?);
+        // A person who names a user wants their new keys tried now.
+        let previous = if config.takes_everybody() {
+            previous_start(&store).await
+        } else {
+            None
+        };
+        let schedule = LookSchedule { previous, now };
+        Ok(Self {
+            config,
+            store: Arc::new(store),
+            secrets,
+            alpaca: alpaca?,
+            usage,
+            schedule,
+        })
+    }
+
+    /// Writes a snapshot and, where the rules allow it, the tenant's document, in one atomic commit
+    /// with the end of any trouble. Decides anew when the tenant's document changes meanwhile.
+    ///
+    /// Returns the tenant whose document was written.
+    pub async fn write(
+        &self,
+        arrival: &Arrival<'_>,
+        deadline: Deadline,
+    ) -> Result<Option<TenantId>, StoreError> {
+        let mut tenant = self.tenant_write(arrival, &arrival.facts);
+        for attempt in 1.. {
+            let writes = arrival.writes(self.store.database(), tenant.as_ref());
+            if self.config.dry_run {
+                break;
+            }
+            match self.store.commit(&writes, deadline).await {
+                Err(StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => {}
+                result => {
+                    result?;
+                    break;
+                }
+            }
+            let facts = self
+                .tenant_facts(arrival.snapshot.user_id, arrival.claim, deadline)
+                .await?;
+            tenant = self.tenant_write(arrival, &facts);
+        }
+        Ok(tenant.map(|write| write.tenant().clone()))
+    }
+
+    /// What decides about the tenant's document of one user; nothing, when the pass writes none.
+    pub async fn tenant_facts(
+        &self,
+        user: &str,
+        claim: &TenantClaim,
+        deadline: Deadline,
+    ) -> Result<TenantFacts, StoreError> {
+        if !self.config.legacy_tenant_path {
+            return Ok(TenantFacts::default());
+        }
+        Ok(self
+            .store
+            .tenant_facts(&[(user, claim)], deadline)
+            .await?
+            .pop()
+            .unwrap_or_default())
+    }
+
+    fn tenant_write(&self, arrival: &Arrival<'_>, facts: &TenantFacts) -> Option<TenantWrite> {
+        if !self.config.legacy_tenant_path {
+            return None;
+        }
+        let user_id = arrival.snapshot.user_id;
+        match decide(user_id, arrival.claim, facts) {
+            Ok(write) => Some(write),
+            Err(refusal @ Refusal::OwnedByAnother(_)) => {
+                debug!(
+                    user_id,
+                    "Not writing a tenant document for user {user_id}: {refusal}"
+                );
+                None
+            }
+            Err(refusal) => {
+                warn!(
+                    user_id,
+                    "Refused the tenant document of user {user_id}: {refusal}"
+                );
+                None
+            }
+        }
+    }
+
+    /// Records trouble, of many users in as few commits as Firestore takes. What cannot be recorded is
+    /// logged and comes up again at the next pulse.
+    pub async fn record(&self, troubles: &[(DocumentId, Trouble)], deadline: Deadline) {
+        if self.config.dry_run {
+            return;
+        }
+        for batch in troubles.chunks(WRITES_PER_COMMIT) {
+            let writes: Vec<Write> = batch
+                .iter()
+                .map(|(user, trouble)| self.trouble_write(user, trouble))
+                .collect();
+            if let Err(err) = self.store.commit(&writes, deadline).await {
+                let users = batch.len();
+                warn!(
+                    error = err.code().as_str(),
+                    users,
+                    "Could not record trouble of {users} users: {}",
+                    Chain(&err)
+                );
+            }
+        }
+    }
+
+    /// The write that records a user's trouble, or its end.
+    #[must_use]
+    pub fn trouble_write(&self, user: &DocumentId, trouble: &Trouble) -> Write {
+        let fields = trouble.to_fields().map(|(field, value)| (field, Some(value)));
+        merge(
+            trouble_name(self.store.database(), user),
+            fields.into(),
+            Demand::Nothing,
+        )
+    }
+}
+
+/// An account that has arrived, and where it may go.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    /// Full name of the snapshot's document.
+    pub name: String,
+    /// What goes in.
+    pub snapshot: Snapshot<'a>,
+    /// The tenant that is spoken of.
+    pub claim: &'a TenantClaim,
+    /// What decides about that tenant's document.
+    pub facts: TenantFacts,
+    /// The end of the user's trouble, if they were in any.
+    pub end_of_trouble: Option<Write>,
+}
+
+impl Arrival<'_> {
+    fn writes(&self, database: &Database, tenant: Option<&TenantWrite>) -> Vec<Write> {
+        let mut writes = vec![merge(
+            self.name.clone(),
+            self.snapshot.user_document(),
+            Demand::Nothing,
+        )];
+        writes.extend(tenant.map(|write| {
+            let demand = match write {
+                TenantWrite::Create(_) => Demand::Absent,
+                TenantWrite::Replace(_, version) => Demand::Unchanged(*version),
+            };
+            let tenant = write.tenant();
+            merge(
+                primary_name(database, tenant),
+                self.snapshot.tenant_document(tenant),
+                demand,
+            )
+        }));
+        writes.extend(self.end_of_trouble.clone());
+        writes
+    }
+}
+
+/// Without it everybody's secrets would be looked at, so a failure costs money but no freshness.
+async fn previous_start(store: &Store) -> Option<Timestamp> {
+    last_pulse::previous_start(store).await.unwrap_or_else(|err| {
+        warn!(
+            error = err.code().as_str(),
+            "Could not read when the last pulse started: {}",
+            Chain(&err)
+        );
+        None
+    })
+}

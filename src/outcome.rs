@@ -1,0 +1,248 @@
+//! How each user's journey ended, and what that makes of the whole pass.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The error codes of logs and documents. Other programs read them: never renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    /// The secret or its version does not exist.
+    KeysMissing,
+    /// Permission denied on the secret.
+    KeysForbidden,
+    /// The newest version is disabled or destroyed.
+    KeysDisabled,
+    /// The payload is no key pair.
+    KeysMalformed,
+    /// Secret Manager is unreachable or overloaded, or its answer was damaged.
+    KeysUnavailable,
+    /// The user's id cannot name a secret.
+    UserIdInvalid,
+    /// Alpaca answers 401 or 403.
+    BrokerRejected,
+    /// The account is not open yet and has no figures. Counts as skipped.
+    AccountIncomplete,
+    /// 429, and waiting as told did not help.
+    BrokerRateLimited,
+    /// Alpaca is unreachable, too slow, or answers 5xx.
+    BrokerUnavailable,
+    /// An answer that no snapshot can be made of.
+    BrokerBadAnswer,
+    /// Firestore is unreachable, contended, or too slow.
+    StoreUnavailable,
+    /// Firestore refuses: permission denied, invalid argument.
+    StoreRejected,
+    /// A bug: the user's task panicked.
+    Internal,
+}
+
+impl Code {
+    const ALL: [Self; 14] = [
+        Self::KeysMissing,
+        Self::KeysForbidden,
+        Self::KeysDisabled,
+        Self::KeysMalformed,
+        Self::KeysUnavailable,
+        Self::UserIdInvalid,
+        Self::BrokerRejected,
+        Self::AccountIncomplete,
+        Self::BrokerRateLimited,
+        Self::BrokerUnavailable,
+        Self::BrokerBadAnswer,
+        Self::StoreUnavailable,
+        Self::StoreRejected,
+        Self::Internal,
+    ];
+
+    /// The code as logs and documents spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KeysMissing => "keys_missing",
+            Self::KeysForbidden => "keys_forbidden",
+            Self::KeysDisabled => "keys_disabled",
+            Self::KeysMalformed => "keys_malformed",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::UserIdInvalid => "user_id_invalid",
+            Self::BrokerRejected => "broker_rejected",
+            Self::AccountIncomplete => "account_incomplete",
+            Self::BrokerRateLimited => "broker_rate_limited",
+            Self::BrokerUnavailable => "broker_unavailable",
+            Self::BrokerBadAnswer => "broker_bad_answer",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreRejected => "store_rejected",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Reads what [`Code::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+
+    /// Whether the failure is about getting the keys, for which the log has a line of its own.
+    #[must_use]
+    pub fn is_about_keys(self) -> bool {
+        self.as_str().starts_with("keys_")
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How one user's journey ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A fresh snapshot is written (or, in a dry run, would have been).
+    Synced,
+    /// Nothing was to be done: switched off, or the account is not open yet.
+    Skipped,
+    /// Waiting for the user to reconnect their account.
+    NeedsReauth,
+    /// No snapshot, for this reason. The old one is untouched.
+    Failed(Code),
+}
+
+/// The outcomes of one pass, counted. Always users = success + error + skipped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Users with a fresh snapshot.
+    pub success: u64,
+    /// Users left alone, those that need re-authentication included.
+    pub skipped: u64,
+    /// Users left alone because Alpaca rejects their keys.
+    pub needs_reauth: u64,
+    /// Users without a fresh snapshot, by reason.
+    pub errors: BTreeMap<Code, u64>,
+}
+
+/// The pass as a whole, for `ops/last_pulse`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassStatus {
+    /// Every user is fresh or rightly skipped.
+    Ok,
+    /// Some users failed.
+    Degraded,
+    /// The pass did not do its job: users could not be read, it was stopped, or nobody was synced.
+    Failed,
+}
+
+impl PassStatus {
+    /// The word used in `ops/last_pulse`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Counts {
+    /// Counts one user more.
+    pub fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Synced => self.success += 1,
+            Outcome::Skipped => self.skipped += 1,
+            Outcome::NeedsReauth => {
+                self.skipped += 1;
+                self.needs_reauth += 1;
+            }
+            Outcome::Failed(code) => *self.errors.entry(code).or_default() += 1,
+        }
+    }
+
+    /// Users without a fresh snapshot.
+    #[must_use]
+    pub fn error(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
+    /// All users of the pass.
+    #[must_use]
+    pub fn users(&self) -> u64 {
+        self.success + self.error() + self.skipped
+    }
+
+    /// What a pass that reached all its users is worth.
+    #[must_use]
+    pub fn status(&self) -> PassStatus {
+        match (self.success, self.error()) {
+            (_, 0) => PassStatus::Ok,
+            (0, _) => PassStatus::Failed,
+            _ => PassStatus::Degraded,
+        }
+    }
+}
+
+impl fmt::Display for Counts {
+    /// `1 successful, 0 errors`, and the skipped users when there are any.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} successful, {} errors", self.success, self.error())?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(outcomes: &[Outcome]) -> Counts {
+        let mut counts = Counts::default();
+        outcomes.iter().for_each(|outcome| counts.add(*outcome));
+        counts
+    }
+
+    #[test]
+    fn every_user_is_counted_once() {
+        let counts = counts(&[
+            Outcome::Synced,
+            Outcome::Skipped,
+            Outcome::NeedsReauth,
+            Outcome::Failed(Code::KeysMissing),
+            Outcome::Failed(Code::Internal),
+        ]);
+        assert_eq!(
+            (counts.users(), counts.success, counts.error(), counts.skipped),
+            (5, 1, 2, 2)
+        );
+        assert_eq!(counts.needs_reauth, 1);
+    }
+
+    #[test]
+    fn the_summary_names_skipped_users_only_when_there_are_any() {
+        assert_eq!(counts(&[Outcome::Synced]).to_string(), "1 successful, 0 errors");
+        let three = [
+            Outcome::Skipped,
+            Outcome::NeedsReauth,
+            Outcome::Failed(Code::Internal),
+        ];
+        assert_eq!(counts(&three).to_string(), "0 successful, 1 errors, 2 skipped");
+    }
+
+    #[test]
+    fn a_pass_fails_only_when_nobody_was_synced_and_somebody_failed() {
+        let failed = Outcome::Failed(Code::BrokerUnavailable);
+        assert_eq!(counts(&[]).status(), PassStatus::Ok);
+        assert_eq!(counts(&[Outcome::Skipped]).status(), PassStatus::Ok);
+        assert_eq!(counts(&[Outcome::Synced]).status(), PassStatus::Ok);
+        assert_eq!(counts(&[Outcome::Synced, failed]).status(), PassStatus::Degraded);
+        assert_eq!(counts(&[Outcome::Skipped, failed]).status(), PassStatus::Failed);
+    }
+
+    #[test]
+    fn every_code_is_read_back() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(code));
+        }
+        assert_eq!(Code::parse("keys"), None);
+    }
+}

@@ -1,0 +1,281 @@
+//! Secret Manager: where each user's Alpaca keys are kept.
+
+use crate::ids::{Database, UserId};
+use crate::keys::{AlpacaKeys, MalformedKeys};
+use crate::outcome::Code;
+use crate::retry::{Advice, Advise, Deadline, asked_wait, with_retries};
+use crate::usage::Usage;
+use google_cloud_auth::credentials::Credentials;
+use google_cloud_gax::error::Error as GaxError;
+use google_cloud_gax::error::rpc::Code as RpcCode;
+use google_cloud_gax::options::RequestOptionsBuilder;
+use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_secretmanager_v1::client::SecretManagerService;
+use google_cloud_secretmanager_v1::model::{AccessSecretVersionResponse, SecretPayload};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use zeroize::Zeroize;
+
+/// Longest one access may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a user's keys cannot be had. One variant for each thing that has to be done about it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The user never stored keys, or they were deleted.
+    #[error("secret {secret} has no version: store the user's keys in it")]
+    Missing {
+        /// The secret's id.
+        secret: String,
+    },
+    /// Ours to fix: the job's service account lacks a role.
+    #[error(
+        "access to secret {secret} is denied: grant roles/secretmanager.secretAccessor to the job's service account"
+    )]
+    Forbidden {
+        /// The secret's id.
+        secret: String,
+    },
+    /// `latest` is the newest version, whatever its state.
+    #[error("the newest version of secret {secret} is disabled or destroyed: enable it or add a version")]
+    Disabled {
+        /// The secret's id.
+        secret: String,
+    },
+    /// The secret is there but holds no key pair.
+    #[error("secret {secret}: {reason}")]
+    Malformed {
+        /// The secret's id.
+        secret: String,
+        /// The version that is malformed.
+        version: KeyVersion,
+        /// What is wrong with it.
+        reason: MalformedKeys,
+    },
+    /// Worth another try: unreachable, overloaded, or an answer that was damaged on its way.
+    #[error("Secret Manager did not answer for secret {secret}")]
+    Unavailable {
+        /// The secret's id.
+        secret: String,
+        /// When the server said to come back.
+        wait: Option<Duration>,
+        /// What happened.
+        #[source]
+        cause: UnavailableCause,
+    },
+}
+
+/// What kept Secret Manager from answering.
+#[derive(Debug, thiserror::Error)]
+pub enum UnavailableCause {
+    /// The request failed, or was answered with a passing error.
+    #[error(transparent)]
+    Call(#[from] GaxError),
+    /// No answer within the time for one call.
+    #[error("no answer in time")]
+    Timeout,
+    /// The payload is not what was stored.
+    #[error("the payload does not match its checksum")]
+    Checksum,
+    /// The answer lacks its payload or the number of its version.
+    #[error("the answer has no {0}")]
+    Hollow(&'static str),
+}
+
+impl SecretError {
+    /// The code that logs and documents use for it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Missing { .. } => Code::KeysMissing,
+            Self::Forbidden { .. } => Code::KeysForbidden,
+            Self::Disabled { .. } => Code::KeysDisabled,
+            Self::Malformed { .. } => Code::KeysMalformed,
+            Self::Unavailable { .. } => Code::KeysUnavailable,
+        }
+    }
+
+    fn from_call(secret: &str, err: GaxError) -> Self {
+        let secret = secret.to_owned();
+        let code = err.status().map(|status| status.code);
+        match (code, err.http_status_code()) {
+            (Some(RpcCode::NotFound), _) | (None, Some(404)) => Self::Missing { secret },
+            (Some(RpcCode::PermissionDenied | RpcCode::Unauthenticated), _) | (None, Some(401 | 403)) => {
+                Self::Forbidden { secret }
+            }
+            (Some(RpcCode::FailedPrecondition), _) => Self::Disabled { secret },
+            _ => {
+                let header = err
+                    .http_headers()
+                    .and_then(|headers| headers.get("retry-after")?.to_str().ok());
+                let wait = asked_wait(None, header, SystemTime::now());
+                Self::Unavailable {
+                    secret,
+                    wait,
+                    cause: err.into(),
+                }
+            }
+        }
+    }
+}
+
+impl Advise for SecretError {
+    fn advice(&self) -> Advice {
+        match self {
+            Self::Unavailable { wait: Some(wait), .. } => Advice::After(*wait),
+            Self::Unavailable { wait: None, .. } => Advice::BackOff,
+            Self::Missing { .. }
+            | Self::Forbidden { .. }
+            | Self::Disabled { .. }
+            | Self::Malformed { .. } => Advice::GiveUp,
+        }
+    }
+}
+
+/// The number of a secret version, such as `7`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyVersion(String);
+
+impl KeyVersion {
+    /// Reads the number off a version's resource name, `projects/…/secrets/…/versions/7`.
+    fn from_name(name: &str) -> Option<Self> {
+        let number = name.rsplit_once("/versions/")?.1;
+        Self::parse(number)
+    }
+
+    /// A version is a whole number; `latest` is none.
+    #[must_use]
+    pub fn parse(number: &str) -> Option<Self> {
+        let whole = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        whole.then(|| Self(number.to_owned()))
+    }
+
+    /// The number as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Keys, and which version of the secret they came from.
+#[derive(Debug)]
+pub struct StoredKeys {
+    /// The key pair.
+    pub keys: AlpacaKeys,
+    /// What `latest` resolved to.
+    pub version: KeyVersion,
+}
+
+/// The client, shared by all users' tasks.
+#[derive(Clone, Debug)]
+pub struct SecretManager {
+    client: SecretManagerService,
+    usage: Arc<Usage>,
+}
+
+impl SecretManager {
+    /// `endpoint` replaces Google's own (for the sandbox and tests).
+    pub async fn connect(
+        endpoint: Option<&str>,
+        credentials: Credentials,
+        usage: Arc<Usage>,
+    ) -> Result<Self, google_cloud_gax::client_builder::Error> {
+        let builder = SecretManagerService::builder()
+            .with_credentials(credentials)
+            .with_retry_policy(NeverRetry);
+        let builder = match endpoint {
+            Some(endpoint) => builder.with_endpoint(endpoint),
+            None => builder,
+        };
+        Ok(Self {
+            client: builder.build().await?,
+            usage,
+        })
+    }
+
+    /// The user's keys in their newest version.
+    pub async fn keys(
+        &self,
+        database: &Database,
+        user: &UserId,
+        deadline: Deadline,
+    ) -> Result<StoredKeys, SecretError> {
+        let name = database.latest_keys(user);
+        let secret = format!("alpaca-keys-{user}");
+        with_retries(deadline, || self.access(&name, &secret, deadline)).await
+    }
+
+    async fn access(&self, name: &str, secret: &str, deadline: Deadline) -> Result<StoredKeys, SecretError> {
+        self.usage.secret_accesses.add(1);
+        let limit = deadline.for_call(CALL_TIMEOUT);
+        let call = self
+            .client
+            .access_secret_version()
+            .set_name(name)
+            .with_attempt_timeout(limit)
+            .send();
+        // The client's own time limit covers the request but not reading the body.
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(answer)) => read(answer, secret),
+            Ok(Err(err)) => Err(SecretError::from_call(secret, err)),
+            Err(_) => Err(unavailable(secret, UnavailableCause::Timeout)),
+        }
+    }
+}
+
+fn unavailable(secret: &str, cause: UnavailableCause) -> SecretError {
+    SecretError::Unavailable {
+        secret: secret.to_owned(),
+        wait: None,
+        cause,
+    }
+}
+
+/// Checks the answer, which the client passes on unverified, and wipes the payload it came in.
+fn read(answer: AccessSecretVersionResponse, secret: &str) -> Result<StoredKeys, SecretError> {
+    let hollow = |what| unavailable(secret, UnavailableCause::Hollow(what));
+    let version = KeyVersion::from_name(&answer.name).ok_or_else(|| hollow("version number"))?;
+    let SecretPayload {
+        data, data_crc32c, ..
+    } = answer.payload.ok_or_else(|| hollow("payload"))?;
+    let intact = data_crc32c.is_none_or(|stored| stored == i64::from(crc32c::crc32c(&data)));
+    let keys = AlpacaKeys::from_payload(&data);
+    if let Ok(mut data) = data.try_into_mut() {
+        data.zeroize();
+    }
+    if !intact {
+        return Err(unavailable(secret, UnavailableCause::Checksum));
+    }
+    let malformed = |reason| SecretError::Malformed {
+        secret: secret.to_owned(),
+        version: version.clone(),
+        reason,
+    };
+    Ok(StoredKeys {
+        keys: keys.map_err(malformed)?,
+        version: version.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_the_number_at_the_end_of_its_name() {
+        let version = |name| KeyVersion::from_name(name).map(|version| version.0);
+        assert_eq!(
+            version("projects/1/secrets/alpaca-keys-ana/versions/17").as_deref(),
+            Some("17")
+        );
+        for name in [
+            "",
+            "17",
+            "projects/1/secrets/x/versions/latest",
+            "projects/1/secrets/x/versions/",
+            "a/versions/-1",
+        ] {
+            assert_eq!(version(name), None, "{name}");
+        }
+    }
+}

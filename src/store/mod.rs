@@ -1,0 +1,357 @@
+//! Firestore: where the users are read and the snapshots are written.
+
+pub mod query;
+pub mod tenants;
+pub mod values;
+
+use crate::ids::Database;
+use crate::outcome::Code;
+use crate::retry::{Advice, Advise, Deadline, with_retries};
+use crate::snapshot::{FieldChange, SERVER_TIME_FIELD};
+use crate::usage::Usage;
+use firestore::{FirestoreDb, FirestoreDbOptions};
+use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
+use gcloud_sdk::google::firestore::v1::document_transform::FieldTransform;
+use gcloud_sdk::google::firestore::v1::document_transform::field_transform::{ServerValue, TransformType};
+use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
+use gcloud_sdk::google::firestore::v1::precondition::ConditionType;
+use gcloud_sdk::google::firestore::v1::write::Operation;
+use gcloud_sdk::google::firestore::v1::{
+    BatchGetDocumentsRequest, CommitRequest, Document, DocumentMask, Precondition, Write,
+};
+use gcloud_sdk::tonic::{self, Status};
+use gcloud_sdk::{GoogleAuthHeaders, GoogleAuthMiddleware};
+use google_cloud_auth::credentials::Credentials;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Streams on one HTTP/2 connection: Google's front end allows about 100.
+const STREAMS_PER_CHANNEL: usize = 100;
+
+/// Calls of the pass itself beside those of the users: pages, memberships, trouble.
+const STREAMS_OF_THE_PASS: usize = 4;
+
+/// Longest a commit may take.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest a read of many documents may take, and pause between two of them.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why Firestore did not do what it was asked. One variant for each reaction of the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Worth another try: unreachable, contended, overloaded.
+    #[error("Firestore did not do it this time")]
+    Unavailable(#[source] RpcFailure),
+    /// No answer within the time for one call.
+    #[error("Firestore did not answer in time")]
+    Timeout,
+    /// The document is not, or no longer, what the decision was based on: decide again.
+    #[error("the document changed meanwhile")]
+    Conflict(#[source] RpcFailure),
+    /// The same request would be refused again.
+    #[error("Firestore refused: check the job's role (roles/datastore.user), the database and its indexes")]
+    Rejected(#[source] RpcFailure),
+    /// No connection.
+    #[error("Firestore could not be reached")]
+    Unreachable(#[source] Box<firestore::errors::FirestoreError>),
+}
+
+/// A failed call's status, without its metadata.
+#[derive(Debug, thiserror::Error)]
+#[error("{code:?}: {message}")]
+pub struct RpcFailure {
+    code: tonic::Code,
+    message: String,
+}
+
+impl From<Status> for StoreError {
+    fn from(status: Status) -> Self {
+        use tonic::Code as Rpc;
+        let failure = RpcFailure {
+            code: status.code(),
+            message: status.message().to_owned(),
+        };
+        match failure.code {
+            Rpc::Aborted
+            | Rpc::Cancelled
+            | Rpc::DeadlineExceeded
+            | Rpc::Internal
+            | Rpc::ResourceExhausted
+            | Rpc::Unavailable
+            // What tonic makes of a connection that broke.
+            | Rpc::Unknown => Self::Unavailable(failure),
+            _ => Self::Rejected(failure),
+        }
+    }
+}
+
+impl StoreError {
+    /// A commit's refusals that are about the documents, not about the request.
+    fn of_commit(status: Status) -> Self {
+        match Self::from(status) {
+            Self::Rejected(failure)
+                if matches!(
+                    failure.code,
+                    tonic::Code::AlreadyExists | tonic::Code::FailedPrecondition | tonic::Code::NotFound
+                ) =>
+            {
+                Self::Conflict(failure)
+            }
+            other => other,
+        }
+    }
+
+    /// The code that logs and documents use for it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Rejected(_) => Code::StoreRejected,
+            Self::Unavailable(_) | Self::Timeout | Self::Conflict(_) | Self::Unreachable(_) => {
+                Code::StoreUnavailable
+            }
+        }
+    }
+}
+
+impl Advise for StoreError {
+    fn advice(&self) -> Advice {
+        match self {
+            Self::Unavailable(_) | Self::Timeout | Self::Unreachable(_) => Advice::BackOff,
+            Self::Conflict(_) | Self::Rejected(_) => Advice::GiveUp,
+        }
+    }
+}
+
+/// The client, shared by all users' tasks.
+#[derive(Debug)]
+pub struct Store {
+    channels: Vec<FirestoreDb>,
+    next_channel: AtomicUsize,
+    database: Database,
+    usage: Arc<Usage>,
+}
+
+impl Store {
+    /// Opens as many connections as `concurrency` calls at once need. `endpoint` replaces Google's own.
+    pub async fn connect(
+        database: &Database,
+        endpoint: Option<&str>,
+        credentials: Credentials,
+        concurrency: usize,
+        usage: Arc<Usage>,
+        deadline: Deadline,
+    ) -> Result<Self, StoreError> {
+        let options = FirestoreDbOptions::new(database.project.to_string())
+            .with_database_id(database.database.to_string())
+            .with_max_retries(0)
+            .with_firebase_api_url(endpoint.unwrap_or("https://firestore.googleapis.com").to_owned());
+        let open = || async {
+            let auth = GoogleAuthHeaders::from(credentials.clone());
+            let connection = FirestoreDb::with_options_auth(options.clone(), auth);
+            match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), connection).await {
+                Ok(connected) => connected.map_err(|err| StoreError::Unreachable(Box::new(err))),
+                Err(_) => Err(StoreError::Timeout),
+            }
+        };
+        let channels = (concurrency + STREAMS_OF_THE_PASS).div_ceil(STREAMS_PER_CHANNEL);
+        let channels = (0..channels).map(|_| with_retries(deadline, open));
+        Ok(Self {
+            channels: futures::future::try_join_all(channels).await?,
+            next_channel: AtomicUsize::new(0),
+            database: database.clone(),
+            usage,
+        })
+    }
+
+    /// The database that this is a client of.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    fn client(&self) -> FirestoreClient<GoogleAuthMiddleware> {
+        let turn = self.next_channel.fetch_add(1, Ordering::Relaxed);
+        self.channels[turn % self.channels.len()].client().get()
+    }
+
+    /// All or none of the writes. Sent again when it is unclear whether they were applied, so each of
+    /// them must be right when applied twice.
+    pub async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
+        with_retries(deadline, || async {
+            let request = CommitRequest {
+                database: self.database.name(),
+                writes: writes.to_vec(),
+                ..CommitRequest::default()
+            };
+            let limit = deadline.for_call(COMMIT_TIMEOUT);
+            match tokio::time::timeout(limit, self.client().commit(request)).await {
+                Ok(answer) => answer.map_err(StoreError::of_commit)?,
+                Err(_) => return Err(StoreError::Timeout),
+            };
+            self.usage.firestore_writes.add(writes.len() as u64);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The documents of those full names that exist, with only `fields` of them.
+    pub async fn documents(
+        &self,
+        names: Vec<String>,
+        fields: &[&str],
+        deadline: Deadline,
+    ) -> Result<HashMap<String, Document>, StoreError> {
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let request = BatchGetDocumentsRequest {
+            database: self.database.name(),
+            documents: names,
+            mask: Some(mask(fields.iter().copied())),
+            ..BatchGetDocumentsRequest::default()
+        };
+        with_retries(deadline, || self.look_up(request.clone(), deadline)).await
+    }
+
+    async fn look_up(
+        &self,
+        request: BatchGetDocumentsRequest,
+        deadline: Deadline,
+    ) -> Result<HashMap<String, Document>, StoreError> {
+        let reading = async {
+            let mut found = HashMap::new();
+            let mut answers = self.client().batch_get_documents(request).await?.into_inner();
+            while let Some(answer) = answers.message().await? {
+                // A document that does not exist is billed like one that does.
+                self.usage.firestore_reads.add(u64::from(answer.result.is_some()));
+                if let Some(Lookup::Found(document)) = answer.result {
+                    found.insert(document.name.clone(), document);
+                }
+            }
+            Ok(found)
+        };
+        tokio::time::timeout(deadline.for_call(READ_TIMEOUT), reading)
+            .await
+            .unwrap_or(Err(StoreError::Timeout))
+    }
+}
+
+/// What a write demands of the document as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Demand {
+    /// Nothing.
+    Nothing,
+    /// That it does not exist.
+    Absent,
+    /// That it is still the version that was read.
+    Unchanged(Option<gcloud_sdk::prost_types::Timestamp>),
+}
+
+/// A write that replaces the given fields and `updated_at`, and leaves all others alone.
+#[must_use]
+pub fn merge(name: String, changes: Vec<FieldChange>, demand: Demand) -> Write {
+    merge_at(name, changes, SERVER_TIME_FIELD, demand)
+}
+
+/// The same, with another field for the server's time.
+#[must_use]
+pub fn merge_at(name: String, changes: Vec<FieldChange>, server_time: &str, demand: Demand) -> Write {
+    let condition = match demand {
+        Demand::Nothing => None,
+        Demand::Absent => Some(ConditionType::Exists(false)),
+        Demand::Unchanged(None) => Some(ConditionType::Exists(true)),
+        Demand::Unchanged(Some(version)) => Some(ConditionType::UpdateTime(version)),
+    };
+    let update_mask = mask(changes.iter().map(|(field, _)| *field));
+    let fields = changes
+        .into_iter()
+        .filter_map(|(field, value)| Some((field.to_owned(), value?)))
+        .collect();
+    Write {
+        update_mask: Some(update_mask),
+        update_transforms: vec![FieldTransform {
+            field_path: server_time.to_owned(),
+            transform_type: Some(TransformType::SetToServerValue(ServerValue::RequestTime.into())),
+        }],
+        current_document: condition.map(|condition| Precondition {
+            condition_type: Some(condition),
+        }),
+        operation: Some(Operation::Update(Document {
+            name,
+            fields,
+            ..Document::default()
+        })),
+    }
+}
+
+fn mask<'a>(fields: impl IntoIterator<Item = &'a str>) -> DocumentMask {
+    DocumentMask {
+        field_paths: fields.into_iter().map(str::to_owned).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::values::text;
+
+    #[test]
+    fn a_merge_masks_what_it_sets_and_what_it_removes() {
+        let write = merge(
+            "n".into(),
+            vec![("a", Some(text("1"))), ("b", None)],
+            Demand::Nothing,
+        );
+        assert_eq!(write.update_mask, Some(mask(["a", "b"])));
+        assert_eq!(write.current_document, None);
+        let Some(Operation::Update(document)) = write.operation else {
+            panic!("an update")
+        };
+        assert_eq!(document.fields.into_keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(write.update_transforms[0].field_path, "updated_at");
+    }
+
+    #[test]
+    fn refusals_are_told_apart_by_what_the_caller_can_do() {
+        let of = |code| StoreError::from(Status::new(code, "x"));
+        for code in [
+            tonic::Code::Unavailable,
+            tonic::Code::Aborted,
+            tonic::Code::Unknown,
+            tonic::Code::Internal,
+        ] {
+            assert_eq!(
+                (of(code).code(), of(code).advice()),
+                (Code::StoreUnavailable, Advice::BackOff),
+                "{code:?}"
+            );
+        }
+        for code in [
+            tonic::Code::PermissionDenied,
+            tonic::Code::InvalidArgument,
+            tonic::Code::FailedPrecondition,
+        ] {
+            assert_eq!(
+                (of(code).code(), of(code).advice()),
+                (Code::StoreRejected, Advice::GiveUp),
+                "{code:?}"
+            );
+        }
+        for code in [
+            tonic::Code::AlreadyExists,
+            tonic::Code::FailedPrecondition,
+            tonic::Code::NotFound,
+        ] {
+            assert!(
+                matches!(
+                    StoreError::of_commit(Status::new(code, "x")),
+                    StoreError::Conflict(_)
+                ),
+                "{code:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Firestore's values, in the few forms the job's documents use.
+
+use gcloud_sdk::google::firestore::v1::{ArrayValue, MapValue, Value, value::ValueType};
+use gcloud_sdk::prost_types;
+use jiff::Timestamp;
+use std::collections::HashMap;
+
+/// The fields of a document.
+pub type Fields = HashMap<String, Value>;
+
+/// Deepest nesting of maps that Firestore stores.
+const MAX_DEPTH: usize = 19;
+
+fn value(value_type: ValueType) -> Value {
+    Value {
+        value_type: Some(value_type),
+    }
+}
+
+/// A string.
+pub fn text(text: impl Into<String>) -> Value {
+    value(ValueType::StringValue(text.into()))
+}
+
+/// A 64-bit integer.
+#[must_use]
+pub fn integer(number: i64) -> Value {
+    value(ValueType::IntegerValue(number))
+}
+
+/// A double.
+#[must_use]
+pub fn double(number: f64) -> Value {
+    value(ValueType::DoubleValue(number))
+}
+
+/// A boolean.
+#[must_use]
+pub fn boolean(switch: bool) -> Value {
+    value(ValueType::BooleanValue(switch))
+}
+
+/// A null.
+#[must_use]
+pub fn null() -> Value {
+    value(ValueType::NullValue(0))
+}
+
+/// A map.
+#[must_use]
+pub fn map(fields: Fields) -> Value {
+    value(ValueType::MapValue(MapValue { fields }))
+}
+
+/// An array.
+#[must_use]
+pub fn array(values: Vec<Value>) -> Value {
+    value(ValueType::ArrayValue(ArrayValue { values }))
+}
+
+/// A document, by its full name.
+#[must_use]
+pub fn reference(name: String) -> Value {
+    value(ValueType::ReferenceValue(name))
+}
+
+/// A point in time.
+#[must_use]
+pub fn timestamp(time: Timestamp) -> Value {
+    // Both parts of jiff's pair are negative before 1970; Firestore wants the nanoseconds positive.
+    let nanos = time.as_nanosecond().rem_euclid(1_000_000_000);
+    let seconds = time.as_nanosecond().div_euclid(1_000_000_000);
+    value(ValueType::TimestampValue(prost_types::Timestamp {
+        seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
+        nanos: i32::try_from(nanos).unwrap_or(0),
+    }))
+}
+
+/// The string in a value, if it is one.
+#[must_use]
+pub fn string(value: &Value) -> Option<&str> {
+    match &value.value_type {
+        Some(ValueType::StringValue(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The integer in a value, if it is one.
+#[must_use]
+pub fn whole_number(value: &Value) -> Option<i64> {
+    match &value.value_type {
+        Some(ValueType::IntegerValue(number)) => Some(*number),
+        _ => None,
+    }
+}
+
+/// The point in time in a value, if it is one.
+#[must_use]
+pub fn time(value: &Value) -> Option<Timestamp> {
+    match &value.value_type {
+        Some(ValueType::TimestampValue(time)) => Timestamp::new(time.seconds, time.nanos).ok(),
+        _ => None,
+    }
+}
+
+/// A whole JSON object as a map.
+///
+/// What Firestore cannot hold (an array directly in an array, an empty or reserved field name,
+/// nesting past its limit) is kept as the JSON text of the field it is in, instead of failing the
+/// document around it; a field of the object itself whose name is refused is left out.
+#[must_use]
+pub fn json_object(json: &serde_json::Map<String, serde_json::Value>) -> Value {
+    map(json
+        .iter()
+        .filter(|(name, _)| is_field_name(name))
+        .map(|(name, json)| (name.clone(), from_json(json, 1)))
+        .collect())
+}
+
+fn is_field_name(name: &str) -> bool {
+    let reserved = name.starts_with("__") && name.ends_with("__");
+    !name.is_empty() && !reserved && name.len() <= 1500
+}
+
+fn from_json(json: &serde_json::Value, depth: usize) -> Value {
+    use serde_json::Value as Json;
+    match json {
+        Json::Null => null(),
+        Json::Bool(switch) => boolean(*switch),
+        Json::Number(number) => number.as_i64().map_or_else(|| text_or_double(number), integer),
+        Json::String(string) => text(string),
+        Json::Array(items) if depth < MAX_DEPTH && !items.iter().any(Json::is_array) => {
+            array(items.iter().map(|item| from_json(item, depth + 1)).collect())
+        }
+        Json::Object(fields) if depth < MAX_DEPTH && fields.keys().all(|name| is_field_name(name)) => {
+            map(fields
+                .iter()
+                .map(|(name, json)| (name.clone(), from_json(json, depth + 1)))
+                .collect())
+        }
+        Json::Array(_) | Json::Object(_) => text(json.to_string()),
+    }
+}
+
+fn text_or_double(number: &serde_json::Number) -> Value {
+    number.as_f64().map_or_else(|| text(number.to_string()), double)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn stored(json: serde_json::Value) -> Value {
+        json_object(json.as_object().expect("an object"))
+    }
+
+    fn fields<const N: usize>(fields: [(&str, Value); N]) -> Value {
+        map(fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect())
+    }
+
+    #[test]
+    fn json_becomes_the_like_value() {
+        assert_eq!(
+            stored(json!({"a": null, "b": true, "c": 3, "d": 1.5, "e": "x", "f": [1, {"g": 2}], "h": {}})),
+            fields([
+                ("a", null()),
+                ("b", boolean(true)),
+                ("c", integer(3)),
+                ("d", double(1.5)),
+                ("e", text("x")),
+                ("f", array(vec![integer(1), fields([("g", integer(2))])])),
+                ("h", fields([])),
+            ])
+        );
+    }
+
+    #[test]
+    fn what_firestore_cannot_hold_is_kept_as_text() {
+        assert_eq!(stored(json!({"a": [[1]]})), fields([("a", text("[[1]]"))]));
+        assert_eq!(stored(json!({"a": {"": 1}})), fields([("a", text("{\"\":1}"))]));
+        assert_eq!(
+            stored(json!({"a": {"__b__": 1}})),
+            fields([("a", text("{\"__b__\":1}"))])
+        );
+        let mut deep = json!(1);
+        for _ in 0..40 {
+            deep = json!({"a": deep});
+        }
+        let mut depth = 0;
+        let mut level = stored(deep);
+        while let Some(ValueType::MapValue(map)) = level.value_type.take() {
+            (depth, level) = (depth + 1, map.fields.into_values().next().expect("one field"));
+        }
+        assert_eq!(depth, MAX_DEPTH);
+    }
+
+    #[test]
+    fn a_time_survives_the_round_trip_on_both_sides_of_1970() {
+        for nanos in [0, 1_700_000_000_123_456_789, -1, -1_500_000_000] {
+            let moment = Timestamp::from_nanosecond(nanos).expect("in range");
+            assert_eq!(time(&timestamp(moment)), Some(moment));
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Log lines: objects in Cloud Logging's structured form, or readable text on a terminal.
+//!
+//! No maintained crate writes Cloud Logging's form, so the few lines it takes are here.
+
+use crate::cli::LogFormat;
+use crate::config::Execution;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::error::Error;
+use std::fmt;
+use std::io::IsTerminal;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// What is logged unless `RUST_LOG` says otherwise. The Firestore libraries log an error for every
+/// attempt that fails; the job reports what came of it.
+const DEFAULT_FILTER: &str = "warn,alpaca_pulse=info,pulse=info,firestore=off,gcloud_sdk=off";
+
+/// Longest message of a line: Cloud Logging takes 256 KiB for a whole entry.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+
+/// An error and all its causes, for the one place where it is handled.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a dyn Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(err) = cause {
+            write!(f, ": {err}")?;
+            cause = err.source();
+        }
+        Ok(())
+    }
+}
+
+/// Starts logging to stdout, once for the process. `lookup` is the environment.
+pub fn init(format: LogFormat, execution: &Execution, lookup: impl Fn(&str) -> Option<String>) {
+    let wanted = lookup("RUST_LOG").filter(|filter| !filter.is_empty());
+    let filter = wanted.as_deref().map(EnvFilter::try_new);
+    let (filter, bad_filter) = match filter {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(err)) => (EnvFilter::new(DEFAULT_FILTER), Some(err)),
+        None => (EnvFilter::new(DEFAULT_FILTER), None),
+    };
+    let terminal = std::io::stdout().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    // A second start, as in tests of one process, keeps the first.
+    let _ = match (format, terminal) {
+        (LogFormat::Text, _) | (LogFormat::Auto, true) => {
+            let colours = terminal && lookup("NO_COLOR").is_none_or(|set| set.is_empty());
+            lines.with_ansi(colours).with_target(false).compact().try_init()
+        }
+        (LogFormat::Json, _) | (LogFormat::Auto, false) => {
+            lines.event_format(CloudLogging::new(execution)).try_init()
+        }
+    };
+    if let Some(err) = bad_filter {
+        tracing::warn!("RUST_LOG is ignored: {err}");
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(
+            place,
+            "Panicked, which is a bug: {}",
+            panic.payload_as_str().unwrap_or("no message")
+        );
+    }));
+}
+
+/// Writes an event as a `LogEntry`'s JSON.
+#[derive(Debug)]
+struct CloudLogging {
+    execution: String,
+    task_index: u32,
+}
+
+impl CloudLogging {
+    fn new(execution: &Execution) -> Self {
+        Self {
+            execution: execution.id.clone(),
+            task_index: execution.task_index,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    severity: &'a str,
+    message: &'a str,
+    time: String,
+    #[serde(rename = "logging.googleapis.com/labels")]
+    labels: Labels<'a>,
+    execution: &'a str,
+    task_index: u32,
+    target: &'a str,
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+}
+
+/// Labels are what `gcloud logging read` filters by; their values must be texts.
+#[derive(Serialize)]
+struct Labels<'a> {
+    execution: &'a str,
+    task_index: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<String>,
+}
+
+impl<S, N> FormatEvent<S, N> for CloudLogging
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut seen = Seen::default();
+        event.record(&mut seen);
+        let Seen {
+            message,
+            severity,
+            fields,
+        } = seen;
+        let entry = Entry {
+            severity: severity
+                .as_deref()
+                .unwrap_or(severity_of(*event.metadata().level())),
+            message: capped(&message),
+            time: format!("{:.6}", Timestamp::now()),
+            labels: Labels {
+                execution: &self.execution,
+                task_index: self.task_index.to_string(),
+                user_id: fields.get("user_id").and_then(Value::as_str).map(str::to_owned),
+            },
+            execution: &self.execution,
+            task_index: self.task_index,
+            target: event.metadata().target(),
+            fields,
+        };
+        let json = serde_json::to_string(&entry).map_err(|_| fmt::Error)?;
+        writeln!(line, "{json}")
+    }
+}
+
+/// Cloud Logging's name for a level; it has none below DEBUG.
+fn severity_of(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "ERROR",
+        Level::WARN => "WARNING",
+        Level::INFO => "INFO",
+        _ => "DEBUG",
+    }
+}
+
+fn capped(message: &str) -> &str {
+    &message[..message.floor_char_boundary(MAX_MESSAGE_BYTES)]
+}
+
+/// What an event carries.
+#[derive(Default)]
+struct Seen {
+    message: String,
+    /// Replaces the level's, for CRITICAL, which `tracing` does not have.
+    severity: Option<String>,
+    fields: Map<String, Value>,
+}
+
+impl Seen {
+    fn keep(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            ("severity", Value::String(text)) => self.severity = Some(text),
+            // Names of the entry itself, as a library's own event might use them.
+            ("time" | "execution" | "task_index" | "target", _) => {}
+            (name, value) => drop(self.fields.insert(name.to_owned(), value)),
+        }
+    }
+}
+
+impl Visit for Seen {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.keep(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.keep(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.keep(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.keep(field, Chain(value).to_string().into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.keep(field, format!("{value:?}").into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("not poisoned").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(log: impl FnOnce()) -> Vec<Value> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let format = CloudLogging {
+            execution: "pulse-x7k2p".into(),
+            task_index: 3,
+        };
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .event_format(format)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = lines.0.lock().expect("not poisoned").clone();
+        let text = String::from_utf8(bytes).expect("UTF-8");
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("one object a line"))
+            .collect()
+    }
+
+    #[test]
+    fn a_line_is_an_entry_with_labels_and_fields() {
+        let entry =
+            logged(|| tracing::info!(user_id = "ana", duration_ms = 12, "Successfully synced")).remove(0);
+        assert_eq!(entry["severity"], "INFO");
+        assert_eq!(entry["message"], "Successfully synced");
+        assert_eq!(
+            (&entry["user_id"], &entry["duration_ms"]),
+            (&"ana".into(), &12.into())
+        );
+        assert_eq!(
+            (&entry["execution"], &entry["task_index"]),
+            (&"pulse-x7k2p".into(), &3.into())
+        );
+        let labels = serde_json::json!({"execution": "pulse-x7k2p", "task_index": "3", "user_id": "ana"});
+        assert_eq!(entry["logging.googleapis.com/labels"], labels);
+        entry["time"]
+            .as_str()
+            .and_then(|time| time.parse::<Timestamp>().ok())
+            .expect("an RFC 3339 time");
+    }
+
+    #[test]
+    fn levels_become_cloud_loggings_severities() {
+        let entries = logged(|| {
+            tracing::error!(severity = "CRITICAL", "a");
+            tracing::error!("b");
+            tracing::warn!("c");
+            tracing::debug!("d");
+            tracing::trace!("e");
+        });
+        let severities: Vec<_> = entries
+            .iter()
+            .map(|entry| entry["severity"].as_str().expect("a text"))
+            .collect();
+        assert_eq!(severities, ["CRITICAL", "ERROR", "WARNING", "DEBUG", "DEBUG"]);
+    }
+
+    #[test]
+    fn a_line_break_in_a_message_does_not_break_the_line() {
+        assert_eq!(logged(|| tracing::info!("a\n{{\"severity\":\"INFO\"}}")).len(), 1);
+    }
+
+    #[test]
+    fn an_endless_message_is_capped_between_characters() {
+        let entry = logged(|| tracing::info!("{}", "é".repeat(20_000))).remove(0);
+        let message = entry["message"].as_str().expect("a text");
+        assert!(message.len() <= MAX_MESSAGE_BYTES && message.ends_with('é'));
+    }
+}
