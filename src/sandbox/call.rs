@@ -69,6 +69,7 @@ impl Service {
                 "EnableSecretVersion",
                 "GetSecret",
                 "GetSecretVersion",
+                "ListSecretVersions",
                 UNKNOWN,
             ],
             Self::Alpaca => &["GetAccount", UNKNOWN],

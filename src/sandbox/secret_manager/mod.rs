@@ -118,6 +118,7 @@ impl SecretManager {
                 Ok(answer::json(StatusCode::OK, &json!({})))
             }
             Action::AddVersion => self.add(id, body),
+            Action::ListVersions => self.list_versions(id),
             Action::Version(alias, VersionAction::Get) => self.get_version(id, alias),
             Action::Version(alias, VersionAction::Access) => self.access(id, alias),
             Action::Version(alias, VersionAction::Disable) => self.move_to(id, alias, VersionState::Disabled),
@@ -154,6 +155,21 @@ impl SecretManager {
                 added["clientSpecifiedPayloadChecksum"] = true.into();
             }
             Ok(answer::json(StatusCode::OK, &added))
+        })
+    }
+
+    /// All versions on one page, the newest first.
+    fn list_versions(&self, id: &str) -> Result<Answer, Refusal> {
+        self.read(id, |secret| {
+            let secret = secret.ok_or_else(|| self.no_secret(id))?;
+            let versions: Vec<_> = secret
+                .versions()
+                .map(|(number, version)| rest::version(&self.version_name(id, number), version))
+                .collect();
+            Ok(answer::json(
+                StatusCode::OK,
+                &json!({"totalSize": versions.len(), "versions": versions}),
+            ))
         })
     }
 

@@ -17,6 +17,7 @@ pub(super) enum Action {
     Get,
     Delete,
     AddVersion,
+    ListVersions,
     /// Something done to the version with this number or alias.
     Version(String, VersionAction),
 }
@@ -45,6 +46,7 @@ impl Operation {
                 None if method == Method::DELETE => (project, last, Action::Delete),
                 _ => return None,
             },
+            [project, "secrets", secret, "versions"] if is_get => (project, secret, Action::ListVersions),
             [project, "secrets", secret, "versions", last] => {
                 let (version, action) = match last.split_once(':') {
                     None if is_get => (last, VersionAction::Get),
@@ -72,6 +74,7 @@ impl Operation {
             Action::Get => "GetSecret",
             Action::Delete => "DeleteSecret",
             Action::AddVersion => "AddSecretVersion",
+            Action::ListVersions => "ListSecretVersions",
             Action::Version(_, VersionAction::Get) => "GetSecretVersion",
             Action::Version(_, VersionAction::Access) => "AccessSecretVersion",
             Action::Version(_, VersionAction::Disable) => "DisableSecretVersion",
@@ -87,6 +90,7 @@ impl Operation {
             Action::Get => "secretmanager.secrets.get",
             Action::Delete => "secretmanager.secrets.delete",
             Action::AddVersion => "secretmanager.versions.add",
+            Action::ListVersions => "secretmanager.versions.list",
             Action::Version(_, VersionAction::Get) => "secretmanager.versions.get",
             Action::Version(_, VersionAction::Access) => "secretmanager.versions.access",
             Action::Version(_, VersionAction::Disable) => "secretmanager.versions.disable",
@@ -105,7 +109,7 @@ impl Operation {
         match action {
             Action::Create => format!("projects/{project}"),
             Action::Version(version, _) => format!("projects/{project}/secrets/{secret}/versions/{version}"),
-            Action::Get | Action::Delete | Action::AddVersion => {
+            Action::Get | Action::Delete | Action::AddVersion | Action::ListVersions => {
                 format!("projects/{project}/secrets/{secret}")
             }
         }
@@ -159,6 +163,11 @@ mod tests {
                 "GET",
                 "/v1/projects/p/secrets/s/versions/latest:access?alt=json",
                 "AccessSecretVersion",
+            ),
+            (
+                "GET",
+                "/v1/projects/p/secrets/s/versions?pageSize=0",
+                "ListSecretVersions",
             ),
             ("GET", "/v1/projects/p/secrets/s/versions/1", "GetSecretVersion"),
             (

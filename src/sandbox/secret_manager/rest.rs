@@ -6,6 +6,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use bytes::Bytes;
 use http::StatusCode;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -152,7 +153,7 @@ pub(super) fn secret(name: &str, secret: &Secret) -> Value {
     json!({
         "name": name,
         "replication": {"automatic": {}},
-        "createTime": secret.created.to_string(),
+        "createTime": time(secret.created),
         "etag": etag(name),
     })
 }
@@ -161,7 +162,7 @@ pub(super) fn secret(name: &str, secret: &Secret) -> Value {
 pub(super) fn version(name: &str, version: &Version) -> Value {
     json!({
         "name": name,
-        "createTime": version.created.to_string(),
+        "createTime": time(version.created),
         "state": version.state.name(),
         "replicationStatus": {"automatic": {}},
         "etag": etag(&format!("{name} {}", version.state.name())),
@@ -177,6 +178,11 @@ pub(super) fn accessed(name: &str, payload: &[u8]) -> Value {
             "dataCrc32c": crc32c::crc32c(payload).to_string(),
         },
     })
+}
+
+/// Google's clocks show microseconds.
+fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
 fn etag(of: &str) -> String {

@@ -73,6 +73,11 @@ impl Secret {
         self.versions.get(number.checked_sub(1)?)
     }
 
+    /// All versions with their numbers, the newest first.
+    pub(super) fn versions(&self) -> impl Iterator<Item = (usize, &Version)> {
+        (1..).zip(&self.versions).collect::<Vec<_>>().into_iter().rev()
+    }
+
     /// Moves a version to `state`; nothing leads out of DESTROYED, where `false` says that nothing changed.
     pub(super) fn set_state(&mut self, number: usize, state: VersionState) -> bool {
         let Some(version) = number
