@@ -11,7 +11,11 @@ use alpaca_pulse::sandbox::secret_manager::VersionState;
 use alpaca_pulse::sandbox::{Options, Sandbox};
 use futures::FutureExt;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
-use gcloud_sdk::google::firestore::v1::{CommitRequest, GetDocumentRequest};
+use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
+use gcloud_sdk::google::firestore::v1::structured_query::CollectionSelector;
+use gcloud_sdk::google::firestore::v1::{
+    CommitRequest, GetDocumentRequest, RunQueryRequest, StructuredQuery,
+};
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
@@ -376,7 +380,7 @@ async fn a_drop_before_leaves_the_call_undone_and_a_drop_after_does_not() {
 }
 
 #[tokio::test]
-async fn a_dropped_grpc_connection_is_unavailable_and_the_next_call_goes_through() {
+async fn a_dropped_grpc_connection_fails_its_call_and_the_next_one_goes_through() {
     for fault in ["drop-before", "drop-after"] {
         let scene = Scene::with_fault(&format!("firestore/Commit:{fault},times=1")).await;
         let mut grpc = scene.grpc();
@@ -426,12 +430,33 @@ async fn a_firestore_fault_can_be_about_one_user() {
 }
 
 #[tokio::test]
-async fn a_broken_stream_ends_with_unavailable() {
-    let scene = Scene::with_fault("firestore/Commit:break-after=0").await;
-    let status = scene.grpc().commit(CommitRequest::default()).await.unwrap_err();
-    assert!(
-        [tonic::Code::Unavailable, tonic::Code::Unimplemented].contains(&status.code()),
-        "{status:?}"
+async fn a_broken_stream_ends_with_unavailable_after_its_messages() {
+    let scene = Scene::with_users(3).await;
+    scene
+        .sandbox
+        .faults()
+        .inject("firestore/RunQuery:break-after=2")
+        .unwrap();
+    let users = CollectionSelector {
+        collection_id: "users".into(),
+        all_descendants: false,
+    };
+    let query = StructuredQuery {
+        from: vec![users],
+        ..StructuredQuery::default()
+    };
+    let request = RunQueryRequest {
+        parent: "projects/pulse-sandbox/databases/(default)/documents".into(),
+        query_type: Some(QueryType::StructuredQuery(query)),
+        ..RunQueryRequest::default()
+    };
+    let mut stream = scene.grpc().run_query(request).await.unwrap().into_inner();
+    for _ in 0..2 {
+        assert!(stream.message().await.unwrap().is_some());
+    }
+    assert_eq!(
+        stream.message().await.unwrap_err().code(),
+        tonic::Code::Unavailable
     );
 }
 
@@ -450,8 +475,8 @@ async fn an_error_comes_with_its_headers_and_body_for_its_share_of_calls() {
 
 #[tokio::test]
 async fn a_slow_body_comes_byte_by_byte() {
-    let scene = Scene::with_fault("alpaca:slow=1ms").await;
-    let mut response = scene.first_account().await.unwrap();
+    let scene = Scene::with_fault("secret-manager:slow=1ms").await;
+    let mut response = scene.get(FIRST_SECRET).await.unwrap();
     let length = response.content_length().unwrap();
     let (mut chunks, mut read) = (0, Vec::new());
     while let Some(chunk) = response.chunk().await.unwrap() {
@@ -648,7 +673,7 @@ async fn other_paths_are_not_found() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stopped_sandbox_frees_its_port_even_with_a_stalled_call() {
     let scene = Scene::with_fault("alpaca:stall").await;
     let stalled = tokio::spawn(scene.client.get(scene.url("/v2/account")).send());
