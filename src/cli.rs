@@ -35,7 +35,7 @@ pub enum Command {
     Sync(SyncArgs),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
     #[cfg(feature = "sandbox")]
-    Sandbox,
+    Sandbox(crate::sandbox::command::SandboxArgs),
     /// Run one pulse against a local cloud in this process, and show what it wrote
     #[cfg(feature = "sandbox")]
     Demo,

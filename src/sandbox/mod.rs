@@ -1,3 +1,171 @@
 //! The local cloud: a Firestore, a Secret Manager and an Alpaca on loopback.
+//!
+//! All three share one port, told apart by path, and can be made to misbehave on demand ([`faults`]). Tests start a
+//! [`Sandbox`] of their own; people start one with `pulse sandbox` ([`command`]).
 
+pub mod alpaca;
+mod answer;
+pub mod call;
+pub mod command;
+mod control;
+pub mod duration;
+pub mod faults;
 pub mod firestore;
+mod firestore_users;
+mod gateway;
+pub mod requests;
+pub mod secret_manager;
+pub mod seed;
+mod server;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use alpaca::Alpaca;
+use faults::Faults;
+use firestore::Firestore;
+use gateway::Cloud;
+use requests::Requests;
+use secret_manager::SecretManager;
+use seed::Population;
+
+/// How to set up a sandbox.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many users to seed.
+    pub users: u32,
+    /// Whether some of them have trouble, see [`seed::Trouble`].
+    pub trouble: bool,
+    /// How long every call takes at least.
+    pub latency: Duration,
+    /// The port on 127.0.0.1; 0 is any free one.
+    pub port: u16,
+    /// The Google Cloud project that documents and secrets are in.
+    pub project: String,
+}
+
+impl Default for Options {
+    /// An empty sandbox on a free port.
+    fn default() -> Self {
+        Self {
+            users: 0,
+            trouble: false,
+            latency: Duration::ZERO,
+            port: 0,
+            project: "pulse-sandbox".to_owned(),
+        }
+    }
+}
+
+/// A running local cloud. Dropping it stops it at once.
+pub struct Sandbox {
+    address: SocketAddr,
+    project: String,
+    population: Population,
+    cloud: Arc<Cloud>,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+}
+
+impl Sandbox {
+    /// Seeds the users and starts to listen; fails if the port is taken.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let Options {
+            users,
+            trouble,
+            latency,
+            port,
+            project,
+        } = options;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let address = listener.local_addr()?;
+        let population = Population::new(users, trouble);
+        let firestore = Firestore::default();
+        population
+            .write_documents(&firestore, &format!("projects/{project}/databases/(default)"))
+            .map_err(io::Error::other)?;
+        let cloud = Arc::new(Cloud {
+            firestore,
+            secrets: SecretManager::new(&project, population),
+            alpaca: Alpaca::new(population),
+            faults: Faults::default(),
+            requests: Requests::new(),
+            latency,
+        });
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&cloud), stopped));
+        Ok(Self {
+            address,
+            project,
+            population,
+            cloud,
+            stop,
+            server,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The environment variables that lead a process to this sandbox.
+    pub fn exports(&self) -> Vec<(&'static str, String)> {
+        let address = self.address;
+        vec![
+            ("GCP_PROJECT", self.project.clone()),
+            ("FIRESTORE_EMULATOR_HOST", address.to_string()),
+            ("SECRET_MANAGER_EMULATOR_HOST", address.to_string()),
+            ("APCA_API_BASE_URL", format!("http://{address}")),
+        ]
+    }
+
+    /// The seeded users.
+    pub fn population(&self) -> Population {
+        self.population
+    }
+
+    /// The Firestore.
+    pub fn firestore(&self) -> &Firestore {
+        &self.cloud.firestore
+    }
+
+    /// The Secret Manager.
+    pub fn secrets(&self) -> &SecretManager {
+        &self.cloud.secrets
+    }
+
+    /// The Alpaca.
+    pub fn alpaca(&self) -> &Alpaca {
+        &self.cloud.alpaca
+    }
+
+    /// The faults in force.
+    pub fn faults(&self) -> &Faults {
+        &self.cloud.faults
+    }
+
+    /// The log of all calls.
+    pub fn requests(&self) -> &Requests {
+        &self.cloud.requests
+    }
+
+    /// Stops listening, lets the calls in flight end for a moment, and cuts off the rest.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        // It ends by itself; the only error is a panic, which has been reported where it happened.
+        let _ended = (&mut self.server).await;
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}

@@ -1,0 +1,380 @@
+//! An Alpaca that answers `GET /v2/account` as the Trading API does.
+
+mod account;
+mod figures;
+mod meter;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+
+use super::answer::{self, Answer};
+use super::seed::{self, Population, Trouble};
+use account::{OpenAccount, PendingAccount};
+pub(super) use figures::scramble;
+use meter::{CALLS_A_MINUTE, Meter};
+
+const KEY_ID: HeaderName = HeaderName::from_static("apca-api-key-id");
+const SECRET_KEY: HeaderName = HeaderName::from_static("apca-api-secret-key");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const RATE_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RATE_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A key pair. It has no `Debug`, as no real one should.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    /// Sent as `APCA-API-KEY-ID`.
+    pub key_id: String,
+    /// Sent as `APCA-API-SECRET-KEY`.
+    pub secret_key: String,
+}
+
+/// How an account answers.
+#[derive(Clone, Debug)]
+pub enum Profile {
+    /// All the figures, under this status (`ACTIVE` for most).
+    Open {
+        /// The account status.
+        status: String,
+    },
+    /// No figures, under this status (`ONBOARDING`, `SUBMITTED`, ...).
+    Pending {
+        /// The account status.
+        status: String,
+    },
+    /// Exactly this answer.
+    Fixed {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The body.
+        body: Bytes,
+    },
+    /// 401, as for keys that were revoked.
+    Revoked,
+}
+
+impl Profile {
+    /// An open account in good order.
+    pub fn active() -> Self {
+        Self::Open {
+            status: "ACTIVE".to_owned(),
+        }
+    }
+
+    /// An account that is still being opened.
+    pub fn onboarding() -> Self {
+        Self::Pending {
+            status: "ONBOARDING".to_owned(),
+        }
+    }
+}
+
+/// The accounts of all users.
+pub struct Alpaca {
+    population: Population,
+    /// One for each seeded user, in the order of their numbers.
+    meters: Box<[Meter]>,
+    /// Accounts that were registered by hand, by key id; they go before the seeded ones.
+    registered: RwLock<HashMap<String, Arc<Registered>>>,
+    requests: AtomicU64,
+}
+
+struct Registered {
+    user: String,
+    secret_key: String,
+    profile: Profile,
+    seed: u64,
+    meter: Meter,
+}
+
+impl Alpaca {
+    pub(super) fn new(population: Population) -> Self {
+        Self {
+            population,
+            meters: (0..population.len()).map(|_| Meter::default()).collect(),
+            registered: RwLock::default(),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// Registers an account, or replaces the one with the same key id, seeded ones included.
+    pub fn register(&self, user: &str, keys: Keys, profile: Profile) {
+        let Keys { key_id, secret_key } = keys;
+        let seed = scramble(u64::from(crc32c::crc32c(user.as_bytes())));
+        let account = Registered {
+            user: user.to_owned(),
+            secret_key,
+            profile,
+            seed,
+            meter: Meter::default(),
+        };
+        self.registered
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key_id, Arc::new(account));
+    }
+
+    /// The keys that the seed gave to the user with this number, counted from 1.
+    pub fn seeded_keys(number: u32) -> Keys {
+        Keys {
+            key_id: seed::key_id(number),
+            secret_key: seed::secret_key(number),
+        }
+    }
+
+    /// The user behind a key id.
+    pub(super) fn owner(&self, key_id: &str) -> Option<String> {
+        match self.find(key_id)? {
+            Found::Registered(account) => Some(account.user.clone()),
+            Found::Seeded(number) => Some(seed::user_id(number)),
+        }
+    }
+
+    /// Answers one request for the account.
+    pub(super) fn answer(&self, headers: &HeaderMap, now: Timestamp) -> Answer {
+        let mut answer = self.account(headers, now);
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        let request_id = format!("{:016x}{:016x}", scramble(number), scramble(!number));
+        if let Ok(request_id) = HeaderValue::try_from(request_id) {
+            answer.headers_mut().insert(REQUEST_ID, request_id);
+        }
+        answer
+    }
+
+    /// Answers one request for anything else.
+    pub(super) fn unknown_endpoint() -> Answer {
+        answer::json_text(StatusCode::NOT_FOUND, "{\"message\": \"endpoint not found.\"}\n")
+    }
+
+    fn account(&self, headers: &HeaderMap, now: Timestamp) -> Answer {
+        let (Some(key_id), Some(secret_key)) = (text(headers, &KEY_ID), text(headers, &SECRET_KEY)) else {
+            return answer::json_text(StatusCode::FORBIDDEN, "{\"message\": \"forbidden.\"}\n");
+        };
+        match self.find(key_id) {
+            Some(Found::Registered(account)) if account.secret_key == secret_key => {
+                metered(&account.meter, now, |call| {
+                    account.profile.answer(account.seed, call, now)
+                })
+            }
+            Some(Found::Seeded(number)) if seed::secret_key(number) == secret_key => {
+                self.seeded_account(number, now)
+            }
+            _ => unauthorized(),
+        }
+    }
+
+    fn seeded_account(&self, number: u32, now: Timestamp) -> Answer {
+        let profile = match self.population.trouble(number) {
+            Some(Trouble::RevokedKeys) => return unauthorized(),
+            Some(Trouble::Onboarding) => Profile::onboarding(),
+            _ => Profile::active(),
+        };
+        let meter = usize::try_from(number)
+            .ok()
+            .and_then(|number| self.meters.get(number.checked_sub(1)?));
+        meter.map_or_else(unauthorized, |meter| {
+            metered(meter, now, |call| {
+                profile.answer(scramble(u64::from(number)), call, now)
+            })
+        })
+    }
+
+    fn find(&self, key_id: &str) -> Option<Found> {
+        let registered = self
+            .registered
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key_id)
+            .cloned();
+        registered
+            .map(Found::Registered)
+            .or_else(|| self.population.number_of_key(key_id).map(Found::Seeded))
+    }
+}
+
+enum Found {
+    Registered(Arc<Registered>),
+    Seeded(u32),
+}
+
+impl Profile {
+    fn answer(&self, seed: u64, call: u32, now: Timestamp) -> Answer {
+        match self {
+            Self::Open { status } => answer::json(StatusCode::OK, &OpenAccount::at(seed, status, call, now)),
+            Self::Pending { status } => answer::json(StatusCode::OK, &PendingAccount::new(seed, status)),
+            Self::Fixed { status, body } => answer::json_text(*status, body.clone()),
+            Self::Revoked => unauthorized(),
+        }
+    }
+}
+
+/// Counts the call against the rate limit and answers it, or refuses one too many.
+fn metered(meter: &Meter, now: Timestamp, respond: impl FnOnce(u32) -> Answer) -> Answer {
+    let reading = meter.count(u64::try_from(now.as_second()).unwrap_or(0));
+    let mut answer = match reading.remaining {
+        Some(_) => respond(meter.next_answer()),
+        None => answer::json_text(
+            StatusCode::TOO_MANY_REQUESTS,
+            r#"{"code":42910000,"message":"rate limit exceeded"}"#,
+        ),
+    };
+    let headers = answer.headers_mut();
+    headers.insert(RATE_LIMIT, CALLS_A_MINUTE.into());
+    headers.insert(RATE_REMAINING, reading.remaining.unwrap_or(0).into());
+    headers.insert(RATE_RESET, reading.reset.into());
+    answer
+}
+
+fn unauthorized() -> Answer {
+    answer::json_text(
+        StatusCode::UNAUTHORIZED,
+        r#"{"code":40110000,"message":"request is not authorized"}"#,
+    )
+}
+
+/// The key id that a request carries.
+pub(super) fn key_id(headers: &HeaderMap) -> Option<&str> {
+    text(headers, &KEY_ID)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn headers(keys: &Keys) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(KEY_ID, keys.key_id.parse().unwrap());
+        headers.insert(SECRET_KEY, keys.secret_key.parse().unwrap());
+        headers
+    }
+
+    fn keys() -> Keys {
+        Keys {
+            key_id: "PKSANDBOXANA".into(),
+            secret_key: "not-a-real-secret".into(),
+        }
+    }
+
+    fn ask(alpaca: &Alpaca, keys: &Keys) -> (u16, Value) {
+        let answer = alpaca.answer(&headers(keys), Timestamp::UNIX_EPOCH);
+        (
+            answer.status().as_u16(),
+            serde_json::from_slice(answer.body()).unwrap(),
+        )
+    }
+
+    fn unauthorized() -> (u16, Value) {
+        (
+            401,
+            json!({"code": 40_110_000, "message": "request is not authorized"}),
+        )
+    }
+
+    #[test]
+    fn the_right_keys_open_the_account_and_no_others_do() {
+        let alpaca = Alpaca::new(Population::default());
+        alpaca.register("ana", keys(), Profile::active());
+        assert_eq!(ask(&alpaca, &keys()).1["status"], "ACTIVE");
+        assert_eq!(alpaca.owner("PKSANDBOXANA").as_deref(), Some("ana"));
+        let wrong_secret = Keys {
+            secret_key: "wrong".into(),
+            ..keys()
+        };
+        assert_eq!(ask(&alpaca, &wrong_secret), unauthorized());
+        let unknown = Keys {
+            key_id: "PKSANDBOXBOB".into(),
+            ..keys()
+        };
+        assert_eq!(ask(&alpaca, &unknown), unauthorized());
+    }
+
+    #[test]
+    fn missing_headers_are_forbidden() {
+        let answer = Alpaca::new(Population::new(1, false)).answer(&HeaderMap::new(), Timestamp::UNIX_EPOCH);
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        assert_eq!(answer.body(), "{\"message\": \"forbidden.\"}\n");
+        assert_eq!(answer.body().len(), 26);
+    }
+
+    #[test]
+    fn the_two_hundred_and_first_call_of_a_minute_is_refused() {
+        let alpaca = Alpaca::new(Population::new(1, false));
+        let headers = headers(&Alpaca::seeded_keys(1));
+        for left in (0..200_u32).rev() {
+            let answer = alpaca.answer(&headers, Timestamp::UNIX_EPOCH);
+            assert_eq!(answer.headers()[RATE_REMAINING], HeaderValue::from(left));
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+        let refused = alpaca.answer(&headers, Timestamp::UNIX_EPOCH);
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(
+            refused.body(),
+            r#"{"code":42910000,"message":"rate limit exceeded"}"#
+        );
+        assert_eq!(refused.headers()[RATE_RESET], "60");
+        assert_eq!(refused.headers()[RATE_LIMIT], "200");
+    }
+
+    #[test]
+    fn every_answer_has_a_request_id_of_its_own() {
+        let alpaca = Alpaca::new(Population::default());
+        let id = || alpaca.answer(&HeaderMap::new(), Timestamp::UNIX_EPOCH).headers()[REQUEST_ID].clone();
+        let (first, second) = (id(), id());
+        assert_ne!(first, second);
+        assert!(
+            first.len() == 32 && first.as_bytes().iter().all(u8::is_ascii_hexdigit),
+            "{first:?}"
+        );
+    }
+
+    #[test]
+    fn a_profile_decides_the_answer() {
+        let alpaca = Alpaca::new(Population::default());
+        let body = Bytes::from_static(b"{\"odd\":1}");
+        for (profile, expected) in [
+            (Profile::onboarding(), "ONBOARDING"),
+            (
+                Profile::Open {
+                    status: "ACCOUNT_UPDATED".into(),
+                },
+                "ACCOUNT_UPDATED",
+            ),
+        ] {
+            alpaca.register("ana", keys(), profile);
+            assert_eq!(ask(&alpaca, &keys()).1["status"], expected);
+        }
+        alpaca.register(
+            "ana",
+            keys(),
+            Profile::Fixed {
+                status: StatusCode::IM_A_TEAPOT,
+                body,
+            },
+        );
+        assert_eq!(ask(&alpaca, &keys()), (418, json!({"odd": 1})));
+        alpaca.register("ana", keys(), Profile::Revoked);
+        assert_eq!(ask(&alpaca, &keys()), unauthorized());
+    }
+
+    #[test]
+    fn seeded_trouble_shows_and_can_be_replaced() {
+        let alpaca = Alpaca::new(Population::new(8, true));
+        assert_eq!(ask(&alpaca, &Alpaca::seeded_keys(1)).1["status"], "ACTIVE");
+        assert_eq!(ask(&alpaca, &Alpaca::seeded_keys(3)), unauthorized());
+        assert_eq!(ask(&alpaca, &Alpaca::seeded_keys(6)).1["status"], "ONBOARDING");
+        alpaca.register("user-0003", Alpaca::seeded_keys(3), Profile::active());
+        assert_eq!(ask(&alpaca, &Alpaca::seeded_keys(3)).1["status"], "ACTIVE");
+    }
+}

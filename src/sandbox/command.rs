@@ -1,0 +1,188 @@
+//! The command `pulse sandbox`.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::faults::Rule;
+use super::{Options, Sandbox, duration};
+
+const FAULT_HELP: &str = "\
+Make some calls fail, as SERVICE[/METHOD]:FAULT[,OPTION...] (repeats).
+
+Services: firestore, secret-manager, alpaca. Methods: Commit, RunQuery, AccessSecretVersion, GetAccount, ...
+
+Faults of any service:
+  latency=200ms     takes longer
+  stall             never answers, and keeps the connection open
+  drop-before       cuts the connection before the call is handled
+  drop-after        handles the call, then cuts the connection
+
+Faults of firestore:
+  error=UNAVAILABLE a gRPC status
+  break-after=3     ends the stream with UNAVAILABLE after 3 messages
+
+Faults of secret-manager and alpaca:
+  error=503         an HTTP status, with header='Retry-After: 1' and body=TEXT if wanted
+  body=TEXT         a different body
+  redirect=URL      a 302 to elsewhere
+  slow=10ms         the body byte by byte
+  truncate          half of the body, then a cut
+  padding=100000    this many spaces behind the body
+  wrong-checksum    a dataCrc32c that does not fit (secret-manager)
+
+Options: user=ID, share=0.1 (of the calls), skip=N (first calls), times=N (calls at most). \
+A comma in a value is written \\, and a backslash \\\\.
+
+Examples: alpaca:error=503,share=0.1   firestore/Commit:drop-after,times=1   \
+secret-manager:latency=200ms,user=user-0003";
+
+/// Run a local Firestore, Secret Manager and Alpaca with made-up users.
+///
+/// Prints the environment variables that lead pulse to it, and serves until it is interrupted. It listens on
+/// 127.0.0.1 only, keeps everything in memory, and knows no real keys.
+#[derive(Args, Clone, Debug)]
+pub struct SandboxArgs {
+    /// How many users to make up
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    users: u32,
+
+    /// Give some users trouble: missing keys, revoked keys, an account still being opened, ...
+    #[arg(long)]
+    trouble: bool,
+
+    /// How long every call takes at least, such as 20ms or 1s
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration::parse)]
+    latency: Duration,
+
+    /// The port on 127.0.0.1; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    port: u16,
+
+    #[arg(long = "fault", value_name = "SPEC", help = "Make some calls fail, such as alpaca:error=503,share=0.1 (repeats)", long_help = FAULT_HELP)]
+    faults: Vec<Rule>,
+}
+
+/// Serves until SIGINT or SIGTERM, and then exits with success.
+pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
+    let SandboxArgs {
+        users,
+        trouble,
+        latency,
+        port,
+        faults,
+    } = args;
+    // Before anything is printed, so that whoever waits for the output can already stop us.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let sandbox = Sandbox::start(Options {
+        users,
+        trouble,
+        latency,
+        port,
+        ..Options::default()
+    })
+    .await?;
+    for rule in faults {
+        sandbox.faults().add(rule);
+    }
+    print_exports(&sandbox, &mut io::stdout().lock())?;
+    print_hint(&sandbox, &mut io::stderr().lock())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    sandbox.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_exports(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
+    for (name, value) in sandbox.exports() {
+        writeln!(out, "export {name}={value}")?;
+    }
+    out.flush()
+}
+
+fn print_hint(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
+    let address = sandbox.address();
+    let users = sandbox.population().len();
+    writeln!(
+        out,
+        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: pulse"
+    )?;
+    for (user, trouble) in sandbox.population().troubled() {
+        writeln!(out, "  {user} has trouble: {trouble}")?;
+    }
+    writeln!(
+        out,
+        "Faults:   curl -d '\"alpaca:error=503,times=1\"' http://{address}/sandbox/faults\n\
+         Requests: curl http://{address}/sandbox/requests\n\
+         Secrets:  export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER=http://{address}/ \
+         CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true\n          \
+         gcloud --project=$GCP_PROJECT secrets versions access latest --secret=alpaca-keys-user-0001"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        sandbox: SandboxArgs,
+    }
+
+    fn parse(args: &[&str]) -> Result<SandboxArgs, clap::Error> {
+        let args = std::iter::once("sandbox").chain(args.iter().copied());
+        Command::try_parse_from(args).map(|command| command.sandbox)
+    }
+
+    #[test]
+    fn defaults_are_a_small_healthy_sandbox_on_a_free_port() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(
+            (args.users, args.trouble, args.latency, args.port),
+            (25, false, Duration::ZERO, 0)
+        );
+        assert!(args.faults.is_empty());
+    }
+
+    #[test]
+    fn faults_repeat_and_are_checked() {
+        let args = parse(&[
+            "--fault",
+            "alpaca:error=503,share=0.1",
+            "--fault",
+            "firestore:stall",
+            "--latency",
+            "20ms",
+        ]);
+        let args = args.unwrap();
+        assert_eq!(args.latency, Duration::from_millis(20));
+        assert_eq!(
+            args.faults.iter().map(Rule::to_string).collect::<Vec<_>>(),
+            ["alpaca:error=503,share=0.1", "firestore:stall"]
+        );
+        let error = parse(&["--fault", "alpaca:error=UNAVAILABLE"]).unwrap_err();
+        assert!(error.to_string().contains("not an HTTP status"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_exports_can_be_pasted_into_a_shell() {
+        let sandbox = Sandbox::start(Options::default()).await.unwrap();
+        let address = sandbox.address();
+        let mut printed = Vec::new();
+        print_exports(&sandbox, &mut printed).unwrap();
+        let expected = format!(
+            "export GCP_PROJECT=pulse-sandbox\nexport FIRESTORE_EMULATOR_HOST={address}\n\
+             export SECRET_MANAGER_EMULATOR_HOST={address}\nexport APCA_API_BASE_URL=http://{address}\n"
+        );
+        assert_eq!(String::from_utf8(printed).unwrap(), expected);
+    }
+}

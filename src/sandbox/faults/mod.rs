@@ -1,0 +1,212 @@
+//! Faults on demand: calls that are slow, refused, cut off or answered wrongly.
+
+mod body;
+mod rule;
+mod spec;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::alpaca::scramble;
+use super::call::Call;
+pub(super) use body::{broken_after, corrupt_checksum, padded, slow, truncated};
+pub use rule::{Fault, GrpcFault, InvalidRule, RestFault, Rule};
+pub(super) use spec::code_name;
+
+/// The rules in force.
+#[derive(Default)]
+pub struct Faults {
+    rules: RwLock<Vec<Arc<Injected>>>,
+}
+
+/// A rule in force, and how often it applied.
+#[derive(Debug)]
+pub struct Injected {
+    rule: Rule,
+    matched: AtomicU64,
+    applied: AtomicU64,
+}
+
+impl Injected {
+    /// The rule.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// How many calls it was about, those skipped included.
+    pub fn matched(&self) -> u64 {
+        self.matched.load(Ordering::Relaxed)
+    }
+
+    /// How many calls had the fault.
+    pub fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
+    }
+
+    /// Counts the call, and decides whether it has the fault.
+    fn strikes(&self, call: &Call) -> bool {
+        if !self.rule.matches(call) {
+            return false;
+        }
+        let before = self.matched.fetch_add(1, Ordering::Relaxed);
+        if before < self.rule.skip || !is_drawn(before, self.rule.share) {
+            return false;
+        }
+        let limit = self.rule.times.unwrap_or(u64::MAX);
+        let next = |applied: u64| (applied < limit).then(|| applied.saturating_add(1));
+        self.applied
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .is_ok()
+    }
+}
+
+/// Whether the `index`th call is among the `share` of calls, drawn by a generator with a fixed seed.
+fn is_drawn(index: u64, share: f64) -> bool {
+    // The top 32 bits, since an f64 holds them exactly.
+    let random = u32::try_from(scramble(index) >> 32).unwrap_or(0);
+    f64::from(random) < share * (f64::from(u32::MAX) + 1.0)
+}
+
+/// What is to happen to one call.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Added before anything else; that of all rules together.
+    pub(super) latency: Duration,
+    /// The first other fault.
+    pub(super) fault: Option<Fault>,
+}
+
+impl Faults {
+    /// Puts a rule in force, behind those that are.
+    pub fn add(&self, rule: Rule) -> Arc<Injected> {
+        let injected = Arc::new(Injected {
+            rule,
+            matched: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
+        });
+        self.rules
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&injected));
+        injected
+    }
+
+    /// Puts the rule of a textual spec in force.
+    pub fn inject(&self, spec: &str) -> Result<Arc<Injected>, InvalidRule> {
+        Ok(self.add(spec.parse()?))
+    }
+
+    /// Ends all rules.
+    pub fn clear(&self) {
+        self.rules.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The rules in force, oldest first.
+    pub fn rules(&self) -> Vec<Arc<Injected>> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Decides what happens to a call. Latencies add up; of other faults the first one counts, and later rules are
+    /// not asked.
+    pub(super) fn judge(&self, call: &Call) -> Verdict {
+        let mut verdict = Verdict::default();
+        for injected in self.rules.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            match &injected.rule.fault {
+                Fault::Latency(latency) if injected.strikes(call) => {
+                    verdict.latency = verdict.latency.saturating_add(*latency);
+                }
+                Fault::Latency(_) => {}
+                fault if verdict.fault.is_none() && injected.strikes(call) => {
+                    verdict.fault = Some(fault.clone());
+                }
+                _ => {}
+            }
+        }
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+
+    use super::*;
+
+    fn call(path: &str) -> Call {
+        Call::recognise(Request::get(path).body(Bytes::new()).unwrap(), |_| None).unwrap()
+    }
+
+    fn access(user: &str) -> Call {
+        call(&format!(
+            "/v1/projects/p/secrets/alpaca-keys-{user}/versions/latest:access"
+        ))
+    }
+
+    fn struck(faults: &Faults, calls: u32) -> Vec<bool> {
+        (0..calls)
+            .map(|_| faults.judge(&call("/v2/account")).fault.is_some())
+            .collect()
+    }
+
+    #[test]
+    fn a_rule_is_only_about_its_service_method_and_user() {
+        let faults = Faults::default();
+        let rule = faults
+            .inject("secret-manager/AccessSecretVersion:stall,user=ana")
+            .unwrap();
+        assert_eq!(faults.judge(&access("ana")).fault, Some(Fault::Stall));
+        for other in [
+            access("anabel"),
+            call("/v2/account"),
+            call("/v1/projects/p/secrets/alpaca-keys-ana"),
+        ] {
+            assert_eq!(faults.judge(&other), Verdict::default(), "{}", other.path);
+        }
+        assert_eq!((rule.matched(), rule.applied()), (1, 1));
+        faults.clear();
+        assert_eq!(faults.judge(&access("ana")), Verdict::default());
+    }
+
+    #[test]
+    fn skip_and_times_bound_the_calls() {
+        let faults = Faults::default();
+        let rule = faults.inject("alpaca:stall,skip=1,times=2").unwrap();
+        assert_eq!(struck(&faults, 5), [false, true, true, false, false]);
+        assert_eq!((rule.matched(), rule.applied()), (5, 2));
+    }
+
+    #[test]
+    fn a_share_is_about_right_and_the_same_every_time() {
+        let once = |share| {
+            let faults = Faults::default();
+            faults.inject(&format!("alpaca:stall,share={share}")).unwrap();
+            struck(&faults, 1000)
+        };
+        assert_eq!(once(0.1), once(0.1));
+        for (share, range) in [(0.0, 0..=0), (0.1, 60..=140), (1.0, 1000..=1000)] {
+            let count = once(share).into_iter().filter(|struck| *struck).count();
+            assert!(range.contains(&count), "{share}: {count}");
+        }
+    }
+
+    #[test]
+    fn latencies_add_up_and_the_first_other_fault_counts() {
+        let faults = Faults::default();
+        for spec in [
+            "alpaca:latency=1s",
+            "alpaca:stall",
+            "alpaca:drop-before",
+            "alpaca:latency=2s",
+        ] {
+            faults.inject(spec).unwrap();
+        }
+        let expected = Verdict {
+            latency: Duration::from_secs(3),
+            fault: Some(Fault::Stall),
+        };
+        assert_eq!(faults.judge(&call("/v2/account")), expected);
+        assert_eq!(faults.rules()[2].matched(), 0);
+    }
+}

@@ -1,0 +1,165 @@
+//! The way of every call through the sandbox: recognised, noted, judged, handled, answered.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::LOCATION;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::alpaca::Alpaca;
+use super::answer::{self, Answer};
+use super::call::{Call, Service};
+use super::control;
+use super::faults::{self, Fault, Faults, GrpcFault, RestFault, Verdict};
+use super::firestore::Firestore;
+use super::requests::{Outcome, Requests};
+use super::secret_manager::SecretManager;
+
+/// Largest request body; Firestore itself takes 10 MiB.
+const MAX_REQUEST: usize = 16 * 1024 * 1024;
+
+/// The three services and what is common to them.
+pub(super) struct Cloud {
+    pub(super) firestore: Firestore,
+    pub(super) secrets: SecretManager,
+    pub(super) alpaca: Alpaca,
+    pub(super) faults: Faults,
+    pub(super) requests: Requests,
+    /// How long every call takes at least.
+    pub(super) latency: Duration,
+}
+
+/// Cuts the connection that a call came over.
+#[derive(Default)]
+pub(super) struct HangUp(Notify);
+
+impl HangUp {
+    /// Asks for the cut, and never returns: the connection takes its calls with it.
+    async fn now(&self) -> Infallible {
+        self.0.notify_one();
+        pending().await
+    }
+
+    /// Returns once a call asks for the cut.
+    pub(super) async fn requested(&self) {
+        self.0.notified().await;
+    }
+}
+
+impl Cloud {
+    /// Answers one request.
+    pub(super) async fn answer(&self, request: Request<Incoming>, hang_up: &HangUp) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else {
+            return answer::whole(answer::json_text(StatusCode::PAYLOAD_TOO_LARGE, ""));
+        };
+        let request = Request::from_parts(parts, body.to_bytes());
+        if request.uri().path().starts_with(control::PREFIX) {
+            return answer::whole(control::answer(&request, &self.faults, &self.requests));
+        }
+        let Some(call) = Call::recognise(request, |key_id| self.alpaca.owner(key_id)) else {
+            return answer::whole(answer::json_text(StatusCode::NOT_FOUND, "{}"));
+        };
+        self.requests.arrived(&call);
+        let Verdict { latency, fault } = self.faults.judge(&call);
+        let latency = latency.saturating_add(self.latency);
+        // Even a sleep of nothing would wait for the timer's next tick.
+        if latency > Duration::ZERO {
+            tokio::time::sleep(latency).await;
+        }
+        let response = match fault {
+            None => self.handle(&call).await,
+            Some(fault) => self.spoil(&call, fault, hang_up).await,
+        };
+        self.requests.ended(&call, outcome(&response));
+        response
+    }
+
+    async fn handle(&self, call: &Call) -> Response<Body> {
+        match call.method.service() {
+            Service::Firestore => self.firestore.serve(call.request.clone().map(Full::new)).await,
+            Service::SecretManager | Service::Alpaca => answer::whole(self.handle_rest(call)),
+        }
+    }
+
+    fn handle_rest(&self, call: &Call) -> Answer {
+        match call.method.service() {
+            Service::Alpaca if call.method.name() == "GetAccount" => {
+                self.alpaca.answer(call.request.headers(), Timestamp::now())
+            }
+            Service::Alpaca => Alpaca::unknown_endpoint(),
+            _ => self.secrets.answer(call.operation.as_ref(), call.request.body()),
+        }
+    }
+
+    async fn spoil(&self, call: &Call, fault: Fault, hang_up: &HangUp) -> Response<Body> {
+        match fault {
+            Fault::Latency(_) => self.handle(call).await, // already waited for
+            Fault::Stall => {
+                self.requests.ended(call, Outcome::Stalled);
+                pending().await
+            }
+            Fault::DropBefore => {
+                self.requests.ended(call, Outcome::Dropped);
+                match hang_up.now().await {}
+            }
+            Fault::DropAfter => {
+                let response = self.handle(call).await;
+                // Reading the answer to its end is what makes sure that the work behind it is done; what it says,
+                // even an error, is lost with the connection.
+                let _lost = response.into_body().collect().await;
+                self.requests.ended(call, Outcome::Dropped);
+                match hang_up.now().await {}
+            }
+            Fault::Grpc(GrpcFault::Error(code)) => Status::new(code, "sent by a fault rule").into_http(),
+            Fault::Grpc(GrpcFault::BreakAfter(messages)) => {
+                faults::broken_after(self.handle(call).await, messages)
+            }
+            Fault::Rest(fault) => self.spoil_rest(call, fault),
+        }
+    }
+
+    fn spoil_rest(&self, call: &Call, fault: RestFault) -> Response<Body> {
+        let answer = match fault {
+            RestFault::Slow(pause) => return faults::slow(self.handle_rest(call), pause),
+            RestFault::Truncate => return faults::truncated(self.handle_rest(call)),
+            RestFault::Padding(spaces) => faults::padded(self.handle_rest(call), spaces),
+            RestFault::WrongChecksum => faults::corrupt_checksum(self.handle_rest(call)),
+            RestFault::Body(body) => answer::json_text(StatusCode::OK, body),
+            RestFault::Redirect(location) => {
+                let mut answer = answer::json_text(StatusCode::FOUND, Bytes::new());
+                answer.headers_mut().insert(LOCATION, location);
+                answer
+            }
+            RestFault::Error {
+                status,
+                headers,
+                body,
+            } => {
+                let mut answer = answer::json_text(status, body);
+                answer.headers_mut().extend(headers);
+                answer
+            }
+        };
+        answer::whole(answer)
+    }
+}
+
+/// A gRPC call that failed at once says so in its headers.
+fn outcome(response: &Response<Body>) -> Outcome {
+    let code = response
+        .headers()
+        .get("grpc-status")
+        .map(|code| tonic::Code::from_bytes(code.as_bytes()));
+    code.map_or(Outcome::Status(response.status().as_u16()), |code| {
+        Outcome::Grpc(faults::code_name(code))
+    })
+}

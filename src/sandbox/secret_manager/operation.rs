@@ -1,0 +1,206 @@
+//! What a Secret Manager request asks for, read from its path.
+
+use http::Method;
+
+/// One request to Secret Manager.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Operation {
+    project: String,
+    secret: String,
+    action: Action,
+}
+
+/// What is done to the secret.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Create,
+    Get,
+    Delete,
+    AddVersion,
+    ListVersions,
+    /// Something done to the version with this number or alias.
+    Version(String, VersionAction),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VersionAction {
+    Get,
+    Access,
+    Disable,
+    Enable,
+    Destroy,
+}
+
+impl Operation {
+    /// Reads a percent-decoded path such as `/v1/projects/p/secrets/s/versions/latest:access`; `None` is a path or
+    /// an HTTP method that the sandbox does not know.
+    pub(crate) fn parse(method: &Method, path: &str, query: Option<&str>) -> Option<Self> {
+        let segments: Vec<&str> = path.strip_prefix("/v1/projects/")?.split('/').collect();
+        let is_get = method == Method::GET;
+        let is_post = method == Method::POST;
+        let (project, secret, action) = match segments[..] {
+            [project, "secrets"] if is_post => (project, secret_id(query?)?, Action::Create),
+            [project, "secrets", last] => match last.split_once(':') {
+                Some((secret, "addVersion")) if is_post => (project, secret, Action::AddVersion),
+                None if is_get => (project, last, Action::Get),
+                None if method == Method::DELETE => (project, last, Action::Delete),
+                _ => return None,
+            },
+            [project, "secrets", secret, "versions"] if is_get => (project, secret, Action::ListVersions),
+            [project, "secrets", secret, "versions", last] => {
+                let (version, action) = match last.split_once(':') {
+                    None if is_get => (last, VersionAction::Get),
+                    Some((version, "access")) if is_get => (version, VersionAction::Access),
+                    Some((version, "disable")) if is_post => (version, VersionAction::Disable),
+                    Some((version, "enable")) if is_post => (version, VersionAction::Enable),
+                    Some((version, "destroy")) if is_post => (version, VersionAction::Destroy),
+                    _ => return None,
+                };
+                (project, secret, Action::Version(version.to_owned(), action))
+            }
+            _ => return None,
+        };
+        Some(Self {
+            project: project.to_owned(),
+            secret: secret.to_owned(),
+            action,
+        })
+    }
+
+    /// Google's name of the method.
+    pub(crate) fn method_name(&self) -> &'static str {
+        match self.action {
+            Action::Create => "CreateSecret",
+            Action::Get => "GetSecret",
+            Action::Delete => "DeleteSecret",
+            Action::AddVersion => "AddSecretVersion",
+            Action::ListVersions => "ListSecretVersions",
+            Action::Version(_, VersionAction::Get) => "GetSecretVersion",
+            Action::Version(_, VersionAction::Access) => "AccessSecretVersion",
+            Action::Version(_, VersionAction::Disable) => "DisableSecretVersion",
+            Action::Version(_, VersionAction::Enable) => "EnableSecretVersion",
+            Action::Version(_, VersionAction::Destroy) => "DestroySecretVersion",
+        }
+    }
+
+    /// The IAM permission that the method needs.
+    pub(super) fn permission(&self) -> &'static str {
+        match self.action {
+            Action::Create => "secretmanager.secrets.create",
+            Action::Get => "secretmanager.secrets.get",
+            Action::Delete => "secretmanager.secrets.delete",
+            Action::AddVersion => "secretmanager.versions.add",
+            Action::ListVersions => "secretmanager.versions.list",
+            Action::Version(_, VersionAction::Get) => "secretmanager.versions.get",
+            Action::Version(_, VersionAction::Access) => "secretmanager.versions.access",
+            Action::Version(_, VersionAction::Disable) => "secretmanager.versions.disable",
+            Action::Version(_, VersionAction::Enable) => "secretmanager.versions.enable",
+            Action::Version(_, VersionAction::Destroy) => "secretmanager.versions.destroy",
+        }
+    }
+
+    /// The resource as the request names it, as permission errors repeat it.
+    pub(super) fn resource(&self) -> String {
+        let Self {
+            project,
+            secret,
+            action,
+        } = self;
+        match action {
+            Action::Create => format!("projects/{project}"),
+            Action::Version(version, _) => format!("projects/{project}/secrets/{secret}/versions/{version}"),
+            Action::Get | Action::Delete | Action::AddVersion | Action::ListVersions => {
+                format!("projects/{project}/secrets/{secret}")
+            }
+        }
+    }
+
+    pub(super) fn project(&self) -> &str {
+        &self.project
+    }
+
+    pub(crate) fn secret(&self) -> &str {
+        &self.secret
+    }
+
+    pub(super) fn action(&self) -> &Action {
+        &self.action
+    }
+}
+
+fn secret_id(query: &str) -> Option<&str> {
+    query.split('&').find_map(|pair| pair.strip_prefix("secretId="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name_of(method: &str, path: &str) -> Option<&'static str> {
+        let (path, query) = path
+            .split_once('?')
+            .map_or((path, None), |(path, query)| (path, Some(query)));
+        let method = method.parse().unwrap();
+        Operation::parse(&method, path, query).map(|operation| operation.method_name())
+    }
+
+    #[test]
+    fn every_method_is_read_from_its_path() {
+        for (method, path, name) in [
+            (
+                "POST",
+                "/v1/projects/p/secrets?alt=json&secretId=s",
+                "CreateSecret",
+            ),
+            ("GET", "/v1/projects/p/secrets/s", "GetSecret"),
+            ("DELETE", "/v1/projects/p/secrets/s", "DeleteSecret"),
+            (
+                "POST",
+                "/v1/projects/p/secrets/s:addVersion?alt=json",
+                "AddSecretVersion",
+            ),
+            (
+                "GET",
+                "/v1/projects/p/secrets/s/versions/latest:access?alt=json",
+                "AccessSecretVersion",
+            ),
+            (
+                "GET",
+                "/v1/projects/p/secrets/s/versions?pageSize=0",
+                "ListSecretVersions",
+            ),
+            ("GET", "/v1/projects/p/secrets/s/versions/1", "GetSecretVersion"),
+            (
+                "POST",
+                "/v1/projects/p/secrets/s/versions/1:disable",
+                "DisableSecretVersion",
+            ),
+            (
+                "POST",
+                "/v1/projects/p/secrets/s/versions/1:enable",
+                "EnableSecretVersion",
+            ),
+            (
+                "POST",
+                "/v1/projects/p/secrets/s/versions/1:destroy",
+                "DestroySecretVersion",
+            ),
+        ] {
+            assert_eq!(name_of(method, path), Some(name), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_and_methods_are_not_operations() {
+        for (method, path) in [
+            ("GET", "/v1/projects/p/secrets"),
+            ("POST", "/v1/projects/p/secrets"),
+            ("POST", "/v1/projects/p/secrets/s/versions/1:access"),
+            ("GET", "/v1/projects/p/secrets/s/versions/1:disable"),
+            ("GET", "/v1/projects/p/secrets/s/a/b/c:access"),
+            ("GET", "/v2/account"),
+        ] {
+            assert_eq!(name_of(method, path), None, "{method} {path}");
+        }
+    }
+}
