@@ -79,7 +79,7 @@ mod tests {
         let mut results = BTreeMap::new();
         let task = |n| async move { if n == 2 { panic!("a bug") } else { n * 10 } };
         let ended = fan_out(numbers(5), at_most(2), &Stop::default(), task, |n, result| {
-            drop(results.insert(n, result))
+            results.extend([(n, result)])
         })
         .await;
         assert_eq!(ended, Ended::Complete);

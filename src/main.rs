@@ -32,10 +32,12 @@ async fn main() -> ExitCode {
     match cli.command.unwrap_or(Command::Sync(cli.sync)) {
         Command::Sync(args) => sync(&args).await,
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(args) => alpaca_pulse::sandbox::command::run(args).await.unwrap_or_else(|err| {
-            eprintln!("pulse sandbox: {err}");
-            ExitCode::FAILURE
-        }),
+        Command::Sandbox(args) => alpaca_pulse::sandbox::command::run(args)
+            .await
+            .unwrap_or_else(|err| {
+                eprintln!("pulse sandbox: {err}");
+                ExitCode::FAILURE
+            }),
         #[cfg(feature = "sandbox")]
         Command::Demo => ExitCode::FAILURE,
     }

@@ -1,48 +1,142 @@
 //! An in-memory Firestore that speaks `google.firestore.v1` over gRPC.
+//!
+//! It answers as Firestore does, statuses included; the conformance test holds it against Google's emulator. Where
+//! the emulator locks what a transaction reads, this one is optimistic, as Firestore's server clients know it: a
+//! commit is `ABORTED` if what its transaction has read was changed. Streams (`Listen`, `Write`) and
+//! `PartitionQuery` are not implemented.
+
+mod aggregation;
+mod clock;
+mod commits;
+mod database;
+mod errors;
+mod fields;
+mod filter;
+mod grpc;
+mod listing;
+mod names;
+mod query;
+mod reads;
+mod store;
+mod transactions;
+mod transforms;
+mod values;
+mod writes;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use gcloud_sdk::google::firestore::v1::{CommitResponse, Document, Write};
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use gcloud_sdk::google::firestore::v1::{CommitRequest, CommitResponse, Document, Write};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
 
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+use self::database::State;
+use self::names::{Path, full_name, parse_document};
+use self::query::Query;
 
-/// A Firestore that keeps its documents in memory.
-#[derive(Clone, Default)]
-pub struct Firestore {}
+/// Where all methods live.
+const SERVICE: &str = "/google.firestore.v1.Firestore/";
+
+/// The databases, shared by all clones.
+#[derive(Clone, Debug, Default)]
+pub struct Firestore {
+    state: Arc<Mutex<State>>,
+}
 
 impl Firestore {
-    /// Answers one gRPC call with three empty messages.
-    pub async fn serve(&self, _request: http::Request<Full<Bytes>>) -> http::Response<Body> {
-        let trailers = async {
-            Some(Ok(http::HeaderMap::from_iter([(
-                STATUS,
-                HeaderValue::from_static("0"),
-            )])))
+    /// Answers one gRPC call to `/google.firestore.v1.Firestore/<Method>`. Credentials are neither needed nor
+    /// looked at.
+    pub async fn serve(&self, request: Request<Full<Bytes>>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        // A body that is in memory already cannot fail.
+        let body = body
+            .collect()
+            .await
+            .map(|collected| collected.to_bytes())
+            .unwrap_or_default();
+        let path = parts.uri.path();
+        match path.strip_prefix(SERVICE).unwrap_or_default() {
+            "GetDocument" => self.unary(body, State::get_document),
+            "BatchGetDocuments" => self.streaming(body, State::batch_get_documents),
+            "ListDocuments" => self.unary(body, State::list_documents),
+            "ListCollectionIds" => self.unary(body, State::list_collection_ids),
+            "RunQuery" => self.streaming(body, State::run_query),
+            "RunAggregationQuery" => self.streaming(body, State::run_aggregation_query),
+            "Commit" => self.unary(body, State::commit),
+            "BatchWrite" => self.unary(body, State::batch_write),
+            "CreateDocument" => self.unary(body, State::create_document),
+            "UpdateDocument" => self.unary(body, State::update_document),
+            "DeleteDocument" => self.unary(body, State::delete_document),
+            "BeginTransaction" => self.unary(body, State::begin_transaction),
+            "Rollback" => self.unary(body, |state, request| state.rollback(&request)),
+            _ => errors::unknown_method(path).into_http(),
+        }
+    }
+
+    /// Applies writes atomically, as the `Commit` method does. `database` is `projects/{project}/databases/{id}`.
+    ///
+    /// # Errors
+    ///
+    /// As `Commit`: `INVALID_ARGUMENT`, or what a precondition that does not hold comes to.
+    pub fn commit(&self, database: &str, writes: Vec<Write>) -> Result<CommitResponse, Status> {
+        self.lock().commit(CommitRequest {
+            database: database.to_owned(),
+            writes,
+            ..CommitRequest::default()
+        })
+    }
+
+    /// The document of that full name, if there is one.
+    pub fn document(&self, name: &str) -> Option<Document> {
+        let (database, path) = parse_document(name).ok()?;
+        let state = self.lock();
+        let stored = state.existing(database)?.store.get(&path)?;
+        Some(stored.to_document(name.to_owned(), None))
+    }
+
+    /// Every document of a database, in name order.
+    pub fn documents(&self, database: &str) -> Vec<Document> {
+        let mut state = self.lock();
+        let Ok((_, opened)) = state.open(database) else {
+            return Vec::new();
         };
-        let mut response = http::Response::new(Body::new(
-            Full::new(Bytes::from_static(&[0; 15])).with_trailers(trailers),
-        ));
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        response
+        let found = Query::everything(Path::root()).run(&mut opened.store, None);
+        drop(state);
+        found
+            .iter()
+            .map(|found| found.stored.to_document(full_name(database, &found.path), None))
+            .collect()
     }
 
-    /// Applies `writes` atomically.
-    pub fn commit(&self, _database: &str, _writes: Vec<Write>) -> Result<CommitResponse, Status> {
-        Ok(CommitResponse::default())
+    fn unary<Q, A>(
+        &self,
+        body: Bytes,
+        method: impl FnOnce(&mut State, Q) -> Result<A, Status>,
+    ) -> Response<Body>
+    where
+        Q: Message + Default,
+        A: Message + 'static,
+    {
+        grpc::unary(grpc::decode(body).and_then(|request| method(&mut self.lock(), request)))
     }
 
-    /// The document called `name`.
-    pub fn document(&self, _name: &str) -> Option<Document> {
-        None
+    fn streaming<Q, I>(
+        &self,
+        body: Bytes,
+        method: impl FnOnce(&mut State, Q) -> Result<I, Status>,
+    ) -> Response<Body>
+    where
+        Q: Message + Default,
+        I: Iterator<Item: Message> + Send + 'static,
+    {
+        grpc::streaming(grpc::decode(body).and_then(|request| method(&mut self.lock(), request)))
     }
 
-    /// Every document of `database`.
-    pub fn documents(&self, _database: &str) -> Vec<Document> {
-        Vec::new()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic in a read leaves nothing half done, and commits check everything before they change anything.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

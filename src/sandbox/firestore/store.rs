@@ -1,0 +1,390 @@
+//! Documents in memory, ordered by name within each collection group.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use gcloud_sdk::google::firestore::v1::Document;
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use prost::Message;
+
+use super::clock::{Micros, timestamp};
+use super::fields::{FieldPath, project};
+use super::names::Path;
+use super::values::Fields;
+
+/// Overwritten versions kept for reads in the past. The oldest are dropped first.
+const MAX_HISTORY: usize = 10_000;
+
+/// One version of a document.
+///
+/// Fields are kept encoded: a million users fit in memory, and reading a document by name decodes just that one.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) create_time: Micros,
+    pub(super) update_time: Micros,
+    encoded: Box<[u8]>,
+}
+
+impl Stored {
+    pub(super) fn new(fields: Fields, create_time: Micros, update_time: Micros) -> Self {
+        let encoded = Document {
+            fields,
+            ..Document::default()
+        }
+        .encode_to_vec()
+        .into_boxed_slice();
+        Self {
+            create_time,
+            update_time,
+            encoded,
+        }
+    }
+
+    /// The document's fields.
+    pub(super) fn fields(&self) -> Fields {
+        #[expect(
+            clippy::expect_used,
+            reason = "`new` is the only writer, and it encodes a document"
+        )]
+        Document::decode(&*self.encoded)
+            .expect("a stored document decodes")
+            .fields
+    }
+
+    /// The document as a client sees it, cut to the fields that `mask` picks.
+    pub(super) fn to_document(&self, name: String, mask: Option<&[FieldPath]>) -> Document {
+        let names_only = mask.is_some_and(|mask| mask.iter().all(FieldPath::is_name));
+        let fields = if names_only {
+            Fields::new()
+        } else {
+            project(self.fields(), mask)
+        };
+        Document {
+            name,
+            fields,
+            create_time: Some(timestamp(self.create_time)),
+            update_time: Some(timestamp(self.update_time)),
+        }
+    }
+}
+
+/// A document that a read found.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) path: Path,
+    pub(super) stored: Arc<Stored>,
+}
+
+/// The names that a read may touch.
+#[derive(Clone, Debug)]
+pub(super) struct NameRange {
+    lower: Bound<Path>,
+    upper: Bound<Path>,
+}
+
+impl NameRange {
+    /// Everything below a document or collection, itself excluded.
+    pub(super) fn below(ancestor: &Path) -> Self {
+        Self {
+            lower: Bound::Excluded(ancestor.clone()),
+            upper: Bound::Excluded(ancestor.after_descendants()),
+        }
+    }
+
+    /// Narrows the range to names at or behind `bound`.
+    pub(super) fn start(&mut self, bound: Bound<Path>) {
+        let tighter = match (&self.lower, &bound) {
+            (_, Bound::Unbounded) => false,
+            (Bound::Unbounded, _) => true,
+            (Bound::Included(old), Bound::Excluded(new)) => new >= old,
+            (Bound::Included(old) | Bound::Excluded(old), Bound::Included(new) | Bound::Excluded(new)) => {
+                new > old
+            }
+        };
+        if tighter {
+            self.lower = bound;
+        }
+    }
+
+    /// Narrows the range to names at or before `bound`.
+    pub(super) fn end(&mut self, bound: Bound<Path>) {
+        let tighter = match (&self.upper, &bound) {
+            (_, Bound::Unbounded) => false,
+            (Bound::Unbounded, _) => true,
+            (Bound::Included(old), Bound::Excluded(new)) => new <= old,
+            (Bound::Included(old) | Bound::Excluded(old), Bound::Included(new) | Bound::Excluded(new)) => {
+                new < old
+            }
+        };
+        if tighter {
+            self.upper = bound;
+        }
+    }
+
+    /// The bounds for a map or set, or `None` where nothing lies between them (which `range` would panic on).
+    fn bounds(&self) -> Option<(Bound<&Path>, Bound<&Path>)> {
+        let empty = match (&self.lower, &self.upper) {
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+            (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
+            (
+                Bound::Included(lower) | Bound::Excluded(lower),
+                Bound::Included(upper) | Bound::Excluded(upper),
+            ) => lower >= upper,
+        };
+        (!empty).then(|| (self.lower.as_ref(), self.upper.as_ref()))
+    }
+
+    fn contains(&self, path: &Path) -> bool {
+        use std::ops::RangeBounds as _;
+        (self.lower.as_ref(), self.upper.as_ref()).contains(path)
+    }
+}
+
+/// Which documents to visit.
+#[derive(Debug)]
+pub(super) struct Scan<'a> {
+    /// The collection id, or `None` for all.
+    pub(super) collection: Option<&'a str>,
+    pub(super) range: &'a NameRange,
+    /// Visit only documents in which this field is one of these strings.
+    pub(super) among: Option<(&'a FieldPath, Vec<&'a str>)>,
+}
+
+/// All documents of one database.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// By collection id. Within `users`, subcollections of a user lie in other groups, out of the way.
+    groups: BTreeMap<Box<[u8]>, Group>,
+    history: History,
+}
+
+/// All documents whose collection has one id, wherever they are.
+#[derive(Debug, Default)]
+struct Group {
+    documents: BTreeMap<Path, Arc<Stored>>,
+    indexes: HashMap<FieldPath, StringIndex>,
+}
+
+/// Which documents hold which string in one field. Made when the first query wants it, and kept up to date from
+/// then on: a query for the few accounts in trouble does not visit the million that are not.
+#[derive(Debug, Default)]
+struct StringIndex(HashMap<String, BTreeSet<Path>>);
+
+impl Store {
+    /// The current version of a document.
+    pub(super) fn get(&self, path: &Path) -> Option<&Arc<Stored>> {
+        self.groups.get(path.collection_id())?.documents.get(path)
+    }
+
+    /// The version of a document that was current at a time.
+    pub(super) fn get_at(&self, path: &Path, at: Micros) -> Option<&Arc<Stored>> {
+        match self
+            .history
+            .changes_after(at)
+            .filter(|change| change.path == *path)
+            .last()
+        {
+            Some(earliest) => earliest.before.as_ref(),
+            None => self.get(path),
+        }
+    }
+
+    /// Replaces a document by a new version, or removes it.
+    pub(super) fn put(&mut self, path: Path, after: Option<Arc<Stored>>, time: Micros) {
+        let group = self.groups.entry(path.collection_id().into()).or_default();
+        let before = match &after {
+            Some(stored) => group.documents.insert(path.clone(), Arc::clone(stored)),
+            None => group.documents.remove(&path),
+        };
+        group.reindex(&path, before.as_deref(), after.as_deref());
+        self.history.push(Change { time, path, before });
+    }
+
+    /// Whether the versions that were current at a time are all still known.
+    pub(super) fn remembers(&self, at: Micros) -> bool {
+        self.history.forgotten.is_none_or(|forgotten| forgotten <= at)
+    }
+
+    /// Makes the index that a scan wants, unless it exists.
+    pub(super) fn prepare(&mut self, scan: &Scan<'_>) {
+        if let (Some(collection), Some((field, _))) = (scan.collection, &scan.among)
+            && let Some(group) = self.groups.get_mut(collection.as_bytes())
+            && !group.indexes.contains_key(field)
+        {
+            let mut index = StringIndex::default();
+            for (path, stored) in &group.documents {
+                index.add(field, path, &stored.fields());
+            }
+            group.indexes.insert((*field).clone(), index);
+        }
+    }
+
+    /// Visits documents in name order.
+    pub(super) fn scan<'a>(
+        &'a self,
+        scan: &Scan<'a>,
+    ) -> Box<dyn Iterator<Item = (&'a Path, &'a Arc<Stored>)> + 'a> {
+        let Some(bounds) = scan.range.bounds() else {
+            return Box::new(std::iter::empty());
+        };
+        let Some(collection) = scan.collection else {
+            let mut all: Vec<_> = self
+                .groups
+                .values()
+                .flat_map(|group| group.documents.range(bounds))
+                .collect();
+            all.sort_unstable_by_key(|(path, _)| *path);
+            return Box::new(all.into_iter());
+        };
+        let Some(group) = self.groups.get(collection.as_bytes()) else {
+            return Box::new(std::iter::empty());
+        };
+        let index = scan
+            .among
+            .as_ref()
+            .and_then(|(field, among)| Some((group.indexes.get(*field)?, among)));
+        let Some((index, among)) = index else {
+            return Box::new(group.documents.range(bounds));
+        };
+        let paths: BTreeSet<_> = among
+            .iter()
+            .filter_map(|text| index.0.get(*text))
+            .flat_map(|paths| paths.range(bounds))
+            .collect();
+        Box::new(
+            paths
+                .into_iter()
+                .filter_map(|path| group.documents.get_key_value(path)),
+        )
+    }
+
+    /// As [`Store::scan`], in the versions that were current at a time.
+    pub(super) fn scan_at(&self, scan: &Scan<'_>, at: Micros) -> Vec<Found> {
+        let in_scan = |path: &Path| {
+            scan.range.contains(path)
+                && scan
+                    .collection
+                    .is_none_or(|id| path.collection_id() == id.as_bytes())
+        };
+        // From the latest change back: what is inserted last, and stays, is the earliest.
+        let changed: BTreeMap<_, _> = self
+            .history
+            .changes_after(at)
+            .map(|change| (&change.path, &change.before))
+            .collect();
+        // An index knows only current versions.
+        let unindexed = Scan { among: None, ..*scan };
+        let unchanged = self
+            .scan(&unindexed)
+            .filter(|(path, _)| !changed.contains_key(path));
+        let earlier = changed
+            .iter()
+            .filter_map(|(path, before)| Some((*path, before.as_ref()?)));
+        let mut found: Vec<_> = unchanged
+            .chain(earlier.filter(|(path, _)| in_scan(path)))
+            .map(|(path, stored)| Found {
+                path: path.clone(),
+                stored: Arc::clone(stored),
+            })
+            .collect();
+        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        found
+    }
+
+    /// The first id below `parent`, behind `after`, under which there is any document. Called again and again, it
+    /// lists the ids of collections (below a document) or of documents, missing ones included (below a
+    /// collection), and skips all that lies deeper.
+    pub(super) fn next_child(&self, parent: &Path, after: Option<&str>) -> Option<String> {
+        let mut range = NameRange::below(parent);
+        if let Some(after) = after {
+            range.start(Bound::Excluded(parent.child(after).after_descendants()));
+        }
+        let bounds = range.bounds()?;
+        let first = self
+            .groups
+            .values()
+            .filter_map(|group| group.documents.range(bounds).next());
+        first
+            .map(|(path, _)| path)
+            .min()?
+            .child_of(parent)
+            .map(|id| id.into_owned())
+    }
+}
+
+impl Group {
+    fn reindex(&mut self, path: &Path, before: Option<&Stored>, after: Option<&Stored>) {
+        if self.indexes.is_empty() {
+            return;
+        }
+        let (before, after) = (before.map(Stored::fields), after.map(Stored::fields));
+        for (field, index) in &mut self.indexes {
+            if let Some(before) = &before {
+                index.remove(field, path, before);
+            }
+            if let Some(after) = &after {
+                index.add(field, path, after);
+            }
+        }
+    }
+}
+
+impl StringIndex {
+    fn add(&mut self, field: &FieldPath, path: &Path, fields: &Fields) {
+        if let Some(text) = string_at(field, fields) {
+            self.0.entry(text.to_owned()).or_default().insert(path.clone());
+        }
+    }
+
+    fn remove(&mut self, field: &FieldPath, path: &Path, fields: &Fields) {
+        let Some(text) = string_at(field, fields) else {
+            return;
+        };
+        if let Some(paths) = self.0.get_mut(text) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.0.remove(text);
+            }
+        }
+    }
+}
+
+fn string_at<'a>(field: &FieldPath, fields: &'a Fields) -> Option<&'a str> {
+    match &field.get(fields)?.value_type {
+        Some(ValueType::StringValue(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The latest changes, for reads in the past.
+#[derive(Debug, Default)]
+struct History {
+    changes: VecDeque<Change>,
+    /// When the newest change was made that is no longer among them.
+    forgotten: Option<Micros>,
+}
+
+#[derive(Debug)]
+struct Change {
+    time: Micros,
+    path: Path,
+    before: Option<Arc<Stored>>,
+}
+
+impl History {
+    fn push(&mut self, change: Change) {
+        if self.changes.len() == MAX_HISTORY {
+            self.forgotten = self.changes.pop_front().map(|change| change.time);
+        }
+        self.changes.push_back(change);
+    }
+
+    /// The changes behind a time, latest first.
+    fn changes_after(&self, at: Micros) -> impl Iterator<Item = &Change> {
+        self.changes
+            .iter()
+            .rev()
+            .take_while(move |change| change.time > at)
+    }
+}

@@ -1,0 +1,456 @@
+//! Values: their order, their equality, their limits.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use gcloud_sdk::google::firestore::v1::Value;
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use tonic::Status;
+
+use super::errors::invalid;
+use super::names::{self, is_reserved};
+
+/// The fields of a document or map.
+pub(super) type Fields = HashMap<String, Value>;
+
+/// Largest document: the sum of its name, field names and values, as Firestore counts them.
+const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
+/// Largest single string or bytes value.
+const MAX_VALUE_BYTES: usize = MAX_DOCUMENT_BYTES - 89;
+/// Longest field name.
+const MAX_FIELD_NAME_BYTES: usize = 1500;
+/// Maps and arrays may lie in each other this deep.
+const MAX_DEPTH: usize = 20;
+const NANOS_PER_MICRO: i32 = 1_000;
+
+/// A value's rank among the types. Values of different ranks are never equal, and range filters compare only
+/// values of one rank.
+pub(super) fn type_rank(value: &Value) -> u8 {
+    match &value.value_type {
+        None | Some(ValueType::NullValue(_)) => 0,
+        Some(ValueType::BooleanValue(_)) => 1,
+        Some(ValueType::IntegerValue(_) | ValueType::DoubleValue(_)) => 2,
+        Some(ValueType::TimestampValue(_)) => 3,
+        Some(ValueType::StringValue(_)) => 4,
+        Some(ValueType::BytesValue(_)) => 5,
+        Some(ValueType::ReferenceValue(_)) => 6,
+        Some(ValueType::GeoPointValue(_)) => 7,
+        Some(ValueType::ArrayValue(_)) => 8,
+        Some(ValueType::MapValue(_)) => 9,
+        // Expressions of pipeline queries: `check_fields` lets none of them in.
+        Some(
+            ValueType::FieldReferenceValue(_)
+            | ValueType::VariableReferenceValue(_)
+            | ValueType::FunctionValue(_)
+            | ValueType::PipelineValue(_),
+        ) => 10,
+    }
+}
+
+/// Firestore's total order of values: by type, then by value. `1` and `1.0` are equal, and `NaN` is the least
+/// number.
+pub(super) fn order(left: &Value, right: &Value) -> Ordering {
+    match (&left.value_type, &right.value_type) {
+        (Some(ValueType::BooleanValue(a)), Some(ValueType::BooleanValue(b))) => a.cmp(b),
+        (Some(ValueType::IntegerValue(a)), Some(ValueType::IntegerValue(b))) => a.cmp(b),
+        (Some(ValueType::DoubleValue(a)), Some(ValueType::DoubleValue(b))) => order_doubles(*a, *b),
+        (Some(ValueType::IntegerValue(a)), Some(ValueType::DoubleValue(b))) => order_mixed(*a, *b),
+        (Some(ValueType::DoubleValue(a)), Some(ValueType::IntegerValue(b))) => order_mixed(*b, *a).reverse(),
+        (Some(ValueType::TimestampValue(a)), Some(ValueType::TimestampValue(b))) => {
+            (a.seconds, a.nanos).cmp(&(b.seconds, b.nanos))
+        }
+        (Some(ValueType::StringValue(a)), Some(ValueType::StringValue(b))) => a.cmp(b),
+        (Some(ValueType::BytesValue(a)), Some(ValueType::BytesValue(b))) => a.cmp(b),
+        (Some(ValueType::ReferenceValue(a)), Some(ValueType::ReferenceValue(b))) => order_names(a, b),
+        (Some(ValueType::GeoPointValue(a)), Some(ValueType::GeoPointValue(b))) => {
+            order_doubles(a.latitude, b.latitude).then_with(|| order_doubles(a.longitude, b.longitude))
+        }
+        (Some(ValueType::ArrayValue(a)), Some(ValueType::ArrayValue(b))) => {
+            first_difference(a.values.iter().zip(&b.values).map(|(a, b)| order(a, b)))
+                .then_with(|| a.values.len().cmp(&b.values.len()))
+        }
+        (Some(ValueType::MapValue(a)), Some(ValueType::MapValue(b))) => order_maps(&a.fields, &b.fields),
+        _ => type_rank(left).cmp(&type_rank(right)),
+    }
+}
+
+/// Whether a filter would call both the same: as [`order`], so `1` equals `1.0`.
+pub(super) fn equal(left: &Value, right: &Value) -> bool {
+    order(left, right).is_eq()
+}
+
+/// Whether both are the same down to the type and the bits: replacing one by the other would change nothing.
+pub(super) fn identical(left: &Value, right: &Value) -> bool {
+    match (&left.value_type, &right.value_type) {
+        (Some(ValueType::DoubleValue(a)), Some(ValueType::DoubleValue(b))) => a.to_bits() == b.to_bits(),
+        (Some(ValueType::ArrayValue(a)), Some(ValueType::ArrayValue(b))) => {
+            a.values.len() == b.values.len() && a.values.iter().zip(&b.values).all(|(a, b)| identical(a, b))
+        }
+        (Some(ValueType::MapValue(a)), Some(ValueType::MapValue(b))) => {
+            identical_fields(&a.fields, &b.fields)
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// [`identical`], for all fields of a document.
+pub(super) fn identical_fields(left: &Fields, right: &Fields) -> bool {
+    left.len() == right.len()
+        && left
+            .iter()
+            .all(|(name, value)| right.get(name).is_some_and(|other| identical(value, other)))
+}
+
+/// Whether the value is the number `NaN`.
+pub(super) fn is_nan(value: &Value) -> bool {
+    matches!(value.value_type, Some(ValueType::DoubleValue(number)) if number.is_nan())
+}
+
+/// Whether the value is null.
+pub(super) fn is_null(value: &Value) -> bool {
+    matches!(value.value_type, Some(ValueType::NullValue(_)))
+}
+
+/// A value of that type.
+pub(super) fn value(value_type: ValueType) -> Value {
+    Value {
+        value_type: Some(value_type),
+    }
+}
+
+/// The null value.
+pub(super) fn null() -> Value {
+    value(ValueType::NullValue(0))
+}
+
+/// Refuses fields that Firestore would refuse, and cuts timestamps to the microseconds it keeps.
+pub(super) fn check_fields(fields: &mut Fields) -> Result<(), Status> {
+    fields.iter_mut().try_for_each(|(name, value)| {
+        check_field_name(name)?;
+        check_value(name, value, 1)
+    })
+}
+
+/// As [`check_fields`], for one value outside a document: a filter's operand, a transform's argument.
+pub(super) fn check_operand(operand: &mut Value) -> Result<(), Status> {
+    check_value("operand", operand, 1)
+}
+
+/// Refuses a field name that Firestore would refuse.
+pub(super) fn check_field_name(name: &str) -> Result<(), Status> {
+    if name.is_empty() {
+        return Err(invalid("A field name is the empty string."));
+    }
+    if name.len() > MAX_FIELD_NAME_BYTES {
+        return Err(invalid(format!(
+            "A field name is longer than {MAX_FIELD_NAME_BYTES} bytes."
+        )));
+    }
+    if is_reserved(name) {
+        return Err(invalid(format!("Field name \"{name}\" is reserved.")));
+    }
+    Ok(())
+}
+
+/// Refuses a document above 1 MiB. `path` is its path below `.../documents`.
+pub(super) fn check_document_size(path: &str, fields: &Fields) -> Result<(), Status> {
+    const NAME_OVERHEAD: usize = 16;
+    const DOCUMENT_OVERHEAD: usize = 32;
+    let name = path.len() + 1 + NAME_OVERHEAD;
+    if name + fields_size(fields) + DOCUMENT_OVERHEAD > MAX_DOCUMENT_BYTES {
+        return Err(invalid(format!(
+            "The document {path} is larger than {MAX_DOCUMENT_BYTES} bytes."
+        )));
+    }
+    Ok(())
+}
+
+fn check_value(field: &str, value: &mut Value, depth: usize) -> Result<(), Status> {
+    match &mut value.value_type {
+        None => return Err(invalid(format!("Field \"{field}\" has a value of no type."))),
+        Some(
+            ValueType::FieldReferenceValue(_)
+            | ValueType::VariableReferenceValue(_)
+            | ValueType::FunctionValue(_)
+            | ValueType::PipelineValue(_),
+        ) => {
+            return Err(invalid(format!(
+                "Field \"{field}\" holds an expression, not a value."
+            )));
+        }
+        Some(ValueType::TimestampValue(time)) => time.nanos -= time.nanos.rem_euclid(NANOS_PER_MICRO),
+        Some(ValueType::StringValue(text)) => check_length(field, text.len())?,
+        Some(ValueType::BytesValue(bytes)) => check_length(field, bytes.len())?,
+        Some(ValueType::ReferenceValue(name)) => drop(names::parse_document(name)?),
+        Some(ValueType::GeoPointValue(point)) => {
+            if !(-90.0..=90.0).contains(&point.latitude) || !(-180.0..=180.0).contains(&point.longitude) {
+                return Err(invalid(format!(
+                    "Field \"{field}\" has a geo point outside the permitted range."
+                )));
+            }
+        }
+        Some(ValueType::ArrayValue(array)) => {
+            check_depth(field, depth)?;
+            for element in &mut array.values {
+                if matches!(element.value_type, Some(ValueType::ArrayValue(_))) {
+                    return Err(invalid(format!(
+                        "Field \"{field}\" has an array directly in an array."
+                    )));
+                }
+                check_value(field, element, depth + 1)?;
+            }
+        }
+        Some(ValueType::MapValue(map)) => {
+            check_depth(field, depth)?;
+            for (name, inner) in &mut map.fields {
+                check_field_name(name)?;
+                check_value(name, inner, depth + 1)?;
+            }
+        }
+        Some(
+            ValueType::NullValue(_)
+            | ValueType::BooleanValue(_)
+            | ValueType::IntegerValue(_)
+            | ValueType::DoubleValue(_),
+        ) => {}
+    }
+    Ok(())
+}
+
+fn check_length(field: &str, bytes: usize) -> Result<(), Status> {
+    if bytes > MAX_VALUE_BYTES {
+        return Err(invalid(format!(
+            "The value of field \"{field}\" is longer than {MAX_VALUE_BYTES} bytes."
+        )));
+    }
+    Ok(())
+}
+
+fn check_depth(field: &str, depth: usize) -> Result<(), Status> {
+    if depth > MAX_DEPTH {
+        return Err(invalid(format!(
+            "Field \"{field}\" nests maps and arrays more than {MAX_DEPTH} deep."
+        )));
+    }
+    Ok(())
+}
+
+fn fields_size(fields: &Fields) -> usize {
+    fields
+        .iter()
+        .map(|(name, value)| name.len() + 1 + size(value))
+        .sum()
+}
+
+/// Bytes that Firestore counts for a value.
+fn size(value: &Value) -> usize {
+    match &value.value_type {
+        Some(ValueType::IntegerValue(_) | ValueType::DoubleValue(_) | ValueType::TimestampValue(_)) => 8,
+        Some(ValueType::GeoPointValue(_)) => 16,
+        Some(ValueType::StringValue(text) | ValueType::ReferenceValue(text)) => text.len() + 1,
+        Some(ValueType::BytesValue(bytes)) => bytes.len(),
+        Some(ValueType::ArrayValue(array)) => array.values.iter().map(size).sum(),
+        Some(ValueType::MapValue(map)) => fields_size(&map.fields),
+        _ => 1,
+    }
+}
+
+/// `NaN` before all other numbers; `-0.0` equals `0.0`.
+fn order_doubles(left: f64, right: f64) -> Ordering {
+    left.partial_cmp(&right)
+        .unwrap_or_else(|| right.is_nan().cmp(&left.is_nan()))
+}
+
+/// Compares without rounding: above 2^53 an integer may lie between two neighbouring doubles.
+fn order_mixed(integer: i64, double: f64) -> Ordering {
+    const TWO_POW_63: f64 = 9_223_372_036_854_775_808.0;
+    if double.is_nan() || double < -TWO_POW_63 {
+        Ordering::Greater
+    } else if double >= TWO_POW_63 {
+        Ordering::Less
+    } else {
+        // In range, so the cast only cuts the fraction off.
+        integer
+            .cmp(&(double as i64))
+            .then_with(|| order_doubles(0.0, double.fract()))
+    }
+}
+
+/// Segment by segment, as document names sort.
+fn order_names(left: &str, right: &str) -> Ordering {
+    match (names::parse_document(left), names::parse_document(right)) {
+        (Ok((left_db, left)), Ok((right_db, right))) => left_db
+            .split('/')
+            .cmp(right_db.split('/'))
+            .then_with(|| left.cmp(&right)),
+        _ => left.cmp(right),
+    }
+}
+
+/// Entry by entry in the order of the keys: key first, then value; a prefix is less.
+fn order_maps(left: &Fields, right: &Fields) -> Ordering {
+    let (left, right) = (sorted(left), sorted(right));
+    first_difference(
+        left.iter()
+            .zip(&right)
+            .map(|(a, b)| a.0.cmp(b.0).then_with(|| order(a.1, b.1))),
+    )
+    .then_with(|| left.len().cmp(&right.len()))
+}
+
+fn sorted(fields: &Fields) -> Vec<(&String, &Value)> {
+    let mut entries: Vec<_> = fields.iter().collect();
+    entries.sort_unstable_by_key(|(name, _)| *name);
+    entries
+}
+
+fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
+    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+#[cfg(test)]
+mod tests {
+    use gcloud_sdk::google::firestore::v1::{ArrayValue, MapValue};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn int(number: i64) -> Value {
+        value(ValueType::IntegerValue(number))
+    }
+
+    fn double(number: f64) -> Value {
+        value(ValueType::DoubleValue(number))
+    }
+
+    fn text(text: &str) -> Value {
+        value(ValueType::StringValue(text.into()))
+    }
+
+    fn array(values: &[Value]) -> Value {
+        value(ValueType::ArrayValue(ArrayValue {
+            values: values.to_vec(),
+        }))
+    }
+
+    fn map(fields: &[(&str, Value)]) -> Value {
+        let fields = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        value(ValueType::MapValue(MapValue { fields }))
+    }
+
+    #[test]
+    fn values_sort_by_type_and_then_by_value() {
+        let ascending = [
+            null(),
+            value(ValueType::BooleanValue(false)),
+            value(ValueType::BooleanValue(true)),
+            double(f64::NAN),
+            double(f64::NEG_INFINITY),
+            int(i64::MIN),
+            int(-1),
+            int(0),
+            double(0.5),
+            double(9_007_199_254_740_992.0),
+            int(9_007_199_254_740_993),
+            double(f64::INFINITY),
+            value(ValueType::TimestampValue(Default::default())),
+            text(""),
+            text("a"),
+            text("é"),
+            text("\u{ff5e}"),
+            text("\u{1f600}"),
+            value(ValueType::BytesValue(vec![0])),
+            value(ValueType::ReferenceValue(
+                "projects/p/databases/d/documents/u/a/b/c".into(),
+            )),
+            value(ValueType::ReferenceValue(
+                "projects/p/databases/d/documents/u/a!".into(),
+            )),
+            value(ValueType::GeoPointValue(Default::default())),
+            array(&[]),
+            array(&[int(1)]),
+            array(&[int(1), int(2)]),
+            array(&[int(2)]),
+            map(&[]),
+            map(&[("a", int(1))]),
+            map(&[("a", int(1)), ("b", int(0))]),
+            map(&[("a", int(2))]),
+            map(&[("aa", int(0))]),
+            map(&[("b", int(0))]),
+        ];
+        for (i, left) in ascending.iter().enumerate() {
+            for (j, right) in ascending.iter().enumerate() {
+                assert_eq!(order(left, right), i.cmp(&j), "{left:?} and {right:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_double_equals_the_integer_but_is_not_identical() {
+        assert!(equal(&int(1), &double(1.0)) && equal(&double(-0.0), &int(0)));
+        assert!(!identical(&int(1), &double(1.0)) && !identical(&double(0.0), &double(-0.0)));
+        assert!(identical(
+            &array(&[double(f64::NAN)]),
+            &array(&[double(f64::NAN)])
+        ));
+    }
+
+    #[test]
+    fn timestamps_keep_microseconds() {
+        let time = prost_types::Timestamp {
+            seconds: 1,
+            nanos: 123_456_789,
+        };
+        let mut fields = Fields::from([("t".to_owned(), value(ValueType::TimestampValue(time)))]);
+        check_fields(&mut fields).unwrap();
+        let kept = prost_types::Timestamp {
+            seconds: 1,
+            nanos: 123_456_000,
+        };
+        assert_eq!(fields["t"], value(ValueType::TimestampValue(kept)));
+    }
+
+    #[test]
+    fn what_no_document_may_hold_is_refused() {
+        let bad = [
+            ("", int(1)),
+            ("__x__", int(1)),
+            ("array_in_array", array(&[array(&[])])),
+            ("no_type", Value::default()),
+            ("not_a_name", value(ValueType::ReferenceValue("u/a".into()))),
+            ("inner", map(&[("", int(1))])),
+            ("long", text(&"x".repeat(1_048_488))),
+        ];
+        for (name, value) in bad {
+            let refusal = check_fields(&mut Fields::from([(name.to_owned(), value)]));
+            assert_eq!(
+                refusal.map_err(|status| status.code()),
+                Err(tonic::Code::InvalidArgument),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn twenty_levels_of_maps_are_the_most() {
+        let nested = |levels: usize| (0..levels).fold(int(1), |inner, _| map(&[("n", inner)]));
+        assert!(check_operand(&mut nested(20)).is_ok());
+        assert!(check_operand(&mut nested(21)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn mixed_numbers_compare_exactly(integer: i64, double: f64) {
+            // Ordering through a wider integer is exact wherever the double fits into one.
+            prop_assume!(double.abs() < 1e30);
+            let floor = double.floor() as i128;
+            let exact = i128::from(integer).cmp(&floor).then(
+                if double.fract() == 0.0 { Ordering::Equal } else { Ordering::Less },
+            );
+            prop_assert_eq!(order_mixed(integer, double), exact);
+        }
+    }
+}
