@@ -1,5 +1,7 @@
 //! The job `pulse`: one pass over all users, each on a journey from their keys to a fresh snapshot.
 
+#[cfg(feature = "sandbox")]
+use alpaca_pulse::cli::LogFormat;
 use alpaca_pulse::cli::{Cli, Command, SyncArgs};
 use alpaca_pulse::config::{Config, Execution, LegacyAccount};
 use alpaca_pulse::failure::Failure;
@@ -32,14 +34,9 @@ async fn main() -> ExitCode {
     match cli.command.unwrap_or(Command::Sync(cli.sync)) {
         Command::Sync(args) => sync(&args).await,
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(args) => alpaca_pulse::sandbox::command::run(args)
-            .await
-            .unwrap_or_else(|err| {
-                eprintln!("pulse sandbox: {err}");
-                ExitCode::FAILURE
-            }),
+        Command::Sandbox(args) => served(alpaca_pulse::sandbox::command::run(args).await),
         #[cfg(feature = "sandbox")]
-        Command::Demo => ExitCode::FAILURE,
+        Command::Demo => served(demo().await),
     }
 }
 
@@ -427,4 +424,37 @@ impl Summary {
             (None, PassStatus::Ok | PassStatus::Degraded) => ExitCode::SUCCESS,
         }
     }
+}
+
+/// One real pass against a local cloud in this process: nothing but its own addresses is used.
+#[cfg(feature = "sandbox")]
+async fn demo() -> std::io::Result<ExitCode> {
+    use alpaca_pulse::sandbox::{Options, Sandbox, showcase};
+    use std::io::{Error, Write};
+
+    let sandbox = Sandbox::start(Options {
+        users: 25,
+        trouble: true,
+        ..Options::default()
+    })
+    .await?;
+    let exports = sandbox.exports();
+    let environment = |name: &str| Some(exports.iter().find(|(exported, _)| *exported == name)?.1.clone());
+    let execution = Execution::from_lookup(environment, Timestamp::now());
+    let only_colours = |name: &str| std::env::var(name).ok().filter(|_| name == "NO_COLOR");
+    telemetry::init(LogFormat::Text, &execution, only_colours);
+    let config = Config::new(&SyncArgs::default(), environment, execution).map_err(Error::other)?;
+    let stop = Stop::on_signals()?;
+    let summary = pulse(config, &stop).await.map_err(Error::other)?;
+    writeln!(std::io::stdout(), "\n{}", showcase::table(&sandbox))?;
+    sandbox.stop().await;
+    Ok(summary.exit_code(false, &stop))
+}
+
+#[cfg(feature = "sandbox")]
+fn served(ended: std::io::Result<ExitCode>) -> ExitCode {
+    ended.unwrap_or_else(|err| {
+        eprintln!("pulse: {err}");
+        ExitCode::FAILURE
+    })
 }

@@ -50,9 +50,9 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "N", default_value_t = 25)]
     users: u32,
 
-    /// Give some users trouble: missing keys, revoked keys, an account still being opened, ...
+    /// Give nobody trouble; else some have missing keys, revoked keys, an account still being opened ...
     #[arg(long)]
-    trouble: bool,
+    healthy: bool,
 
     /// How long every call takes at least, such as 20ms or 1s
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration::parse)]
@@ -70,7 +70,7 @@ pub struct SandboxArgs {
 pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
     let SandboxArgs {
         users,
-        trouble,
+        healthy,
         latency,
         port,
         faults,
@@ -80,7 +80,7 @@ pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let sandbox = Sandbox::start(Options {
         users,
-        trouble,
+        trouble: !healthy,
         latency,
         port,
         ..Options::default()
@@ -144,10 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_a_small_healthy_sandbox_on_a_free_port() {
+    fn defaults_are_a_small_sandbox_with_some_trouble_on_a_free_port() {
         let args = parse(&[]).unwrap();
         assert_eq!(
-            (args.users, args.trouble, args.latency, args.port),
+            (args.users, args.healthy, args.latency, args.port),
             (25, false, Duration::ZERO, 0)
         );
         assert!(args.faults.is_empty());

@@ -17,6 +17,7 @@ pub mod requests;
 pub mod secret_manager;
 pub mod seed;
 mod server;
+pub mod showcase;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -108,6 +109,11 @@ impl Sandbox {
             stop,
             server,
         })
+    }
+
+    /// The Google Cloud project that documents and secrets are in.
+    pub fn project(&self) -> &str {
+        &self.project
     }
 
     /// Where it listens.
