@@ -103,9 +103,11 @@ async fn body(response: Response) -> Value {
     serde_json::from_str(&response.text().await.unwrap()).unwrap()
 }
 
-/// Waits for something that another task is about to do.
+/// Waits for something that another task is about to do; gives up only so that a broken sandbox hangs no test.
 async fn until(mut condition: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
     while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never happened");
         tokio::task::yield_now().await;
     }
 }

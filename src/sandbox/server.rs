@@ -62,10 +62,8 @@ async fn connection(stream: TcpStream, cloud: Arc<Cloud>, stop: watch::Receiver<
         () = hang_up.requested() => return,
         () = stopped(stop) => connection.as_mut().graceful_shutdown(),
     }
-    tokio::select! {
-        _ended = connection => {}
-        () = hang_up.requested() => {}
-    }
+    // A call that hangs up only now is cut off with the rest, once the grace period is over.
+    let _ended = connection.await;
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {

@@ -44,12 +44,15 @@ impl Injected {
         self.applied.load(Ordering::Relaxed)
     }
 
-    /// Counts the call, and decides whether it has the fault.
-    fn strikes(&self, call: &Call) -> bool {
-        if !self.rule.matches(call) {
-            return false;
-        }
-        let before = self.matched.fetch_add(1, Ordering::Relaxed);
+    /// Counts the call if the rule is about it, and gives how many came before it.
+    fn count(&self, call: &Call) -> Option<u64> {
+        self.rule
+            .matches(call)
+            .then(|| self.matched.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Decides whether a call that came after `before` others has the fault.
+    fn strikes(&self, before: u64) -> bool {
         if before < self.rule.skip || !is_drawn(before, self.rule.share) {
             return false;
         }
@@ -107,17 +110,20 @@ impl Faults {
         self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Decides what happens to a call. Latencies add up; of other faults the first one counts, and later rules are
-    /// not asked.
+    /// Decides what happens to a call. Latencies add up; of other faults the first one counts, while later rules
+    /// only count the call, so that their `skip` does not depend on the rules before them.
     pub(super) fn judge(&self, call: &Call) -> Verdict {
         let mut verdict = Verdict::default();
         for injected in self.rules.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            let Some(before) = injected.count(call) else {
+                continue;
+            };
             match &injected.rule.fault {
-                Fault::Latency(latency) if injected.strikes(call) => {
+                Fault::Latency(latency) if injected.strikes(before) => {
                     verdict.latency = verdict.latency.saturating_add(*latency);
                 }
                 Fault::Latency(_) => {}
-                fault if verdict.fault.is_none() && injected.strikes(call) => {
+                fault if verdict.fault.is_none() && injected.strikes(before) => {
                     verdict.fault = Some(fault.clone());
                 }
                 _ => {}
@@ -207,6 +213,16 @@ mod tests {
             fault: Some(Fault::Stall),
         };
         assert_eq!(faults.judge(&call("/v2/account")), expected);
-        assert_eq!(faults.rules()[2].matched(), 0);
+        let cut = &faults.rules()[2];
+        assert_eq!((cut.matched(), cut.applied()), (1, 0));
+    }
+
+    #[test]
+    fn rules_with_skip_follow_each_other() {
+        let faults = Faults::default();
+        faults.inject("alpaca:stall,times=1").unwrap();
+        faults.inject("alpaca:drop-before,skip=1,times=1").unwrap();
+        let judged: Vec<_> = (0..3).map(|_| faults.judge(&call("/v2/account")).fault).collect();
+        assert_eq!(judged, [Some(Fault::Stall), Some(Fault::DropBefore), None]);
     }
 }
