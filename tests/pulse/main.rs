@@ -1,0 +1,35 @@
+//! The binary `pulse` from outside: what it writes, sends, logs and exits with, for every promise of its
+//! contract. Scenarios run against the sandbox's Firestore and against Google's emulator alike.
+
+#![cfg(feature = "sandbox")]
+
+#[path = "../support/emulator.rs"]
+mod emulator;
+mod snapshots;
+mod world;
+
+/// Makes two tests of a scenario, one for each Firestore.
+macro_rules! on_both {
+    ($($(#[$doc:meta])* async fn $name:ident($world:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports, reason = "a scenario uses what it needs of its module")]
+            use super::*;
+            use crate::world::{Backend, World};
+
+            async fn scenario($world: World) $body
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn in_the_sandbox() {
+                scenario(World::new(Backend::Sandbox).await.expect("a sandbox")).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn in_the_emulator() {
+                if let Some(world) = World::new(Backend::Emulator).await {
+                    scenario(world).await;
+                }
+            }
+        }
+    )*};
+}
+pub(crate) use on_both;

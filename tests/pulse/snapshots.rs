@@ -1,0 +1,126 @@
+//! Section 2: the documents that a pass writes.
+
+use crate::on_both;
+use crate::world::{keys_of, secret_of, timestamp};
+use alpaca_pulse::sandbox::alpaca::Profile;
+use alpaca_pulse::sandbox::call::Service;
+use alpaca_pulse::store::values::text;
+use serde_json::json;
+
+const ACCOUNT: &str = r#"{"id":"1d9eed04-be39-4e01-9b84-a48ac5bbafcf","status":"ACTIVE","currency":"USD",
+    "equity":"123346.110","buying_power":"245432.61","cash":"-122086.5","multiplier":"2","user_configurations":null}"#;
+
+fn fixed(body: &str) -> Profile {
+    Profile::Fixed {
+        status: http::StatusCode::OK,
+        body: body.to_owned().into(),
+    }
+}
+
+on_both! {
+    async fn a_snapshot_has_exactly_the_promised_fields(world) {
+        world.user("ana").await;
+        world.connect("ana", fixed(ACCOUNT));
+        let before = jiff::Timestamp::now();
+        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+
+        let mut snapshot = world.snapshot("ana").await;
+        let fields = snapshot.as_object_mut().expect("a document");
+        let written = timestamp(&fields.remove("updated_at").expect("a server time"));
+        let iso = fields.remove("updated_at_iso").expect("a text");
+        let answered: jiff::Timestamp = iso.as_str().and_then(|iso| iso.parse().ok()).expect("a point in time");
+        assert_eq!(iso.as_str().map(str::len), Some("2026-01-05T14:30:00.123Z".len()), "{iso}");
+        assert!(before.as_millisecond() <= answered.as_millisecond() && answered <= jiff::Timestamp::now());
+        assert!((written - answered).total(jiff::Unit::Second).expect("a span").abs() < 60.0);
+        assert_eq!(snapshot, json!({
+            "broker": "alpaca",
+            "user_id": "ana",
+            "external_account_id": "1d9eed04-be39-4e01-9b84-a48ac5bbafcf",
+            "status": "ACTIVE",
+            "environment": "paper",
+            "currency": "USD",
+            "equity": 123_346.11,
+            "buying_power": 245_432.61,
+            "cash": -122_086.5,
+            "exact": {"equity": "123346.110", "buying_power": "245432.61", "cash": "-122086.5"},
+            "encrypted_key_path": format!("projects/{}/secrets/alpaca-keys-ana/versions/latest", world.project),
+            "key_version": "2",
+        }));
+        assert_eq!(world.trouble("ana").await, json!(null), "a user without trouble has no sync document");
+    }
+
+    async fn the_tenants_document_carries_the_same_figures(world) {
+        world.user("ana").await;
+        world.connect("ana", fixed(ACCOUNT));
+        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+        let (user, mut tenant) = (world.snapshot("ana").await, world.primary("ana").await);
+        let fields = tenant.as_object_mut().expect("a document");
+        assert_eq!(fields.remove("tenant_id"), Some(json!("ana")));
+        assert_eq!(fields.len(), 12);
+        for (field, value) in fields {
+            assert_eq!(&user[field.as_str()], value, "{field}: both are written by one commit");
+        }
+    }
+
+    async fn fields_of_others_survive(world) {
+        world.user("ana").await;
+        for path in ["users/ana/alpacaAccounts/snapshot", "tenants/ana/accounts/primary", "ops/last_pulse"] {
+            world.put(path, [("theirs", text("stays")), ("equity", text("replaced")), ("status", text("old"))]).await;
+        }
+        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+        for path in ["users/ana/alpacaAccounts/snapshot", "tenants/ana/accounts/primary"] {
+            let document = world.document(path).await;
+            assert_eq!((&document["theirs"], &document["status"]), (&json!("stays"), &json!("ACTIVE")), "{path}");
+            assert!(document["equity"].is_f64(), "{path}");
+        }
+        assert_eq!(world.document("ops/last_pulse").await["theirs"], "stays");
+    }
+
+    async fn a_failed_user_keeps_the_last_good_snapshot_untouched(world) {
+        world.user("ana").await;
+        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+        let good = (world.snapshot("ana").await, world.primary("ana").await);
+        for broken in [r#"{"id":"1","status":"ACTIVE"}"#, "not json", ""] {
+            world.connect("ana", fixed(broken));
+            world.pulse().await.assert_completed("0 successful, 1 errors", 1);
+            assert_eq!((world.snapshot("ana").await, world.primary("ana").await), good, "after {broken:?}");
+        }
+    }
+
+    async fn a_user_who_never_synced_has_no_snapshot_at_all(world) {
+        world.user("ana").await;
+        world.sandbox.secrets().delete(&secret_of("ana"));
+        world.pulse().await.assert_completed("0 successful, 1 errors", 1);
+        assert_eq!(world.snapshot("ana").await, json!(null));
+        assert_eq!(world.primary("ana").await, json!(null));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_travel_only_as_headers_to_alpaca() {
+    let world = crate::world::World::new(crate::world::Backend::Sandbox)
+        .await
+        .expect("a sandbox");
+    world.user("ana").await;
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+    let (key_id, secret_key) = keys_of("ana");
+    let received = world.sandbox.requests().received();
+    let asked: Vec<_> = received
+        .iter()
+        .filter(|call| call.method.service() == Service::Alpaca)
+        .collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].path, "/v2/account");
+    assert_eq!(asked[0].headers["apca-api-key-id"], key_id);
+    assert_eq!(asked[0].headers["apca-api-secret-key"], secret_key);
+    for call in received
+        .iter()
+        .filter(|call| call.method.service() != Service::Alpaca)
+    {
+        let sent = format!(
+            "{} {:?} {:?} {:?}",
+            call.path, call.query, call.headers, call.body
+        );
+        assert!(!sent.contains(&secret_key), "{} got the key", call.path);
+    }
+}

@@ -1,0 +1,351 @@
+//! One test's world: a Firestore, a Secret Manager and an Alpaca of its own, the users in them, and the
+//! real `pulse` binary run against them.
+
+use crate::emulator::emulator;
+use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
+use alpaca_pulse::sandbox::call::Service;
+use alpaca_pulse::sandbox::{Options, Sandbox};
+use alpaca_pulse::store::values::{Fields, boolean, text};
+use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
+use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use gcloud_sdk::google::firestore::v1::write::Operation;
+use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, CommitRequest, Document, Value, Write};
+use gcloud_sdk::tonic::metadata::MetadataValue;
+use gcloud_sdk::tonic::transport::{Channel, Endpoint};
+use gcloud_sdk::tonic::{Request, Status, service::interceptor::InterceptedService};
+use serde_json::{Value as Json, json};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// Longest a run of the binary may take before the test gives up on it.
+const RUN_LIMIT: Duration = Duration::from_secs(120);
+
+/// Which Firestore a test runs against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sandbox,
+    Emulator,
+}
+
+type Client = FirestoreClient<InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>>;
+
+pub(crate) struct World {
+    pub sandbox: Sandbox,
+    pub backend: Backend,
+    pub project: String,
+    firestore_host: String,
+    client: Client,
+}
+
+impl World {
+    /// An empty world, or `None` where there is no emulator to run against.
+    pub(crate) async fn new(backend: Backend) -> Option<Self> {
+        static WORLDS: AtomicU32 = AtomicU32::new(0);
+        let number = WORLDS.fetch_add(1, Ordering::Relaxed);
+        let project = format!("pulse-test-{}-{number}", std::process::id());
+        let sandbox = Sandbox::start(Options {
+            project: project.clone(),
+            ..Options::default()
+        })
+        .await;
+        let sandbox = sandbox.expect("loopback has a free port");
+        sandbox.requests().keep_received();
+        let firestore_host = match backend {
+            Backend::Sandbox => sandbox.address().to_string(),
+            // The first one waits for the JVM, which must not hold up this runtime.
+            Backend::Emulator => tokio::task::spawn_blocking(emulator)
+                .await
+                .expect("no panic")?
+                .to_owned(),
+        };
+        let endpoint = Endpoint::try_from(format!("http://{firestore_host}")).expect("a host makes a URL");
+        let channel = endpoint.connect().await.expect("Firestore accepts connections");
+        let client = FirestoreClient::with_interceptor(channel, as_owner as fn(_) -> _);
+        Some(Self {
+            sandbox,
+            backend,
+            project,
+            firestore_host,
+            client,
+        })
+    }
+
+    /// Sets the fields of a document, and removes all others.
+    pub(crate) async fn put<const N: usize>(&self, path: &str, fields: [(&str, Value); N]) {
+        let fields: Fields = fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let document = Document {
+            name: self.name(path),
+            fields,
+            ..Document::default()
+        };
+        self.write(Operation::Update(document)).await;
+    }
+
+    pub(crate) async fn delete(&self, path: &str) {
+        self.write(Operation::Delete(self.name(path))).await;
+    }
+
+    async fn write(&self, operation: Operation) {
+        let request = CommitRequest {
+            database: format!("projects/{}/databases/(default)", self.project),
+            writes: vec![Write {
+                operation: Some(operation),
+                ..Write::default()
+            }],
+            ..CommitRequest::default()
+        };
+        self.client
+            .clone()
+            .commit(request)
+            .await
+            .expect("the test's own write");
+    }
+
+    /// A document's fields as JSON, or null. Whole numbers are `{"integer": n}` and points in time
+    /// `{"timestamp": "…"}`, to tell them from doubles and strings.
+    pub(crate) async fn document(&self, path: &str) -> Json {
+        let request = BatchGetDocumentsRequest {
+            database: format!("projects/{}/databases/(default)", self.project),
+            documents: vec![self.name(path)],
+            ..BatchGetDocumentsRequest::default()
+        };
+        let mut answers = self
+            .client
+            .clone()
+            .batch_get_documents(request)
+            .await
+            .expect("the test's own read")
+            .into_inner();
+        match answers
+            .message()
+            .await
+            .expect("an answer")
+            .and_then(|answer| answer.result)
+        {
+            Some(Lookup::Found(document)) => fields_to_json(document.fields),
+            _ => Json::Null,
+        }
+    }
+
+    pub(crate) async fn snapshot(&self, user: &str) -> Json {
+        self.document(&format!("users/{user}/alpacaAccounts/snapshot"))
+            .await
+    }
+
+    pub(crate) async fn trouble(&self, user: &str) -> Json {
+        self.document(&format!("users/{user}/alpacaAccounts/sync")).await
+    }
+
+    pub(crate) async fn primary(&self, tenant: &str) -> Json {
+        self.document(&format!("tenants/{tenant}/accounts/primary")).await
+    }
+
+    fn name(&self, path: &str) -> String {
+        format!("projects/{}/databases/(default)/documents/{path}", self.project)
+    }
+
+    /// A user with keys and an account in good order.
+    pub(crate) async fn user(&self, id: &str) {
+        self.put(&format!("users/{id}"), [("display_name", text("Somebody"))])
+            .await;
+        self.connect(id, Profile::active());
+    }
+
+    /// The same, with a `tenant_id`.
+    pub(crate) async fn user_of_tenant(&self, id: &str, tenant: Value) {
+        self.put(&format!("users/{id}"), [("tenant_id", tenant)]).await;
+        self.connect(id, Profile::active());
+    }
+
+    pub(crate) async fn membership(&self, tenant: &str, user: &str) {
+        self.put(
+            &format!("tenants/{tenant}/users/{user}"),
+            [("role", text("member"))],
+        )
+        .await;
+    }
+
+    /// Stores keys for a user, and gives them an account; returns the number of the key version.
+    pub(crate) fn connect(&self, user: &str, profile: Profile) -> usize {
+        let keys = keys_of(user);
+        let payload = json!({"key_id": keys.0, "secret_key": keys.1, "environment": "paper"}).to_string();
+        self.sandbox.alpaca().register(
+            user,
+            Keys {
+                key_id: keys.0,
+                secret_key: keys.1,
+            },
+            profile,
+        );
+        self.store_payload(user, &payload)
+    }
+
+    /// Stores a payload as the newest version of a user's secret; returns its number.
+    pub(crate) fn store_payload(&self, user: &str, payload: &str) -> usize {
+        self.sandbox
+            .secrets()
+            .add_version(&secret_of(user), payload.to_owned())
+    }
+
+    /// Makes calls fail, in the words of `pulse sandbox --fault`.
+    pub(crate) fn fault(&self, spec: &str) {
+        self.sandbox.faults().inject(spec).expect("a fault");
+    }
+
+    pub(crate) fn calls(&self, service: Service, method: &str) -> u64 {
+        self.sandbox.requests().count(service, method)
+    }
+
+    /// `pulse` with these arguments, led to this world.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pulse"));
+        command
+            .args(args)
+            .env_clear()
+            .envs(self.sandbox.exports())
+            .env("FIRESTORE_EMULATOR_HOST", &self.firestore_host)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// One pass over all users.
+    pub(crate) async fn pulse(&self) -> Run {
+        self.pulse_with(&[]).await
+    }
+
+    pub(crate) async fn pulse_with(&self, args: &[&str]) -> Run {
+        Run::of(self.command(args).spawn().expect("pulse starts")).await
+    }
+}
+
+/// What a run of the binary left behind.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub exit: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    pub(crate) async fn of(child: Child) -> Self {
+        let ended = tokio::time::timeout(RUN_LIMIT, child.wait_with_output()).await;
+        let output = ended
+            .expect("pulse ends in time")
+            .expect("pulse can be waited for");
+        Self {
+            exit: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    /// The log, an object a line.
+    pub(crate) fn entries(&self) -> Vec<Json> {
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
+            .collect()
+    }
+
+    /// The one entry whose message starts so.
+    pub(crate) fn entry(&self, message: &str) -> Json {
+        let mut found = self.entries();
+        found.retain(|entry| {
+            entry["message"]
+                .as_str()
+                .is_some_and(|text| text.starts_with(message))
+        });
+        assert_eq!(found.len(), 1, "{message:?} is logged once in:\n{}", self.stdout);
+        found.remove(0)
+    }
+
+    /// Whether a message is logged, to the letter.
+    pub(crate) fn says(&self, message: &str) -> bool {
+        self.entries().iter().any(|entry| entry["message"] == message)
+    }
+
+    /// Demands the last line and the exit code of a pass.
+    #[track_caller]
+    pub(crate) fn assert_completed(&self, counts: &str, exit: i32) {
+        let message = format!("Completed multi-tenant sync: {counts}");
+        assert!(
+            self.says(&message),
+            "{message:?} is not in:\n{}\n{}",
+            self.stdout,
+            self.stderr
+        );
+        assert_eq!(self.exit, Some(exit), "{}", self.stdout);
+    }
+
+    /// The error code that was logged for a user.
+    pub(crate) fn error_of(&self, user: &str) -> Option<String> {
+        let of_user = |entry: &&Json| entry["user_id"] == user && entry["error"].is_string();
+        self.entries()
+            .iter()
+            .find(of_user)
+            .and_then(|entry| Some(entry["error"].as_str()?.to_owned()))
+    }
+}
+
+/// The keys that [`World::connect`] gives to a user: (key id, secret key).
+pub(crate) fn keys_of(user: &str) -> (String, String) {
+    (format!("PKTEST{user}"), format!("hush-{user}-0123456789"))
+}
+
+pub(crate) fn secret_of(user: &str) -> String {
+    format!("alpaca-keys-{user}")
+}
+
+pub(crate) fn off() -> Value {
+    boolean(false)
+}
+
+fn as_owner(mut request: Request<()>) -> Result<Request<()>, Status> {
+    request
+        .metadata_mut()
+        .insert("authorization", MetadataValue::from_static("Bearer owner"));
+    Ok(request)
+}
+
+fn fields_to_json(fields: Fields) -> Json {
+    Json::Object(
+        fields
+            .into_iter()
+            .map(|(name, value)| (name, to_json(value)))
+            .collect(),
+    )
+}
+
+fn to_json(value: Value) -> Json {
+    match value.value_type {
+        None | Some(ValueType::NullValue(_)) => Json::Null,
+        Some(ValueType::BooleanValue(switch)) => json!(switch),
+        Some(ValueType::IntegerValue(number)) => json!({"integer": number}),
+        Some(ValueType::DoubleValue(number)) => json!(number),
+        Some(ValueType::StringValue(text)) => json!(text),
+        Some(ValueType::TimestampValue(time)) => {
+            let time = jiff::Timestamp::new(time.seconds, time.nanos).expect("in range");
+            json!({"timestamp": time.to_string()})
+        }
+        Some(ValueType::MapValue(map)) => fields_to_json(map.fields),
+        Some(ValueType::ArrayValue(array)) => array.values.into_iter().map(to_json).collect(),
+        Some(other) => panic!("no document of the job has a {other:?}"),
+    }
+}
+
+/// The point in time in a field of [`World::document`].
+pub(crate) fn timestamp(field: &Json) -> jiff::Timestamp {
+    let text = field["timestamp"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{field} is no point in time"));
+    text.parse().expect("a point in time")
+}
