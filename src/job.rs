@@ -63,7 +63,11 @@ pub struct Job {
 impl Job {
     /// Sets up the clients and reads when the pass before this one started.
     pub async fn connect(config: Config, now: Timestamp) -> Result<Self, ConnectError> {
-        let Endpoints { firestore, secret_manager, alpaca } = &config.endpoints;
+        let Endpoints {
+            firestore,
+            secret_manager,
+            alpaca,
+        } = &config.endpoints;
         // Shared, so that one token serves both services; stand-ins for both need none at all.
         let google = match (firestore, secret_manager) {
             (Some(_), Some(_)) => credentials::none(),
@@ -73,7 +77,11 @@ impl Job {
         let store = Store::connect(
             &config.database,
             firestore.as_ref().map(Url::as_str),
-            if firestore.is_some() { credentials::emulator_owner() } else { google.clone() },
+            if firestore.is_some() {
+                credentials::emulator_owner()
+            } else {
+                google.clone()
+            },
             config.concurrency.get(),
             Arc::clone(&usage),
             Deadline::after(USER_BUDGET),
@@ -84,13 +92,24 @@ impl Job {
             previous_start(&store, &config),
             SecretManager::connect(
                 secret_manager.as_ref().map(Url::as_str),
-                if secret_manager.is_some() { credentials::none() } else { google },
+                if secret_manager.is_some() {
+                    credentials::none()
+                } else {
+                    google
+                },
                 Arc::clone(&usage),
             ),
             async { Alpaca::new(alpaca.clone(), Arc::clone(&usage)) },
         );
         let schedule = LookSchedule { previous, now };
-        Ok(Self { store: Arc::new(store), secrets: secrets?, alpaca: alpaca?, config, usage, schedule })
+        Ok(Self {
+            store: Arc::new(store),
+            secrets: secrets?,
+            alpaca: alpaca?,
+            config,
+            usage,
+            schedule,
+        })
     }
 
     /// Writes a snapshot and, where the rules allow it, the tenant's document, in one atomic commit
@@ -246,7 +265,11 @@ async fn previous_start(store: &Store, config: &Config) -> Option<Timestamp> {
         return None;
     }
     last_pulse::previous_start(store).await.unwrap_or_else(|err| {
-        warn!(error = err.code().as_str(), "Could not read when the last pulse started: {}", Chain(&err));
+        warn!(
+            error = err.code().as_str(),
+            "Could not read when the last pulse started: {}",
+            Chain(&err)
+        );
         None
     })
 }
