@@ -14,6 +14,10 @@
 //! - Documents of a size close to 1 MiB: the emulator measures them in its own encoding.
 
 #![cfg(feature = "sandbox")]
+#![allow(
+    clippy::expect_used,
+    reason = "scenarios share helpers, which are test code as well"
+)]
 
 mod support;
 
@@ -980,7 +984,7 @@ async fn commit_values(db: &mut Session) {
         })
         .collect();
     writes.push(db.update("v/zz", &[("y", int(1))]));
-    db.commit(writes).await.unwrap();
+    db.commit(writes).await.expect("these documents are valid");
 }
 
 #[tokio::test]
@@ -1211,7 +1215,7 @@ async fn commit_groups(db: &mut Session) {
             )
         })
         .collect();
-    db.commit(writes).await.unwrap();
+    db.commit(writes).await.expect("these documents are valid");
 }
 
 #[tokio::test]
