@@ -22,6 +22,8 @@ pub async fn serve(firestore: Firestore) -> String {
         .to_string();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
+            // Without it, the last small frame of a long answer waits for the client's delayed acknowledgement.
+            stream.set_nodelay(true).expect("an open socket takes the option");
             let firestore = firestore.clone();
             let service = service_fn(move |request: http::Request<Incoming>| {
                 let firestore = firestore.clone();
