@@ -291,7 +291,7 @@ mod tests {
         let sorted = paths.each_ref().map(|path| path.as_str().into_owned());
         assert_eq!(
             sorted,
-            ["n/__id-3__", "n/__id7__", "n/__id10__", "n/10", "n/__idx", "n/a"]
+            ["n/__id-3__", "n/__id7__", "n/__id10__", "n/10", "n/_", "n/__idx"]
         );
     }
 
