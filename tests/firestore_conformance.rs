@@ -21,7 +21,7 @@
 
 mod support;
 
-use alpaca_pulse::sandbox::firestore::Firestore;
+use alpaca_pulse::sandbox::{Options, Sandbox};
 use gcloud_sdk::google::firestore::v1::document_transform::FieldTransform;
 use gcloud_sdk::google::firestore::v1::document_transform::field_transform::{ServerValue, TransformType};
 use gcloud_sdk::google::firestore::v1::precondition::ConditionType;
@@ -36,14 +36,16 @@ use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::*;
 use gcloud_sdk::google::r#type::LatLng;
 use prost_types::Timestamp;
+use support::emulator::emulator;
 use support::session::{Session, to_mask, value};
-use support::{emulator::emulator, firestore_server};
 use tonic::Code;
 
 /// Runs a scenario against both, and compares.
 async fn conform(project: &str, scenario: impl AsyncFn(&mut Session)) {
-    let sandbox = firestore_server::serve(Firestore::default()).await;
-    let ours = outcomes(&sandbox, project, &scenario).await;
+    let sandbox = Sandbox::start(Options::default())
+        .await
+        .expect("loopback has a free port");
+    let ours = outcomes(&sandbox.address().to_string(), project, &scenario).await;
     if let Some(emulator) = emulator() {
         let theirs = outcomes(emulator, project, &scenario).await;
         for (ours, theirs) in ours.iter().zip(&theirs) {
@@ -1722,7 +1724,10 @@ async fn the_past_can_be_read() {
 /// On the sandbox alone: the emulator would make the other writer wait for the transaction.
 #[tokio::test]
 async fn transactions_are_optimistic() {
-    let host = firestore_server::serve(Firestore::default()).await;
+    let sandbox = Sandbox::start(Options::default())
+        .await
+        .expect("loopback has a free port");
+    let host = sandbox.address().to_string();
     let mut db = Session::open(&host, "optimistic").await;
     db.commit([db.update("u/a", &[("a", int(1))])]).await.unwrap();
     let new = |mode| {

@@ -6,5 +6,4 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::print_stdout)]
 
 pub mod emulator;
-pub mod firestore_server;
 pub mod session;
