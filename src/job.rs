@@ -20,6 +20,7 @@ use gcloud_sdk::google::firestore::v1::Write;
 use jiff::Timestamp;
 use reqwest::Url;
 use std::sync::Arc;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 /// Writes in one commit of trouble: Firestore takes many more, but one that is refused takes all with
@@ -38,6 +39,9 @@ pub enum ConnectError {
     /// The client for Secret Manager cannot be set up.
     #[error("the Secret Manager client cannot be set up")]
     SecretManager(#[from] google_cloud_gax::client_builder::Error),
+    /// The credentials' metadata server does not answer.
+    #[error("Google's credentials did not answer in time")]
+    Timeout,
     /// The client for Alpaca cannot be set up.
     #[error("the Alpaca client cannot be set up")]
     Alpaca(#[from] reqwest::Error),
@@ -87,24 +91,26 @@ impl Job {
             Deadline::after(USER_BUDGET),
         )
         .await?;
+        let secrets = SecretManager::connect(
+            secret_manager.as_ref().map(Url::as_str),
+            if secret_manager.is_some() {
+                credentials::none()
+            } else {
+                google
+            },
+            Arc::clone(&usage),
+        );
         // Setting up the two HTTP clients loads certificates, which happens while Firestore answers.
         let (previous, secrets, alpaca) = tokio::join!(
             previous_start(&store, &config),
-            SecretManager::connect(
-                secret_manager.as_ref().map(Url::as_str),
-                if secret_manager.is_some() {
-                    credentials::none()
-                } else {
-                    google
-                },
-                Arc::clone(&usage),
-            ),
+            // The credentials may ask a metadata server, without a time limit of their own.
+            timeout(USER_BUDGET, secrets),
             async { Alpaca::new(alpaca.clone(), Arc::clone(&usage)) },
         );
         let schedule = LookSchedule { previous, now };
         Ok(Self {
             store: Arc::new(store),
-            secrets: secrets?,
+            secrets: secrets.map_err(|_| ConnectError::Timeout)??,
             alpaca: alpaca?,
             config,
             usage,
