@@ -5,7 +5,13 @@
 
 #[path = "../support/emulator.rs"]
 mod emulator;
+mod held;
+mod last_pulse;
+mod legacy_account;
 mod snapshots;
+mod tenancy;
+mod traffic;
+mod trouble;
 mod world;
 
 /// Makes two tests of a scenario, one for each Firestore.
