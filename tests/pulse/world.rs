@@ -238,17 +238,17 @@ impl World {
 
     /// Stores keys for a user, and gives them an account; returns the number of the key version.
     pub(crate) fn connect(&self, user: &str, profile: Profile) -> usize {
-        let keys = keys_of(user);
-        let payload = json!({"key_id": keys.0, "secret_key": keys.1, "environment": "paper"}).to_string();
-        self.sandbox.alpaca().register(
-            user,
-            Keys {
-                key_id: keys.0,
-                secret_key: keys.1,
-            },
-            profile,
-        );
+        let (key_id, secret_key) = keys_of(user);
+        let payload = json!({"key_id": key_id, "secret_key": secret_key, "environment": "paper"}).to_string();
+        self.account(user, profile);
         self.store_payload(user, &payload)
+    }
+
+    /// Changes how Alpaca answers for a user, whose keys stay as they are.
+    pub(crate) fn account(&self, user: &str, profile: Profile) {
+        let (key_id, secret_key) = keys_of(user);
+        let keys = Keys { key_id, secret_key };
+        self.sandbox.alpaca().register(user, keys, profile);
     }
 
     /// Stores a payload as the newest version of a user's secret; returns its number.
