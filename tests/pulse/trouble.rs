@@ -433,8 +433,9 @@ fn fleet_wide(rejected: usize, asked: usize) -> String {
 on_both! {
     async fn when_more_than_a_fifth_is_rejected_nobodys_state_changes(world) {
         fleet(&world, 5, 15).await;
-        let known = [("state", text("retrying")), ("error", text("broker_rejected")), ("key_version", text("1")),
-            ("rejections", integer(1)), ("since", time(Timestamp::now())), ("next_attempt_at", null())];
+        let known = [("state", text("retrying")), ("error", text("broker_rejected")),
+            ("key_version", text("1")), ("rejections", integer(1)),
+            ("since", time(Timestamp::now())), ("next_attempt_at", null())];
         world.put("users/bad-0/alpacaAccounts/sync", known).await;
         let before = stored(&world, "bad-0").await;
         for _ in 0..2 {
