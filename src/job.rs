@@ -1,7 +1,7 @@
 //! The clients of one pass, and the writes that several parts of it make.
 
 use crate::alpaca::Alpaca;
-use crate::config::Config;
+use crate::config::{Config, Endpoints};
 use crate::credentials;
 use crate::ids::{Database, DocumentId, TenantId};
 use crate::last_pulse;
@@ -18,7 +18,9 @@ use crate::usage::Usage;
 use crate::user::TenantClaim;
 use gcloud_sdk::google::firestore::v1::Write;
 use jiff::Timestamp;
+use reqwest::Url;
 use std::sync::Arc;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 /// Writes in one commit of trouble: Firestore takes many more, but one that is refused takes all with
@@ -37,6 +39,9 @@ pub enum ConnectError {
     /// The client for Secret Manager cannot be set up.
     #[error("the Secret Manager client cannot be set up")]
     SecretManager(#[from] google_cloud_gax::client_builder::Error),
+    /// The credentials' metadata server does not answer.
+    #[error("Google's credentials did not answer in time")]
+    Timeout,
     /// The client for Alpaca cannot be set up.
     #[error("the Alpaca client cannot be set up")]
     Alpaca(#[from] reqwest::Error),
@@ -62,47 +67,52 @@ pub struct Job {
 impl Job {
     /// Sets up the clients and reads when the pass before this one started.
     pub async fn connect(config: Config, now: Timestamp) -> Result<Self, ConnectError> {
-        let endpoints = &config.endpoints;
-        let real = match endpoints.firestore.is_some() && endpoints.secret_manager.is_some() {
-            true => None,
-            false => Some(credentials::application_default()?),
+        let Endpoints {
+            firestore,
+            secret_manager,
+            alpaca,
+        } = &config.endpoints;
+        // Shared, so that one token serves both services; stand-ins for both need none at all.
+        let google = match (firestore, secret_manager) {
+            (Some(_), Some(_)) => credentials::none(),
+            _ => credentials::application_default()?,
         };
-        let owner = || credentials::emulator_owner();
-        let store_credentials = real
-            .clone()
-            .filter(|_| endpoints.firestore.is_none())
-            .unwrap_or_else(owner);
-        let secrets_credentials = real
-            .filter(|_| endpoints.secret_manager.is_none())
-            .unwrap_or_else(credentials::none);
         let usage = Arc::new(Usage::default());
         let store = Store::connect(
             &config.database,
-            endpoints.firestore.as_ref().map(reqwest::Url::as_str),
-            store_credentials,
+            firestore.as_ref().map(Url::as_str),
+            if firestore.is_some() {
+                credentials::emulator_owner()
+            } else {
+                google.clone()
+            },
             config.concurrency.get(),
             Arc::clone(&usage),
             Deadline::after(USER_BUDGET),
-        );
+        )
+        .await?;
         let secrets = SecretManager::connect(
-            endpoints.secret_manager.as_ref().map(reqwest::Url::as_str),
-            secrets_credentials,
+            secret_manager.as_ref().map(Url::as_str),
+            if secret_manager.is_some() {
+                credentials::none()
+            } else {
+                google
+            },
             Arc::clone(&usage),
         );
-        let alpaca = Alpaca::new(endpoints.alpaca.clone(), Arc::clone(&usage));
-        let (store, secrets) = (store.await?, secrets.await?);
-        // A person who names a user wants their new keys tried now.
-        let previous = if config.takes_everybody() {
-            previous_start(&store).await
-        } else {
-            None
-        };
+        // Setting up the two HTTP clients loads certificates, which happens while Firestore answers.
+        let (previous, secrets, alpaca) = tokio::join!(
+            previous_start(&store, &config),
+            // The credentials may ask a metadata server, without a time limit of their own.
+            timeout(USER_BUDGET, secrets),
+            async { Alpaca::new(alpaca.clone(), Arc::clone(&usage)) },
+        );
         let schedule = LookSchedule { previous, now };
         Ok(Self {
-            config,
             store: Arc::new(store),
-            secrets,
+            secrets: secrets.map_err(|_| ConnectError::Timeout)??,
             alpaca: alpaca?,
+            config,
             usage,
             schedule,
         })
@@ -254,8 +264,12 @@ impl Arrival<'_> {
     }
 }
 
-/// Without it everybody's secrets would be looked at, so a failure costs money but no freshness.
-async fn previous_start(store: &Store) -> Option<Timestamp> {
+/// When the pass before this one started. Without it everybody's secrets are looked at: that costs
+/// money but no freshness, and a person who names a user wants their new keys tried now.
+async fn previous_start(store: &Store, config: &Config) -> Option<Timestamp> {
+    if !config.takes_everybody() {
+        return None;
+    }
     last_pulse::previous_start(store).await.unwrap_or_else(|err| {
         warn!(
             error = err.code().as_str(),

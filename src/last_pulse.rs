@@ -64,14 +64,14 @@ impl LastPulse<'_> {
     }
 
     /// Writes the document; `timestamp` gets the server's time.
-    pub async fn write(&self, store: &Store) -> Result<(), StoreError> {
+    pub async fn write(&self, store: &Store, deadline: Deadline) -> Result<(), StoreError> {
         let write = merge_at(
             name(store.database()),
             self.fields(),
             "timestamp",
             Demand::Nothing,
         );
-        store.commit(&[write], Deadline::after(USER_BUDGET)).await
+        store.commit(&[write], deadline).await
     }
 }
 

@@ -10,11 +10,11 @@ use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
 use alpaca_pulse::job::{Arrival, ConnectError, Job};
 use alpaca_pulse::last_pulse::LastPulse;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
-use alpaca_pulse::retry::{Deadline, USER_BUDGET};
+use alpaca_pulse::retry::{Deadline, RECORD_RESERVE, USER_BUDGET};
 use alpaca_pulse::roster::{Entry, Member, RosterReader};
 use alpaca_pulse::secret_manager::StoredKeys;
 use alpaca_pulse::snapshot::Snapshot;
-use alpaca_pulse::stop::Stop;
+use alpaca_pulse::stop::{CLOSING_LIMIT, Stop};
 use alpaca_pulse::store::StoreError;
 use alpaca_pulse::telemetry::{self, Chain};
 use alpaca_pulse::trouble::{self, History, Plan};
@@ -103,7 +103,13 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<Summary, ConnectError>
         },
     )
     .await;
-    settle(&job, &verdicts).await;
+    // Once told to stop, there is little time before the process is killed.
+    let deadline = Deadline::after(if stop.signal().is_some() {
+        CLOSING_LIMIT
+    } else {
+        USER_BUDGET
+    });
+    settle(&job, &verdicts, deadline).await;
 
     let status = match (&unreadable, ended) {
         (None, Ended::Complete) => verdicts.counts.status(),
@@ -115,13 +121,13 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<Summary, ConnectError>
         unreadable,
         ended,
     };
-    summary.report(&job, started_at, start).await;
+    summary.report(&job, started_at, start, deadline).await;
     Ok(summary)
 }
 
 /// Records what only the whole pass can judge: rejections, unless there are so many that they are the
 /// provider's fault or ours.
-async fn settle(job: &Job, verdicts: &Verdicts) {
+async fn settle(job: &Job, verdicts: &Verdicts, deadline: Deadline) {
     if let Some((rejected, asked)) = verdicts.fleet_wide() {
         error!(
             severity = "CRITICAL",
@@ -129,8 +135,7 @@ async fn settle(job: &Job, verdicts: &Verdicts) {
             "Alpaca rejected {rejected} of {asked} users: not marking anyone for re-authentication"
         );
     }
-    job.record(&verdicts.records(Timestamp::now()), Deadline::after(USER_BUDGET))
-        .await;
+    job.record(&verdicts.records(Timestamp::now()), deadline).await;
 }
 
 /// Who a journey is about.
@@ -178,25 +183,32 @@ async fn sync_user(job: &Job, member: &Member) -> End {
         return skip(id, Outcome::NeedsReauth, REAUTH);
     }
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
-    match keys_to_snapshot(job, member, plan).await {
+    let deadline = Deadline::after(USER_BUDGET);
+    match keys_to_snapshot(job, member, plan, deadline.less(RECORD_RESERVE)).await {
         Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), start),
         Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
         Err(failure) => {
-            let code = failure.code();
-            if code != Code::BrokerRejected {
+            let end = fail(id, &failure, start);
+            // Whether a rejection counts, only the whole pass can tell.
+            if end.rejected.is_none() {
+                let now = Timestamp::now();
                 let trouble =
-                    trouble::after_failure(&member.history, code, failure.key_version(), Timestamp::now());
+                    trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
                 let record: Vec<_> = trouble.map(|trouble| (id.clone(), trouble)).into_iter().collect();
-                job.record(&record, Deadline::after(USER_BUDGET)).await;
+                job.record(&record, deadline).await;
             }
-            fail(id, &failure, start)
+            end
         }
     }
 }
 
 /// The journey itself: keys, account, snapshot.
-async fn keys_to_snapshot(job: &Job, member: &Member, plan: Plan) -> Result<Arrived, Failure> {
-    let deadline = Deadline::after(USER_BUDGET);
+async fn keys_to_snapshot(
+    job: &Job,
+    member: &Member,
+    plan: Plan,
+    deadline: Deadline,
+) -> Result<Arrived, Failure> {
     let user = UserId::parse(member.user.id.as_str()).map_err(Failure::Id)?;
     let facts = member.facts.clone().map_err(Failure::Facts)?;
     let database = job.store.database();
@@ -376,7 +388,7 @@ struct Summary {
 
 impl Summary {
     /// The last line of the log, and `ops/last_pulse` for the dashboards.
-    async fn report(&self, job: &Job, started_at: Timestamp, start: Instant) {
+    async fn report(&self, job: &Job, started_at: Timestamp, start: Instant, deadline: Deadline) {
         let (counts, duration_ms) = (&self.counts, millis(start));
         match (&self.unreadable, self.ended) {
             (Some(err), _) => error!(
@@ -406,7 +418,7 @@ impl Summary {
             duration: start.elapsed(),
             usage: &job.usage,
         };
-        if let Err(err) = last_pulse.write(&job.store).await {
+        if let Err(err) = last_pulse.write(&job.store, deadline).await {
             error!(
                 error = err.code().as_str(),
                 "Could not write ops/last_pulse: {}",

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// slot that others could use.
 pub const USER_BUDGET: Duration = Duration::from_secs(20);
 
+/// The part of a user's budget that is kept for recording why there is no snapshot.
+pub const RECORD_RESERVE: Duration = Duration::from_secs(3);
+
 /// Attempts for one call, the first included.
 pub const MAX_ATTEMPTS: u32 = 3;
 
@@ -45,6 +48,12 @@ impl Deadline {
     #[must_use]
     pub fn after(budget: Duration) -> Self {
         Self(Instant::now() + budget)
+    }
+
+    /// The same deadline, with something kept back for afterwards.
+    #[must_use]
+    pub fn less(self, reserve: Duration) -> Self {
+        Self(self.0.checked_sub(reserve).unwrap_or(self.0))
     }
 
     /// What is left of the budget.

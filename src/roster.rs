@@ -7,7 +7,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Chain;
 use crate::tenancy::TenantFacts;
 use crate::trouble::{History, Trouble};
-use crate::user::{TenantClaim, User};
+use crate::user::User;
 use futures::future::try_join;
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -142,28 +142,42 @@ impl RosterReader {
         Ok(entries)
     }
 
-    /// Adds what decides about the tenants' documents. When that cannot be read, it is the failure of
-    /// these users, not of the pass: their money could end up in the wrong document.
     async fn with_facts(&self, page: Vec<(User, History)>) -> Vec<Entry> {
-        let questions: Vec<(&str, &TenantClaim)> = match self.with_tenants {
-            true => page
-                .iter()
-                .map(|(user, _)| (user.id.as_str(), &user.tenant))
-                .collect(),
-            false => Vec::new(),
+        let facts = match self.with_tenants {
+            true => self.facts(&page).await,
+            false => vec![Ok(TenantFacts::default()); page.len()],
         };
-        let facts = self
-            .store
-            .tenant_facts(&questions, Deadline::after(USER_BUDGET))
-            .await
-            .map_err(Arc::new);
-        let facts_of = |n: usize| match &facts {
-            Ok(facts) => Ok(facts.get(n).cloned().unwrap_or_default()),
-            Err(err) => Err(Arc::clone(err)),
-        };
-        let facts: Vec<_> = (0..page.len()).map(facts_of).collect();
         let member = |((user, history), facts)| Entry::Member(Box::new(Member { user, facts, history }));
         page.into_iter().zip(facts).map(member).collect()
+    }
+
+    /// What decides about the tenants' documents of a page's users, from one request.
+    ///
+    /// When it cannot be read, it is the failure of these users, not of the pass: their money could end
+    /// up in the wrong document. A request that Firestore finds invalid is split until the users whose
+    /// `tenant_id` makes it so stand alone, because anybody can write their own.
+    async fn facts(&self, page: &[(User, History)]) -> Vec<Result<TenantFacts, Arc<StoreError>>> {
+        let mut facts = Vec::with_capacity(page.len());
+        let mut parts = vec![page];
+        while let Some(part) = parts.pop() {
+            let questions: Vec<_> = part
+                .iter()
+                .map(|(user, _)| (user.id.as_str(), &user.tenant))
+                .collect();
+            match self
+                .store
+                .tenant_facts(&questions, Deadline::after(USER_BUDGET))
+                .await
+            {
+                Ok(answers) => facts.extend(answers.into_iter().map(Ok)),
+                Err(err) if err.is_invalid_argument() && part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(err) => facts.extend(vec![Err(Arc::new(err)); part.len()]),
+            }
+        }
+        facts
     }
 }
 

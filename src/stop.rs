@@ -10,6 +10,9 @@ use tracing::warn;
 /// For what is in flight when the signal comes. Cloud Run kills the process after 10 s.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 
+/// For the records of the pass after that: with [`DRAIN_LIMIT`] it stays below those 10 s.
+pub const CLOSING_LIMIT: Duration = Duration::from_millis(1500);
+
 /// Which signal it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopSignal {

@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::faults::Rule;
-use super::{Options, Sandbox, duration};
+use super::{Options, Sandbox};
 
 const FAULT_HELP: &str = "\
 Make some calls fail, as SERVICE[/METHOD]:FAULT[,OPTION...] (repeats).
@@ -55,7 +55,7 @@ pub struct SandboxArgs {
     healthy: bool,
 
     /// How long every call takes at least, such as 20ms or 1s
-    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = humantime::parse_duration)]
     latency: Duration,
 
     /// The port on 127.0.0.1; 0 takes any free one

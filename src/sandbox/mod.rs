@@ -8,7 +8,6 @@ mod answer;
 pub mod call;
 pub mod command;
 mod control;
-pub mod duration;
 pub mod faults;
 pub mod firestore;
 mod firestore_users;

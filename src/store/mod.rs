@@ -104,6 +104,12 @@ impl StoreError {
         }
     }
 
+    /// Whether something in the request itself is to blame, so that a part of it may do.
+    #[must_use]
+    pub fn is_invalid_argument(&self) -> bool {
+        matches!(self, Self::Rejected(failure) if failure.code == tonic::Code::InvalidArgument)
+    }
+
     /// The code that logs and documents use for it.
     #[must_use]
     pub fn code(&self) -> Code {

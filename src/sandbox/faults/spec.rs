@@ -17,7 +17,6 @@ use tonic::Code;
 
 use super::rule::{Fault, GrpcFault, InvalidRule, RestFault, Rule, refuse};
 use crate::sandbox::call::Service;
-use crate::sandbox::duration;
 
 const CODES: [(&str, Code); 16] = [
     ("CANCELLED", Code::Cancelled),
@@ -248,7 +247,11 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     if let Some(error) = words.text("error")? {
         faults.push(read_error(service, &error, words)?);
     }
-    faults.extend(words.value("latency", duration::parse)?.map(Fault::Latency));
+    faults.extend(
+        words
+            .value("latency", humantime::parse_duration)?
+            .map(Fault::Latency),
+    );
     faults.extend(
         words
             .value("break-after", str::parse)?
@@ -256,7 +259,7 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     );
     faults.extend(
         words
-            .value("slow", duration::parse)?
+            .value("slow", humantime::parse_duration)?
             .map(|pause| Fault::Rest(RestFault::Slow(pause))),
     );
     faults.extend(
@@ -324,7 +327,7 @@ fn words(rule: &Rule) -> Vec<Word> {
     let flag = |name: &str| (name.to_owned(), None);
     let word = |name: &str, value: String| (name.to_owned(), Some(value));
     let mut words = match &rule.fault {
-        Fault::Latency(latency) => vec![word("latency", duration::display(*latency))],
+        Fault::Latency(latency) => vec![word("latency", humantime::format_duration(*latency).to_string())],
         Fault::Stall => vec![flag("stall")],
         Fault::DropBefore => vec![flag("drop-before")],
         Fault::DropAfter => vec![flag("drop-after")],
@@ -346,7 +349,9 @@ fn words(rule: &Rule) -> Vec<Word> {
             words.extend((!body.is_empty()).then(|| word("body", body.clone())));
             words
         }
-        Fault::Rest(RestFault::Slow(pause)) => vec![word("slow", duration::display(*pause))],
+        Fault::Rest(RestFault::Slow(pause)) => {
+            vec![word("slow", humantime::format_duration(*pause).to_string())]
+        }
         Fault::Rest(RestFault::Truncate) => vec![flag("truncate")],
         Fault::Rest(RestFault::Padding(bytes)) => vec![word("padding", bytes.to_string())],
         Fault::Rest(RestFault::Redirect(to)) => {
@@ -458,7 +463,7 @@ mod tests {
             ("alpaca:stall,drop-before", "one fault"),
             ("alpaca:stall=1", "takes no value"),
             ("alpaca:latency", "needs a value"),
-            ("alpaca:latency=fast", "not a duration"),
+            ("alpaca:latency=fast", "expected number"),
             ("alpaca:stall,share=1.5", "not from 0 to 1"),
             ("alpaca:stall,share=NaN", "not from 0 to 1"),
             ("alpaca:stall,times=-1", "times=-1"),

@@ -51,7 +51,7 @@ impl State {
             .unwrap_or_default();
         let mut query = Query::parse(database, parent, query)?;
         let measures = parse_aggregations(aggregation.aggregations)?;
-        for (_, measure) in &measures {
+        for measure in measures.values() {
             // As an index over these fields would do it: documents without them are not even counted.
             if let Measure::Sum(field) | Measure::Average(field) = measure {
                 query.require(field.clone());
@@ -103,9 +103,13 @@ fn parse_aggregations(aggregations: Vec<Aggregation>) -> Result<HashMap<String, 
         )));
     }
     let mut measures = HashMap::with_capacity(aggregations.len());
-    for (index, aggregation) in aggregations.into_iter().enumerate() {
+    let mut unnamed = 0;
+    for aggregation in aggregations {
         let alias = match aggregation.alias {
-            alias if alias.is_empty() => format!("field_{}", index + 1),
+            alias if alias.is_empty() => {
+                unnamed += 1;
+                format!("field_{unnamed}")
+            }
             alias => alias,
         };
         let field = |reference| match parse_reference(reference)? {

@@ -10,7 +10,7 @@ use gcloud_sdk::google::firestore::v1::{
     RollbackRequest, UpdateDocumentRequest, Write, WriteResult,
 };
 use gcloud_sdk::google::rpc;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::database::State;
 use super::errors::{document_not_found, invalid};
@@ -163,7 +163,7 @@ impl State {
 
 fn status_of(refusal: &Status) -> rpc::Status {
     rpc::Status {
-        code: Code::from(refusal.code()) as i32,
+        code: refusal.code() as i32,
         message: refusal.message().to_owned(),
         details: Vec::new(),
     }

@@ -89,16 +89,14 @@ impl Filter {
 
     fn parse_composite(database: &str, filter: CompositeFilter) -> Result<Self, Status> {
         let op = filter.op();
-        if filter.filters.is_empty() {
-            return Err(invalid("A composite filter has no filters."));
-        }
-        let parts = filter
+        let parts: Vec<_> = filter
             .filters
             .into_iter()
             .map(|part| Self::parse_part(database, part))
             .collect::<Result<_, _>>()?;
         match op {
             CompositeOp::And => Ok(Self::And(parts)),
+            CompositeOp::Or if parts.is_empty() => Err(invalid("An OR filter has no filters.")),
             CompositeOp::Or => Ok(Self::Or(parts)),
             CompositeOp::Unspecified => Err(invalid("A composite filter has no operator.")),
         }

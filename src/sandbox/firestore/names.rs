@@ -100,17 +100,18 @@ impl PartialOrd for Path {
 impl Ord for Path {
     fn cmp(&self, other: &Self) -> Ordering {
         let (ours, theirs) = (&*self.0, &*other.0);
-        let Some(at) = ours.iter().zip(theirs).position(|(a, b)| a != b) else {
-            return ours.len().cmp(&theirs.len());
-        };
-        let start = ours[..at]
+        let same = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
+        let start = ours[..same]
             .iter()
             .rposition(|byte| *byte == b'/')
             .map_or(0, |slash| slash + 1);
-        let (ours, theirs) = (segment_at(ours, start), segment_at(theirs, start));
-        (is_not_numeric(ours), numeric_id(ours))
-            .cmp(&(is_not_numeric(theirs), numeric_id(theirs)))
-            .then_with(|| ours.cmp(theirs))
+        let (our_id, their_id) = (segment_at(ours, start), segment_at(theirs, start));
+        let rank = |id| (is_not_numeric(id), numeric_id(id));
+        // Equal ids here mean that one path goes on where the other ends.
+        rank(our_id)
+            .cmp(&rank(their_id))
+            .then_with(|| our_id.cmp(their_id))
+            .then_with(|| ours.len().cmp(&theirs.len()))
     }
 }
 
@@ -285,12 +286,12 @@ mod tests {
 
     #[test]
     fn numeric_ids_sort_first_and_by_number() {
-        let mut paths = ["n/a", "n/__id10__", "n/__id7__", "n/10", "n/__id-3__", "n/__idx"].map(path);
+        let mut paths = ["n/_", "n/__id10__", "n/__id7__", "n/10", "n/__id-3__", "n/__idx"].map(path);
         paths.sort();
         let sorted = paths.each_ref().map(|path| path.as_str().into_owned());
         assert_eq!(
             sorted,
-            ["n/__id-3__", "n/__id7__", "n/__id10__", "n/10", "n/__idx", "n/a"]
+            ["n/__id-3__", "n/__id7__", "n/__id10__", "n/10", "n/_", "n/__idx"]
         );
     }
 

@@ -132,7 +132,7 @@ impl NameRange {
                 Bound::Included(upper) | Bound::Excluded(upper),
             ) => lower >= upper,
         };
-        (!empty).then(|| (self.lower.as_ref(), self.upper.as_ref()))
+        (!empty).then_some((self.lower.as_ref(), self.upper.as_ref()))
     }
 
     fn contains(&self, path: &Path) -> bool {
