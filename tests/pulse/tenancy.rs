@@ -423,3 +423,19 @@ async fn when_memberships_cannot_be_read_no_money_is_written_anywhere() {
     assert!(traffic.commits_to("/accounts/primary").is_empty());
     assert!(traffic.commits_to("/alpacaAccounts/snapshot").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_id_that_firestore_finds_invalid_fails_its_own_user_alone() {
+    let world = sandbox().await;
+    for user in ["ana", "ben", "cleo", "dan"] {
+        member(&world, "acme", user, "1").await;
+    }
+    // Refused for all four, for the first two, and for the first alone; the first request of all asks when the
+    // last pulse started.
+    world.fault("firestore/BatchGetDocuments:error=INVALID_ARGUMENT,skip=1,times=3");
+    let run = world.pulse().await;
+    run.assert_completed("3 successful, 1 errors", 0);
+    assert_eq!(run.error_of("ana").as_deref(), Some("store_rejected"));
+    assert_eq!(world.snapshot("ana").await, json!(null));
+    assert_ne!(world.primary("acme").await["user_id"], "ana");
+}

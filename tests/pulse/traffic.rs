@@ -1,6 +1,6 @@
 //! What the job sent to the sandbox, decoded.
 
-use crate::world::{OWN_CALL, Run, World};
+use crate::world::{Backend, OWN_CALL, Run, World};
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::requests::Received;
 use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
@@ -13,7 +13,7 @@ use prost::Message;
 /// A flag for compression and the message's length go before every gRPC message.
 const GRPC_PREFIX: usize = 5;
 
-/// The calls of one pass, in the order they arrived. Those to Firestore are there only in the sandbox.
+/// Calls of the job, in the order they arrived.
 pub(crate) struct Traffic {
     calls: Vec<Received>,
     documents: String,
@@ -33,6 +33,7 @@ impl Traffic {
     }
 
     fn since(world: &World, before: usize) -> Self {
+        assert_eq!(world.backend, Backend::Sandbox, "Google's emulator keeps no log");
         let mut calls = world.sandbox.requests().received().split_off(before);
         calls.retain(|call| !call.headers.contains_key(OWN_CALL));
         Self {
