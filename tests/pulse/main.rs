@@ -2,10 +2,22 @@
 //! contract. Scenarios run against the sandbox's Firestore and against Google's emulator alike.
 
 #![cfg(feature = "sandbox")]
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "all of this is test code, though not all of it is a test"
+)]
 
+#[allow(unreachable_pub, reason = "other tests share it")]
 #[path = "../support/emulator.rs"]
 mod emulator;
+mod held;
+mod last_pulse;
+mod legacy_account;
 mod snapshots;
+mod tenancy;
+mod traffic;
+mod trouble;
 mod world;
 
 /// Makes two tests of a scenario, one for each Firestore.

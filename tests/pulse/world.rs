@@ -8,9 +8,14 @@ use alpaca_pulse::sandbox::{Options, Sandbox};
 use alpaca_pulse::store::values::{Fields, boolean, text};
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
+use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
+use gcloud_sdk::google::firestore::v1::structured_query::CollectionSelector;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::write::Operation;
-use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, CommitRequest, Document, Value, Write};
+use gcloud_sdk::google::firestore::v1::{
+    BatchGetDocumentsRequest, CommitRequest, Document, DocumentMask, RunQueryRequest, StructuredQuery, Value,
+    Write,
+};
 use gcloud_sdk::tonic::metadata::MetadataValue;
 use gcloud_sdk::tonic::transport::{Channel, Endpoint};
 use gcloud_sdk::tonic::{Request, Status, service::interceptor::InterceptedService};
@@ -22,6 +27,8 @@ use tokio::process::{Child, Command};
 
 /// Longest a run of the binary may take before the test gives up on it.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
+
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Which Firestore a test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,27 +82,39 @@ impl World {
 
     /// Sets the fields of a document, and removes all others.
     pub(crate) async fn put<const N: usize>(&self, path: &str, fields: [(&str, Value); N]) {
-        let fields: Fields = fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        let document = Document {
+        let document = self.document_of(path, fields);
+        self.write(Operation::Update(document), None).await;
+    }
+
+    /// Sets some fields of a document, and leaves the others alone.
+    pub(crate) async fn patch<const N: usize>(&self, path: &str, fields: [(&str, Value); N]) {
+        let field_paths = fields.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let document = self.document_of(path, fields);
+        self.write(Operation::Update(document), Some(DocumentMask { field_paths }))
+            .await;
+    }
+
+    fn document_of<const N: usize>(&self, path: &str, fields: [(&str, Value); N]) -> Document {
+        Document {
             name: self.name(path),
-            fields,
+            fields: fields
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             ..Document::default()
-        };
-        self.write(Operation::Update(document)).await;
+        }
     }
 
     pub(crate) async fn delete(&self, path: &str) {
-        self.write(Operation::Delete(self.name(path))).await;
+        self.write(Operation::Delete(self.name(path)), None).await;
     }
 
-    async fn write(&self, operation: Operation) {
+    async fn write(&self, operation: Operation, update_mask: Option<DocumentMask>) {
         let request = CommitRequest {
             database: format!("projects/{}/databases/(default)", self.project),
             writes: vec![Write {
                 operation: Some(operation),
+                update_mask,
                 ..Write::default()
             }],
             ..CommitRequest::default()
@@ -110,6 +129,12 @@ impl World {
     /// A document's fields as JSON, or null. Whole numbers are `{"integer": n}` and points in time
     /// `{"timestamp": "…"}`, to tell them from doubles and strings.
     pub(crate) async fn document(&self, path: &str) -> Json {
+        let document = self.stored(path).await;
+        document.map_or(Json::Null, |document| fields_to_json(document.fields))
+    }
+
+    /// A document with its times, to see whether anything at all was written to it.
+    pub(crate) async fn stored(&self, path: &str) -> Option<Document> {
         let request = BatchGetDocumentsRequest {
             database: format!("projects/{}/databases/(default)", self.project),
             documents: vec![self.name(path)],
@@ -128,8 +153,8 @@ impl World {
             .expect("an answer")
             .and_then(|answer| answer.result)
         {
-            Some(Lookup::Found(document)) => fields_to_json(document.fields),
-            _ => Json::Null,
+            Some(Lookup::Found(document)) => Some(document),
+            _ => None,
         }
     }
 
@@ -146,7 +171,47 @@ impl World {
         self.document(&format!("tenants/{tenant}/accounts/primary")).await
     }
 
-    fn name(&self, path: &str) -> String {
+    /// Waits until a document exists.
+    pub(crate) async fn wait_for(&self, path: &str) {
+        let exists = async {
+            while self.stored(path).await.is_none() {
+                tokio::time::sleep(POLL_INTERVAL).await;
+            }
+        };
+        let waited = tokio::time::timeout(RUN_LIMIT, exists).await;
+        waited.unwrap_or_else(|_| panic!("{path} does not come into being"));
+    }
+
+    /// The tenants that have an account document, in the order of their names.
+    pub(crate) async fn tenants_with_account(&self) -> Vec<String> {
+        let query = StructuredQuery {
+            from: vec![CollectionSelector {
+                collection_id: "accounts".into(),
+                all_descendants: true,
+            }],
+            ..StructuredQuery::default()
+        };
+        let request = RunQueryRequest {
+            parent: format!("projects/{}/databases/(default)/documents", self.project),
+            query_type: Some(QueryType::StructuredQuery(query)),
+            ..RunQueryRequest::default()
+        };
+        let answers = self.client.clone().run_query(request).await;
+        let mut answers = answers.expect("the test's own query").into_inner();
+        let mut tenants = Vec::new();
+        while let Some(answer) = answers.message().await.expect("an answer") {
+            let name = answer.document.map(|document| document.name);
+            let tenant = |name: String| {
+                let path = name.strip_prefix(&self.name("tenants/"))?;
+                Some(path.strip_suffix("/accounts/primary")?.to_owned())
+            };
+            tenants.extend(name.map(|name| tenant(name.clone()).unwrap_or(name)));
+        }
+        tenants
+    }
+
+    /// The full name of a document.
+    pub(crate) fn name(&self, path: &str) -> String {
         format!("projects/{}/databases/(default)/documents/{path}", self.project)
     }
 
@@ -173,17 +238,17 @@ impl World {
 
     /// Stores keys for a user, and gives them an account; returns the number of the key version.
     pub(crate) fn connect(&self, user: &str, profile: Profile) -> usize {
-        let keys = keys_of(user);
-        let payload = json!({"key_id": keys.0, "secret_key": keys.1, "environment": "paper"}).to_string();
-        self.sandbox.alpaca().register(
-            user,
-            Keys {
-                key_id: keys.0,
-                secret_key: keys.1,
-            },
-            profile,
-        );
+        let (key_id, secret_key) = keys_of(user);
+        let payload = json!({"key_id": key_id, "secret_key": secret_key, "environment": "paper"}).to_string();
+        self.account(user, profile);
         self.store_payload(user, &payload)
+    }
+
+    /// Changes how Alpaca answers for a user, whose keys stay as they are.
+    pub(crate) fn account(&self, user: &str, profile: Profile) {
+        let (key_id, secret_key) = keys_of(user);
+        let keys = Keys { key_id, secret_key };
+        self.sandbox.alpaca().register(user, keys, profile);
     }
 
     /// Stores a payload as the newest version of a user's secret; returns its number.
@@ -225,6 +290,13 @@ impl World {
     pub(crate) async fn pulse_with(&self, args: &[&str]) -> Run {
         Run::of(self.command(args).spawn().expect("pulse starts")).await
     }
+
+    /// One pass with these variables in the environment.
+    pub(crate) async fn pulse_in(&self, environment: &[(&str, &str)]) -> Run {
+        let mut command = self.command(&[]);
+        command.envs(environment.iter().copied());
+        Run::of(command.spawn().expect("pulse starts")).await
+    }
 }
 
 /// What a run of the binary left behind.
@@ -257,6 +329,7 @@ impl Run {
     }
 
     /// The one entry whose message starts so.
+    #[track_caller]
     pub(crate) fn entry(&self, message: &str) -> Json {
         let mut found = self.entries();
         found.retain(|entry| {
@@ -268,9 +341,16 @@ impl Run {
         found.remove(0)
     }
 
+    /// The severity of a message, to the letter, if it is logged.
+    pub(crate) fn severity_of(&self, message: &str) -> Option<String> {
+        let entries = self.entries();
+        let entry = entries.iter().find(|entry| entry["message"] == message)?;
+        Some(entry["severity"].as_str()?.to_owned())
+    }
+
     /// Whether a message is logged, to the letter.
     pub(crate) fn says(&self, message: &str) -> bool {
-        self.entries().iter().any(|entry| entry["message"] == message)
+        self.severity_of(message).is_some()
     }
 
     /// Demands the last line and the exit code of a pass.
@@ -309,10 +389,13 @@ pub(crate) fn off() -> Value {
     boolean(false)
 }
 
+/// The header of the test's own calls, which tells them from the job's.
+pub(crate) const OWN_CALL: &str = "x-call-of-the-test";
+
 fn as_owner(mut request: Request<()>) -> Result<Request<()>, Status> {
-    request
-        .metadata_mut()
-        .insert("authorization", MetadataValue::from_static("Bearer owner"));
+    let headers = request.metadata_mut();
+    headers.insert("authorization", MetadataValue::from_static("Bearer owner"));
+    headers.insert(OWN_CALL, MetadataValue::from_static("yes"));
     Ok(request)
 }
 
