@@ -1,0 +1,223 @@
+//! Section 6: keys go to Alpaca alone, and nobody's trouble is anybody else's.
+
+use crate::held_alpaca::HeldAlpaca;
+use crate::live::Live;
+use crate::on_both;
+use crate::wire::{message, sandbox};
+use crate::world::{Run, World, off};
+use alpaca_pulse::sandbox::call::Service;
+use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
+use gcloud_sdk::google::firestore::v1::structured_query::Direction;
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use gcloud_sdk::google::firestore::v1::{RunQueryRequest, StructuredQuery};
+use serde_json::json;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+/// A listener that nobody must talk to.
+struct Bystander(TcpListener);
+
+impl Bystander {
+    fn new() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be made non-blocking");
+        Self(listener)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.0.local_addr().expect("bound")
+    }
+
+    /// A connection that was ever made would wait here to be accepted.
+    fn assert_left_alone(&self) {
+        let accepted = self.0.accept().map(|(_, peer)| peer);
+        assert_eq!(
+            accepted.expect_err("nobody connects").kind(),
+            ErrorKind::WouldBlock
+        );
+    }
+}
+
+on_both! {
+    async fn a_redirect_is_not_followed(world) {
+        let elsewhere = Bystander::new();
+        world.user("ana").await;
+        world.user("ben").await;
+        world.fault(&format!("alpaca:redirect=http://{}/v2/account,user=ana", elsewhere.address()));
+        let run = world.pulse().await;
+        run.assert_completed("1 successful, 1 errors", 0);
+        elsewhere.assert_left_alone();
+        assert_eq!(run.error_of("ana").as_deref(), Some("broker_bad_answer"));
+        assert_eq!((world.account_calls("ana"), world.account_calls("ben")), (1, 1));
+    }
+
+    /// The other hosts are exempt, so that only the calls to Alpaca could take the proxy.
+    async fn a_proxy_does_not_get_the_keys_of_a_call_without_tls(world) {
+        let proxy = Bystander::new();
+        world.user("ana").await;
+        let mut command = world.command(&[]);
+        for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            command.env(variable, format!("http://{}", proxy.address()));
+        }
+        let port = world.sandbox.address().port();
+        command.env("NO_PROXY", "127.0.0.1").env("APCA_API_BASE_URL", format!("http://localhost:{port}"));
+        Run::of(command.spawn().expect("pulse starts")).await.assert_completed("1 successful, 0 errors", 0);
+        proxy.assert_left_alone();
+    }
+
+    /// One is let go after the other, and the next takes its place at once.
+    async fn as_many_users_are_in_flight_as_allowed_and_no_more(world) {
+        const USERS: usize = 24;
+        let alpaca = HeldAlpaca::start().await;
+        for number in 0..USERS {
+            world.user(&format!("user-{number:02}")).await;
+        }
+        let running = Live::start(with_alpaca(&world, &alpaca, &["--concurrency", "4"]));
+        for let_go in 0..=USERS - 4 {
+            alpaca.arrived(let_go + 4).await;
+            alpaca.let_go(1);
+        }
+        alpaca.let_go(3);
+        running.end().await.assert_completed("24 successful, 0 errors", 0);
+        assert_eq!(alpaca.most_in_flight(), 4);
+    }
+
+    async fn one_user_at_a_time_is_possible(world) {
+        let alpaca = HeldAlpaca::start().await;
+        for user in ["ana", "ben", "cy"] {
+            world.user(user).await;
+        }
+        alpaca.let_go(3);
+        let running = Live::start(with_alpaca(&world, &alpaca, &["--concurrency=1"]));
+        running.end().await.assert_completed("3 successful, 0 errors", 0);
+        assert_eq!(alpaca.most_in_flight(), 1);
+    }
+
+    async fn one_users_stall_does_not_delay_the_others(world) {
+        for number in 0..20 {
+            world.user(&format!("user-{number:02}")).await;
+        }
+        world.fault("alpaca:stall,user=user-00");
+        let mut running = Live::start(world.command(&["--concurrency", "2"]));
+        running.until("Successfully synced Alpaca account for user ", 19).await;
+        assert_eq!(world.account_calls("user-00"), 1, "the first call is still in flight");
+        for number in 1..20 {
+            assert_eq!(world.snapshot(&format!("user-{number:02}")).await["status"], "ACTIVE", "{number}");
+        }
+    }
+}
+
+/// `pulse` with these arguments and that Alpaca.
+fn with_alpaca(world: &World, alpaca: &HeldAlpaca, args: &[&str]) -> tokio::process::Command {
+    let mut command = world.command(args);
+    command.env("APCA_API_BASE_URL", alpaca.url());
+    command
+}
+
+/// The queries for users that were sent.
+fn user_queries(world: &World) -> Vec<StructuredQuery> {
+    let sent = world.received(Service::Firestore, "RunQuery");
+    let query = |call| match message::<RunQueryRequest>(call).query_type {
+        Some(QueryType::StructuredQuery(query)) => query,
+        None => panic!("a query is structured"),
+    };
+    let mut queries: Vec<_> = sent.iter().map(query).collect();
+    queries.retain(|query| query.from[0].collection_id == "users");
+    queries
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_read_in_pages_by_name_with_only_the_fields_that_are_needed() {
+    let world = sandbox().await;
+    // Switched off, so that the request log has room for the queries.
+    let users = (1..=1201).map(|number| {
+        let path = format!("users/user-{number:04}");
+        (path, crate::wire::fields([("sync_enabled", off())]))
+    });
+    world.put_all("(default)", users);
+    world
+        .pulse()
+        .await
+        .assert_completed("0 successful, 0 errors, 1201 skipped", 0);
+
+    let queries = user_queries(&world);
+    for query in &queries {
+        assert_eq!((query.limit, query.offset), (Some(500), 0));
+        assert!(!query.from[0].all_descendants && query.r#where.is_none() && query.end_at.is_none());
+        let order = &query.order_by[..];
+        assert_eq!(order.len(), 1);
+        assert_eq!(order[0].field.as_ref().expect("a field").field_path, "__name__");
+        assert_eq!(order[0].direction(), Direction::Ascending);
+        let select = query.select.as_ref().expect("a projection");
+        let fields: Vec<_> = select
+            .fields
+            .iter()
+            .map(|field| field.field_path.as_str())
+            .collect();
+        assert_eq!(fields, ["tenant_id", "sync_enabled"]);
+    }
+    let starts: Vec<_> = queries.iter().map(start_after).collect();
+    let name = |id| {
+        Some(format!(
+            "projects/{}/databases/(default)/documents/users/{id}",
+            world.project
+        ))
+    };
+    assert_eq!(
+        starts,
+        [None, name("user-0500"), name("user-1000")],
+        "pages of 500, 500 and 201"
+    );
+}
+
+/// The name that a query starts after.
+fn start_after(query: &StructuredQuery) -> Option<String> {
+    let cursor = query.start_at.as_ref()?;
+    assert!(!cursor.before, "after that user, not at them");
+    match &cursor.values[..] {
+        [value] => match &value.value_type {
+            Some(ValueType::ReferenceValue(name)) => Some(name.clone()),
+            other => panic!("{other:?} is no reference"),
+        },
+        several => panic!("{several:?} is not one value"),
+    }
+}
+
+/// As many calls as users, and a snapshot for each: nobody is synced twice.
+async fn assert_each_user_is_synced_once(users: usize, args: &[&str]) {
+    let world = sandbox().await;
+    let ids = world.crowd(users);
+    let run = world.pulse_with(args).await;
+    run.assert_completed(&format!("{users} successful, 0 errors"), 0);
+    let users = users as u64;
+    assert_eq!(world.calls(Service::SecretManager, "AccessSecretVersion"), users);
+    assert_eq!(world.calls(Service::Alpaca, "GetAccount"), users);
+    // One for each user, and the last pulse.
+    assert_eq!(world.calls(Service::Firestore, "Commit"), users + 1);
+    for id in &ids {
+        assert!(
+            world.has(&format!("users/{id}/alpacaAccounts/snapshot")),
+            "{id} has a snapshot"
+        );
+        assert!(
+            world.has(&format!("tenants/{id}/accounts/primary")),
+            "{id} has a tenant"
+        );
+    }
+    assert_eq!(
+        world.document("ops/last_pulse").await["users_count"],
+        json!({"integer": users})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_several_pages_are_synced_once_each() {
+    assert_each_user_is_synced_once(1201, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_users_are_synced_in_one_pass() {
+    assert_each_user_is_synced_once(3000, &["--concurrency", "256"]).await;
+}
