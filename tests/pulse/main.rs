@@ -8,6 +8,7 @@
     reason = "all of this is test code, though not all of it is a test"
 )]
 
+mod command_line;
 #[allow(unreachable_pub, reason = "other tests share it")]
 #[path = "../support/emulator.rs"]
 mod emulator;
@@ -17,7 +18,9 @@ mod held_alpaca;
 mod last_pulse;
 mod legacy_account;
 mod live;
+mod logs;
 mod safety;
+mod secrecy;
 mod signals;
 mod snapshots;
 mod tenancy;
