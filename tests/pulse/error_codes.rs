@@ -494,6 +494,7 @@ async fn unreadable_memberships_fail_their_users_before_anything_is_sent() {
         let world = sandbox().await;
         world.user("ana").await;
         world.user_of_tenant("ben", text("acme")).await;
+        world.membership("acme", "ben").await;
         // The first such read is that of the last pulse.
         world.fault(&format!(
             "firestore/BatchGetDocuments:error={error},skip=1,times={calls}"
@@ -734,7 +735,7 @@ async fn a_stall_costs_its_user_two_attempts_and_nobody_else_anything() {
             ("secret-stalls", "secret-manager:stall"),
             ("broker-stalls", "alpaca:stall"),
             ("broker-trickles", "alpaca:slow=100ms"),
-            ("store-stalls", "firestore/Commit:stall,times=2"),
+            ("store-stalls", "firestore/Commit:stall"),
         ],
     )
     .await;
@@ -750,6 +751,9 @@ async fn a_stall_costs_its_user_two_attempts_and_nobody_else_anything() {
         row(code, line, calls, 2).is_logged_for(&run, user);
         assert_eq!(calls(&world, user), 2, "{user}: ten seconds each");
     }
+    // The record of the trouble stalls as well, and has to fit into the same 20 s.
+    let whole_pass = run.entry("Completed multi-tenant sync: ")["duration_ms"].as_u64();
+    assert!(whole_pass < Some(30_000), "{whole_pass:?} ms");
     assert_eq!(world.snapshot("zoe").await["status"], "ACTIVE");
     for user in users {
         assert_eq!(world.snapshot(user).await, Json::Null, "{user}");

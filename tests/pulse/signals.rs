@@ -7,6 +7,7 @@ use crate::wire::sandbox;
 use crate::world::{Run, World};
 use alpaca_pulse::sandbox::call::Service;
 use serde_json::{Value as Json, json};
+use std::time::Duration;
 
 const USERS: [&str; 6] = ["ana", "ben", "cy", "dan", "eve", "fay"];
 const TOLD: &str = "Told to stop: starting no new user, finishing what is in flight";
@@ -94,4 +95,27 @@ async fn a_user_who_stalls_for_too_long_is_given_up() {
         1,
         "given up before the second attempt"
     );
+}
+
+/// Well above the 10 s that Cloud Run gives, so that a busy machine fails nobody, and well below the 20 s that a
+/// stalled call may take otherwise.
+const GRACE_PERIOD: Duration = Duration::from_secs(15);
+
+/// What a process that is told to stop leaves behind within the grace period.
+async fn end_of(running: Live) -> Run {
+    running.signal("TERM");
+    let ended = tokio::time::timeout(GRACE_PERIOD, running.end()).await;
+    ended.expect("it ends before Cloud Run would kill it")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firestore_that_stalls_does_not_hold_the_process_up() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.fault("firestore/Commit:stall");
+    let running = Live::start(world.command(&[]));
+    wait_until(|| world.snapshot_commits("ana") > 0).await;
+    let run = end_of(running).await;
+    assert_eq!(run.exit, Some(143), "{}", run.stdout);
+    run.entry("Stopped multi-tenant sync: 0 successful, 0 errors");
 }
