@@ -119,3 +119,17 @@ async fn a_firestore_that_stalls_does_not_hold_the_process_up() {
     assert_eq!(run.exit, Some(143), "{}", run.stdout);
     run.entry("Stopped multi-tenant sync: 0 successful, 0 errors");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_while_the_pass_is_being_set_up_is_heeded() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    // The first of them reads when the last pulse was.
+    world.fault("firestore/BatchGetDocuments:stall");
+    let running = Live::start(world.command(&[]));
+    wait_until(|| world.calls(Service::Firestore, "BatchGetDocuments") > 0).await;
+    let run = end_of(running).await;
+    assert_eq!(run.exit, Some(143), "{}", run.stdout);
+    run.entry("Stopped multi-tenant sync: 0 successful, 0 errors");
+    assert_eq!(world.calls(Service::SecretManager, "AccessSecretVersion"), 0);
+}
