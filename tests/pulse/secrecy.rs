@@ -247,3 +247,33 @@ async fn the_legacy_accounts_keys_are_not_shown_either() {
         }
     }
 }
+/// As much can be wrong with Secret Manager's answer as with anybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_answer_of_secret_manager_is_not_quoted() {
+    let world = sandbox().await;
+    let (_, secret_key) = keys_of("hush");
+    let bodies = [
+        (
+            "text",
+            format!(r#"{{"name": "projects/1/secrets/s/versions/1"\, "payload": "{secret_key}"}}"#),
+        ),
+        ("data", format!(r#"{{"payload": {{"data": "{secret_key}"}}}}"#)),
+        (
+            "checksum",
+            format!(r#"{{"payload": {{"dataCrc32c": "{secret_key}"}}}}"#),
+        ),
+        ("name", format!(r#"{{"name": {{"{secret_key}": 1}}}}"#)),
+        ("no-json", secret_key.clone()),
+    ];
+    for (user, body) in &bodies {
+        world.user(user).await;
+        world.fault(&format!("secret-manager:body={body},user={user}"));
+    }
+    let run = traced(&world, &[], &[]).await;
+    run.assert_completed("0 successful, 5 errors", 1);
+    let users = bodies
+        .map(|(user, _)| user.to_owned())
+        .into_iter()
+        .chain(["hush".to_owned()]);
+    assert_kept(&world, &run, &secrets_of(&users.collect::<Vec<_>>()));
+}
