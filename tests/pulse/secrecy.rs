@@ -277,3 +277,23 @@ async fn a_damaged_answer_of_secret_manager_is_not_quoted() {
         .chain(["hush".to_owned()]);
     assert_kept(&world, &run, &secrets_of(&users.collect::<Vec<_>>()));
 }
+
+/// A status is a word such as ONBOARDING; what else comes in its place is no business of the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_repeats_a_key_is_not_quoted() {
+    let world = sandbox().await;
+    world.user("echo").await;
+    let (key_id, secret_key) = keys_of("echo");
+    let body = format!(r#"{{"id": "1", "status": "no account for {key_id} {secret_key}"}}"#);
+    let status = StatusCode::OK;
+    world.connect(
+        "echo",
+        Profile::Fixed {
+            status,
+            body: body.into(),
+        },
+    );
+    let run = traced(&world, &[], &[]).await;
+    assert!(run.error_of("echo").is_some());
+    assert_kept(&world, &run, &secrets_of(&["echo".to_owned()]));
+}
