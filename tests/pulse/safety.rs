@@ -69,32 +69,13 @@ on_both! {
         assert!(!proxy.was_called());
     }
 
-    /// One is let go after the other, and the next takes its place at once.
     async fn as_many_users_are_in_flight_as_allowed_and_no_more(world) {
-        const USERS: usize = 24;
-        let alpaca = HeldAlpaca::start().await;
         for number in 0..USERS {
             world.user(&format!("user-{number:02}")).await;
         }
-        let running = Live::start(with_alpaca(&world, &alpaca, &["--concurrency", "4"]));
-        for let_go in 0..=USERS - 4 {
-            alpaca.arrived(let_go + 4).await;
-            alpaca.let_go(1);
+        for concurrency in [1, 4] {
+            assert_eq!(most_in_flight(&world, concurrency).await, concurrency);
         }
-        alpaca.let_go(3);
-        running.end().await.assert_completed("24 successful, 0 errors", 0);
-        assert_eq!(alpaca.most_in_flight(), 4);
-    }
-
-    async fn one_user_at_a_time_is_possible(world) {
-        let alpaca = HeldAlpaca::start().await;
-        for user in ["ana", "ben", "cy"] {
-            world.user(user).await;
-        }
-        alpaca.let_go(3);
-        let running = Live::start(with_alpaca(&world, &alpaca, &["--concurrency=1"]));
-        running.end().await.assert_completed("3 successful, 0 errors", 0);
-        assert_eq!(alpaca.most_in_flight(), 1);
     }
 
     async fn one_users_stall_does_not_delay_the_others(world) {
@@ -109,6 +90,22 @@ on_both! {
             assert_eq!(world.snapshot(&format!("user-{number:02}")).await["status"], "ACTIVE", "{number}");
         }
     }
+}
+
+const USERS: usize = 24;
+
+/// Runs a pass in which one call is let go after the other, so that the next takes its place at once.
+async fn most_in_flight(world: &World, concurrency: usize) -> usize {
+    let alpaca = HeldAlpaca::start().await;
+    let flag = format!("--concurrency={concurrency}");
+    let running = Live::start(with_alpaca(world, &alpaca, &[&flag]));
+    for let_go in 0..=USERS - concurrency {
+        alpaca.arrived(let_go + concurrency).await;
+        alpaca.let_go(1);
+    }
+    alpaca.let_go(concurrency - 1);
+    running.end().await.assert_completed("24 successful, 0 errors", 0);
+    alpaca.most_in_flight()
 }
 
 /// `pulse` with these arguments and that Alpaca.
