@@ -55,6 +55,11 @@ impl Live {
         Some(line)
     }
 
+    /// The log as far as it was read.
+    pub(crate) fn log(&self) -> &str {
+        &self.stdout
+    }
+
     /// Sends a signal: `TERM` or `INT`.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().expect("still running").to_string();

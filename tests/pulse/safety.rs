@@ -85,7 +85,7 @@ on_both! {
         world.fault("alpaca:stall,user=user-00");
         let mut running = Live::start(world.command(&["--concurrency", "2"]));
         running.until("Successfully synced Alpaca account for user ", 19).await;
-        assert_eq!(world.account_calls("user-00"), 1, "the first call is still in flight");
+        assert!(!running.log().contains("Failed to sync"), "the other one is still in flight: {}", running.log());
         for number in 1..20 {
             assert_eq!(world.snapshot(&format!("user-{number:02}")).await["status"], "ACTIVE", "{number}");
         }
