@@ -2,14 +2,12 @@
 //! another user is synced all the same.
 
 use crate::on_both;
-use crate::wire::{fields, message, sandbox};
+use crate::wire::{fields, sandbox, start_after};
 use crate::world::{Run, World, secret_of};
 use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::secret_manager::VersionState;
 use alpaca_pulse::store::values::{Fields, text};
-use gcloud_sdk::google::firestore::v1::RunQueryRequest;
-use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
 use http::StatusCode;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value as Json, json};
@@ -638,9 +636,14 @@ async fn a_page_that_breaks_goes_on_where_it_broke() {
         ("user-1000", 500),
         ("user-1200", 300),
     ];
+    let queries = world.user_queries();
+    let asked: Vec<_> = queries
+        .iter()
+        .map(|query| (start_after(query), query.limit))
+        .collect();
     assert_eq!(
-        user_queries(&world),
-        expected.map(|(after, limit)| (after.to_owned(), limit))
+        asked,
+        expected.map(|(after, limit)| (after.to_owned(), Some(limit)))
     );
     // Each user and their tenant's document, the last pulse, and nobody in trouble.
     let reads = json!({"integer": 1201 + 1201 + 1 + 1});
@@ -661,33 +664,6 @@ async fn users_of_pages_that_break_are_synced_once_each() {
         ids.iter()
             .all(|id| world.has(&format!("users/{id}/alpacaAccounts/snapshot")))
     );
-}
-
-/// Where each query for users started, and how many it asked for.
-fn user_queries(world: &World) -> Vec<(String, i32)> {
-    let asked = world.received(Service::Firestore, "RunQuery");
-    let queries = asked
-        .iter()
-        .filter_map(|call| match message::<RunQueryRequest>(call).query_type {
-            Some(QueryType::StructuredQuery(query)) => {
-                (query.from[0].collection_id == "users").then_some(query)
-            }
-            None => None,
-        });
-    let start = |cursor: &gcloud_sdk::google::firestore::v1::Cursor| {
-        assert!(!cursor.before, "after that user, not at them");
-        let shown = format!("{:?}", cursor.values);
-        let id = shown.split_once("/documents/users/").expect("a user's name").1;
-        id.split('"').next().expect("an end").to_owned()
-    };
-    queries
-        .map(|query| {
-            (
-                query.start_at.as_ref().map(start).unwrap_or_default(),
-                query.limit.unwrap_or_default(),
-            )
-        })
-        .collect()
 }
 
 fn switched_off() -> Fields {

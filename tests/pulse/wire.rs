@@ -5,8 +5,12 @@ use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::requests::Received;
 use alpaca_pulse::store::values::Fields;
+use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
+use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::write::Operation;
-use gcloud_sdk::google::firestore::v1::{CommitRequest, Document, Value, Write};
+use gcloud_sdk::google::firestore::v1::{
+    CommitRequest, Document, RunQueryRequest, StructuredQuery, Value, Write,
+};
 use prost::Message;
 
 /// A gRPC message comes after a flag and its length in four bytes.
@@ -59,6 +63,18 @@ impl World {
             .count()
     }
 
+    /// The queries for users that were sent, in their order.
+    pub(crate) fn user_queries(&self) -> Vec<StructuredQuery> {
+        let sent = self.received(Service::Firestore, "RunQuery");
+        let query = |call| match message::<RunQueryRequest>(call).query_type {
+            Some(QueryType::StructuredQuery(query)) => query,
+            None => panic!("a query is structured"),
+        };
+        let mut queries: Vec<_> = sent.iter().map(query).collect();
+        queries.retain(|query| query.from[0].collection_id == "users");
+        queries
+    }
+
     /// Documents of the sandbox's Firestore, all at once and past its request log.
     pub(crate) fn put_all(&self, database: &str, documents: impl IntoIterator<Item = (String, Fields)>) {
         let database = format!("projects/{}/databases/{database}", self.project);
@@ -105,6 +121,20 @@ impl World {
         let name = format!("projects/{}/databases/(default)/documents/{path}", self.project);
         self.sandbox.firestore().document(&name).is_some()
     }
+}
+
+/// The user whom a query starts after; nobody is an empty text.
+pub(crate) fn start_after(query: &StructuredQuery) -> String {
+    let Some(cursor) = &query.start_at else {
+        return String::new();
+    };
+    assert!(!cursor.before, "after that user, not at them");
+    let values: Vec<_> = cursor.values.iter().map(|value| &value.value_type).collect();
+    let [Some(ValueType::ReferenceValue(name))] = &values[..] else {
+        panic!("{values:?} is not one document");
+    };
+    let user = name.split_once("/documents/users/").expect("a user's name").1;
+    user.to_owned()
 }
 
 /// The fields of a document.
