@@ -416,7 +416,7 @@ async fn when_memberships_cannot_be_read_no_money_is_written_anywhere() {
     world.user("ana").await;
     member(&world, "acme", "ben", "1").await;
     // The first one asks when the last pulse started.
-    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,skip=1,times=1");
+    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,skip=1");
     let (run, traffic) = watched(&world, &[]).await;
     run.assert_completed("0 successful, 2 errors", 1);
     assert_eq!(run.error_of("ben").as_deref(), Some("store_rejected"));
@@ -430,12 +430,24 @@ async fn a_tenant_id_that_firestore_finds_invalid_fails_its_own_user_alone() {
     for user in ["ana", "ben", "cleo", "dan"] {
         member(&world, "acme", user, "1").await;
     }
-    // Refused for all four, for the first two, and for the first alone; the first request of all asks when the
-    // last pulse started.
-    world.fault("firestore/BatchGetDocuments:error=INVALID_ARGUMENT,skip=1,times=3");
+    // Refused wherever it is asked about: with her page, and alone.
+    world.fault("firestore/BatchGetDocuments:error=INVALID_ARGUMENT,user=ana");
     let run = world.pulse().await;
     run.assert_completed("3 successful, 1 errors", 0);
     assert_eq!(run.error_of("ana").as_deref(), Some("store_rejected"));
     assert_eq!(world.snapshot("ana").await, json!(null));
     assert_ne!(world.primary("acme").await["user_id"], "ana");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memberships_that_could_not_be_read_for_the_page_are_read_for_each_user() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        member(&world, user, user, "1").await;
+    }
+    // The first one asks when the last pulse started; then come three attempts for the page.
+    world.fault("firestore/BatchGetDocuments:error=UNAVAILABLE,skip=1,times=3");
+    world.pulse().await.assert_completed("2 successful, 0 errors", 0);
+    assert_eq!(world.primary("ana").await["user_id"], "ana");
+    assert_eq!(world.calls(Service::Firestore, "BatchGetDocuments"), 6);
 }
