@@ -65,7 +65,7 @@ impl Account {
         let status = text(answer.status, "status")?;
         let has_no_figures = [answer.equity, answer.buying_power, answer.cash].iter().all(Option::is_none);
         if has_no_figures && !OPEN.contains(&status.as_str()) {
-            return Err(AnswerError::Incomplete(status));
+            return Err(AnswerError::Incomplete(as_word(status)));
         }
         Ok(Self {
             external_account_id,
@@ -76,6 +76,12 @@ impl Account {
             cash: figure(answer.cash, "cash")?,
         })
     }
+}
+
+/// Only what looks like a status goes to the log: the account's side could answer anything.
+fn as_word(status: String) -> String {
+    let is_word = status.len() <= 40 && status.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    if is_word { status } else { "unknown".to_owned() }
 }
 
 fn unusable(reason: impl Into<String>) -> AnswerError {
@@ -166,6 +172,14 @@ mod tests {
                 matches!(parse(&unopened), Err(AnswerError::Unusable(_))),
                 "half the figures are no snapshot"
             );
+        }
+    }
+
+    #[test]
+    fn only_a_status_that_looks_like_one_is_named() {
+        for (status, named) in [("KYC_SUBMITTED", "KYC_SUBMITTED"), ("PK1 hush", "unknown"), ("line\nbreak", "unknown")] {
+            let unopened = json!({"id": "1", "status": status});
+            assert_eq!(parse(&unopened), Err(AnswerError::Incomplete(named.into())), "{status:?}");
         }
     }
 

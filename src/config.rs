@@ -172,10 +172,30 @@ fn endpoints(lookup: &impl Fn(&str) -> Option<String>, wrong: &mut Vec<String>) 
         let value = lookup(name)?;
         keep(wrong, parse_endpoint(&value, insecure).map_err(|reason| format!("{name} {reason}")))
     };
-    Endpoints {
+    let endpoints = Endpoints {
         firestore: endpoint("FIRESTORE_EMULATOR_HOST"),
         secret_manager: endpoint("SECRET_MANAGER_EMULATOR_HOST"),
         alpaca: endpoint("APCA_API_BASE_URL"),
+    };
+    let secrets = endpoints.secret_manager.iter().filter(|url| url.scheme() == "http").find_map(Url::host_str);
+    keep(wrong, secrets.map_or(Ok(()), |host| bypasses_proxies(lookup, host)));
+    endpoints
+}
+
+/// Google's client for Secret Manager obeys the proxy variables, and a proxy would see the keys of a
+/// call without TLS.
+fn bypasses_proxies(lookup: &impl Fn(&str) -> Option<String>, host: &str) -> Result<(), String> {
+    let set = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, lookup(name)?)));
+    let proxy = set(["HTTP_PROXY", "http_proxy"]).or_else(|| set(["ALL_PROXY", "all_proxy"]));
+    let exempt = set(["NO_PROXY", "no_proxy"]).is_some_and(|(_, hosts)| {
+        hosts.split(',').map(str::trim).any(|exempt| exempt == "*" || exempt.eq_ignore_ascii_case(host))
+    });
+    match proxy {
+        Some((name, _)) if !exempt => Err(format!(
+            "{name} would get the keys of plain HTTP calls to SECRET_MANAGER_EMULATOR_HOST: unset it, or add {host} \
+             to NO_PROXY"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -300,6 +320,22 @@ mod tests {
             ("PULSE_ALLOW_INSECURE_ENDPOINTS", "1"),
         ];
         assert!(config(&[], &trusted).is_ok());
+    }
+
+    #[test]
+    fn no_proxy_gets_the_keys_of_a_call_without_tls() {
+        let with = |more: &[(&'static str, &'static str)]| {
+            let local = [("GCP_PROJECT", "p"), ("SECRET_MANAGER_EMULATOR_HOST", "127.0.0.1:1")];
+            config(&[], &[&local, more].concat()).is_ok()
+        };
+        assert!(with(&[]));
+        for proxy in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            assert!(!with(&[(proxy, "http://proxy:3128")]), "{proxy}");
+            assert!(!with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "example.com")]), "{proxy}");
+            assert!(with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "example.com, 127.0.0.1")]), "{proxy}");
+            assert!(with(&[(proxy, "http://proxy:3128"), ("no_proxy", "*")]), "{proxy}");
+        }
+        assert!(with(&[("HTTPS_PROXY", "http://proxy:3128")]), "of no concern to plain HTTP");
     }
 
     #[test]

@@ -58,6 +58,15 @@ impl Failure {
         }
     }
 
+    /// The version of the keys that Alpaca rejected, if that is what happened.
+    #[must_use]
+    pub fn rejected(&self) -> Option<KeyVersion> {
+        match self {
+            Self::Broker(AlpacaError::Rejected { .. }, version) => version.clone(),
+            _ => None,
+        }
+    }
+
     /// Whether Alpaca was asked.
     #[must_use]
     pub fn was_asked(&self) -> bool {

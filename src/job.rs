@@ -42,9 +42,6 @@ pub enum ConnectError {
     /// The client for Secret Manager cannot be set up.
     #[error("the Secret Manager client cannot be set up")]
     SecretManager(#[from] google_cloud_gax::client_builder::Error),
-    /// Told to stop before there was anything to finish.
-    #[error("told to stop")]
-    Stopped,
     /// The credentials' metadata server does not answer.
     #[error("Google's credentials did not answer in time")]
     Timeout,

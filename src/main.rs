@@ -97,7 +97,10 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectErr
     let legacy = config.legacy_account.take().filter(|_| config.takes_everybody());
     let job = tokio::select! {
         job = Job::connect(config, started_at) => Arc::new(job?),
-        () = stop.requested() => return Err(ConnectError::Stopped),
+        () = stop.requested() => {
+            conclude(&Verdicts::default(), None, Ended::Stopped, start);
+            return Ok(PassStatus::Failed);
+        }
     };
 
     let roster = RosterReader::new(&job.store, job.config.legacy_tenant_path, started_at);
@@ -217,13 +220,16 @@ async fn sync_user(job: &Job, member: &Member) -> End {
     match keys_to_snapshot(job, member, plan, deadline.less(RECORD_RESERVE)).await {
         Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), start),
         Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
+        Err(failure) if member.history.stays_rejected(failure.code(), failure.key_version()) => {
+            let (asked, rejected) = (failure.was_asked(), failure.rejected());
+            End { asked, rejected, ..skip(id, Outcome::NeedsReauth, &failure.reason()) }
+        }
         Err(failure) => {
             let end = fail(id, &failure, start);
             // Whether a rejection counts, only the whole pass can tell.
             if end.rejected.is_none() {
                 let now = Timestamp::now();
-                let trouble =
-                    trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
+                let trouble = trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
                 let record: Vec<_> = trouble.map(|trouble| (id.clone(), trouble)).into_iter().collect();
                 job.record(&record, deadline).await;
             }
@@ -355,8 +361,7 @@ fn fail(id: &DocumentId, failure: &Failure, start: Instant) -> End {
             Outcome::Failed(code)
         }
     };
-    let rejected = failure.key_version().filter(|_| code == Code::BrokerRejected).cloned();
-    End { outcome, asked: failure.was_asked(), rejected }
+    End { outcome, asked: failure.was_asked(), rejected: failure.rejected() }
 }
 
 fn millis(start: Instant) -> u64 {

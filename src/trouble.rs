@@ -86,6 +86,22 @@ impl History {
     }
 }
 
+impl History {
+    /// Whether a failure leaves it at that Alpaca rejects the keys. It does not when it says more than
+    /// that they could not be tried again: that they are gone, that they are others, or that Alpaca
+    /// took them and something later failed.
+    #[must_use]
+    pub fn stays_rejected(&self, code: Code, version: Option<&KeyVersion>) -> bool {
+        let Some(trouble) = self.trouble().filter(|trouble| trouble.state == State::NeedsReauth) else {
+            return false;
+        };
+        let other_keys = version.is_some() && version != trouble.key_version.as_ref();
+        let later = [Code::AccountIncomplete, Code::BrokerBadAnswer, Code::StoreUnavailable, Code::StoreRejected];
+        let taken = version.is_some() && later.contains(&code);
+        !(code == Code::KeysMissing || other_keys || taken)
+    }
+}
+
 /// What this pulse does for a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -157,16 +173,10 @@ pub fn after_failure(
     version: Option<&KeyVersion>,
     now: Timestamp,
 ) -> Option<Trouble> {
-    let previous = match history {
-        History::Unknown => return None,
-        History::Clean => None,
-        History::Troubled(trouble) => Some(trouble),
-    };
-    if previous
-        .is_some_and(|trouble| trouble.state == State::NeedsReauth && !ends_rejection(trouble, code, version))
-    {
+    if *history == History::Unknown || history.stays_rejected(code, version) {
         return None;
     }
+    let previous = history.trouble();
     let state = if code == Code::AccountIncomplete { State::Incomplete } else { State::Retrying };
     let trouble = Trouble {
         state,
@@ -177,17 +187,6 @@ pub fn after_failure(
         next_attempt_at: None,
     };
     (previous != Some(&trouble)).then_some(trouble)
-}
-
-/// Whether a failure says more than that the rejected keys could not be tried again: they are gone,
-/// they are others, or Alpaca took them and something later failed.
-fn ends_rejection(trouble: &Trouble, code: Code, version: Option<&KeyVersion>) -> bool {
-    let other_keys = version.is_some() && version != trouble.key_version.as_ref();
-    let taken = matches!(
-        code,
-        Code::AccountIncomplete | Code::BrokerBadAnswer | Code::StoreUnavailable | Code::StoreRejected
-    );
-    code == Code::KeysMissing || other_keys || (taken && version.is_some())
 }
 
 /// The record after Alpaca rejected the keys of that version.

@@ -83,15 +83,6 @@ pub fn string(value: &Value) -> Option<&str> {
     }
 }
 
-/// The fields in a value, if it is a map.
-#[must_use]
-pub fn map_fields(value: &Value) -> Option<&Fields> {
-    match &value.value_type {
-        Some(ValueType::MapValue(map)) => Some(&map.fields),
-        _ => None,
-    }
-}
-
 /// The integer in a value, if it is one.
 #[must_use]
 pub fn whole_number(value: &Value) -> Option<i64> {
