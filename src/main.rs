@@ -220,12 +220,8 @@ async fn sync_user(job: &Job, member: &Member) -> End {
     match keys_to_snapshot(job, member, plan, deadline.less(RECORD_RESERVE)).await {
         Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), start),
         Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
-        Err(failure) if member.history.stays_rejected(failure.code(), failure.key_version()) => {
-            let (asked, rejected) = (failure.was_asked(), failure.rejected());
-            End { asked, rejected, ..skip(id, Outcome::NeedsReauth, &failure.reason()) }
-        }
         Err(failure) => {
-            let end = fail(id, &failure, start);
+            let end = fail(id, &member.history, &failure, start);
             // Whether a rejection counts, only the whole pass can tell.
             if end.rejected.is_none() {
                 let now = Timestamp::now();
@@ -292,7 +288,7 @@ async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount) -> End {
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     match legacy_keys_to_snapshot(job, legacy).await {
         Ok(tenant) => succeed(job, id, tenant.as_ref(), start),
-        Err(failure) => fail(id, &failure, start),
+        Err(failure) => fail(id, &History::Unknown, &failure, start),
     }
 }
 
@@ -344,23 +340,24 @@ fn skip(id: &DocumentId, outcome: Outcome, reason: &str) -> End {
     End::unasked(outcome)
 }
 
-fn fail(id: &DocumentId, failure: &Failure, start: Instant) -> End {
+fn fail(id: &DocumentId, history: &History, failure: &Failure, start: Instant) -> End {
     let (code, reason, duration_ms) = (failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
     let outcome = match code {
-        Code::AccountIncomplete => {
-            info!(user_id, error, duration_ms, "Skipped Alpaca account for user {id}: {reason}");
-            Outcome::Skipped
-        }
-        _ if code.is_about_keys() => {
-            error!(user_id, error, duration_ms, "Could not retrieve Alpaca keys for user {id}: {reason}");
-            Outcome::Failed(code)
-        }
-        _ => {
-            error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
-            Outcome::Failed(code)
-        }
+        Code::AccountIncomplete => Outcome::Skipped,
+        // Nothing new: they are waited for.
+        _ if history.stays_rejected(code, failure.key_version()) => Outcome::NeedsReauth,
+        _ => Outcome::Failed(code),
     };
+    match outcome {
+        Outcome::Failed(_) if code.is_about_keys() => {
+            error!(user_id, error, duration_ms, "Could not retrieve Alpaca keys for user {id}: {reason}");
+        }
+        Outcome::Failed(_) => {
+            error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
+        }
+        _ => info!(user_id, error, duration_ms, "Skipped Alpaca account for user {id}: {reason}"),
+    }
     End { outcome, asked: failure.was_asked(), rejected: failure.rejected() }
 }
 
