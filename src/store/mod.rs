@@ -57,9 +57,9 @@ pub enum StoreError {
     /// The same request would be refused again.
     #[error("Firestore refused: check the job's role (roles/datastore.user), the database and its indexes")]
     Rejected(#[source] RpcFailure),
-    /// No connection.
-    #[error("Firestore could not be reached")]
-    Unreachable(#[source] Box<firestore::errors::FirestoreError>),
+    /// No connection. The client says the same at every level of its chain, so its words are enough.
+    #[error("Firestore could not be reached: {0}")]
+    Unreachable(String),
 }
 
 /// A failed call's status, without its metadata.
@@ -152,7 +152,7 @@ impl Store {
             let auth = GoogleAuthHeaders::from(credentials.clone());
             let connection = FirestoreDb::with_options_auth(options.clone(), auth);
             match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), connection).await {
-                Ok(connected) => connected.map_err(|err| StoreError::Unreachable(Box::new(err))),
+                Ok(connected) => connected.map_err(|err| StoreError::Unreachable(err.to_string())),
                 Err(_) => Err(StoreError::Timeout),
             }
         };
