@@ -154,3 +154,44 @@ async fn names_can_be_filtered() {
     })
     .await;
 }
+
+/// The sandbox keeps an index for these queries.
+#[tokio::test]
+async fn accounts_in_trouble_are_found_across_all_users() {
+    conform("accounts", async |db: &mut Session| {
+        let account = |path: &str, state: Value| db.update(&format!("users/{path}"), &[("state", state)]);
+        db.commit([
+            account("a/alpacaAccounts/sync", text("failing")),
+            account("b/alpacaAccounts/sync", text("ok")),
+            account("c/alpacaAccounts/sync", int(1)),
+            account("d/alpacaAccounts/sync", text("revoked")),
+            account("d/others/sync", text("failing")),
+        ])
+        .await
+        .unwrap();
+        let states = array(&[text("failing"), text("revoked")]);
+        let troubled = filtered(from_group("alpacaAccounts"), filter("state", Op::In, states));
+        assert_eq!(
+            db.query(troubled.clone()).await.unwrap(),
+            ["users/a/alpacaAccounts/sync", "users/d/alpacaAccounts/sync"]
+        );
+        db.commit([
+            db.update("users/a/alpacaAccounts/sync", &[("state", text("ok"))]),
+            db.merge(
+                "users/b/alpacaAccounts/sync",
+                &["state"],
+                &[("state", text("revoked"))],
+            ),
+            db.update("users/c/alpacaAccounts/sync", &[("state", text("failing"))]),
+            db.delete("users/d/alpacaAccounts/sync"),
+        ])
+        .await
+        .unwrap();
+        let now = ["users/b/alpacaAccounts/sync", "users/c/alpacaAccounts/sync"];
+        assert_eq!(db.query(troubled.clone()).await.unwrap(), now);
+        let by_name = ordered(troubled, &[("__name__", Ascending)]);
+        let behind_b = start(by_name, false, &[db.reference(now[0])]);
+        assert_eq!(db.query(behind_b).await.unwrap(), now[1..]);
+    })
+    .await;
+}

@@ -31,7 +31,7 @@ impl State {
         if !request.transaction.is_empty() {
             // Whatever comes of it, the transaction is over.
             let transaction = database.transactions.take(&request.transaction)?;
-            transaction.check(&mut database.store, !mutations.is_empty())?;
+            transaction.check(&database.store, !mutations.is_empty())?;
         }
         writes::commit(&mut database.store, mutations, clock.tick())
     }

@@ -43,9 +43,14 @@ impl FieldPath {
         Ok(Self(names))
     }
 
+    /// Whether this is the field of that name, at the top of a document.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.0 == [name]
+    }
+
     /// Whether this is [`NAME`].
     pub(super) fn is_name(&self) -> bool {
-        self.0 == [NAME]
+        self.is(NAME)
     }
 
     /// Whether the field that this path names lies within the other's.

@@ -99,12 +99,12 @@ impl Firestore {
 
     /// Every document of a database, in name order.
     pub fn documents(&self, database: &str) -> Vec<Document> {
-        let mut state = self.lock();
-        let Ok((_, opened)) = state.open(database) else {
-            return Vec::new();
-        };
-        let found = Query::everything(Path::root()).run(&mut opened.store, None);
-        drop(state);
+        let everything = Query::everything(Path::root());
+        let found = self
+            .lock()
+            .existing(database)
+            .map(|database| everything.run(&database.store, None))
+            .unwrap_or_default();
         found
             .iter()
             .map(|found| found.stored.to_document(full_name(database, &found.path), None))

@@ -172,7 +172,7 @@ impl Query {
     }
 
     /// The results in order, as they are or as they were at a time.
-    pub(super) fn run(&self, store: &mut Store, at: Option<Micros>) -> Vec<Found> {
+    pub(super) fn run(&self, store: &Store, at: Option<Micros>) -> Vec<Found> {
         let scan = Scan {
             collection: self.scope.collection.as_deref(),
             range: &self.range,
@@ -182,7 +182,6 @@ impl Query {
             let visited = store.scan_at(&scan, at);
             return self.pick(visited.iter().map(|found| (&found.path, &found.stored)));
         }
-        store.prepare(&scan);
         self.pick(store.scan(&scan))
     }
 

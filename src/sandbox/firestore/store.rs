@@ -1,7 +1,7 @@
 //! Documents in memory, ordered by name within each collection group.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use gcloud_sdk::google::firestore::v1::Document;
@@ -12,6 +12,10 @@ use super::clock::{Micros, timestamp};
 use super::fields::{FieldPath, project};
 use super::names::Path;
 use super::values::Fields;
+
+/// The string fields that are indexed, with the id of their collection group. As in Firestore, whoever queries a
+/// whole collection group declares the index; other filters visit every document of their collection.
+const INDEXED: [(&str, &str); 1] = [("alpacaAccounts", "state")];
 
 /// Overwritten versions kept for reads in the past. The oldest are dropped first.
 const MAX_HISTORY: usize = 10_000;
@@ -135,8 +139,8 @@ impl NameRange {
         (!empty).then_some((self.lower.as_ref(), self.upper.as_ref()))
     }
 
-    fn contains(&self, path: &Path) -> bool {
-        use std::ops::RangeBounds as _;
+    /// Whether a document of that name lies in the range.
+    pub(super) fn contains(&self, path: &Path) -> bool {
         (self.lower.as_ref(), self.upper.as_ref()).contains(path)
     }
 }
@@ -160,16 +164,19 @@ pub(super) struct Store {
 }
 
 /// All documents whose collection has one id, wherever they are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Group {
     documents: BTreeMap<Path, Arc<Stored>>,
-    indexes: HashMap<FieldPath, StringIndex>,
+    index: Option<StringIndex>,
 }
 
-/// Which documents hold which string in one field. Made when the first query wants it, and kept up to date from
-/// then on: a query for the few accounts in trouble does not visit the million that are not.
-#[derive(Debug, Default)]
-struct StringIndex(HashMap<String, BTreeSet<Path>>);
+/// Which documents hold which string in one field, kept up to date by every write: a query for the few accounts in
+/// trouble does not visit the million that are not.
+#[derive(Debug)]
+struct StringIndex {
+    field: &'static str,
+    paths: HashMap<String, BTreeSet<Path>>,
+}
 
 impl Store {
     /// The current version of a document.
@@ -192,32 +199,21 @@ impl Store {
 
     /// Replaces a document by a new version, or removes it.
     pub(super) fn put(&mut self, path: Path, after: Option<Arc<Stored>>, time: Micros) {
-        let group = self.groups.entry(path.collection_id().into()).or_default();
+        let id = path.collection_id();
+        let group = self.groups.entry(id.into()).or_insert_with(|| Group::new(id));
         let before = match &after {
             Some(stored) => group.documents.insert(path.clone(), Arc::clone(stored)),
             None => group.documents.remove(&path),
         };
-        group.reindex(&path, before.as_deref(), after.as_deref());
+        if let Some(index) = &mut group.index {
+            index.update(&path, before.as_deref(), after.as_deref());
+        }
         self.history.push(Change { time, path, before });
     }
 
     /// Whether the versions that were current at a time are all still known.
     pub(super) fn remembers(&self, at: Micros) -> bool {
         self.history.forgotten.is_none_or(|forgotten| forgotten <= at)
-    }
-
-    /// Makes the index that a scan wants, unless it exists.
-    pub(super) fn prepare(&mut self, scan: &Scan<'_>) {
-        if let (Some(collection), Some((field, _))) = (scan.collection, &scan.among)
-            && let Some(group) = self.groups.get_mut(collection.as_bytes())
-            && !group.indexes.contains_key(field)
-        {
-            let mut index = StringIndex::default();
-            for (path, stored) in &group.documents {
-                index.add(field, path, &stored.fields());
-            }
-            group.indexes.insert((*field).clone(), index);
-        }
     }
 
     /// Visits documents in name order.
@@ -240,16 +236,15 @@ impl Store {
         let Some(group) = self.groups.get(collection.as_bytes()) else {
             return Box::new(std::iter::empty());
         };
-        let index = scan
-            .among
-            .as_ref()
-            .and_then(|(field, among)| Some((group.indexes.get(*field)?, among)));
-        let Some((index, among)) = index else {
+        let (Some(index), Some((field, among))) = (&group.index, &scan.among) else {
             return Box::new(group.documents.range(bounds));
         };
+        if !field.is(index.field) {
+            return Box::new(group.documents.range(bounds));
+        }
         let paths: BTreeSet<_> = among
             .iter()
-            .filter_map(|text| index.0.get(*text))
+            .filter_map(|text| index.paths.get(*text))
             .flat_map(|paths| paths.range(bounds))
             .collect();
         Box::new(
@@ -314,44 +309,42 @@ impl Store {
 }
 
 impl Group {
-    fn reindex(&mut self, path: &Path, before: Option<&Stored>, after: Option<&Stored>) {
-        if self.indexes.is_empty() {
-            return;
-        }
-        let (before, after) = (before.map(Stored::fields), after.map(Stored::fields));
-        for (field, index) in &mut self.indexes {
-            if let Some(before) = &before {
-                index.remove(field, path, before);
-            }
-            if let Some(after) = &after {
-                index.add(field, path, after);
-            }
+    fn new(id: &[u8]) -> Self {
+        let indexed = INDEXED.iter().find(|(group, _)| group.as_bytes() == id);
+        Self {
+            documents: BTreeMap::new(),
+            index: indexed.map(|(_, field)| StringIndex {
+                field,
+                paths: HashMap::new(),
+            }),
         }
     }
 }
 
 impl StringIndex {
-    fn add(&mut self, field: &FieldPath, path: &Path, fields: &Fields) {
-        if let Some(text) = string_at(field, fields) {
-            self.0.entry(text.to_owned()).or_default().insert(path.clone());
-        }
-    }
-
-    fn remove(&mut self, field: &FieldPath, path: &Path, fields: &Fields) {
-        let Some(text) = string_at(field, fields) else {
+    /// Follows a document from one version to the next.
+    fn update(&mut self, path: &Path, before: Option<&Stored>, after: Option<&Stored>) {
+        let indexed = |version: Option<&Stored>| string_at(self.field, version?.fields());
+        let (before, after) = (indexed(before), indexed(after));
+        if before == after {
             return;
-        };
-        if let Some(paths) = self.0.get_mut(text) {
+        }
+        if let Some(text) = before
+            && let Some(paths) = self.paths.get_mut(&text)
+        {
             paths.remove(path);
             if paths.is_empty() {
-                self.0.remove(text);
+                self.paths.remove(&text);
             }
+        }
+        if let Some(text) = after {
+            self.paths.entry(text).or_default().insert(path.clone());
         }
     }
 }
 
-fn string_at<'a>(field: &FieldPath, fields: &'a Fields) -> Option<&'a str> {
-    match &field.get(fields)?.value_type {
+fn string_at(field: &str, mut fields: Fields) -> Option<String> {
+    match fields.remove(field)?.value_type {
         Some(ValueType::StringValue(text)) => Some(text),
         _ => None,
     }
