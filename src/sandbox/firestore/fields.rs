@@ -164,14 +164,11 @@ fn enter_map(slot: &mut Value) -> &mut Fields {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::int;
     use super::*;
 
     fn path(text: &str) -> FieldPath {
         FieldPath::parse(text).unwrap()
-    }
-
-    fn int(number: i64) -> Value {
-        value(ValueType::IntegerValue(number))
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod names;
 mod query;
 mod reads;
 mod store;
+#[cfg(test)]
+mod testing;
 mod transactions;
 mod transforms;
 mod values;

@@ -262,6 +262,9 @@ fn path_of(kind: &str, name: &str, segments: &[&str]) -> Result<Path, Status> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::any_document;
     use super::*;
 
     fn path(text: &str) -> Path {
@@ -339,5 +342,23 @@ mod tests {
         assert!(parse_document(name).is_err() && parse_parent(name).is_err());
         assert!(parse_parent("projects/p/databases/d/documents").is_ok());
         assert!(parse_document("projects/p/databases/d/documents").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn names_compare_as_the_lists_of_their_segments(left in any_document(), right in any_document()) {
+            let segments = |name: &str| -> Vec<_> {
+                let rank = |id: &str| (is_not_numeric(id.as_bytes()), numeric_id(id.as_bytes()), id.to_owned());
+                name.split('/').map(rank).collect()
+            };
+            prop_assert_eq!(path(&left).cmp(&path(&right)), segments(&left).cmp(&segments(&right)));
+        }
+
+        #[test]
+        fn exactly_the_descendants_lie_between_a_name_and_its_bound(name in any_document(), other in any_document()) {
+            let (name, other) = (path(&name), path(&other));
+            let is_between = name < other && other < name.after_descendants();
+            prop_assert_eq!(is_between, other.below(&name).is_some());
+        }
     }
 }

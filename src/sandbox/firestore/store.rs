@@ -381,3 +381,143 @@ impl History {
             .take_while(move |change| change.time > at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{any_document, document, int, text, to_fields};
+    use super::*;
+
+    fn everything() -> NameRange {
+        NameRange::below(&Path::root())
+    }
+
+    fn version(fields: Fields, time: Micros) -> Arc<Stored> {
+        Arc::new(Stored::new(fields, time, time))
+    }
+
+    fn paths<'a>(found: impl Iterator<Item = (&'a Path, &'a Arc<Stored>)>) -> Vec<String> {
+        found.map(|(path, _)| path.to_string()).collect()
+    }
+
+    #[test]
+    fn the_next_child_skips_all_that_lies_deeper() {
+        let mut store = Store::default();
+        for path in ["u/a/s/x", "u/a/t/y", "u/b", "v/c"] {
+            store.put(document(path), Some(version(Fields::new(), 1)), 1);
+        }
+        let children = |parent: &Path| {
+            let next = |after: &String| store.next_child(parent, Some(after));
+            std::iter::successors(store.next_child(parent, None), next).collect::<Vec<_>>()
+        };
+        assert_eq!(children(&Path::root()), ["u", "v"]);
+        assert_eq!(children(&Path::root().child("u")), ["a", "b"]);
+        assert_eq!(children(&document("u/a")), ["s", "t"]);
+        assert!(children(&document("u/b")).is_empty());
+    }
+
+    #[test]
+    fn only_so_many_versions_are_remembered() {
+        let mut store = Store::default();
+        let path = document("u/a");
+        for time in 0..=10_000 {
+            store.put(path.clone(), Some(version(Fields::new(), time)), time);
+        }
+        assert!(
+            store.remembers(0),
+            "only the version before the first write is forgotten"
+        );
+        store.put(path, None, 10_001);
+        assert!(!store.remembers(0) && store.remembers(1));
+    }
+
+    /// Writes of the documents of an indexed and another collection group, some of them deletions.
+    fn any_writes() -> impl Strategy<Value = Vec<(Path, Option<Fields>)>> {
+        let path = (
+            "[ab]",
+            prop::sample::select(vec!["alpacaAccounts", "other"]),
+            "[ab]",
+        )
+            .prop_map(|(user, group, id)| document(&format!("users/{user}/{group}/{id}")));
+        let state = prop_oneof![
+            prop::sample::select(vec!["ok", "failing", "revoked"]).prop_map(text),
+            Just(int(1)),
+        ];
+        let fields = prop::option::of(state)
+            .prop_map(|state| state.map_or_else(Fields::new, |state| to_fields(&[("state", state)])));
+        prop::collection::vec((path, prop::option::of(fields)), 0..40)
+    }
+
+    fn written(writes: &[(Path, Option<Fields>)]) -> Store {
+        let mut store = Store::default();
+        for (time, (path, fields)) in (1..).zip(writes) {
+            let after = fields.clone().map(|fields| version(fields, time));
+            store.put(path.clone(), after, time);
+        }
+        store
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_finds_what_visiting_all_would(writes in any_writes()) {
+            let store = written(&writes);
+            let (state, range) = (FieldPath::parse("state").unwrap(), everything());
+            let all = Scan { collection: Some("alpacaAccounts"), range: &range, among: None };
+            let among = Scan { among: Some((&state, vec!["failing", "revoked", "none"])), ..all };
+            let wanted = [text("failing"), text("revoked")];
+            let visited = store
+                .scan(&all)
+                .filter(|(_, stored)| stored.fields().get("state").is_some_and(|state| wanted.contains(state)));
+            prop_assert_eq!(paths(store.scan(&among)), paths(visited));
+        }
+
+        #[test]
+        fn the_past_is_what_the_present_was(writes in any_writes(), at in 0_usize..40) {
+            let at = at.min(writes.len());
+            let (before, after) = (written(&writes[..at]), written(&writes));
+            let at = Micros::try_from(at).unwrap();
+            let range = everything();
+            for collection in [None, Some("other")] {
+                let scan = Scan { collection, range: &range, among: None };
+                let past = after.scan_at(&scan, at);
+                prop_assert_eq!(
+                    paths(past.iter().map(|found| (&found.path, &found.stored))),
+                    paths(before.scan(&scan))
+                );
+                for found in past {
+                    let now = before.get(&found.path).map(|stored| stored.update_time);
+                    let then = after.get_at(&found.path, at).map(|stored| stored.update_time);
+                    prop_assert_eq!((now, then), (Some(found.stored.update_time), now));
+                }
+            }
+        }
+
+        #[test]
+        fn a_range_holds_what_lies_between_all_its_bounds(
+            starts in prop::collection::vec((any::<bool>(), any_document()), 0..3),
+            ends in prop::collection::vec((any::<bool>(), any_document()), 0..3),
+            names in prop::collection::btree_set(any_document(), 0..20),
+        ) {
+            let bound = |(included, path): &(bool, String)| match included {
+                true => Bound::Included(document(path)),
+                false => Bound::Excluded(document(path)),
+            };
+            let (starts, ends): (Vec<_>, Vec<_>) =
+                (starts.iter().map(bound).collect(), ends.iter().map(bound).collect());
+            let mut range = everything();
+            starts.iter().for_each(|start| range.start(start.clone()));
+            ends.iter().for_each(|end| range.end(end.clone()));
+
+            let names: BTreeSet<_> = names.iter().map(|name| document(name)).collect();
+            let is_inside = |name: &&Path| {
+                starts.iter().all(|start| (start.clone(), Bound::Unbounded).contains(*name))
+                    && ends.iter().all(|end| (Bound::Unbounded, end.clone()).contains(*name))
+            };
+            let expected: Vec<_> = names.iter().filter(is_inside).collect();
+            let ranged: Vec<_> = range.bounds().map(|bounds| names.range(bounds)).into_iter().flatten().collect();
+            prop_assert_eq!(&ranged, &expected);
+            prop_assert_eq!(names.iter().filter(|name| range.contains(name)).collect::<Vec<_>>(), expected);
+        }
+    }
+}

@@ -310,43 +310,17 @@ fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use gcloud_sdk::google::firestore::v1::{ArrayValue, MapValue};
     use proptest::prelude::*;
 
+    use super::super::testing::{any_value, array, boolean, double, int, map, reference, text};
     use super::*;
-
-    fn int(number: i64) -> Value {
-        value(ValueType::IntegerValue(number))
-    }
-
-    fn double(number: f64) -> Value {
-        value(ValueType::DoubleValue(number))
-    }
-
-    fn text(text: &str) -> Value {
-        value(ValueType::StringValue(text.into()))
-    }
-
-    fn array(values: &[Value]) -> Value {
-        value(ValueType::ArrayValue(ArrayValue {
-            values: values.to_vec(),
-        }))
-    }
-
-    fn map(fields: &[(&str, Value)]) -> Value {
-        let fields = fields
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
-        value(ValueType::MapValue(MapValue { fields }))
-    }
 
     #[test]
     fn values_sort_by_type_and_then_by_value() {
         let ascending = [
             null(),
-            value(ValueType::BooleanValue(false)),
-            value(ValueType::BooleanValue(true)),
+            boolean(false),
+            boolean(true),
             double(f64::NAN),
             double(f64::NEG_INFINITY),
             int(i64::MIN),
@@ -363,12 +337,8 @@ mod tests {
             text("\u{ff5e}"),
             text("\u{1f600}"),
             value(ValueType::BytesValue(vec![0])),
-            value(ValueType::ReferenceValue(
-                "projects/p/databases/d/documents/u/a/b/c".into(),
-            )),
-            value(ValueType::ReferenceValue(
-                "projects/p/databases/d/documents/u/a!".into(),
-            )),
+            reference("u/a/b/c"),
+            reference("u/a!"),
             value(ValueType::GeoPointValue(Default::default())),
             array(&[]),
             array(&[int(1)]),
@@ -451,6 +421,24 @@ mod tests {
                 if double.fract() == 0.0 { Ordering::Equal } else { Ordering::Less },
             );
             prop_assert_eq!(order_mixed(integer, double), exact);
+        }
+
+        #[test]
+        fn the_order_of_values_is_total(a in any_value(), b in any_value(), c in any_value()) {
+            prop_assert_eq!(order(&a, &a), Ordering::Equal);
+            prop_assert_eq!(order(&a, &b), order(&b, &a).reverse());
+            if order(&a, &b).is_le() && order(&b, &c).is_le() {
+                prop_assert!(order(&a, &c).is_le());
+            }
+            if equal(&a, &b) {
+                prop_assert_eq!(order(&a, &c), order(&b, &c));
+            }
+        }
+
+        #[test]
+        fn what_is_identical_is_equal(a in any_value(), b in any_value()) {
+            prop_assert!(identical(&a, &a));
+            prop_assert!(!identical(&a, &b) || equal(&a, &b));
         }
     }
 }
