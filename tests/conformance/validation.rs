@@ -74,6 +74,44 @@ async fn fields_outside_the_limits_are_refused() {
 }
 
 #[tokio::test]
+async fn vectors_are_maps_of_a_reserved_type() {
+    conform("vectors", async |db: &mut Session| {
+        let ascending = [
+            array(&[int(9)]),
+            vector(&[double(2.0)]),
+            vector(&[double(1.0), double(3.0)]),
+            vector(&[double(2.0), double(-1.0)]),
+            map(&[("a", int(0))]),
+        ];
+        let writes = ascending
+            .iter()
+            .enumerate()
+            .map(|(index, value)| db.update(&format!("v/{index}"), &[("x", value.clone())]))
+            .collect::<Vec<_>>();
+        db.commit(writes).await.unwrap();
+        let sorted = db.query(ordered(from("v"), &[("x", Ascending)])).await.unwrap();
+        assert_eq!(sorted, ["v/0", "v/1", "v/2", "v/3", "v/4"]);
+        let equal = filtered(from("v"), filter("x", Op::Equal, ascending[2].clone()));
+        assert_eq!(db.query(equal).await.unwrap(), ["v/2"]);
+        let above = filtered(from("v"), filter("x", Op::GreaterThan, ascending[1].clone()));
+        assert_eq!(db.query(above).await.unwrap(), ["v/2", "v/3"]);
+        let bad = [
+            vector(&[text("1")]),
+            vector(&[]),
+            vector(&vec![double(1.0); 2049]),
+            map(&[("__type__", text("__other__")), ("value", array(&[double(1.0)]))]),
+            map(&[("__type__", text("__vector__"))]),
+        ];
+        let bad = bad.map(|value| db.update("v/bad", &[("x", value)]));
+        db.expect_invalid_writes(bad).await;
+        db.commit([db.update("v/most", &[("x", vector(&vec![double(1.0); 2048]))])])
+            .await
+            .unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn timestamps_keep_microseconds() {
     conform("timestamps", async |db: &mut Session| {
         let fields = [

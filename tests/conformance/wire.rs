@@ -71,6 +71,11 @@ pub(crate) fn map(fields: &[(&str, Value)]) -> Value {
     }))
 }
 
+/// A vector, which is a map with a reserved key.
+pub(crate) fn vector(elements: &[Value]) -> Value {
+    map(&[("__type__", text("__vector__")), ("value", array(elements))])
+}
+
 pub(crate) fn point(latitude: f64, longitude: f64) -> Value {
     value(ValueType::GeoPointValue(LatLng { latitude, longitude }))
 }

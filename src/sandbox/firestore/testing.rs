@@ -43,6 +43,10 @@ pub(super) fn map(fields: &[(&str, Value)]) -> Value {
     }))
 }
 
+pub(super) fn vector(elements: &[Value]) -> Value {
+    map(&[("__type__", text("__vector__")), ("value", array(elements))])
+}
+
 pub(super) fn reference(path: &str) -> Value {
     value(ValueType::ReferenceValue(full_name(DATABASE, &document(path))))
 }
@@ -128,6 +132,13 @@ pub(super) fn any_value() -> impl Strategy<Value = Value> {
         let key = prop::sample::select(vec!["a", "aa", "b"]);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(|values| array(&values)),
+            prop::collection::vec(0_u8..2, 1..3).prop_map(|elements| {
+                let elements: Vec<_> = elements
+                    .into_iter()
+                    .map(|element| double(element.into()))
+                    .collect();
+                vector(&elements)
+            }),
             prop::collection::vec((key, inner), 0..3).prop_map(|fields| map(&fields)),
         ]
     })
