@@ -1,11 +1,13 @@
 //! What a pulse left behind, as a table for people.
 
-use super::Sandbox;
-use crate::store::values::{Fields, boolean, map_fields, string};
+use std::collections::BTreeMap;
+
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use gcloud_sdk::google::firestore::v1::Document;
-use std::collections::BTreeMap;
+
+use super::Sandbox;
+use crate::store::values::{Fields, boolean, map_fields, string};
 
 /// Every user, with the snapshot that was written or the trouble that was recorded.
 #[must_use]
@@ -33,10 +35,9 @@ pub fn table(sandbox: &Sandbox) -> Table {
         "trouble",
     ]);
     for column in 3..=5 {
-        table
-            .column_mut(column)
-            .into_iter()
-            .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     for user in users(&documents) {
         let snapshot = fields(format!("users/{user}/alpacaAccounts/snapshot"));

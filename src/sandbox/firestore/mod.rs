@@ -29,8 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gcloud_sdk::google::firestore::v1::{CommitRequest, CommitResponse, Document, Write};
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http::Response;
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
@@ -40,7 +39,7 @@ use self::names::{Path, full_name, parse_document};
 use self::query::Query;
 
 /// Where all methods live.
-const SERVICE: &str = "/google.firestore.v1.Firestore/";
+pub(super) const SERVICE: &str = "/google.firestore.v1.Firestore/";
 
 /// The databases, shared by all clones.
 #[derive(Clone, Debug, Default)]
@@ -51,15 +50,7 @@ pub struct Firestore {
 impl Firestore {
     /// Answers one gRPC call to `/google.firestore.v1.Firestore/<Method>`. Credentials are neither needed nor
     /// looked at.
-    pub async fn serve(&self, request: Request<Full<Bytes>>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        // A body that is in memory already cannot fail.
-        let body = body
-            .collect()
-            .await
-            .map(|collected| collected.to_bytes())
-            .unwrap_or_default();
-        let path = parts.uri.path();
+    pub(super) fn answer(&self, path: &str, body: Bytes) -> Response<Body> {
         match path.strip_prefix(SERVICE).unwrap_or_default() {
             "GetDocument" => self.unary(body, State::get_document),
             "BatchGetDocuments" => self.streaming(body, State::batch_get_documents),

@@ -16,7 +16,7 @@ use super::fields::FieldPath;
 use super::filter::{Filter, parse_name, parse_reference};
 use super::names::{Path, check_collection_id};
 use super::store::{Found, NameRange, Scan, Store, Stored};
-use super::values::{Fields, check_operand, order};
+use super::values::{Fields, check_operand, first_difference, order};
 
 /// A checked query.
 #[derive(Clone, Debug)]
@@ -88,14 +88,7 @@ impl Query {
         };
         let (start, end) = (cursor(query.start_at)?, cursor(query.end_at)?);
         let orders = complete_orders(explicit, filter.as_ref());
-        if matches!(
-            orders.first(),
-            Some(Order {
-                field: None,
-                descending: true
-            })
-        ) && !tests_fields(filter.as_ref())
-        {
+        if name_order(&orders).is_some_and(|by| by.descending) && !tests_fields(filter.as_ref()) {
             // The name's index runs one way only.
             return Err(Status::failed_precondition(
                 "Firestore does not support descending key scans",
@@ -203,13 +196,7 @@ impl Query {
                 self.sort_key(path, fields).map(|key| (key, found()))
             });
         let limit = self.limit.unwrap_or(usize::MAX);
-        if matches!(
-            self.orders[..],
-            [Order {
-                field: None,
-                descending: false
-            }]
-        ) {
+        if name_order(&self.orders).is_some_and(|by| !by.descending) {
             // Visited in this order already, so there is no need to visit more than the limit.
             return accepted
                 .map(|(_, found)| found)
@@ -339,13 +326,7 @@ impl Scope {
         if let Some(filter) = filter {
             filter.narrow(&mut range);
         }
-        if matches!(
-            orders.first(),
-            Some(Order {
-                field: None,
-                descending: false
-            })
-        ) {
+        if name_order(orders).is_some_and(|by| !by.descending) {
             if let Some(Cursor { values, before }) = start
                 && let [CursorValue::Name(name)] = &values[..]
             {
@@ -386,6 +367,11 @@ impl Cursor {
             before: cursor.before,
         })
     }
+}
+
+/// The order by name, where it is the only one: nothing can be ordered further.
+fn name_order(orders: &[Order]) -> Option<&Order> {
+    orders.first().filter(|by| by.field.is_none())
 }
 
 fn tests_fields(filter: Option<&Filter>) -> bool {
@@ -437,10 +423,6 @@ fn complete_orders(mut orders: Vec<Order>, filter: Option<&Filter>) -> Vec<Order
         descending,
     });
     orders
-}
-
-fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
-    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 #[cfg(test)]

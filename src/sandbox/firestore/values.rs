@@ -332,7 +332,8 @@ fn sorted(fields: &Fields) -> Vec<(&String, &Value)> {
     entries
 }
 
-fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
+/// The first order that is not equal, or equal where there is none.
+pub(super) fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
     orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
