@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::firestore_users::mentioned_users;
 use super::secret_manager::Operation;
-use super::seed;
+use super::{firestore, seed};
 
 /// One of the three services that the sandbox stands in for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -161,7 +161,7 @@ impl Call {
             .into_owned();
         let mut operation = None;
         let mut key_owner = None;
-        let method = if let Some(rpc) = path.strip_prefix("/google.firestore.v1.Firestore/") {
+        let method = if let Some(rpc) = path.strip_prefix(firestore::SERVICE) {
             Method::named_or_unknown(Service::Firestore, rpc)
         } else if path.starts_with("/v1/projects/") {
             operation = Operation::parse(request.method(), &path, request.uri().query());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -76,16 +76,16 @@ impl Cloud {
             tokio::time::sleep(latency).await;
         }
         let response = match fault {
-            None => self.handle(&call).await,
+            None => self.handle(&call),
             Some(fault) => self.spoil(&call, fault, hang_up).await,
         };
         self.requests.ended(&call, outcome(&response));
         response
     }
 
-    async fn handle(&self, call: &Call) -> Response<Body> {
+    fn handle(&self, call: &Call) -> Response<Body> {
         match call.method.service() {
-            Service::Firestore => self.firestore.serve(call.request.clone().map(Full::new)).await,
+            Service::Firestore => self.firestore.answer(&call.path, call.request.body().clone()),
             Service::SecretManager | Service::Alpaca => answer::whole(self.handle_rest(call)),
         }
     }
@@ -102,7 +102,7 @@ impl Cloud {
 
     async fn spoil(&self, call: &Call, fault: Fault, hang_up: &HangUp) -> Response<Body> {
         match fault {
-            Fault::Latency(_) => self.handle(call).await, // already waited for
+            Fault::Latency(_) => self.handle(call), // already waited for
             Fault::Stall => {
                 self.requests.ended(call, Outcome::Stalled);
                 pending().await
@@ -112,7 +112,7 @@ impl Cloud {
                 match hang_up.now().await {}
             }
             Fault::DropAfter => {
-                let response = self.handle(call).await;
+                let response = self.handle(call);
                 // Reading the answer to its end is what makes sure that the work behind it is done; what it says,
                 // even an error, is lost with the connection.
                 let _lost = response.into_body().collect().await;
@@ -120,9 +120,7 @@ impl Cloud {
                 match hang_up.now().await {}
             }
             Fault::Grpc(GrpcFault::Error(code)) => Status::new(code, "sent by a fault rule").into_http(),
-            Fault::Grpc(GrpcFault::BreakAfter(messages)) => {
-                faults::broken_after(self.handle(call).await, messages)
-            }
+            Fault::Grpc(GrpcFault::BreakAfter(messages)) => faults::broken_after(self.handle(call), messages),
             Fault::Rest(fault) => self.spoil_rest(call, fault),
         }
     }

@@ -167,14 +167,10 @@ impl Requests {
 /// Adds to a ring of at most `capacity`.
 fn push<T>(ring: &Mutex<VecDeque<T>>, item: T, capacity: usize) {
     let mut ring = ring.lock().unwrap_or_else(PoisonError::into_inner);
-    // Freed after the lock is.
-    let _oldest = if ring.len() == capacity {
-        ring.pop_front()
-    } else {
-        None
-    };
+    if ring.len() == capacity {
+        ring.pop_front();
+    }
     ring.push_back(item);
-    drop(ring);
 }
 
 fn header_names<S: Serializer>(names: &[HeaderName], serializer: S) -> Result<S::Ok, S::Error> {

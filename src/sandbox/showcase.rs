@@ -33,10 +33,9 @@ pub fn table(sandbox: &Sandbox) -> Table {
         "trouble",
     ]);
     for column in 3..=5 {
-        table
-            .column_mut(column)
-            .into_iter()
-            .for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     for user in users(&documents) {
         let snapshot = fields(format!("users/{user}/alpacaAccounts/snapshot"));

@@ -1,5 +1,11 @@
 //! The real Firestore emulator of the Google Cloud SDK, started once per test binary.
 
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "this is test code, though no test"
+)]
+
 use std::env;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -28,7 +34,7 @@ const RUN_UNTIL_STDIN_ENDS: &str = r#"
 
 /// `host:port` of the emulator: the one that `FIRESTORE_EMULATOR_HOST` names, or one of our own. `None` where there
 /// is none, so that its tests can be skipped; with `CI=true` that is a failure instead.
-pub fn emulator() -> Option<&'static str> {
+pub(crate) fn emulator() -> Option<&'static str> {
     static EMULATOR: OnceLock<Option<Emulator>> = OnceLock::new();
     let emulator = EMULATOR.get_or_init(|| {
         if let Ok(host) = env::var("FIRESTORE_EMULATOR_HOST") {

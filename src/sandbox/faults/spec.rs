@@ -37,6 +37,9 @@ const CODES: [(&str, Code); 16] = [
     ("UNAUTHENTICATED", Code::Unauthenticated),
 ];
 
+const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, error, break-after, slow, \
+                      truncate, padding, redirect, wrong-checksum and body";
+
 /// A name, and the value behind it if there is one.
 type Word = (String, Option<String>);
 
@@ -288,11 +291,9 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
         return refuse("a rule has one fault; use two rules for two");
     }
     faults.pop().ok_or_else(|| {
-        let unknown = words.0.first().map(|(name, _)| format!("`{name}` is not a fault: ")).unwrap_or_default();
-        InvalidRule(format!(
-            "{unknown}the faults are latency, stall, drop-before, drop-after, error, break-after, slow, truncate, \
-             padding, redirect, wrong-checksum and body"
-        ))
+        let unknown = words.0.first();
+        let unknown = unknown.map(|(name, _)| format!("`{name}` is not a fault: "));
+        InvalidRule(format!("{}{FAULTS}", unknown.unwrap_or_default()))
     })
 }
 

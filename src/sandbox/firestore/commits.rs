@@ -7,7 +7,7 @@ use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{
     BatchWriteRequest, BatchWriteResponse, BeginTransactionRequest, BeginTransactionResponse, CommitRequest,
     CommitResponse, CreateDocumentRequest, DeleteDocumentRequest, Document, DocumentMask, Precondition,
-    RollbackRequest, UpdateDocumentRequest, Write, WriteResult,
+    RollbackRequest, UpdateDocumentRequest, Write,
 };
 use gcloud_sdk::google::rpc;
 use tonic::Status;
@@ -21,17 +21,12 @@ use super::writes::{self, Mutation};
 impl State {
     /// Applies all writes or none, if what the transaction (if any) has read still holds.
     pub(super) fn commit(&mut self, request: CommitRequest) -> Result<CommitResponse, Status> {
-        let parse = |write| Mutation::parse(&request.database, write);
-        let mutations = request
-            .writes
-            .into_iter()
-            .map(parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mutations = parse_writes(&request.database, request.writes)?;
         let (clock, database) = self.open(&request.database)?;
         if !request.transaction.is_empty() {
             // Whatever comes of it, the transaction is over.
             let transaction = database.transactions.take(&request.transaction)?;
-            transaction.check(&mut database.store, !mutations.is_empty())?;
+            transaction.check(&database.store, !mutations.is_empty())?;
         }
         writes::commit(&mut database.store, mutations, clock.tick())
     }
@@ -39,19 +34,13 @@ impl State {
     /// Applies each write on its own. A write that no document could take refuses the whole request; one whose
     /// precondition does not hold has its own status in the answer.
     pub(super) fn batch_write(&mut self, request: BatchWriteRequest) -> Result<BatchWriteResponse, Status> {
-        let parse = |write| Mutation::parse(&request.database, write);
-        let mutations = request
-            .writes
-            .into_iter()
-            .map(parse)
-            .collect::<Result<Vec<_>, _>>()?;
+        let mutations = parse_writes(&request.database, request.writes)?;
         let mut written = HashSet::with_capacity(mutations.len());
         if !mutations.iter().all(|mutation| written.insert(mutation.path())) {
             return Err(invalid(
                 "The same document cannot be written more than once in a single request.",
             ));
         }
-        drop(written);
         let (clock, database) = self.open(&request.database)?;
         let mut response = BatchWriteResponse::default();
         for mutation in mutations {
@@ -60,9 +49,7 @@ impl State {
                 Ok(committed) => (committed.write_results.into_iter().next(), rpc::Status::default()),
                 Err(refusal) => (None, status_of(&refusal)),
             };
-            response
-                .write_results
-                .push(result.unwrap_or_else(WriteResult::default));
+            response.write_results.push(result.unwrap_or_default());
             response.status.push(status);
         }
         Ok(response)
@@ -159,6 +146,11 @@ impl State {
         let stored = stored.ok_or_else(|| document_not_found(&name))?;
         Ok(stored.to_document(name.clone(), mask.as_deref()))
     }
+}
+
+fn parse_writes(database: &str, writes: Vec<Write>) -> Result<Vec<Mutation>, Status> {
+    let parse = |write| Mutation::parse(database, write);
+    writes.into_iter().map(parse).collect()
 }
 
 fn status_of(refusal: &Status) -> rpc::Status {

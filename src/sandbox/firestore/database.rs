@@ -44,13 +44,7 @@ impl State {
     /// The database of that name, with the clock.
     pub(super) fn open(&mut self, name: &str) -> Result<(&mut Clock, &mut Database), Status> {
         parse_database(name)?;
-        if !self.databases.contains_key(name) {
-            self.databases.insert(name.to_owned(), Database::default());
-        }
-        let database = self
-            .databases
-            .get_mut(name)
-            .ok_or_else(|| invalid("no such database"))?;
+        let database = self.databases.entry(name.to_owned()).or_default();
         Ok((&mut self.clock, database))
     }
 
@@ -73,7 +67,7 @@ impl State {
         let (transaction, begun) = match consistency {
             Consistency::Latest => return Ok(view(database, None)),
             Consistency::At(time) => {
-                let at = database.check_read_time(&time, now)?;
+                let at = check_read_time(&database.store, &time, now)?;
                 return Ok(view(database, Some(at)));
             }
             Consistency::InTransaction(id) => (id, false),
@@ -100,10 +94,6 @@ impl Database {
     ) -> Result<Vec<u8>, Status> {
         let Self { store, transactions } = self;
         transactions.begin(options, |time| check_read_time(store, time, now))
-    }
-
-    fn check_read_time(&self, time: &Timestamp, now: Micros) -> Result<Micros, Status> {
-        check_read_time(&self.store, time, now)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use tonic::Status;
 
+use super::clock::Micros;
 use super::names::Path;
 
 /// The request can never be served as it stands.
@@ -25,7 +26,7 @@ pub(super) fn already_exists(path: &Path) -> Status {
 }
 
 /// A write that needs its document to be of another version.
-pub(super) fn version_mismatch(path: &Path, stored: i64, required: i64) -> Status {
+pub(super) fn version_mismatch(path: &Path, stored: Micros, required: Micros) -> Status {
     Status::failed_precondition(format!(
         "the stored version ({stored}) of {path} does not match the required base version ({required})"
     ))

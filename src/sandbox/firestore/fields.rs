@@ -43,9 +43,14 @@ impl FieldPath {
         Ok(Self(names))
     }
 
+    /// Whether this is the field of that name, at the top of a document.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.0 == [name]
+    }
+
     /// Whether this is [`NAME`].
     pub(super) fn is_name(&self) -> bool {
-        self.0 == [NAME]
+        self.is(NAME)
     }
 
     /// Whether the field that this path names lies within the other's.
@@ -159,14 +164,11 @@ fn enter_map(slot: &mut Value) -> &mut Fields {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::int;
     use super::*;
 
     fn path(text: &str) -> FieldPath {
         FieldPath::parse(text).unwrap()
-    }
-
-    fn int(number: i64) -> Value {
-        value(ValueType::IntegerValue(number))
     }
 
     #[test]

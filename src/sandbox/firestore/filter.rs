@@ -391,3 +391,216 @@ pub(super) fn parse_name(database: &str, value: &Value) -> Result<Path, Status> 
         _ => Err(invalid("A document's name compares only with a reference.")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use tonic::Code;
+
+    use super::super::testing::{
+        DATABASE, any_document, any_value, array, document, double, field_filter, field_reference, int,
+        reference, text, to_fields,
+    };
+    use super::super::values::null;
+    use super::*;
+
+    fn parse(filter: WireFilter) -> Result<Filter, Code> {
+        Filter::parse(DATABASE, filter).map_err(|refusal| refusal.code())
+    }
+
+    fn composite(op: CompositeOp, filters: &[WireFilter]) -> WireFilter {
+        let filter = CompositeFilter {
+            op: op.into(),
+            filters: filters.to_vec(),
+        };
+        WireFilter {
+            filter_type: Some(FilterType::CompositeFilter(filter)),
+        }
+    }
+
+    fn unary(op: UnaryOp) -> WireFilter {
+        let filter = UnaryFilter {
+            op: op.into(),
+            operand_type: Some(OperandType::Field(field_reference("x"))),
+        };
+        WireFilter {
+            filter_type: Some(FilterType::UnaryFilter(filter)),
+        }
+    }
+
+    fn x(op: FieldOp, operand: Value) -> WireFilter {
+        field_filter("x", op, operand)
+    }
+
+    fn numbers(range: std::ops::Range<i64>) -> Value {
+        array(&range.map(int).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_test_accepts_only_what_it_is_about() {
+        use FieldOp::*;
+        let values = [
+            ("null", null()),
+            ("nan", double(f64::NAN)),
+            ("1", int(1)),
+            ("2.0", double(2.0)),
+            ("a", text("a")),
+            ("[1]", array(&[int(1), null()])),
+        ];
+        let cases: [(WireFilter, &[&str]); 17] = [
+            (x(Equal, double(1.0)), &["1"]),
+            (x(Equal, null()), &[]),
+            (x(Equal, double(f64::NAN)), &[]),
+            (x(LessThan, int(2)), &["1"]),
+            (x(LessThanOrEqual, int(2)), &["1", "2.0"]),
+            (x(GreaterThan, int(1)), &["2.0"]),
+            (x(GreaterThanOrEqual, text("")), &["a"]),
+            (x(NotEqual, int(1)), &["nan", "2.0", "a", "[1]"]),
+            (x(NotEqual, null()), &[]),
+            (x(In, array(&[int(2), text("a"), null()])), &["2.0", "a"]),
+            (x(NotIn, array(&[int(2), text("a")])), &["nan", "1", "[1]"]),
+            (x(NotIn, array(&[int(2), null()])), &[]),
+            (x(ArrayContains, double(1.0)), &["[1]"]),
+            (x(ArrayContainsAny, array(&[null(), int(2)])), &[]),
+            (unary(UnaryOp::IsNull), &["null"]),
+            (unary(UnaryOp::IsNotNull), &["nan", "1", "2.0", "a", "[1]"]),
+            (unary(UnaryOp::IsNotNan), &["1", "2.0", "a", "[1]"]),
+        ];
+        for (wire, expected) in cases {
+            let filter = parse(wire.clone()).unwrap();
+            let accepts =
+                |value: &Value| filter.matches(&document("u/a"), &to_fields(&[("x", value.clone())]));
+            let accepted: Vec<_> = values
+                .iter()
+                .filter(|(_, value)| accepts(value))
+                .map(|(name, _)| *name)
+                .collect();
+            assert_eq!(accepted, expected, "{wire:?}");
+            assert!(
+                !filter.matches(&document("u/a"), &Fields::new()),
+                "a missing field: {wire:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_filter_keeps_to_firestores_limits() {
+        use FieldOp::*;
+        let and = |filters: &[WireFilter]| composite(CompositeOp::And, filters);
+        let or = |filters: &[WireFilter]| composite(CompositeOp::Or, filters);
+        let good = [
+            and(&[]),
+            x(In, numbers(0..30)),
+            and(&[x(In, numbers(0..5)), x(In, numbers(0..6))]),
+            or(&[x(ArrayContains, int(1)), x(ArrayContains, int(2))]),
+            x(NotIn, numbers(0..10)),
+        ];
+        for filter in good {
+            assert!(parse(filter.clone()).is_ok(), "{filter:?}");
+        }
+        let bad = [
+            WireFilter::default(),
+            or(&[]),
+            composite(CompositeOp::Unspecified, &[x(Equal, int(1))]),
+            x(Unspecified, int(1)),
+            unary(UnaryOp::Unspecified),
+            x(In, int(1)),
+            x(In, array(&[])),
+            x(In, numbers(0..31)),
+            and(&[x(In, numbers(0..6)), x(In, numbers(0..6))]),
+            and(&[x(ArrayContains, int(1)), x(ArrayContains, int(2))]),
+            x(NotIn, numbers(0..11)),
+            and(&[x(NotEqual, int(1)), x(NotEqual, int(2))]),
+            and(&[x(NotIn, numbers(0..2)), x(In, numbers(0..2))]),
+            field_filter("__name__", ArrayContains, reference("u/a")),
+            field_filter("__name__", Equal, text("a")),
+        ];
+        for filter in bad {
+            assert_eq!(
+                parse(filter.clone()).err(),
+                Some(Code::InvalidArgument),
+                "{filter:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_choice_of_strings_can_use_an_index() {
+        use FieldOp::*;
+        let strings = |filter| {
+            let filter = parse(filter).unwrap();
+            filter.strings().map(|(_, texts)| texts.join(" "))
+        };
+        let chosen = x(In, array(&[text("a"), text("b")]));
+        assert_eq!(strings(chosen.clone()).as_deref(), Some("a b"));
+        assert_eq!(strings(x(Equal, text("a"))).as_deref(), Some("a"));
+        let both = composite(CompositeOp::And, &[x(GreaterThan, int(0)), chosen.clone()]);
+        assert_eq!(strings(both).as_deref(), Some("a b"));
+        for none in [
+            x(In, array(&[text("a"), int(1)])),
+            x(GreaterThan, text("a")),
+            x(NotEqual, text("a")),
+            composite(CompositeOp::Or, &[chosen.clone(), x(Equal, int(1))]),
+            field_filter("__name__", Equal, reference("u/a")),
+        ] {
+            assert_eq!(strings(none.clone()), None, "{none:?}");
+        }
+    }
+
+    fn any_name_filter() -> impl Strategy<Value = WireFilter> {
+        use FieldOp::*;
+        let comparison = vec![
+            Equal,
+            NotEqual,
+            LessThan,
+            LessThanOrEqual,
+            GreaterThan,
+            GreaterThanOrEqual,
+        ];
+        let one = (prop::sample::select(comparison), any_document())
+            .prop_map(|(op, path)| field_filter("__name__", op, reference(&path)));
+        let some = prop::collection::vec(any_document(), 1..3).prop_map(|paths| {
+            let references: Vec<_> = paths.iter().map(|path| reference(path)).collect();
+            field_filter("__name__", In, array(&references))
+        });
+        prop_oneof![3 => one, 1 => some]
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_that_a_filter_accepts_lies_in_its_range(
+            filters in prop::collection::vec(any_name_filter(), 0..3),
+            is_or: bool,
+            names in prop::collection::btree_set(any_document(), 0..20),
+        ) {
+            let op = if is_or { CompositeOp::Or } else { CompositeOp::And };
+            let Ok(filter) = parse(composite(op, &filters)) else { return Ok(()) };
+            let mut range = NameRange::below(&Path::root());
+            filter.narrow(&mut range);
+            let accepted: BTreeSet<_> = names
+                .iter()
+                .map(|name| document(name))
+                .filter(|name| filter.matches(name, &Fields::new()))
+                .collect();
+            for name in accepted {
+                prop_assert!(range.contains(&name), "{}", name);
+            }
+        }
+
+        #[test]
+        fn a_value_is_in_one_of_the_three_relations_or_in_none(value in any_value(), operand in any_value()) {
+            use FieldOp::*;
+            let fields = to_fields(&[("x", value)]);
+            let held = [LessThan, Equal, GreaterThan].map(|op| {
+                parse(x(op, operand.clone())).map(|filter| filter.matches(&document("u/a"), &fields))
+            });
+            // Some operands no filter may have, such as an array in an array.
+            let [Ok(less), Ok(equal), Ok(greater)] = held else { return Ok(()) };
+            prop_assert!(usize::from(less) + usize::from(equal) + usize::from(greater) <= 1);
+            let at_most = parse(x(LessThanOrEqual, operand)).unwrap();
+            prop_assert_eq!(at_most.matches(&document("u/a"), &fields), less || equal);
+        }
+    }
+}

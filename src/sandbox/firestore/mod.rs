@@ -18,6 +18,8 @@ mod names;
 mod query;
 mod reads;
 mod store;
+#[cfg(test)]
+mod testing;
 mod transactions;
 mod transforms;
 mod values;
@@ -27,8 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gcloud_sdk::google::firestore::v1::{CommitRequest, CommitResponse, Document, Write};
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
+use http::Response;
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
@@ -38,7 +39,7 @@ use self::names::{Path, full_name, parse_document};
 use self::query::Query;
 
 /// Where all methods live.
-const SERVICE: &str = "/google.firestore.v1.Firestore/";
+pub(super) const SERVICE: &str = "/google.firestore.v1.Firestore/";
 
 /// The databases, shared by all clones.
 #[derive(Clone, Debug, Default)]
@@ -49,15 +50,7 @@ pub struct Firestore {
 impl Firestore {
     /// Answers one gRPC call to `/google.firestore.v1.Firestore/<Method>`. Credentials are neither needed nor
     /// looked at.
-    pub async fn serve(&self, request: Request<Full<Bytes>>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        // A body that is in memory already cannot fail.
-        let body = body
-            .collect()
-            .await
-            .map(|collected| collected.to_bytes())
-            .unwrap_or_default();
-        let path = parts.uri.path();
+    pub(super) fn answer(&self, path: &str, body: Bytes) -> Response<Body> {
         match path.strip_prefix(SERVICE).unwrap_or_default() {
             "GetDocument" => self.unary(body, State::get_document),
             "BatchGetDocuments" => self.streaming(body, State::batch_get_documents),
@@ -99,12 +92,12 @@ impl Firestore {
 
     /// Every document of a database, in name order.
     pub fn documents(&self, database: &str) -> Vec<Document> {
-        let mut state = self.lock();
-        let Ok((_, opened)) = state.open(database) else {
-            return Vec::new();
-        };
-        let found = Query::everything(Path::root()).run(&mut opened.store, None);
-        drop(state);
+        let everything = Query::everything(Path::root());
+        let found = self
+            .lock()
+            .existing(database)
+            .map(|database| everything.run(&database.store, None))
+            .unwrap_or_default();
         found
             .iter()
             .map(|found| found.stored.to_document(full_name(database, &found.path), None))

@@ -106,7 +106,7 @@ impl Ord for Path {
             .rposition(|byte| *byte == b'/')
             .map_or(0, |slash| slash + 1);
         let (our_id, their_id) = (segment_at(ours, start), segment_at(theirs, start));
-        let rank = |id| (is_not_numeric(id), numeric_id(id));
+        let rank = |id| (numeric_id(id).is_none(), numeric_id(id));
         // Equal ids here mean that one path goes on where the other ends.
         rank(our_id)
             .cmp(&rank(their_id))
@@ -118,10 +118,6 @@ impl Ord for Path {
 fn segment_at(path: &[u8], start: usize) -> &[u8] {
     let rest = &path[start..];
     rest.split(|byte| *byte == b'/').next().unwrap_or(rest)
-}
-
-fn is_not_numeric(id: &[u8]) -> bool {
-    numeric_id(id).is_none()
 }
 
 /// The number in an id of the form `__id7__`, which imports from Datastore have.
@@ -205,7 +201,7 @@ pub(super) fn check_document_id(id: &str) -> Result<(), Status> {
             "Resource id \"{id}\" is invalid because it contains \"/\"."
         )));
     }
-    if is_reserved(id) && is_not_numeric(id.as_bytes()) {
+    if is_reserved(id) && numeric_id(id.as_bytes()).is_none() {
         return Err(invalid(format!(
             "Resource id \"{id}\" is invalid because it is reserved."
         )));
@@ -262,6 +258,9 @@ fn path_of(kind: &str, name: &str, segments: &[&str]) -> Result<Path, Status> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::any_document;
     use super::*;
 
     fn path(text: &str) -> Path {
@@ -339,5 +338,23 @@ mod tests {
         assert!(parse_document(name).is_err() && parse_parent(name).is_err());
         assert!(parse_parent("projects/p/databases/d/documents").is_ok());
         assert!(parse_document("projects/p/databases/d/documents").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn names_compare_as_the_lists_of_their_segments(left in any_document(), right in any_document()) {
+            let segments = |name: &str| -> Vec<_> {
+                let rank = |id: &str| { let number = numeric_id(id.as_bytes()); (number.is_none(), number, id.to_owned()) };
+                name.split('/').map(rank).collect()
+            };
+            prop_assert_eq!(path(&left).cmp(&path(&right)), segments(&left).cmp(&segments(&right)));
+        }
+
+        #[test]
+        fn exactly_the_descendants_lie_between_a_name_and_its_bound(name in any_document(), other in any_document()) {
+            let (name, other) = (path(&name), path(&other));
+            let is_between = name < other && other < name.after_descendants();
+            prop_assert_eq!(is_between, other.below(&name).is_some());
+        }
     }
 }

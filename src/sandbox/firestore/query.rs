@@ -16,7 +16,7 @@ use super::fields::FieldPath;
 use super::filter::{Filter, parse_name, parse_reference};
 use super::names::{Path, check_collection_id};
 use super::store::{Found, NameRange, Scan, Store, Stored};
-use super::values::{Fields, check_operand, order};
+use super::values::{Fields, check_operand, first_difference, order};
 
 /// A checked query.
 #[derive(Clone, Debug)]
@@ -88,14 +88,7 @@ impl Query {
         };
         let (start, end) = (cursor(query.start_at)?, cursor(query.end_at)?);
         let orders = complete_orders(explicit, filter.as_ref());
-        if matches!(
-            orders.first(),
-            Some(Order {
-                field: None,
-                descending: true
-            })
-        ) && !tests_fields(filter.as_ref())
-        {
+        if name_order(&orders).is_some_and(|by| by.descending) && !tests_fields(filter.as_ref()) {
             // The name's index runs one way only.
             return Err(Status::failed_precondition(
                 "Firestore does not support descending key scans",
@@ -172,7 +165,7 @@ impl Query {
     }
 
     /// The results in order, as they are or as they were at a time.
-    pub(super) fn run(&self, store: &mut Store, at: Option<Micros>) -> Vec<Found> {
+    pub(super) fn run(&self, store: &Store, at: Option<Micros>) -> Vec<Found> {
         let scan = Scan {
             collection: self.scope.collection.as_deref(),
             range: &self.range,
@@ -182,7 +175,6 @@ impl Query {
             let visited = store.scan_at(&scan, at);
             return self.pick(visited.iter().map(|found| (&found.path, &found.stored)));
         }
-        store.prepare(&scan);
         self.pick(store.scan(&scan))
     }
 
@@ -204,13 +196,7 @@ impl Query {
                 self.sort_key(path, fields).map(|key| (key, found()))
             });
         let limit = self.limit.unwrap_or(usize::MAX);
-        if matches!(
-            self.orders[..],
-            [Order {
-                field: None,
-                descending: false
-            }]
-        ) {
+        if name_order(&self.orders).is_some_and(|by| !by.descending) {
             // Visited in this order already, so there is no need to visit more than the limit.
             return accepted
                 .map(|(_, found)| found)
@@ -340,13 +326,7 @@ impl Scope {
         if let Some(filter) = filter {
             filter.narrow(&mut range);
         }
-        if matches!(
-            orders.first(),
-            Some(Order {
-                field: None,
-                descending: false
-            })
-        ) {
+        if name_order(orders).is_some_and(|by| !by.descending) {
             if let Some(Cursor { values, before }) = start
                 && let [CursorValue::Name(name)] = &values[..]
             {
@@ -387,6 +367,11 @@ impl Cursor {
             before: cursor.before,
         })
     }
+}
+
+/// The order by name, where it is the only one: nothing can be ordered further.
+fn name_order(orders: &[Order]) -> Option<&Order> {
+    orders.first().filter(|by| by.field.is_none())
 }
 
 fn tests_fields(filter: Option<&Filter>) -> bool {
@@ -440,6 +425,246 @@ fn complete_orders(mut orders: Vec<Order>, filter: Option<&Filter>) -> Vec<Order
     orders
 }
 
-fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
-    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+#[cfg(test)]
+mod tests {
+    use gcloud_sdk::google::firestore::v1::structured_query::field_filter::Operator as FieldOp;
+    use proptest::prelude::*;
+
+    use super::super::testing::{
+        DATABASE, document, field_filter, field_reference, int, reference, text, to_fields,
+    };
+    use super::*;
+
+    fn order_by(path: &str, descending: bool) -> WireOrder {
+        let direction = if descending {
+            Direction::Descending
+        } else {
+            Direction::Ascending
+        };
+        WireOrder {
+            field: Some(field_reference(path)),
+            direction: direction.into(),
+        }
+    }
+
+    fn parse(query: StructuredQuery) -> Result<Query, tonic::Code> {
+        Query::parse(DATABASE, Path::root(), query).map_err(|refusal| refusal.code())
+    }
+
+    /// The documents of `u`, numbered, each with the `x` and `y` given for it.
+    fn store_of(documents: &[(Option<i64>, i64)]) -> Store {
+        let mut store = Store::default();
+        for (number, (x, y)) in documents.iter().enumerate() {
+            let mut fields = to_fields(&[("y", int(*y))]);
+            fields.extend(x.map(|x| ("x".to_owned(), int(x))));
+            let stored = Arc::new(Stored::new(fields, 1, 1));
+            store.put(document(&format!("u/{number:02}")), Some(stored), 1);
+        }
+        store
+    }
+
+    fn from_u() -> StructuredQuery {
+        let selector = CollectionSelector {
+            collection_id: "u".to_owned(),
+            all_descendants: false,
+        };
+        StructuredQuery {
+            from: vec![selector],
+            ..StructuredQuery::default()
+        }
+    }
+
+    fn run(store: &Store, query: StructuredQuery) -> Vec<Found> {
+        parse(query).expect("a valid query").run(store, None)
+    }
+
+    fn paths(found: &[Found]) -> Vec<String> {
+        found.iter().map(|found| found.path.to_string()).collect()
+    }
+
+    #[test]
+    fn the_order_is_completed_by_inequalities_and_the_name() {
+        let shown = |query: StructuredQuery| {
+            let by = |order: &Order| {
+                let field = order
+                    .field
+                    .as_ref()
+                    .map_or("name".to_owned(), |field| format!("{field:?}"));
+                format!("{}{field}", if order.descending { "-" } else { "" })
+            };
+            parse(query).unwrap().orders.iter().map(by).collect::<Vec<_>>()
+        };
+        let [x, y] = ["x", "y"].map(|path| format!("{:?}", FieldPath::parse(path).unwrap()));
+        let above = Some(field_filter("y", FieldOp::GreaterThan, int(0)));
+        let cases = [
+            (from_u(), vec!["name".to_owned()]),
+            (
+                StructuredQuery {
+                    r#where: above.clone(),
+                    ..from_u()
+                },
+                vec![y.clone(), "name".to_owned()],
+            ),
+            (
+                StructuredQuery {
+                    r#where: above,
+                    order_by: vec![order_by("x", true)],
+                    ..from_u()
+                },
+                vec![format!("-{x}"), format!("-{y}"), "-name".to_owned()],
+            ),
+            (
+                StructuredQuery {
+                    order_by: vec![order_by("x", true), order_by("__name__", false)],
+                    ..from_u()
+                },
+                vec![format!("-{x}"), "name".to_owned()],
+            ),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(shown(query.clone()), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn malformed_queries_are_refused() {
+        let cursor = |values: &[Value]| {
+            Some(WireCursor {
+                values: values.to_vec(),
+                before: true,
+            })
+        };
+        let bad = [
+            StructuredQuery {
+                offset: -1,
+                ..from_u()
+            },
+            StructuredQuery {
+                limit: Some(-1),
+                ..from_u()
+            },
+            StructuredQuery {
+                start_at: cursor(&[int(1)]),
+                ..from_u()
+            },
+            StructuredQuery {
+                from: vec![CollectionSelector::default(); 2],
+                ..from_u()
+            },
+            StructuredQuery {
+                order_by: vec![order_by("x", false), order_by("x", true)],
+                ..from_u()
+            },
+            StructuredQuery {
+                order_by: vec![order_by("__name__", false), order_by("x", true)],
+                ..from_u()
+            },
+            StructuredQuery {
+                order_by: vec![order_by("__name__", false)],
+                start_at: cursor(&[text("01")]),
+                ..from_u()
+            },
+        ];
+        for query in bad {
+            assert_eq!(
+                parse(query.clone()).err(),
+                Some(tonic::Code::InvalidArgument),
+                "{query:?}"
+            );
+        }
+        let backwards = StructuredQuery {
+            order_by: vec![order_by("__name__", true)],
+            ..from_u()
+        };
+        assert_eq!(parse(backwards).err(), Some(tonic::Code::FailedPrecondition));
+    }
+
+    #[test]
+    fn a_page_of_a_collection_goes_on_behind_an_id() {
+        let store = store_of(&[(None, 0); 5]);
+        let page = |after| paths(&Query::page(Path::root(), "u", after, 2).run(&store, None));
+        assert_eq!(page(None), ["u/00", "u/01"]);
+        assert_eq!(page(Some("01")), ["u/02", "u/03"]);
+        assert_eq!(page(Some("03")), ["u/04"]);
+    }
+
+    fn any_documents() -> impl Strategy<Value = Vec<(Option<i64>, i64)>> {
+        prop::collection::vec((prop::option::of(0_i64..4), 0_i64..3), 0..25)
+    }
+
+    fn any_orders() -> impl Strategy<Value = Vec<WireOrder>> {
+        let by = |path: &'static str| any::<bool>().prop_map(move |descending| order_by(path, descending));
+        prop_oneof![
+            Just(Vec::new()),
+            by("x").prop_map(|x| vec![x]),
+            (by("x"), by("y")).prop_map(|(x, y)| vec![x, y]),
+            (by("y"), by("__name__")).prop_map(|(y, name)| vec![y, name]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_with_cursors_visits_each_document_once(
+            documents in any_documents(), orders in any_orders(), size in 1_i32..5,
+        ) {
+            let store = store_of(&documents);
+            let query = StructuredQuery { order_by: orders.clone(), ..from_u() };
+            // Cursors name values of explicit orders only, so the name, which makes them unique, must be one.
+            let mut total = orders;
+            if total.iter().all(|order| order.field != Some(field_reference("__name__"))) {
+                let direction = total.last().map_or(Direction::Ascending.into(), |order| order.direction);
+                total.push(WireOrder { field: Some(field_reference("__name__")), direction });
+            }
+            let mut visited = Vec::new();
+            let mut start_at = None;
+            loop {
+                let page = StructuredQuery { order_by: total.clone(), limit: Some(size), start_at, ..from_u() };
+                let found = run(&store, page);
+                visited.extend(paths(&found));
+                let Some(last) = found.last() else { break };
+                let fields = last.stored.fields();
+                let values = total.iter().map(|order| match order.field.as_ref().map(|field| &*field.field_path) {
+                    Some("__name__") | None => reference(&last.path.to_string()),
+                    Some(field) => fields[field].clone(),
+                });
+                start_at = Some(WireCursor { values: values.collect(), before: false });
+            }
+            prop_assert_eq!(visited, paths(&run(&store, query)));
+        }
+
+        #[test]
+        fn offset_and_limit_cut_a_piece_out_of_the_results(
+            documents in any_documents(), orders in any_orders(), offset in 0_usize..30, limit in 0_usize..10,
+        ) {
+            let store = store_of(&documents);
+            let query = StructuredQuery { order_by: orders, ..from_u() };
+            let all = paths(&run(&store, query.clone()));
+            let cut = StructuredQuery {
+                offset: i32::try_from(offset).unwrap(),
+                limit: Some(i32::try_from(limit).unwrap()),
+                ..query
+            };
+            let expected: Vec<_> = all.into_iter().skip(offset).take(limit).collect();
+            prop_assert_eq!(paths(&run(&store, cut)), expected);
+        }
+
+        #[test]
+        fn results_are_sorted_and_have_the_fields_they_are_sorted_by(
+            documents in any_documents(), descending: bool,
+        ) {
+            let store = store_of(&documents);
+            let query = StructuredQuery { order_by: vec![order_by("x", descending)], ..from_u() };
+            let mut expected: Vec<_> = documents
+                .iter()
+                .enumerate()
+                .filter_map(|(number, (x, _))| Some(((*x)?, format!("u/{number:02}"))))
+                .collect();
+            expected.sort();
+            if descending {
+                expected.reverse();
+            }
+            let expected: Vec<_> = expected.into_iter().map(|(_, path)| path).collect();
+            prop_assert_eq!(paths(&run(&store, query)), expected);
+        }
+    }
 }

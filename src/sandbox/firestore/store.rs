@@ -1,7 +1,8 @@
 //! Documents in memory, ordered by name within each collection group.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::Bound;
+use std::iter;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use gcloud_sdk::google::firestore::v1::Document;
@@ -12,6 +13,10 @@ use super::clock::{Micros, timestamp};
 use super::fields::{FieldPath, project};
 use super::names::Path;
 use super::values::Fields;
+
+/// The string fields that are indexed, with the id of their collection group. As in Firestore, whoever queries a
+/// whole collection group declares the index; other filters visit every document of their collection.
+const INDEXED: [(&str, &str); 1] = [("alpacaAccounts", "state")];
 
 /// Overwritten versions kept for reads in the past. The oldest are dropped first.
 const MAX_HISTORY: usize = 10_000;
@@ -135,8 +140,8 @@ impl NameRange {
         (!empty).then_some((self.lower.as_ref(), self.upper.as_ref()))
     }
 
-    fn contains(&self, path: &Path) -> bool {
-        use std::ops::RangeBounds as _;
+    /// Whether a document of that name lies in the range.
+    pub(super) fn contains(&self, path: &Path) -> bool {
         (self.lower.as_ref(), self.upper.as_ref()).contains(path)
     }
 }
@@ -160,16 +165,19 @@ pub(super) struct Store {
 }
 
 /// All documents whose collection has one id, wherever they are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Group {
     documents: BTreeMap<Path, Arc<Stored>>,
-    indexes: HashMap<FieldPath, StringIndex>,
+    index: Option<StringIndex>,
 }
 
-/// Which documents hold which string in one field. Made when the first query wants it, and kept up to date from
-/// then on: a query for the few accounts in trouble does not visit the million that are not.
-#[derive(Debug, Default)]
-struct StringIndex(HashMap<String, BTreeSet<Path>>);
+/// Which documents hold which string in one field, kept up to date by every write: a query for the few accounts in
+/// trouble does not visit the million that are not.
+#[derive(Debug)]
+struct StringIndex {
+    field: &'static str,
+    paths: HashMap<String, BTreeSet<Path>>,
+}
 
 impl Store {
     /// The current version of a document.
@@ -192,12 +200,15 @@ impl Store {
 
     /// Replaces a document by a new version, or removes it.
     pub(super) fn put(&mut self, path: Path, after: Option<Arc<Stored>>, time: Micros) {
-        let group = self.groups.entry(path.collection_id().into()).or_default();
+        let id = path.collection_id();
+        let group = self.groups.entry(id.into()).or_insert_with(|| Group::new(id));
         let before = match &after {
             Some(stored) => group.documents.insert(path.clone(), Arc::clone(stored)),
             None => group.documents.remove(&path),
         };
-        group.reindex(&path, before.as_deref(), after.as_deref());
+        if let Some(index) = &mut group.index {
+            index.update(&path, before.as_deref(), after.as_deref());
+        }
         self.history.push(Change { time, path, before });
     }
 
@@ -206,27 +217,13 @@ impl Store {
         self.history.forgotten.is_none_or(|forgotten| forgotten <= at)
     }
 
-    /// Makes the index that a scan wants, unless it exists.
-    pub(super) fn prepare(&mut self, scan: &Scan<'_>) {
-        if let (Some(collection), Some((field, _))) = (scan.collection, &scan.among)
-            && let Some(group) = self.groups.get_mut(collection.as_bytes())
-            && !group.indexes.contains_key(field)
-        {
-            let mut index = StringIndex::default();
-            for (path, stored) in &group.documents {
-                index.add(field, path, &stored.fields());
-            }
-            group.indexes.insert((*field).clone(), index);
-        }
-    }
-
     /// Visits documents in name order.
     pub(super) fn scan<'a>(
         &'a self,
         scan: &Scan<'a>,
     ) -> Box<dyn Iterator<Item = (&'a Path, &'a Arc<Stored>)> + 'a> {
         let Some(bounds) = scan.range.bounds() else {
-            return Box::new(std::iter::empty());
+            return Box::new(iter::empty());
         };
         let Some(collection) = scan.collection else {
             let mut all: Vec<_> = self
@@ -238,25 +235,16 @@ impl Store {
             return Box::new(all.into_iter());
         };
         let Some(group) = self.groups.get(collection.as_bytes()) else {
-            return Box::new(std::iter::empty());
+            return Box::new(iter::empty());
         };
-        let index = scan
-            .among
-            .as_ref()
-            .and_then(|(field, among)| Some((group.indexes.get(*field)?, among)));
-        let Some((index, among)) = index else {
+        let (Some(index), Some((field, among))) = (&group.index, &scan.among) else {
             return Box::new(group.documents.range(bounds));
         };
-        let paths: BTreeSet<_> = among
-            .iter()
-            .filter_map(|text| index.0.get(*text))
-            .flat_map(|paths| paths.range(bounds))
-            .collect();
-        Box::new(
-            paths
-                .into_iter()
-                .filter_map(|path| group.documents.get_key_value(path)),
-        )
+        if !field.is(index.field) {
+            return Box::new(group.documents.range(bounds));
+        }
+        let paths = index.among(among, bounds);
+        Box::new(paths.filter_map(|path| group.documents.get_key_value(path)))
     }
 
     /// As [`Store::scan`], in the versions that were current at a time.
@@ -314,44 +302,66 @@ impl Store {
 }
 
 impl Group {
-    fn reindex(&mut self, path: &Path, before: Option<&Stored>, after: Option<&Stored>) {
-        if self.indexes.is_empty() {
-            return;
-        }
-        let (before, after) = (before.map(Stored::fields), after.map(Stored::fields));
-        for (field, index) in &mut self.indexes {
-            if let Some(before) = &before {
-                index.remove(field, path, before);
-            }
-            if let Some(after) = &after {
-                index.add(field, path, after);
-            }
+    fn new(id: &[u8]) -> Self {
+        let indexed = INDEXED.iter().find(|(group, _)| group.as_bytes() == id);
+        Self {
+            documents: BTreeMap::new(),
+            index: indexed.map(|(_, field)| StringIndex {
+                field,
+                paths: HashMap::new(),
+            }),
         }
     }
 }
 
 impl StringIndex {
-    fn add(&mut self, field: &FieldPath, path: &Path, fields: &Fields) {
-        if let Some(text) = string_at(field, fields) {
-            self.0.entry(text.to_owned()).or_default().insert(path.clone());
-        }
+    /// The documents that hold one of these strings, in name order. Walks along all their sets at once, so that a
+    /// page of many results costs no more than the page.
+    fn among<'a>(
+        &'a self,
+        texts: &[&str],
+        bounds: (Bound<&'a Path>, Bound<&'a Path>),
+    ) -> impl Iterator<Item = &'a Path> + use<'a> {
+        let sets = texts.iter().filter_map(|text| self.paths.get(*text));
+        // By what comes next in each. A document holds one string, so that no two sets share a path.
+        let mut rest_by_next: BTreeMap<_, _> = sets
+            .filter_map(|paths| {
+                let mut rest = paths.range(bounds);
+                Some((rest.next()?, rest))
+            })
+            .collect();
+        iter::from_fn(move || {
+            let (path, mut rest) = rest_by_next.pop_first()?;
+            if let Some(next) = rest.next() {
+                rest_by_next.insert(next, rest);
+            }
+            Some(path)
+        })
     }
 
-    fn remove(&mut self, field: &FieldPath, path: &Path, fields: &Fields) {
-        let Some(text) = string_at(field, fields) else {
+    /// Follows a document from one version to the next.
+    fn update(&mut self, path: &Path, before: Option<&Stored>, after: Option<&Stored>) {
+        let indexed = |version: Option<&Stored>| string_at(self.field, version?.fields());
+        let (before, after) = (indexed(before), indexed(after));
+        if before == after {
             return;
-        };
-        if let Some(paths) = self.0.get_mut(text) {
+        }
+        if let Some(text) = before
+            && let Some(paths) = self.paths.get_mut(&text)
+        {
             paths.remove(path);
             if paths.is_empty() {
-                self.0.remove(text);
+                self.paths.remove(&text);
             }
+        }
+        if let Some(text) = after {
+            self.paths.entry(text).or_default().insert(path.clone());
         }
     }
 }
 
-fn string_at<'a>(field: &FieldPath, fields: &'a Fields) -> Option<&'a str> {
-    match &field.get(fields)?.value_type {
+fn string_at(field: &str, mut fields: Fields) -> Option<String> {
+    match fields.remove(field)?.value_type {
         Some(ValueType::StringValue(text)) => Some(text),
         _ => None,
     }
@@ -386,5 +396,145 @@ impl History {
             .iter()
             .rev()
             .take_while(move |change| change.time > at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::{any_document, document, int, text, to_fields};
+    use super::*;
+
+    fn everything() -> NameRange {
+        NameRange::below(&Path::root())
+    }
+
+    fn version(fields: Fields, time: Micros) -> Arc<Stored> {
+        Arc::new(Stored::new(fields, time, time))
+    }
+
+    fn paths<'a>(found: impl Iterator<Item = (&'a Path, &'a Arc<Stored>)>) -> Vec<String> {
+        found.map(|(path, _)| path.to_string()).collect()
+    }
+
+    #[test]
+    fn the_next_child_skips_all_that_lies_deeper() {
+        let mut store = Store::default();
+        for path in ["u/a/s/x", "u/a/t/y", "u/b", "v/c"] {
+            store.put(document(path), Some(version(Fields::new(), 1)), 1);
+        }
+        let children = |parent: &Path| {
+            let next = |after: &String| store.next_child(parent, Some(after));
+            iter::successors(store.next_child(parent, None), next).collect::<Vec<_>>()
+        };
+        assert_eq!(children(&Path::root()), ["u", "v"]);
+        assert_eq!(children(&Path::root().child("u")), ["a", "b"]);
+        assert_eq!(children(&document("u/a")), ["s", "t"]);
+        assert!(children(&document("u/b")).is_empty());
+    }
+
+    #[test]
+    fn only_so_many_versions_are_remembered() {
+        let mut store = Store::default();
+        let path = document("u/a");
+        for time in 0..=10_000 {
+            store.put(path.clone(), Some(version(Fields::new(), time)), time);
+        }
+        assert!(
+            store.remembers(0),
+            "only the version before the first write is forgotten"
+        );
+        store.put(path, None, 10_001);
+        assert!(!store.remembers(0) && store.remembers(1));
+    }
+
+    /// Writes of the documents of an indexed and another collection group, some of them deletions.
+    fn any_writes() -> impl Strategy<Value = Vec<(Path, Option<Fields>)>> {
+        let path = (
+            "[ab]",
+            prop::sample::select(vec!["alpacaAccounts", "other"]),
+            "[ab]",
+        )
+            .prop_map(|(user, group, id)| document(&format!("users/{user}/{group}/{id}")));
+        let state = prop_oneof![
+            prop::sample::select(vec!["ok", "failing", "revoked"]).prop_map(text),
+            Just(int(1)),
+        ];
+        let fields = prop::option::of(state)
+            .prop_map(|state| state.map_or_else(Fields::new, |state| to_fields(&[("state", state)])));
+        prop::collection::vec((path, prop::option::of(fields)), 0..40)
+    }
+
+    fn written(writes: &[(Path, Option<Fields>)]) -> Store {
+        let mut store = Store::default();
+        for (time, (path, fields)) in (1..).zip(writes) {
+            let after = fields.clone().map(|fields| version(fields, time));
+            store.put(path.clone(), after, time);
+        }
+        store
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_finds_what_visiting_all_would(writes in any_writes()) {
+            let store = written(&writes);
+            let (state, range) = (FieldPath::parse("state").unwrap(), everything());
+            let all = Scan { collection: Some("alpacaAccounts"), range: &range, among: None };
+            let among = Scan { among: Some((&state, vec!["failing", "revoked", "none", "failing"])), ..all };
+            let wanted = [text("failing"), text("revoked")];
+            let visited = store
+                .scan(&all)
+                .filter(|(_, stored)| stored.fields().get("state").is_some_and(|state| wanted.contains(state)));
+            prop_assert_eq!(paths(store.scan(&among)), paths(visited));
+        }
+
+        #[test]
+        fn the_past_is_what_the_present_was(writes in any_writes(), at in 0_usize..40) {
+            let at = at.min(writes.len());
+            let (before, after) = (written(&writes[..at]), written(&writes));
+            let at = Micros::try_from(at).unwrap();
+            let range = everything();
+            for collection in [None, Some("other")] {
+                let scan = Scan { collection, range: &range, among: None };
+                let past = after.scan_at(&scan, at);
+                prop_assert_eq!(
+                    paths(past.iter().map(|found| (&found.path, &found.stored))),
+                    paths(before.scan(&scan))
+                );
+                for found in past {
+                    let now = before.get(&found.path).map(|stored| stored.update_time);
+                    let then = after.get_at(&found.path, at).map(|stored| stored.update_time);
+                    prop_assert_eq!((now, then), (Some(found.stored.update_time), now));
+                }
+            }
+        }
+
+        #[test]
+        fn a_range_holds_what_lies_between_all_its_bounds(
+            starts in prop::collection::vec((any::<bool>(), any_document()), 0..3),
+            ends in prop::collection::vec((any::<bool>(), any_document()), 0..3),
+            names in prop::collection::btree_set(any_document(), 0..20),
+        ) {
+            let bound = |(included, path): &(bool, String)| match included {
+                true => Bound::Included(document(path)),
+                false => Bound::Excluded(document(path)),
+            };
+            let (starts, ends): (Vec<_>, Vec<_>) =
+                (starts.iter().map(bound).collect(), ends.iter().map(bound).collect());
+            let mut range = everything();
+            starts.iter().for_each(|start| range.start(start.clone()));
+            ends.iter().for_each(|end| range.end(end.clone()));
+
+            let names: BTreeSet<_> = names.iter().map(|name| document(name)).collect();
+            let is_inside = |name: &&Path| {
+                starts.iter().all(|start| (start.clone(), Bound::Unbounded).contains(*name))
+                    && ends.iter().all(|end| (Bound::Unbounded, end.clone()).contains(*name))
+            };
+            let expected: Vec<_> = names.iter().filter(is_inside).collect();
+            let ranged: Vec<_> = range.bounds().map(|bounds| names.range(bounds)).into_iter().flatten().collect();
+            prop_assert_eq!(&ranged, &expected);
+            prop_assert_eq!(names.iter().filter(|name| range.contains(name)).collect::<Vec<_>>(), expected);
+        }
     }
 }

@@ -142,7 +142,7 @@ impl Transaction {
     }
 
     /// Whether all that was read still holds, so that the transaction may write.
-    pub(super) fn check(self, store: &mut Store, writes: bool) -> Result<(), Status> {
+    pub(super) fn check(self, store: &Store, writes: bool) -> Result<(), Status> {
         let (documents, queries) = match self.mode {
             Mode::ReadOnly { .. } if writes => {
                 return Err(invalid("Cannot modify documents in a read-only transaction."));

@@ -178,15 +178,8 @@ fn array_or_empty(current: Option<&Value>) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{array, double, int};
     use super::*;
-
-    fn int(number: i64) -> Value {
-        value(ValueType::IntegerValue(number))
-    }
-
-    fn double(number: f64) -> Value {
-        value(ValueType::DoubleValue(number))
-    }
 
     #[test]
     fn integers_saturate_and_doubles_are_contagious() {
@@ -212,11 +205,6 @@ mod tests {
 
     #[test]
     fn arrays_gain_what_is_missing_and_lose_every_equal_element() {
-        let array = |values: &[Value]| {
-            value(ValueType::ArrayValue(ArrayValue {
-                values: values.to_vec(),
-            }))
-        };
         let current = array(&[int(1), int(2), int(1)]);
         assert_eq!(
             append_missing(Some(&current), &[double(2.0), int(3), int(3)]),

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use gcloud_sdk::google::firestore::v1::Value;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
+use gcloud_sdk::google::firestore::v1::{MapValue, Value};
 use tonic::Status;
 
 use super::errors::invalid;
@@ -21,6 +21,8 @@ const MAX_VALUE_BYTES: usize = MAX_DOCUMENT_BYTES - 89;
 const MAX_FIELD_NAME_BYTES: usize = 1500;
 /// Maps and arrays may lie in each other this deep.
 const MAX_DEPTH: usize = 20;
+/// Most elements of a vector.
+const MAX_DIMENSIONS: usize = 2048;
 const NANOS_PER_MICRO: i32 = 1_000;
 
 /// A value's rank among the types. Values of different ranks are never equal, and range filters compare only
@@ -36,14 +38,15 @@ pub(super) fn type_rank(value: &Value) -> u8 {
         Some(ValueType::ReferenceValue(_)) => 6,
         Some(ValueType::GeoPointValue(_)) => 7,
         Some(ValueType::ArrayValue(_)) => 8,
-        Some(ValueType::MapValue(_)) => 9,
+        Some(ValueType::MapValue(map)) if as_vector(map).is_some() => 9,
+        Some(ValueType::MapValue(_)) => 10,
         // Expressions of pipeline queries: `check_fields` lets none of them in.
         Some(
             ValueType::FieldReferenceValue(_)
             | ValueType::VariableReferenceValue(_)
             | ValueType::FunctionValue(_)
             | ValueType::PipelineValue(_),
-        ) => 10,
+        ) => 11,
     }
 }
 
@@ -69,7 +72,14 @@ pub(super) fn order(left: &Value, right: &Value) -> Ordering {
             first_difference(a.values.iter().zip(&b.values).map(|(a, b)| order(a, b)))
                 .then_with(|| a.values.len().cmp(&b.values.len()))
         }
-        (Some(ValueType::MapValue(a)), Some(ValueType::MapValue(b))) => order_maps(&a.fields, &b.fields),
+        (Some(ValueType::MapValue(a)), Some(ValueType::MapValue(b))) => match (as_vector(a), as_vector(b)) {
+            (Some(a), Some(b)) => {
+                let elements = || first_difference(a.iter().zip(b).map(|(a, b)| order(a, b)));
+                a.len().cmp(&b.len()).then_with(elements)
+            }
+            (None, None) => order_maps(&a.fields, &b.fields),
+            _ => type_rank(left).cmp(&type_rank(right)),
+        },
         _ => type_rank(left).cmp(&type_rank(right)),
     }
 }
@@ -121,6 +131,23 @@ pub(super) fn value(value_type: ValueType) -> Value {
 /// The null value.
 pub(super) fn null() -> Value {
     value(ValueType::NullValue(0))
+}
+
+/// The elements of a vector, which is a map on the wire: `__vector__` as its `__type__`, and doubles as its `value`.
+fn as_vector(map: &MapValue) -> Option<&[Value]> {
+    let kind = map.fields.get("__type__")?;
+    let elements = map.fields.get("value")?;
+    match (&kind.value_type, &elements.value_type) {
+        (Some(ValueType::StringValue(kind)), Some(ValueType::ArrayValue(array))) => {
+            let is_double = |element: &Value| matches!(element.value_type, Some(ValueType::DoubleValue(_)));
+            let is_vector = kind == "__vector__"
+                && map.fields.len() == 2
+                && (1..=MAX_DIMENSIONS).contains(&array.values.len())
+                && array.values.iter().all(is_double);
+            is_vector.then_some(&array.values)
+        }
+        _ => None,
+    }
 }
 
 /// Refuses fields that Firestore would refuse, and cuts timestamps to the microseconds it keeps.
@@ -200,6 +227,7 @@ fn check_value(field: &str, value: &mut Value, depth: usize) -> Result<(), Statu
                 check_value(field, element, depth + 1)?;
             }
         }
+        Some(ValueType::MapValue(map)) if as_vector(map).is_some() => {}
         Some(ValueType::MapValue(map)) => {
             check_depth(field, depth)?;
             for (name, inner) in &mut map.fields {
@@ -304,49 +332,24 @@ fn sorted(fields: &Fields) -> Vec<(&String, &Value)> {
     entries
 }
 
-fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
+/// The first order that is not equal, or equal where there is none.
+pub(super) fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Ordering {
     orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
 #[cfg(test)]
 mod tests {
-    use gcloud_sdk::google::firestore::v1::{ArrayValue, MapValue};
     use proptest::prelude::*;
 
+    use super::super::testing::{any_value, array, boolean, double, int, map, reference, text, vector};
     use super::*;
-
-    fn int(number: i64) -> Value {
-        value(ValueType::IntegerValue(number))
-    }
-
-    fn double(number: f64) -> Value {
-        value(ValueType::DoubleValue(number))
-    }
-
-    fn text(text: &str) -> Value {
-        value(ValueType::StringValue(text.into()))
-    }
-
-    fn array(values: &[Value]) -> Value {
-        value(ValueType::ArrayValue(ArrayValue {
-            values: values.to_vec(),
-        }))
-    }
-
-    fn map(fields: &[(&str, Value)]) -> Value {
-        let fields = fields
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
-        value(ValueType::MapValue(MapValue { fields }))
-    }
 
     #[test]
     fn values_sort_by_type_and_then_by_value() {
         let ascending = [
             null(),
-            value(ValueType::BooleanValue(false)),
-            value(ValueType::BooleanValue(true)),
+            boolean(false),
+            boolean(true),
             double(f64::NAN),
             double(f64::NEG_INFINITY),
             int(i64::MIN),
@@ -363,17 +366,16 @@ mod tests {
             text("\u{ff5e}"),
             text("\u{1f600}"),
             value(ValueType::BytesValue(vec![0])),
-            value(ValueType::ReferenceValue(
-                "projects/p/databases/d/documents/u/a/b/c".into(),
-            )),
-            value(ValueType::ReferenceValue(
-                "projects/p/databases/d/documents/u/a!".into(),
-            )),
+            reference("u/a/b/c"),
+            reference("u/a!"),
             value(ValueType::GeoPointValue(Default::default())),
             array(&[]),
             array(&[int(1)]),
             array(&[int(1), int(2)]),
             array(&[int(2)]),
+            vector(&[double(2.0)]),
+            vector(&[double(0.0), double(1.0)]),
+            vector(&[double(1.0), double(0.0)]),
             map(&[]),
             map(&[("a", int(1))]),
             map(&[("a", int(1)), ("b", int(0))]),
@@ -451,6 +453,24 @@ mod tests {
                 if double.fract() == 0.0 { Ordering::Equal } else { Ordering::Less },
             );
             prop_assert_eq!(order_mixed(integer, double), exact);
+        }
+
+        #[test]
+        fn the_order_of_values_is_total(a in any_value(), b in any_value(), c in any_value()) {
+            prop_assert_eq!(order(&a, &a), Ordering::Equal);
+            prop_assert_eq!(order(&a, &b), order(&b, &a).reverse());
+            if order(&a, &b).is_le() && order(&b, &c).is_le() {
+                prop_assert!(order(&a, &c).is_le());
+            }
+            if equal(&a, &b) {
+                prop_assert_eq!(order(&a, &c), order(&b, &c));
+            }
+        }
+
+        #[test]
+        fn what_is_identical_is_equal(a in any_value(), b in any_value()) {
+            prop_assert!(identical(&a, &a));
+            prop_assert!(!identical(&a, &b) || equal(&a, &b));
         }
     }
 }

@@ -269,3 +269,172 @@ fn store_draft(store: &mut Store, path: Path, draft: Draft, time: Micros) -> Opt
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gcloud_sdk::google::firestore::v1::{Document, DocumentMask};
+    use tonic::Code;
+
+    use super::super::testing::{DATABASE, document, int, map, to_fields};
+    use super::*;
+
+    fn update(path: &str, fields: &[(&str, Value)]) -> Write {
+        let document = Document {
+            name: format!("{DATABASE}/documents/{path}"),
+            fields: to_fields(fields),
+            ..Document::default()
+        };
+        Write {
+            operation: Some(Operation::Update(document)),
+            ..Write::default()
+        }
+    }
+
+    fn delete(path: &str) -> Write {
+        Write {
+            operation: Some(Operation::Delete(format!("{DATABASE}/documents/{path}"))),
+            ..Write::default()
+        }
+    }
+
+    fn merge(path: &str, mask: &[&str], fields: &[(&str, Value)]) -> Write {
+        let field_paths = mask.iter().map(|path| (*path).to_owned()).collect();
+        Write {
+            update_mask: Some(DocumentMask { field_paths }),
+            ..update(path, fields)
+        }
+    }
+
+    fn only_if(write: Write, condition: ConditionType) -> Write {
+        let current_document = Some(v1::Precondition {
+            condition_type: Some(condition),
+        });
+        Write {
+            current_document,
+            ..write
+        }
+    }
+
+    fn apply(store: &mut Store, writes: &[Write], time: Micros) -> Result<CommitResponse, Code> {
+        let parse = |write: &Write| Mutation::parse(DATABASE, write.clone());
+        let mutations = writes.iter().map(parse).collect::<Result<_, _>>();
+        mutations
+            .and_then(|mutations| commit(store, mutations, time))
+            .map_err(|refusal| refusal.code())
+    }
+
+    fn fields(store: &Store, path: &str) -> Option<Fields> {
+        store.get(&document(path)).map(|stored| stored.fields())
+    }
+
+    /// A store in which `u/a` was written at 7, and `u/none` never.
+    fn store() -> Store {
+        let mut store = Store::default();
+        apply(&mut store, &[update("u/a", &[("x", int(1))])], 7).expect("a plain write");
+        store
+    }
+
+    #[test]
+    fn a_precondition_decides_whether_a_write_is_applied() {
+        use ConditionType::{Exists, UpdateTime};
+        let cases = [
+            ("u/a", Exists(true), None),
+            ("u/a", Exists(false), Some(Code::AlreadyExists)),
+            ("u/a", UpdateTime(timestamp(7)), None),
+            ("u/a", UpdateTime(timestamp(6)), Some(Code::FailedPrecondition)),
+            ("u/none", Exists(true), Some(Code::NotFound)),
+            ("u/none", Exists(false), None),
+            ("u/none", UpdateTime(timestamp(7)), Some(Code::FailedPrecondition)),
+        ];
+        for (path, condition, refusal) in cases {
+            for write in [update(path, &[("x", int(2))]), delete(path)] {
+                let applied = apply(&mut store(), &[only_if(write, condition)], 8);
+                assert_eq!(applied.err(), refusal, "{path} {condition:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn writes_that_no_document_could_take_are_refused() {
+        let masked = merge("u/a", &["x"], &[]).update_mask;
+        let bad = [
+            Write::default(),
+            update("u", &[]),
+            update("u/a", &[("", int(1))]),
+            merge("u/a", &["x y"], &[]),
+            Write {
+                update_mask: masked,
+                ..delete("u/a")
+            },
+            Write {
+                current_document: Some(v1::Precondition::default()),
+                ..delete("u/a")
+            },
+        ];
+        for write in bad {
+            assert_eq!(
+                apply(&mut store(), std::slice::from_ref(&write), 8).err(),
+                Some(Code::InvalidArgument),
+                "{write:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_refused_write_refuses_them_all() {
+        let mut store = store();
+        let needy = only_if(update("u/none", &[]), ConditionType::Exists(true));
+        let writes = [update("u/new", &[]), delete("u/a"), needy];
+        assert_eq!(apply(&mut store, &writes, 8).err(), Some(Code::NotFound));
+        assert_eq!(fields(&store, "u/new"), None);
+        assert_eq!(fields(&store, "u/a"), Some(to_fields(&[("x", int(1))])));
+    }
+
+    #[test]
+    fn a_mask_replaces_and_removes_only_what_it_names() {
+        let current = to_fields(&[
+            ("a", int(1)),
+            ("b", map(&[("c", int(2)), ("d", int(3))])),
+            ("e", int(4)),
+        ]);
+        let new = to_fields(&[("a", int(9)), ("b", map(&[("c", int(9))])), ("x", int(9))]);
+        let mask = ["b.c", "b.d", "e"].map(|path| FieldPath::parse(path).unwrap());
+        let expected = to_fields(&[("a", int(1)), ("b", map(&[("c", int(9))]))]);
+        assert_eq!(merged(current, &new, &mask), expected);
+    }
+
+    #[test]
+    fn a_write_that_changes_nothing_keeps_the_version() {
+        let mut store = store();
+        for nothing in [update("u/a", &[("x", int(1))]), merge("u/a", &["gone"], &[])] {
+            let committed = apply(&mut store, &[nothing], 8).unwrap();
+            assert_eq!(committed.write_results[0].update_time, Some(timestamp(7)));
+            assert_eq!(committed.commit_time, Some(timestamp(8)));
+        }
+        apply(&mut store, &[delete("u/a"), update("u/a", &[("x", int(1))])], 9).unwrap();
+        let stored = store.get(&document("u/a")).unwrap();
+        assert_eq!(
+            (stored.create_time, stored.update_time),
+            (9, 9),
+            "another document"
+        );
+    }
+
+    #[test]
+    fn a_second_write_sees_the_first_and_must_not_contradict_it() {
+        use ConditionType::Exists;
+        let a = || update("u/a", &[]);
+        for (first, second, is_fine) in [
+            (a(), a(), true),
+            (a(), only_if(delete("u/a"), Exists(true)), true),
+            (delete("u/a"), only_if(a(), Exists(false)), true),
+            (a(), only_if(a(), Exists(false)), false),
+            (delete("u/a"), only_if(a(), Exists(true)), false),
+            (a(), only_if(a(), ConditionType::UpdateTime(timestamp(7))), false),
+        ] {
+            let writes = [first, second];
+            let refusal = (!is_fine).then_some(Code::InvalidArgument);
+            assert_eq!(apply(&mut store(), &writes, 8).err(), refusal, "{writes:?}");
+        }
+    }
+}

@@ -5,7 +5,7 @@ mod rest;
 mod secret;
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -258,7 +258,7 @@ impl SecretManager {
     }
 
     fn read<T>(&self, id: &str, look: impl FnOnce(Option<&Secret>) -> T) -> T {
-        let changed: RwLockReadGuard<'_, _> = self.changed.read().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.changed.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(secret) = changed.get(id) {
             return look(secret.as_ref());
         }
@@ -267,8 +267,7 @@ impl SecretManager {
     }
 
     fn change<T>(&self, id: &str, act: impl FnOnce(&mut Option<Secret>) -> T) -> T {
-        let mut changed: RwLockWriteGuard<'_, _> =
-            self.changed.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.write().unwrap_or_else(PoisonError::into_inner);
         act(changed.entry(id.to_owned()).or_insert_with(|| self.seeded(id)))
     }
 

@@ -75,7 +75,8 @@ impl Secret {
 
     /// All versions with their numbers, the newest first.
     pub(super) fn versions(&self) -> impl Iterator<Item = (usize, &Version)> {
-        (1..).zip(&self.versions).collect::<Vec<_>>().into_iter().rev()
+        let numbered = self.versions.iter().enumerate();
+        numbered.map(|(index, version)| (index + 1, version)).rev()
     }
 
     /// Moves a version to `state`; nothing leads out of DESTROYED, where `false` says that nothing changed.
