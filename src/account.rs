@@ -177,7 +177,9 @@ mod tests {
 
     #[test]
     fn only_a_status_that_looks_like_one_is_named() {
-        for (status, named) in [("KYC_SUBMITTED", "KYC_SUBMITTED"), ("PK1 hush", "unknown"), ("line\nbreak", "unknown")] {
+        for (status, named) in
+            [("KYC_SUBMITTED", "KYC_SUBMITTED"), ("PK1 hush", "unknown"), ("line\nbreak", "unknown")]
+        {
             let unopened = json!({"id": "1", "status": status});
             assert_eq!(parse(&unopened), Err(AnswerError::Incomplete(named.into())), "{status:?}");
         }

@@ -177,7 +177,8 @@ fn endpoints(lookup: &impl Fn(&str) -> Option<String>, wrong: &mut Vec<String>) 
         secret_manager: endpoint("SECRET_MANAGER_EMULATOR_HOST"),
         alpaca: endpoint("APCA_API_BASE_URL"),
     };
-    let secrets = endpoints.secret_manager.iter().filter(|url| url.scheme() == "http").find_map(Url::host_str);
+    let secrets =
+        endpoints.secret_manager.iter().filter(|url| url.scheme() == "http").find_map(Url::host_str);
     keep(wrong, secrets.map_or(Ok(()), |host| bypasses_proxies(lookup, host)));
     endpoints
 }

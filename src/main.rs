@@ -225,7 +225,8 @@ async fn sync_user(job: &Job, member: &Member) -> End {
             // Whether a rejection counts, only the whole pass can tell.
             if end.rejected.is_none() {
                 let now = Timestamp::now();
-                let trouble = trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
+                let trouble =
+                    trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
                 let record: Vec<_> = trouble.map(|trouble| (id.clone(), trouble)).into_iter().collect();
                 job.record(&record, deadline).await;
             }

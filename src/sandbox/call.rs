@@ -1,15 +1,13 @@
 //! What a call is: its service, its method, and the user it is about.
 
-use std::fmt;
-use std::str::FromStr;
-
-use bytes::Bytes;
-use http::Request;
-use serde::Serialize;
-
 use super::firestore_users::mentioned_users;
 use super::secret_manager::Operation;
 use super::{firestore, seed};
+use bytes::Bytes;
+use http::Request;
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
 
 /// One of the three services that the sandbox stands in for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -156,9 +154,8 @@ impl Call {
         request: Request<Bytes>,
         owner_of: impl FnOnce(&str) -> Option<String>,
     ) -> Option<Self> {
-        let path = percent_encoding::percent_decode_str(request.uri().path())
-            .decode_utf8_lossy()
-            .into_owned();
+        let path =
+            percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy().into_owned();
         let mut operation = None;
         let mut key_owner = None;
         let method = if let Some(rpc) = path.strip_prefix(firestore::SERVICE) {
@@ -174,23 +171,16 @@ impl Call {
         } else {
             return None;
         };
-        Some(Self {
-            method,
-            path,
-            request,
-            operation,
-            key_owner,
-        })
+        Some(Self { method, path, request, operation, key_owner })
     }
 
     /// The user this call is about; the first one when a Firestore call names several.
     pub(super) fn user(&self) -> Option<&str> {
         match self.method.service() {
             Service::Firestore => mentioned_users(self.request.body()).next(),
-            Service::SecretManager => self
-                .operation
-                .as_ref()
-                .and_then(|operation| seed::user_of_secret(operation.secret())),
+            Service::SecretManager => {
+                self.operation.as_ref().and_then(|operation| seed::user_of_secret(operation.secret()))
+            }
             Service::Alpaca => self.key_owner.as_deref(),
         }
     }
@@ -215,70 +205,39 @@ mod tests {
             .header("APCA-API-KEY-ID", "PKSANDBOXANA")
             .body(Bytes::from_static(body))
             .unwrap();
-        Call::recognise(request, |key_id| {
-            (key_id == "PKSANDBOXANA").then(|| "ana".to_owned())
-        })
+        Call::recognise(request, |key_id| (key_id == "PKSANDBOXANA").then(|| "ana".to_owned()))
     }
 
     #[test]
     fn the_path_decides_the_service_and_the_method() {
         for (verb, path, service, method) in [
-            (
-                "POST",
-                "/google.firestore.v1.Firestore/Commit",
-                Service::Firestore,
-                "Commit",
-            ),
-            (
-                "POST",
-                "/google.firestore.v1.Firestore/Dance",
-                Service::Firestore,
-                "Unknown",
-            ),
+            ("POST", "/google.firestore.v1.Firestore/Commit", Service::Firestore, "Commit"),
+            ("POST", "/google.firestore.v1.Firestore/Dance", Service::Firestore, "Unknown"),
             (
                 "GET",
                 "/v1/projects/p/secrets/s/versions/latest:access",
                 Service::SecretManager,
                 "AccessSecretVersion",
             ),
-            (
-                "PUT",
-                "/v1/projects/p/secrets/s",
-                Service::SecretManager,
-                "Unknown",
-            ),
+            ("PUT", "/v1/projects/p/secrets/s", Service::SecretManager, "Unknown"),
             ("GET", "/v2/account", Service::Alpaca, "GetAccount"),
             ("POST", "/v2/account", Service::Alpaca, "Unknown"),
             ("GET", "/v2/positions", Service::Alpaca, "Unknown"),
         ] {
             let method_of_call = call(verb, path, b"").unwrap().method;
-            assert_eq!(
-                (method_of_call.service(), method_of_call.name()),
-                (service, method),
-                "{verb} {path}"
-            );
+            assert_eq!((method_of_call.service(), method_of_call.name()), (service, method), "{verb} {path}");
         }
         assert!(call("GET", "/favicon.ico", b"").is_none());
     }
 
     #[test]
     fn the_user_is_found_in_every_service() {
-        let secret = call(
-            "GET",
-            "/v1/projects/p/secrets/alpaca-keys-ana/versions/1:access",
-            b"",
-        )
-        .unwrap();
+        let secret = call("GET", "/v1/projects/p/secrets/alpaca-keys-ana/versions/1:access", b"").unwrap();
         assert_eq!(secret.user(), Some("ana"));
         let account = call("GET", "/v2/account", b"").unwrap();
         assert_eq!(account.user(), Some("ana"));
         let document = b"\x0a\x22projects/p/databases/d/documents/x";
-        assert_eq!(
-            call("POST", "/google.firestore.v1.Firestore/Commit", document)
-                .unwrap()
-                .user(),
-            None
-        );
+        assert_eq!(call("POST", "/google.firestore.v1.Firestore/Commit", document).unwrap().user(), None);
     }
 
     #[test]

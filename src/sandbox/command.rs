@@ -1,14 +1,12 @@
 //! The command `pulse sandbox`.
 
+use super::faults::Rule;
+use super::{Options, Sandbox};
+use clap::Args;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
-
-use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-
-use super::faults::Rule;
-use super::{Options, Sandbox};
 
 const FAULT_HELP: &str = "\
 Make some calls fail, as SERVICE[/METHOD]:FAULT[,OPTION...] (repeats).
@@ -68,24 +66,12 @@ pub struct SandboxArgs {
 
 /// Serves until SIGINT or SIGTERM, and then exits with success.
 pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
-    let SandboxArgs {
-        users,
-        healthy,
-        latency,
-        port,
-        faults,
-    } = args;
+    let SandboxArgs { users, healthy, latency, port, faults } = args;
     // Before anything is printed, so that whoever waits for the output can already stop us.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let sandbox = Sandbox::start(Options {
-        users,
-        trouble: !healthy,
-        latency,
-        port,
-        ..Options::default()
-    })
-    .await?;
+    let sandbox =
+        Sandbox::start(Options { users, trouble: !healthy, latency, port, ..Options::default() }).await?;
     for rule in faults {
         sandbox.faults().add(rule);
     }
@@ -128,9 +114,8 @@ fn print_hint(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
+    use clap::Parser;
 
     #[derive(Parser)]
     struct Command {
@@ -146,10 +131,7 @@ mod tests {
     #[test]
     fn defaults_are_a_small_sandbox_with_some_trouble_on_a_free_port() {
         let args = parse(&[]).unwrap();
-        assert_eq!(
-            (args.users, args.healthy, args.latency, args.port),
-            (25, false, Duration::ZERO, 0)
-        );
+        assert_eq!((args.users, args.healthy, args.latency, args.port), (25, false, Duration::ZERO, 0));
         assert!(args.faults.is_empty());
     }
 

@@ -1,12 +1,11 @@
 //! The control surface below `/sandbox/`: faults on demand, and what was asked so far.
 
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use serde_json::{Value, json};
-
 use super::answer::{self, Answer};
 use super::faults::{Faults, Injected, Rule};
 use super::requests::Requests;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
 
 /// Where the paths of the control surface begin.
 pub(super) const PREFIX: &str = "/sandbox/";
@@ -26,10 +25,9 @@ pub(super) fn answer(request: &Request<Bytes>, faults: &Faults, requests: &Reque
             faults.clear();
             answer::json(StatusCode::OK, &json!({ "faults": [] }))
         }
-        (&Method::GET, "/sandbox/requests") => answer::json(
-            StatusCode::OK,
-            &json!({"counts": requests.counts(), "recent": requests.recent()}),
-        ),
+        (&Method::GET, "/sandbox/requests") => {
+            answer::json(StatusCode::OK, &json!({"counts": requests.counts(), "recent": requests.recent()}))
+        }
         (method, path) => {
             let reason = format!(
                 "no {method} {path}: there are GET, POST and DELETE /sandbox/faults, and GET /sandbox/requests"

@@ -28,10 +28,7 @@ fn user_at(message: &[u8], found: usize) -> Option<&str> {
     let start = earliest + last_position(&message[earliest..found], PROJECTS)?;
     let id_start = found + DOCUMENTS.len();
     let name_end = start.checked_add(length_before(message, start)?)?;
-    let id = message
-        .get(id_start..name_end)?
-        .split(|byte| *byte == b'/')
-        .next()?;
+    let id = message.get(id_start..name_end)?.split(|byte| *byte == b'/').next()?;
     std::str::from_utf8(id).ok().filter(|id| !id.is_empty())
 }
 
@@ -52,36 +49,25 @@ fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 }
 
 fn last_position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .rposition(|window| window == needle)
+    haystack.windows(needle.len()).rposition(|window| window == needle)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use gcloud_sdk::google::firestore::v1::write::Operation;
     use gcloud_sdk::google::firestore::v1::{CommitRequest, Document, GetDocumentRequest, Write};
     use prost::Message;
 
-    use super::*;
-
     const DATABASE: &str = "projects/p/databases/(default)";
 
     fn users_of(message: &impl Message) -> Vec<String> {
-        mentioned_users(&message.encode_to_vec())
-            .map(str::to_owned)
-            .collect()
+        mentioned_users(&message.encode_to_vec()).map(str::to_owned).collect()
     }
 
     fn write(path: &str) -> Write {
-        let document = Document {
-            name: format!("{DATABASE}/documents/{path}"),
-            ..Document::default()
-        };
-        Write {
-            operation: Some(Operation::Update(document)),
-            ..Write::default()
-        }
+        let document = Document { name: format!("{DATABASE}/documents/{path}"), ..Document::default() };
+        Write { operation: Some(Operation::Update(document)), ..Write::default() }
     }
 
     #[test]
@@ -91,22 +77,14 @@ mod tests {
             write("tenants/t/users/intruder"),
             write("users/user-00031"),
         ];
-        let request = CommitRequest {
-            database: DATABASE.into(),
-            writes,
-            ..CommitRequest::default()
-        };
+        let request = CommitRequest { database: DATABASE.into(), writes, ..CommitRequest::default() };
         assert_eq!(users_of(&request), ["user-0003", "user-00031"]);
     }
 
     #[test]
     fn the_tag_after_a_name_is_not_part_of_the_id() {
         let name = format!("{DATABASE}/documents/users/u");
-        let mut message = GetDocumentRequest {
-            name,
-            ..GetDocumentRequest::default()
-        }
-        .encode_to_vec();
+        let mut message = GetDocumentRequest { name, ..GetDocumentRequest::default() }.encode_to_vec();
         message.extend_from_slice(b"2\x00");
         assert_eq!(mentioned_users(&message).collect::<Vec<_>>(), ["u"]);
     }
@@ -115,22 +93,14 @@ mod tests {
     fn a_name_longer_than_one_length_byte_is_found() {
         let user = "u".repeat(200);
         let name = format!("{DATABASE}/documents/users/{user}");
-        assert_eq!(
-            users_of(&GetDocumentRequest {
-                name,
-                ..GetDocumentRequest::default()
-            }),
-            [user]
-        );
+        assert_eq!(users_of(&GetDocumentRequest { name, ..GetDocumentRequest::default() }), [user]);
     }
 
     #[test]
     fn bytes_that_only_look_like_a_name_are_passed_over() {
-        for message in [
-            &b"/documents/users/"[..],
-            b"projects/p/documents/users/u",
-            b"\xff\xffprojects/documents/users/",
-        ] {
+        for message in
+            [&b"/documents/users/"[..], b"projects/p/documents/users/u", b"\xff\xffprojects/documents/users/"]
+        {
             assert_eq!(mentioned_users(message).count(), 0, "{message:?}");
         }
     }

@@ -1,19 +1,5 @@
 //! The way of every call through the sandbox: recognised, noted, judged, handled, answered.
 
-use std::convert::Infallible;
-use std::future::pending;
-use std::time::Duration;
-
-use bytes::Bytes;
-use http::header::LOCATION;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use jiff::Timestamp;
-use tokio::sync::Notify;
-use tonic::Status;
-use tonic::body::Body;
-
 use super::alpaca::Alpaca;
 use super::answer::{self, Answer};
 use super::call::{Call, Service};
@@ -22,6 +8,18 @@ use super::faults::{self, Fault, Faults, GrpcFault, RestFault, Verdict};
 use super::firestore::Firestore;
 use super::requests::{Outcome, Requests};
 use super::secret_manager::SecretManager;
+use bytes::Bytes;
+use http::header::LOCATION;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tonic::Status;
+use tonic::body::Body;
 
 /// Largest request body; Firestore itself takes 10 MiB.
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
@@ -137,11 +135,7 @@ impl Cloud {
                 answer.headers_mut().insert(LOCATION, location);
                 answer
             }
-            RestFault::Error {
-                status,
-                headers,
-                body,
-            } => {
+            RestFault::Error { status, headers, body } => {
                 let mut answer = answer::json_text(status, body);
                 answer.headers_mut().extend(headers);
                 answer
@@ -153,11 +147,6 @@ impl Cloud {
 
 /// A gRPC call that failed at once says so in its headers.
 fn outcome(response: &Response<Body>) -> Outcome {
-    let code = response
-        .headers()
-        .get("grpc-status")
-        .map(|code| tonic::Code::from_bytes(code.as_bytes()));
-    code.map_or(Outcome::Status(response.status().as_u16()), |code| {
-        Outcome::Grpc(faults::code_name(code))
-    })
+    let code = response.headers().get("grpc-status").map(|code| tonic::Code::from_bytes(code.as_bytes()));
+    code.map_or(Outcome::Status(response.status().as_u16()), |code| Outcome::Grpc(faults::code_name(code)))
 }

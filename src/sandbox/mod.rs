@@ -18,15 +18,6 @@ pub mod seed;
 mod server;
 pub mod showcase;
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-
 use alpaca::Alpaca;
 use faults::Faults;
 use firestore::Firestore;
@@ -34,6 +25,13 @@ use gateway::Cloud;
 use requests::Requests;
 use secret_manager::SecretManager;
 use seed::Population;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How to set up a sandbox.
 #[derive(Clone, Debug)]
@@ -76,13 +74,7 @@ pub struct Sandbox {
 impl Sandbox {
     /// Seeds the users and starts to listen; fails if the port is taken.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let Options {
-            users,
-            trouble,
-            latency,
-            port,
-            project,
-        } = options;
+        let Options { users, trouble, latency, port, project } = options;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
         let population = Population::new(users, trouble);
@@ -100,14 +92,7 @@ impl Sandbox {
         });
         let (stop, stopped) = watch::channel(false);
         let server = tokio::spawn(server::serve(listener, Arc::clone(&cloud), stopped));
-        Ok(Self {
-            address,
-            project,
-            population,
-            cloud,
-            stop,
-            server,
-        })
+        Ok(Self { address, project, population, cloud, stop, server })
     }
 
     /// The Google Cloud project that documents and secrets are in.

@@ -1,14 +1,12 @@
 //! What was asked of the sandbox: counts, the latest calls, and for tests everything about them.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-
+use super::call::{Call, Method, Service};
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 use serde::{Serialize, Serializer};
-
-use super::call::{Call, Method, Service};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Calls kept for the control surface.
 const RECENT: usize = 200;
@@ -91,10 +89,7 @@ impl Requests {
     /// The methods called so far and how often, by service.
     pub fn counts(&self) -> BTreeMap<&'static str, BTreeMap<&'static str, u64>> {
         let of_service = |service: Service| {
-            let methods = service
-                .methods()
-                .iter()
-                .map(|method| (*method, self.count(service, method)));
+            let methods = service.methods().iter().map(|method| (*method, self.count(service, method)));
             (service.name(), methods.filter(|(_, count)| *count > 0).collect())
         };
         Service::ALL.into_iter().map(of_service).collect()
@@ -102,12 +97,7 @@ impl Requests {
 
     /// The latest calls that came to an end, oldest first.
     pub fn recent(&self) -> Vec<Entry> {
-        self.recent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Keeps everything about the calls from now on, for [`Requests::received`]; off until then, as it costs memory.
@@ -117,12 +107,7 @@ impl Requests {
 
     /// The latest calls with everything that was sent, oldest first.
     pub fn received(&self) -> Vec<Received> {
-        self.received
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Takes note of a call before anything happens to it.
@@ -179,9 +164,8 @@ fn header_names<S: Serializer>(names: &[HeaderName], serializer: S) -> Result<S:
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
-
     use super::*;
+    use http::Request;
 
     fn call(number: usize) -> Call {
         let request = Request::get(format!("/v2/account?n={number}"))
@@ -221,10 +205,7 @@ mod tests {
             requests.ended(&call(number), Outcome::Stalled);
         }
         let received = requests.received();
-        assert_eq!(
-            (received.len(), received[0].query.as_deref()),
-            (RECEIVED, Some("n=1"))
-        );
+        assert_eq!((received.len(), received[0].query.as_deref()), (RECEIVED, Some("n=1")));
         assert_eq!(received[0].headers["apca-api-secret-key"], "not-a-real-secret");
         assert_eq!(requests.recent().len(), RECENT);
     }

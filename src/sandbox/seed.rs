@@ -1,15 +1,13 @@
 //! The users of the sandbox: who they are, what keys they have, and which of them have trouble.
 
-use std::collections::HashMap;
-use std::fmt;
-
+use super::firestore::Firestore;
 use bytes::Bytes;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{Document, Value, Write};
 use serde_json::json;
-
-use super::firestore::Firestore;
+use std::collections::HashMap;
+use std::fmt;
 
 /// The prefix that turns a user id into the id of the secret with the user's keys.
 pub const SECRET_PREFIX: &str = "alpaca-keys-";
@@ -112,10 +110,7 @@ impl Population {
             Some(Trouble::MalformedPayload) => Bytes::from_static(b"key_id=PKSANDBOX"),
             _ => payload(&key_id(number), &secret_key(number)),
         };
-        Some(SeededSecret {
-            payload,
-            is_disabled: trouble == Some(Trouble::DisabledVersion),
-        })
+        Some(SeededSecret { payload, is_disabled: trouble == Some(Trouble::DisabledVersion) })
     }
 
     /// The number of the user who was seeded with this key id.
@@ -157,25 +152,16 @@ impl Population {
         let tenant = tenant_of(number).or_else(|| is_foreign.then(|| "tenant-0001".to_owned()));
         let membership = tenant.clone().filter(|_| !is_foreign).map(|tenant| {
             let joined = [("role", ValueType::StringValue("member".to_owned()))];
-            update(
-                format!("{database}/documents/tenants/{tenant}/users/{user}"),
-                joined,
-            )
+            update(format!("{database}/documents/tenants/{tenant}/users/{user}"), joined)
         });
         let fields = [
-            Some((
-                "display_name",
-                ValueType::StringValue(format!("User {number:04}")),
-            )),
+            Some(("display_name", ValueType::StringValue(format!("User {number:04}")))),
             Some(("locale", ValueType::StringValue("en-US".to_owned()))),
             tenant.map(|tenant| ("tenant_id", ValueType::StringValue(tenant))),
             (trouble == Some(Trouble::SyncDisabled))
                 .then_some(("sync_enabled", ValueType::BooleanValue(false))),
         ];
-        let user = update(
-            format!("{database}/documents/users/{user}"),
-            fields.into_iter().flatten(),
-        );
+        let user = update(format!("{database}/documents/users/{user}"), fields.into_iter().flatten());
         std::iter::once(user).chain(membership)
     }
 }
@@ -199,9 +185,7 @@ pub fn secret_key(number: u32) -> String {
 
 /// Every fourth user is in a tenant, which two users share.
 fn tenant_of(number: u32) -> Option<String> {
-    number
-        .is_multiple_of(4)
-        .then(|| format!("tenant-{:04}", number / 8))
+    number.is_multiple_of(4).then(|| format!("tenant-{:04}", number / 8))
 }
 
 /// The user whose keys the secret holds.
@@ -210,32 +194,16 @@ pub(super) fn user_of_secret(secret: &str) -> Option<&str> {
 }
 
 fn payload(key_id: &str, secret_key: &str) -> Bytes {
-    json!({"key_id": key_id, "secret_key": secret_key, "environment": "paper"})
-        .to_string()
-        .into()
+    json!({"key_id": key_id, "secret_key": secret_key, "environment": "paper"}).to_string().into()
 }
 
 fn update(name: String, fields: impl IntoIterator<Item = (&'static str, ValueType)>) -> Write {
     let fields: HashMap<String, Value> = fields
         .into_iter()
-        .map(|(field, value)| {
-            (
-                field.to_owned(),
-                Value {
-                    value_type: Some(value),
-                },
-            )
-        })
+        .map(|(field, value)| (field.to_owned(), Value { value_type: Some(value) }))
         .collect();
-    let document = Document {
-        name,
-        fields,
-        ..Document::default()
-    };
-    Write {
-        operation: Some(Operation::Update(document)),
-        ..Write::default()
-    }
+    let document = Document { name, fields, ..Document::default() };
+    Write { operation: Some(Operation::Update(document)), ..Write::default() }
 }
 
 #[cfg(test)]
@@ -265,10 +233,7 @@ mod tests {
     #[test]
     fn eight_users_have_one_of_each_trouble() {
         let troubled: Vec<_> = Population::new(8, true).troubled().collect();
-        assert_eq!(
-            troubled.iter().map(|(_, trouble)| *trouble).collect::<Vec<_>>(),
-            Trouble::ALL
-        );
+        assert_eq!(troubled.iter().map(|(_, trouble)| *trouble).collect::<Vec<_>>(), Trouble::ALL);
         assert_eq!(troubled[0].0, "user-0002");
         assert_eq!(Population::new(1_000_000, true).troubled().count(), 7);
         assert_eq!(Population::new(1_000_000, false).troubled().count(), 0);
@@ -278,12 +243,9 @@ mod tests {
     fn only_seeded_users_have_secrets_and_keys() {
         let population = Population::new(3, false);
         assert!(population.secret("alpaca-keys-user-0003").is_some());
-        for secret in [
-            "alpaca-keys-user-0004",
-            "alpaca-keys-user-0000",
-            "alpaca-keys-user-3",
-            "other-user-0003",
-        ] {
+        for secret in
+            ["alpaca-keys-user-0004", "alpaca-keys-user-0000", "alpaca-keys-user-3", "other-user-0003"]
+        {
             assert!(population.secret(secret).is_none(), "{secret}");
         }
         assert_eq!(population.number_of_key(&key_id(3)), Some(3));
@@ -295,10 +257,7 @@ mod tests {
     fn a_secret_holds_the_keys_of_its_user() {
         let secret = Population::new(1, false).secret("alpaca-keys-user-0001").unwrap();
         let expected = json!({"key_id": key_id(1), "secret_key": secret_key(1), "environment": "paper"});
-        assert_eq!(
-            serde_json::from_slice::<serde_json::Value>(&secret.payload).unwrap(),
-            expected
-        );
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&secret.payload).unwrap(), expected);
         assert_eq!(key_id(1).len(), 20);
         assert_eq!(secret_key(1).len(), 40);
     }
@@ -309,15 +268,10 @@ mod tests {
         assert_eq!(names(population, 1), ["d/documents/users/user-0001"]);
         assert_eq!(
             names(population, 12),
-            [
-                "d/documents/users/user-0012",
-                "d/documents/tenants/tenant-0001/users/user-0012"
-            ]
+            ["d/documents/users/user-0012", "d/documents/tenants/tenant-0001/users/user-0012"]
         );
-        let (foreign, _) = population
-            .troubled()
-            .find(|(_, trouble)| *trouble == Trouble::ForeignTenant)
-            .unwrap();
+        let (foreign, _) =
+            population.troubled().find(|(_, trouble)| *trouble == Trouble::ForeignTenant).unwrap();
         assert_eq!(foreign, "user-0007");
         assert_eq!(names(population, 7), ["d/documents/users/user-0007"]);
         assert_eq!(fields(population, 7), ["display_name", "locale", "tenant_id"]);
@@ -326,10 +280,7 @@ mod tests {
     #[test]
     fn the_sync_is_switched_off_for_one_user() {
         let population = Population::new(8, true);
-        assert_eq!(
-            fields(population, 8),
-            ["display_name", "locale", "sync_enabled", "tenant_id"]
-        );
+        assert_eq!(fields(population, 8), ["display_name", "locale", "sync_enabled", "tenant_id"]);
         assert_eq!(fields(population, 1), ["display_name", "locale"]);
     }
 }

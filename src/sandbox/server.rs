@@ -1,19 +1,17 @@
 //! One listener for everything: HTTP/1.1, and HTTP/2 with prior knowledge as gRPC speaks it.
 
+use super::gateway::{Cloud, HangUp};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-
-use super::gateway::{Cloud, HangUp};
 
 /// Calls that one HTTP/2 connection may carry at a time; a client with more in flight would only queue.
 const MAX_STREAMS: u32 = 2048;

@@ -23,15 +23,7 @@ pub fn table(sandbox: &Sandbox) -> Table {
 
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header([
-        "user",
-        "tenant document",
-        "status",
-        "equity",
-        "buying power",
-        "cash",
-        "trouble",
-    ]);
+    table.set_header(["user", "tenant document", "status", "equity", "buying power", "cash", "trouble"]);
     for column in 3..=5 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -41,16 +33,12 @@ pub fn table(sandbox: &Sandbox) -> Table {
         let snapshot = fields(format!("users/{user}/alpacaAccounts/snapshot"));
         let trouble = fields(format!("users/{user}/alpacaAccounts/sync"));
         let figure = |name| {
-            snapshot
-                .and_then(|fields| map_fields(fields.get("exact")?))
-                .and_then(|exact| word(exact, name))
+            snapshot.and_then(|fields| map_fields(fields.get("exact")?)).and_then(|exact| word(exact, name))
         };
         table.add_row([
             user,
             tenants.get(user).copied().unwrap_or_default(),
-            snapshot
-                .and_then(|fields| word(fields, "status"))
-                .unwrap_or_default(),
+            snapshot.and_then(|fields| word(fields, "status")).unwrap_or_default(),
             figure("equity").unwrap_or_default(),
             figure("buying_power").unwrap_or_default(),
             figure("cash").unwrap_or_default(),
@@ -64,9 +52,7 @@ pub fn table(sandbox: &Sandbox) -> Table {
 }
 
 fn users(documents: &BTreeMap<String, Document>) -> impl Iterator<Item = &str> {
-    documents
-        .keys()
-        .filter_map(|path| path.strip_prefix("users/").filter(|id| !id.contains('/')))
+    documents.keys().filter_map(|path| path.strip_prefix("users/").filter(|id| !id.contains('/')))
 }
 
 /// The tenant's path of each user who owns one's account document.

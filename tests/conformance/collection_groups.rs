@@ -1,36 +1,19 @@
 //! Collection groups, and filters on names.
 
-use gcloud_sdk::google::firestore::v1::*;
-use tonic::Code;
-
 use crate::conform;
 use crate::session::Session;
 use crate::wire::*;
+use gcloud_sdk::google::firestore::v1::*;
+use tonic::Code;
 
 /// Documents of the group `g` at several depths, and others around them.
 async fn commit_groups(db: &mut Session) {
-    let paths = [
-        "g/1",
-        "g/1/g/2",
-        "h/1/g/0",
-        "h/1/i/2/g/9",
-        "h/2/g/1",
-        "g/0/z/1",
-        "g/10",
-        "g/2",
-        "g/2/s/1",
-    ];
+    let paths = ["g/1", "g/1/g/2", "h/1/g/0", "h/1/i/2/g/9", "h/2/g/1", "g/0/z/1", "g/10", "g/2", "g/2/s/1"];
     let writes: Vec<_> = paths
         .iter()
         .enumerate()
         .map(|(k, path)| {
-            db.update(
-                path,
-                &[
-                    ("k", int(k as i64)),
-                    ("state", text(if k % 2 == 0 { "even" } else { "odd" })),
-                ],
-            )
+            db.update(path, &[("k", int(k as i64)), ("state", text(if k % 2 == 0 { "even" } else { "odd" }))])
         })
         .collect();
     db.commit(writes).await.expect("these documents are valid");
@@ -41,47 +24,21 @@ async fn a_collection_group_spans_all_depths() {
     conform("groups", async |db: &mut Session| {
         commit_groups(db).await;
         let group = db.query(from_group("g")).await.unwrap();
-        assert_eq!(
-            group,
-            [
-                "g/1",
-                "g/1/g/2",
-                "g/10",
-                "g/2",
-                "h/1/g/0",
-                "h/1/i/2/g/9",
-                "h/2/g/1"
-            ]
-        );
+        assert_eq!(group, ["g/1", "g/1/g/2", "g/10", "g/2", "h/1/g/0", "h/1/i/2/g/9", "h/2/g/1"]);
         assert_eq!(db.query(from("g")).await.unwrap(), ["g/1", "g/10", "g/2"]);
-        assert_eq!(
-            db.query_below("h/1", from_group("g")).await.unwrap(),
-            ["h/1/g/0", "h/1/i/2/g/9"]
-        );
+        assert_eq!(db.query_below("h/1", from_group("g")).await.unwrap(), ["h/1/g/0", "h/1/i/2/g/9"]);
         assert_eq!(db.query_below("h/1", from("g")).await.unwrap(), ["h/1/g/0"]);
-        db.query(ordered(from_group("g"), &[("k", Descending)]))
-            .await
-            .unwrap();
+        db.query(ordered(from_group("g"), &[("k", Descending)])).await.unwrap();
         for states in [
             array(&[text("odd")]),
             array(&[text("even"), text("odd"), text("none")]),
             array(&[text("even"), int(1)]),
         ] {
-            db.query(filtered(from_group("g"), filter("state", Op::In, states)))
-                .await
-                .unwrap();
+            db.query(filtered(from_group("g"), filter("state", Op::In, states))).await.unwrap();
         }
         let odd = filtered(from_group("g"), filter("state", Op::Equal, text("odd")));
-        assert_eq!(
-            db.query(odd.clone()).await.unwrap(),
-            ["g/1/g/2", "g/2", "h/1/i/2/g/9"]
-        );
-        db.commit([
-            db.merge("g/1", &["state"], &[("state", text("odd"))]),
-            db.delete("g/2"),
-        ])
-        .await
-        .unwrap();
+        assert_eq!(db.query(odd.clone()).await.unwrap(), ["g/1/g/2", "g/2", "h/1/i/2/g/9"]);
+        db.commit([db.merge("g/1", &["state"], &[("state", text("odd"))]), db.delete("g/2")]).await.unwrap();
         assert_eq!(
             db.query(odd.clone()).await.unwrap(),
             ["g/1", "g/1/g/2", "h/1/i/2/g/9"],
@@ -95,8 +52,7 @@ async fn a_collection_group_spans_all_depths() {
             from: vec![structured_query::CollectionSelector::default(); 2],
             ..Default::default()
         };
-        db.expect_invalid_queries([two, from("g/1/g"), from("__g__")])
-            .await;
+        db.expect_invalid_queries([two, from("g/1/g"), from("__g__")]).await;
         assert_eq!(db.query_below("h", from("g")).await, Err(Code::InvalidArgument));
     })
     .await;
@@ -117,31 +73,19 @@ async fn names_can_be_filtered() {
                 Op::GreaterThanOrEqual,
             ] {
                 for path in ["g/1", "g/1/g/2", "g/10", "h/1/g/0", "h/1", "a/a", "z/z"] {
-                    db.query(filtered(base.clone(), name(op, db.reference(path))))
-                        .await
-                        .unwrap();
+                    db.query(filtered(base.clone(), name(op, db.reference(path)))).await.unwrap();
                 }
             }
-            let some = array(&[
-                db.reference("g/2"),
-                db.reference("h/1/g/0"),
-                db.reference("g/none"),
-            ]);
-            db.query(filtered(base.clone(), name(Op::In, some.clone())))
-                .await
-                .unwrap();
+            let some = array(&[db.reference("g/2"), db.reference("h/1/g/0"), db.reference("g/none")]);
+            db.query(filtered(base.clone(), name(Op::In, some.clone()))).await.unwrap();
             db.query(filtered(base, name(Op::NotIn, some))).await.unwrap();
         }
-        let between = all(&[
-            name(Op::GreaterThan, db.reference("g/1")),
-            name(Op::LessThan, db.reference("h/2")),
-        ]);
+        let between =
+            all(&[name(Op::GreaterThan, db.reference("g/1")), name(Op::LessThan, db.reference("h/2"))]);
         let found = db.query(filtered(from_group("g"), between)).await.unwrap();
         assert_eq!(found, ["g/1/g/2", "g/10", "g/2", "h/1/g/0", "h/1/i/2/g/9"]);
-        let none = all(&[
-            name(Op::GreaterThan, db.reference("g/2")),
-            name(Op::LessThan, db.reference("g/1")),
-        ]);
+        let none =
+            all(&[name(Op::GreaterThan, db.reference("g/2")), name(Op::LessThan, db.reference("g/1"))]);
         assert!(db.query(filtered(from("g"), none)).await.unwrap().is_empty());
         let bad = [
             name(Op::Equal, text("1")),
@@ -149,8 +93,7 @@ async fn names_can_be_filtered() {
             name(Op::ArrayContains, db.reference("g/1")),
             unary("__name__", UnaryOp::IsNull),
         ];
-        db.expect_invalid_queries(bad.map(|filter| filtered(from("g"), filter)))
-            .await;
+        db.expect_invalid_queries(bad.map(|filter| filtered(from("g"), filter))).await;
     })
     .await;
 }
@@ -177,11 +120,7 @@ async fn accounts_in_trouble_are_found_across_all_users() {
         );
         db.commit([
             db.update("users/a/alpacaAccounts/sync", &[("state", text("ok"))]),
-            db.merge(
-                "users/b/alpacaAccounts/sync",
-                &["state"],
-                &[("state", text("revoked"))],
-            ),
+            db.merge("users/b/alpacaAccounts/sync", &["state"], &[("state", text("revoked"))]),
             db.update("users/c/alpacaAccounts/sync", &[("state", text("failing"))]),
             db.delete("users/d/alpacaAccounts/sync"),
         ])

@@ -1,12 +1,11 @@
 //! What a filter lets through.
 
-use gcloud_sdk::google::firestore::v1::*;
-use tonic::Code;
-
 use crate::conform;
 use crate::ordering::commit_values;
 use crate::session::Session;
 use crate::wire::*;
+use gcloud_sdk::google::firestore::v1::*;
+use tonic::Code;
 
 #[tokio::test]
 async fn filters_compare_within_one_type() {
@@ -32,43 +31,18 @@ async fn filters_compare_within_one_type() {
             Op::GreaterThanOrEqual,
         ] {
             for operand in &operands {
-                db.query(filtered(from("v"), filter("x", op, operand.clone())))
-                    .await
-                    .unwrap();
+                db.query(filtered(from("v"), filter("x", op, operand.clone()))).await.unwrap();
             }
         }
-        let zeros = db
-            .query(filtered(from("v"), filter("x", Op::Equal, int(0))))
-            .await
-            .unwrap();
+        let zeros = db.query(filtered(from("v"), filter("x", Op::Equal, int(0)))).await.unwrap();
         assert_eq!(zeros, ["v/06", "v/07", "v/08"]);
-        let numbers = db
-            .query(filtered(from("v"), filter("x", Op::LessThan, int(1))))
-            .await
-            .unwrap();
-        assert_eq!(
-            numbers,
-            ["v/04", "v/05", "v/06", "v/07", "v/08"],
-            "neither NaN nor another type"
-        );
-        for op in [
-            UnaryOp::IsNull,
-            UnaryOp::IsNan,
-            UnaryOp::IsNotNull,
-            UnaryOp::IsNotNan,
-        ] {
-            assert!(
-                !db.query(filtered(from("v"), unary("x", op)))
-                    .await
-                    .unwrap()
-                    .is_empty()
-            );
+        let numbers = db.query(filtered(from("v"), filter("x", Op::LessThan, int(1)))).await.unwrap();
+        assert_eq!(numbers, ["v/04", "v/05", "v/06", "v/07", "v/08"], "neither NaN nor another type");
+        for op in [UnaryOp::IsNull, UnaryOp::IsNan, UnaryOp::IsNotNull, UnaryOp::IsNotNan] {
+            assert!(!db.query(filtered(from("v"), unary("x", op))).await.unwrap().is_empty());
         }
         let nested = filter("x.a", Op::LessThanOrEqual, int(1));
-        assert_eq!(
-            db.query(filtered(from("v"), nested)).await.unwrap(),
-            ["v/33", "v/34"]
-        );
+        assert_eq!(db.query(filtered(from("v"), nested)).await.unwrap(), ["v/33", "v/34"]);
     })
     .await;
 }
@@ -86,9 +60,7 @@ async fn filters_on_sets_and_arrays() {
         ];
         for op in [Op::In, Op::NotIn, Op::ArrayContainsAny] {
             for list in &lists {
-                db.query(filtered(from("v"), filter("x", op, list.clone())))
-                    .await
-                    .unwrap();
+                db.query(filtered(from("v"), filter("x", op, list.clone()))).await.unwrap();
             }
             for bad in [array(&[]), int(1), array(&(0..31).map(int).collect::<Vec<_>>())] {
                 assert_eq!(
@@ -97,21 +69,13 @@ async fn filters_on_sets_and_arrays() {
                 );
             }
         }
-        let either = db
-            .query(filtered(from("v"), filter("x", Op::In, lists[1].clone())))
-            .await
-            .unwrap();
+        let either = db.query(filtered(from("v"), filter("x", Op::In, lists[1].clone()))).await.unwrap();
         assert_eq!(either, ["v/15", "v/16"]);
         for operand in [int(2), null(), array(&[int(1)])] {
-            db.query(filtered(from("v"), filter("x", Op::ArrayContains, operand)))
-                .await
-                .unwrap();
+            db.query(filtered(from("v"), filter("x", Op::ArrayContains, operand))).await.unwrap();
         }
         let ten_more = filter("x", Op::NotIn, array(&(0..11).map(int).collect::<Vec<_>>()));
-        assert_eq!(
-            db.query(filtered(from("v"), ten_more)).await,
-            Err(Code::InvalidArgument)
-        );
+        assert_eq!(db.query(filtered(from("v"), ten_more)).await, Err(Code::InvalidArgument));
     })
     .await;
 }
@@ -142,14 +106,8 @@ async fn filters_combine() {
             db.query(filtered(from("v"), filter)).await.unwrap();
         }
         let range = all(&[x(Op::GreaterThan, int(0)), x(Op::LessThan, int(2))]);
-        assert_eq!(
-            db.query(filtered(from("v"), range)).await.unwrap(),
-            ["v/09", "v/10"]
-        );
-        let by_y = ordered(
-            filtered(from("v"), x(Op::GreaterThan, text("a"))),
-            &[("y", Ascending)],
-        );
+        assert_eq!(db.query(filtered(from("v"), range)).await.unwrap(), ["v/09", "v/10"]);
+        let by_y = ordered(filtered(from("v"), x(Op::GreaterThan, text("a"))), &[("y", Ascending)]);
         db.query(by_y).await.unwrap();
         let bad = [
             any(&[]),
@@ -161,14 +119,10 @@ async fn filters_combine() {
             all(&[x(Op::NotEqual, int(1)), x(Op::NotIn, one_of(0..2))]),
             all(&[x(Op::In, one_of(0..2)), x(Op::NotIn, one_of(0..2))]),
             all(&[x(Op::ArrayContains, int(1)), x(Op::ArrayContains, int(2))]),
-            all(&[
-                x(Op::ArrayContains, int(1)),
-                y(Op::ArrayContainsAny, one_of(0..2)),
-            ]),
+            all(&[x(Op::ArrayContains, int(1)), y(Op::ArrayContainsAny, one_of(0..2))]),
             all(&[x(Op::In, one_of(0..6)), y(Op::In, one_of(0..6))]),
         ];
-        db.expect_invalid_queries(bad.map(|filter| filtered(from("v"), filter)))
-            .await;
+        db.expect_invalid_queries(bad.map(|filter| filtered(from("v"), filter))).await;
     })
     .await;
 }

@@ -1,19 +1,16 @@
 //! `ListDocuments` and `ListCollectionIds`, page by page.
 
-use tonic::Code;
-
 use crate::conform;
 use crate::session::Session;
 use crate::wire::*;
+use tonic::Code;
 
 /// Seven documents in `u`, and some below documents that are missing.
 async fn commit_tree(db: &mut Session) {
     let listed = ["c", "a", "b", "Z", "é", "10", "9"]
         .map(|id| db.update(&format!("u/{id}"), &[("a", int(1)), ("b", int(2))]));
     let deeper = ["u/miss/s/x", "u/a/s/x", "v/1", "u/miss/t/x/deep/er"].map(|path| db.update(path, &[]));
-    db.commit([&listed[..], &deeper].concat())
-        .await
-        .expect("these documents are valid");
+    db.commit([&listed[..], &deeper].concat()).await.expect("these documents are valid");
 }
 
 #[tokio::test]
@@ -25,10 +22,8 @@ async fn a_collection_is_listed_page_by_page() {
         let mut token = String::new();
         let mut pages = Vec::new();
         loop {
-            let (page, next) = db
-                .list("u", |list| (list.page_size, list.page_token) = (3, token))
-                .await
-                .unwrap();
+            let (page, next) =
+                db.list("u", |list| (list.page_size, list.page_token) = (3, token)).await.unwrap();
             pages.push(page.len());
             token = next;
             if token.is_empty() {
@@ -38,14 +33,10 @@ async fn a_collection_is_listed_page_by_page() {
         assert_eq!(pages, [3, 3, 1]);
         db.list("u", |list| list.page_size = 7).await.unwrap();
         for mask in ["b", "__name__"] {
-            db.list("u", |list| list.mask = Some(to_mask(&[mask])))
-                .await
-                .unwrap();
+            db.list("u", |list| list.mask = Some(to_mask(&[mask]))).await.unwrap();
         }
         db.list("nothing", |_| ()).await.unwrap();
-        db.list("u", |list| list.order_by = "__name__".into())
-            .await
-            .unwrap();
+        db.list("u", |list| list.order_by = "__name__".into()).await.unwrap();
         let negative = db.list("u", |list| list.page_size = -1).await;
         assert_eq!(negative, Err(Code::InvalidArgument));
     })
@@ -58,9 +49,7 @@ async fn missing_documents_are_listed_on_demand() {
         commit_tree(db).await;
         let (shown, _) = db.list("u", |list| list.show_missing = true).await.unwrap();
         assert!(shown.contains(&"u/miss".to_owned()));
-        db.list("u", |list| (list.show_missing, list.page_size) = (true, 6))
-            .await
-            .unwrap();
+        db.list("u", |list| (list.show_missing, list.page_size) = (true, 6)).await.unwrap();
         let below = db.name("u/miss");
         let (deeper, _) = db
             .list("t", |list| {
@@ -104,10 +93,7 @@ async fn a_page_of_documents_has_a_default_and_a_largest_size() {
         let writes: Vec<_> = (0..160).map(|id| db.update(&format!("u/{id}"), &[])).collect();
         db.commit(writes).await.unwrap();
         assert_eq!(db.list("u", |_| ()).await.unwrap().0.len(), 30);
-        assert_eq!(
-            db.list("u", |list| list.page_size = 1000).await.unwrap().0.len(),
-            150
-        );
+        assert_eq!(db.list("u", |list| list.page_size = 1000).await.unwrap().0.len(), 150);
     })
     .await;
 }

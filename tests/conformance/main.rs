@@ -40,9 +40,7 @@ use session::Session;
 
 /// Runs a scenario against both, and compares.
 async fn conform(project: &str, scenario: impl AsyncFn(&mut Session)) {
-    let sandbox = Sandbox::start(Options::default())
-        .await
-        .expect("loopback has a free port");
+    let sandbox = Sandbox::start(Options::default()).await.expect("loopback has a free port");
     let ours = outcomes(&sandbox.address().to_string(), project, &scenario).await;
     if let Some(emulator) = emulator() {
         let theirs = outcomes(emulator, project, &scenario).await;

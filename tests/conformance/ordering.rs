@@ -1,10 +1,9 @@
 //! The order of values and names.
 
-use tonic::Code;
-
 use crate::conform;
 use crate::session::Session;
 use crate::wire::*;
+use tonic::Code;
 
 /// One document of every kind of value in `v`, in ascending order of `x`, and one without `x`.
 pub(crate) async fn commit_values(db: &mut Session) {
@@ -52,10 +51,7 @@ pub(crate) async fn commit_values(db: &mut Session) {
         .into_iter()
         .enumerate()
         .map(|(index, value)| {
-            db.update(
-                &format!("v/{index:02}"),
-                &[("x", value), ("y", int(index as i64 % 3))],
-            )
+            db.update(&format!("v/{index:02}"), &[("x", value), ("y", int(index as i64 % 3))])
         })
         .collect();
     writes.push(db.update("v/zz", &[("y", int(1))]));
@@ -72,19 +68,14 @@ async fn values_sort_as_firestore_sorts_them() {
         let mut descending = db.query(ordered(from("v"), &[("x", Descending)])).await.unwrap();
         descending.reverse();
         assert_eq!(descending, ascending, "the name follows the last direction");
-        db.query(ordered(from("v"), &[("y", Descending), ("x", Ascending)]))
-            .await
-            .unwrap();
-        db.query(ordered(from("v"), &[("y", Ascending), ("__name__", Descending)]))
-            .await
-            .unwrap();
+        db.query(ordered(from("v"), &[("y", Descending), ("x", Ascending)])).await.unwrap();
+        db.query(ordered(from("v"), &[("y", Ascending), ("__name__", Descending)])).await.unwrap();
         let bad = [
             &[("x y", Ascending)][..],
             &[("x", Ascending), ("x", Descending)],
             &[("__name__", Ascending), ("x", Ascending)],
         ];
-        db.expect_invalid_queries(bad.map(|orders| ordered(from("v"), orders)))
-            .await;
+        db.expect_invalid_queries(bad.map(|orders| ordered(from("v"), orders))).await;
         let backwards = db.query(ordered(from("v"), &[("__name__", Descending)])).await;
         assert_eq!(backwards, Err(Code::FailedPrecondition));
     })

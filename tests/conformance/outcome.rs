@@ -1,27 +1,19 @@
 //! Answers as text that two Firestores can be compared in.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::*;
 use prost_types::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Replaces server times by their rank among all server times: which of them are equal, and which is earlier, is
 /// compared; when the scenario ran is not.
 pub(crate) fn rank_times(text: &str) -> String {
     let times: BTreeSet<&str> = text.split('@').skip(1).step_by(2).collect();
-    let ranks: BTreeMap<_, _> = times
-        .into_iter()
-        .enumerate()
-        .map(|(rank, time)| (time, rank))
-        .collect();
-    let ranked = text
-        .split('@')
-        .enumerate()
-        .map(|(index, part)| match ranks.get(part) {
-            Some(rank) if index % 2 == 1 => format!("t{rank}"),
-            _ => part.to_owned(),
-        });
+    let ranks: BTreeMap<_, _> = times.into_iter().enumerate().map(|(rank, time)| (time, rank)).collect();
+    let ranked = text.split('@').enumerate().map(|(index, part)| match ranks.get(part) {
+        Some(rank) if index % 2 == 1 => format!("t{rank}"),
+        _ => part.to_owned(),
+    });
     ranked.collect()
 }
 
@@ -36,9 +28,7 @@ pub(crate) fn show_name(name: &str) -> &str {
 
 /// A server time, between marks for [`rank_times`]; padded, so that texts sort as times do.
 pub(crate) fn show_time(time: Option<Timestamp>) -> String {
-    time.map_or("never".to_owned(), |time| {
-        format!("@{:012}{:09}@", time.seconds, time.nanos)
-    })
+    time.map_or("never".to_owned(), |time| format!("@{:012}{:09}@", time.seconds, time.nanos))
 }
 
 pub(crate) fn show_write_result(result: &WriteResult) -> String {
@@ -58,9 +48,7 @@ pub(crate) fn show_document(document: &Document) -> String {
 
 pub(crate) fn show_fields(fields: &HashMap<String, Value>) -> String {
     let sorted: BTreeMap<_, _> = fields.iter().collect();
-    let shown = sorted
-        .into_iter()
-        .map(|(name, value)| format!("{name:?}: {}", show_value(value)));
+    let shown = sorted.into_iter().map(|(name, value)| format!("{name:?}: {}", show_value(value)));
     format!("{{{}}}", shown.collect::<Vec<_>>().join(", "))
 }
 

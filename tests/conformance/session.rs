@@ -1,7 +1,7 @@
 //! One scenario's calls to a Firestore.
 
-use std::collections::BTreeMap;
-
+use crate::outcome::{join, rank_times, show_document, show_fields, show_name, show_time, show_write_result};
+use crate::wire::{to_fields, to_mask, value};
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as BatchGetResult;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::structured_aggregation_query::{self, Aggregation};
@@ -9,21 +9,17 @@ use gcloud_sdk::google::firestore::v1::transaction_options::Mode;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::*;
 use prost_types::Timestamp;
+use std::collections::BTreeMap;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::outcome::{join, rank_times, show_document, show_fields, show_name, show_time, show_write_result};
-use crate::wire::{to_fields, to_mask, value};
-
 type Client = FirestoreClient<InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>>;
 
 /// The emulator lets this one past its security rules.
 fn as_owner(mut request: Request<()>) -> Result<Request<()>, Status> {
-    request
-        .metadata_mut()
-        .insert("authorization", MetadataValue::from_static("Bearer owner"));
+    request.metadata_mut().insert("authorization", MetadataValue::from_static("Bearer owner"));
     Ok(request)
 }
 
@@ -39,29 +35,18 @@ impl Session {
         let endpoint = Endpoint::try_from(format!("http://{host}")).expect("a host makes a URL");
         let channel = endpoint.connect().await.expect("the server accepts");
         let client = FirestoreClient::with_interceptor(channel, as_owner as fn(_) -> _);
-        Self {
-            client,
-            database: format!("projects/{project}/databases/(default)"),
-            outcomes: Vec::new(),
-        }
+        Self { client, database: format!("projects/{project}/databases/(default)"), outcomes: Vec::new() }
     }
 
     /// The outcomes of all calls, to be compared with another session's.
     pub(crate) fn outcomes(self) -> Vec<String> {
-        rank_times(&self.outcomes.join("\n"))
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        rank_times(&self.outcomes.join("\n")).lines().map(str::to_owned).collect()
     }
 
     /// The full name of the document or parent at a path; the root's for "".
     pub(crate) fn name(&self, path: &str) -> String {
         let root = format!("{}/documents", self.database);
-        if path.is_empty() {
-            root
-        } else {
-            format!("{root}/{path}")
-        }
+        if path.is_empty() { root } else { format!("{root}/{path}") }
     }
 
     pub(crate) fn reference(&self, path: &str) -> Value {
@@ -69,29 +54,16 @@ impl Session {
     }
 
     pub(crate) fn update(&self, path: &str, fields: &[(&str, Value)]) -> Write {
-        let document = Document {
-            name: self.name(path),
-            fields: to_fields(fields),
-            ..Default::default()
-        };
-        Write {
-            operation: Some(write::Operation::Update(document)),
-            ..Default::default()
-        }
+        let document = Document { name: self.name(path), fields: to_fields(fields), ..Default::default() };
+        Write { operation: Some(write::Operation::Update(document)), ..Default::default() }
     }
 
     pub(crate) fn merge(&self, path: &str, mask: &[&str], fields: &[(&str, Value)]) -> Write {
-        Write {
-            update_mask: Some(to_mask(mask)),
-            ..self.update(path, fields)
-        }
+        Write { update_mask: Some(to_mask(mask)), ..self.update(path, fields) }
     }
 
     pub(crate) fn delete(&self, path: &str) -> Write {
-        Write {
-            operation: Some(write::Operation::Delete(self.name(path))),
-            ..Default::default()
-        }
+        Write { operation: Some(write::Operation::Delete(self.name(path))), ..Default::default() }
     }
 
     pub(crate) async fn commit(&mut self, writes: impl Into<Vec<Write>>) -> Result<CommitResponse, Code> {
@@ -166,10 +138,7 @@ impl Session {
         path: &str,
         change: impl FnOnce(&mut GetDocumentRequest),
     ) -> Result<Document, Code> {
-        let mut request = GetDocumentRequest {
-            name: self.name(path),
-            ..Default::default()
-        };
+        let mut request = GetDocumentRequest { name: self.name(path), ..Default::default() };
         change(&mut request);
         let answer = self.client.get_document(request).await;
         self.note("get", answer, show_document)
@@ -181,10 +150,7 @@ impl Session {
         id: &str,
         fields: &[(&str, Value)],
     ) -> Result<Document, Code> {
-        let document = Document {
-            fields: to_fields(fields),
-            ..Default::default()
-        };
+        let document = Document { fields: to_fields(fields), ..Default::default() };
         let request = CreateDocumentRequest {
             parent: self.name(""),
             collection_id: collection.to_owned(),
@@ -248,10 +214,8 @@ impl Session {
                 }
             })
         })?;
-        let transaction = responses
-            .iter()
-            .map(|response| response.transaction.clone())
-            .find(|id| !id.is_empty());
+        let transaction =
+            responses.iter().map(|response| response.transaction.clone()).find(|id| !id.is_empty());
         let found = responses.iter().filter_map(|response| match &response.result {
             Some(BatchGetResult::Found(document)) => Some(show_name(&document.name).to_owned()),
             _ => None,
@@ -282,9 +246,7 @@ impl Session {
         query: StructuredQuery,
     ) -> Result<Vec<String>, Code> {
         let parent = self.name(parent);
-        self.run_query(query, |request| request.parent = parent)
-            .await
-            .map(|(paths, _)| paths)
+        self.run_query(query, |request| request.parent = parent).await.map(|(paths, _)| paths)
     }
 
     /// As [`Session::query`], as a transaction sees it.
@@ -346,11 +308,7 @@ impl Session {
         let responses = self.note("query", answer, |responses| {
             join(responses, "\n  ", |response| {
                 let document = response.document.as_ref().map(show_document).unwrap_or_default();
-                let transaction = if response.transaction.is_empty() {
-                    ""
-                } else {
-                    " transaction"
-                };
+                let transaction = if response.transaction.is_empty() { "" } else { " transaction" };
                 format!(
                     "{} {document}{transaction} {:?}",
                     show_time(response.read_time),
@@ -358,10 +316,8 @@ impl Session {
                 )
             })
         })?;
-        let transaction = responses
-            .iter()
-            .map(|response| response.transaction.clone())
-            .find(|id| !id.is_empty());
+        let transaction =
+            responses.iter().map(|response| response.transaction.clone()).find(|id| !id.is_empty());
         let found = responses.iter().filter_map(|response| response.document.as_ref());
         let paths = found.map(|document| show_name(&document.name).to_owned());
         Ok((paths.collect(), transaction.unwrap_or_default()))
@@ -373,10 +329,7 @@ impl Session {
         aggregations: impl Into<Vec<Aggregation>>,
     ) -> Result<BTreeMap<String, Value>, Code> {
         let query_type = Some(structured_aggregation_query::QueryType::StructuredQuery(query));
-        let query = StructuredAggregationQuery {
-            aggregations: aggregations.into(),
-            query_type,
-        };
+        let query = StructuredAggregationQuery { aggregations: aggregations.into(), query_type };
         let request = RunAggregationQueryRequest {
             parent: self.name(""),
             query_type: Some(run_aggregation_query_request::QueryType::StructuredAggregationQuery(query)),
@@ -385,10 +338,7 @@ impl Session {
         let answer = drain(self.client.run_aggregation_query(request).await).await;
         let responses = self.note("aggregate", answer, |responses| {
             join(responses, "\n  ", |response| {
-                let result = response
-                    .result
-                    .as_ref()
-                    .map(|result| show_fields(&result.aggregate_fields));
+                let result = response.result.as_ref().map(|result| show_fields(&result.aggregate_fields));
                 format!("{} {}", show_time(response.read_time), result.unwrap_or_default())
             })
         })?;
@@ -413,11 +363,7 @@ impl Session {
             let shown = join(&listed.documents, "\n  ", show_document);
             format!("{shown} more: {}", !listed.next_page_token.is_empty())
         })?;
-        let paths = listed
-            .documents
-            .iter()
-            .map(|document| show_name(&document.name).to_owned())
-            .collect();
+        let paths = listed.documents.iter().map(|document| show_name(&document.name).to_owned()).collect();
         Ok((paths, listed.next_page_token))
     }
 
@@ -436,25 +382,17 @@ impl Session {
         };
         let answer = self.client.list_collection_ids(request).await;
         let listed = self.note("list_collections", answer, |listed| {
-            format!(
-                "{:?} more: {}",
-                listed.collection_ids,
-                !listed.next_page_token.is_empty()
-            )
+            format!("{:?} more: {}", listed.collection_ids, !listed.next_page_token.is_empty())
         })?;
         Ok((listed.collection_ids, listed.next_page_token))
     }
 
     pub(crate) async fn begin(&mut self, mode: Option<Mode>) -> Result<Vec<u8>, Code> {
         let options = mode.map(|mode| TransactionOptions { mode: Some(mode) });
-        let request = BeginTransactionRequest {
-            database: self.database.clone(),
-            options,
-            ..Default::default()
-        };
+        let request =
+            BeginTransactionRequest { database: self.database.clone(), options, ..Default::default() };
         let answer = self.client.begin_transaction(request).await;
-        self.note("begin", answer, |_| String::new())
-            .map(|begun| begun.transaction)
+        self.note("begin", answer, |_| String::new()).map(|begun| begun.transaction)
     }
 
     pub(crate) async fn rollback(&mut self, transaction: &[u8]) -> Result<(), Code> {

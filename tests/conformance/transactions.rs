@@ -1,5 +1,8 @@
 //! Transactions, and reads of the past.
 
+use crate::conform;
+use crate::session::Session;
+use crate::wire::*;
 use alpaca_pulse::sandbox::{Options, Sandbox};
 use gcloud_sdk::google::firestore::v1::TransactionOptions;
 use gcloud_sdk::google::firestore::v1::batch_get_documents_request::ConsistencySelector::NewTransaction;
@@ -7,17 +10,8 @@ use gcloud_sdk::google::firestore::v1::transaction_options::{Mode, ReadOnly, Rea
 use prost_types::Timestamp;
 use tonic::Code;
 
-use crate::conform;
-use crate::session::Session;
-use crate::wire::*;
-
-const READ_WRITE: Mode = Mode::ReadWrite(ReadWrite {
-    retry_transaction: Vec::new(),
-    concurrency_mode: 0,
-});
-const READ_ONLY: Mode = Mode::ReadOnly(ReadOnly {
-    consistency_selector: None,
-});
+const READ_WRITE: Mode = Mode::ReadWrite(ReadWrite { retry_transaction: Vec::new(), concurrency_mode: 0 });
+const READ_ONLY: Mode = Mode::ReadOnly(ReadOnly { consistency_selector: None });
 
 #[tokio::test]
 async fn a_transaction_ends_once() {
@@ -25,22 +19,14 @@ async fn a_transaction_ends_once() {
         db.commit([db.update("u/a", &[("a", int(1))])]).await.unwrap();
         let committed = db.begin(Some(READ_WRITE)).await.unwrap();
         db.get_in(&committed, "u/a").await.unwrap();
-        db.commit_in(&committed, [db.update("u/a", &[("a", int(2))])])
-            .await
-            .unwrap();
-        assert_eq!(
-            db.commit_in(&committed, [db.update("u/a", &[])]).await,
-            Err(Code::InvalidArgument)
-        );
+        db.commit_in(&committed, [db.update("u/a", &[("a", int(2))])]).await.unwrap();
+        assert_eq!(db.commit_in(&committed, [db.update("u/a", &[])]).await, Err(Code::InvalidArgument));
         db.rollback(&committed).await.unwrap();
 
         let rolled_back = db.begin(None).await.unwrap();
         db.rollback(&rolled_back).await.unwrap();
         db.rollback(&rolled_back).await.unwrap();
-        assert_eq!(
-            db.commit_in(&rolled_back, [db.update("u/a", &[])]).await,
-            Err(Code::InvalidArgument)
-        );
+        assert_eq!(db.commit_in(&rolled_back, [db.update("u/a", &[])]).await, Err(Code::InvalidArgument));
 
         let empty = db.begin(Some(READ_WRITE)).await.unwrap();
         db.commit_in(&empty, []).await.unwrap();
@@ -55,10 +41,7 @@ async fn an_unknown_transaction_is_refused() {
         for unknown in [&[0, 0, 0][..], &[]] {
             assert_eq!(db.rollback(unknown).await, Err(Code::InvalidArgument));
         }
-        assert_eq!(
-            db.commit_in(&[0, 0, 0], [db.update("u/a", &[])]).await,
-            Err(Code::InvalidArgument)
-        );
+        assert_eq!(db.commit_in(&[0, 0, 0], [db.update("u/a", &[])]).await, Err(Code::InvalidArgument));
     })
     .await;
 }
@@ -69,16 +52,10 @@ async fn a_transaction_outlives_a_malformed_commit_but_not_a_failed_one() {
         let failed = db.begin(Some(READ_WRITE)).await.unwrap();
         let needy = if_present(db.update("u/none", &[]));
         assert_eq!(db.commit_in(&failed, [needy]).await, Err(Code::NotFound));
-        assert_eq!(
-            db.commit_in(&failed, [db.update("u/b", &[])]).await,
-            Err(Code::InvalidArgument)
-        );
+        assert_eq!(db.commit_in(&failed, [db.update("u/b", &[])]).await, Err(Code::InvalidArgument));
 
         let malformed = db.begin(Some(READ_WRITE)).await.unwrap();
-        assert_eq!(
-            db.commit_in(&malformed, [db.update("u/.", &[])]).await,
-            Err(Code::InvalidArgument)
-        );
+        assert_eq!(db.commit_in(&malformed, [db.update("u/.", &[])]).await, Err(Code::InvalidArgument));
         db.commit_in(&malformed, [db.update("u/b", &[])]).await.unwrap();
     })
     .await;
@@ -90,9 +67,7 @@ async fn reads_can_begin_a_transaction() {
         db.commit([db.update("u/a", &[("a", int(1))])]).await.unwrap();
         let by_query = db.begin_with_query(READ_WRITE, from("u")).await.unwrap();
         assert!(!by_query.is_empty());
-        db.commit_in(&by_query, [db.update("u/a", &[("a", int(2))])])
-            .await
-            .unwrap();
+        db.commit_in(&by_query, [db.update("u/a", &[("a", int(2))])]).await.unwrap();
         let (_, by_get) = db
             .batch_get_documents(&["u/a", "u/none"], |request| {
                 let mode = Some(READ_WRITE);
@@ -108,29 +83,17 @@ async fn reads_can_begin_a_transaction() {
 #[tokio::test]
 async fn a_read_only_transaction_reads_one_moment() {
     conform("read-only", async |db: &mut Session| {
-        db.commit([
-            db.update("u/a", &[("a", int(1))]),
-            db.update("u/b", &[("a", int(1))]),
-        ])
-        .await
-        .unwrap();
+        db.commit([db.update("u/a", &[("a", int(1))]), db.update("u/b", &[("a", int(1))])]).await.unwrap();
         let transaction = db.begin(Some(READ_ONLY)).await.unwrap();
         db.get_in(&transaction, "u/a").await.unwrap();
-        db.commit([
-            db.update("u/a", &[("a", int(2))]),
-            db.delete("u/b"),
-            db.update("u/c", &[]),
-        ])
-        .await
-        .unwrap();
+        db.commit([db.update("u/a", &[("a", int(2))]), db.delete("u/b"), db.update("u/c", &[])])
+            .await
+            .unwrap();
         let then = db.get_in(&transaction, "u/a").await.unwrap();
         assert_eq!(then.fields["a"], int(1));
         let paths = db.query_in(&transaction, from("u")).await.unwrap();
         assert_eq!(paths, ["u/a", "u/b"]);
-        assert_eq!(
-            db.commit_in(&transaction, [db.update("u/a", &[])]).await,
-            Err(Code::InvalidArgument)
-        );
+        assert_eq!(db.commit_in(&transaction, [db.update("u/a", &[])]).await, Err(Code::InvalidArgument));
         let empty = db.begin(Some(READ_ONLY)).await.unwrap();
         db.commit_in(&empty, []).await.unwrap();
         assert_eq!(db.commit_in(&empty, []).await, Err(Code::InvalidArgument));
@@ -142,9 +105,7 @@ async fn a_read_only_transaction_reads_one_moment() {
 async fn the_past_can_be_read() {
     conform("read-time", async |db: &mut Session| {
         let first = db.commit([db.update("u/a", &[("a", int(1))])]).await.unwrap();
-        db.commit([db.update("u/a", &[("a", int(2))]), db.update("u/b", &[])])
-            .await
-            .unwrap();
+        db.commit([db.update("u/a", &[("a", int(2))]), db.update("u/b", &[])]).await.unwrap();
         db.commit([db.delete("u/a")]).await.unwrap();
         let past = first.commit_time.unwrap();
         assert_eq!(db.get_at(past, "u/a").await.unwrap().fields["a"], int(1));
@@ -163,9 +124,7 @@ async fn the_past_can_be_read() {
 /// On the sandbox alone: the emulator would make the other writer wait for the transaction.
 #[tokio::test]
 async fn transactions_are_optimistic() {
-    let sandbox = Sandbox::start(Options::default())
-        .await
-        .expect("loopback has a free port");
+    let sandbox = Sandbox::start(Options::default()).await.expect("loopback has a free port");
     let host = sandbox.address().to_string();
     let mut db = Session::open(&host, "optimistic").await;
     db.commit([db.update("u/a", &[("a", int(1))])]).await.unwrap();

@@ -1,11 +1,10 @@
 //! Fields that the server computes.
 
-use gcloud_sdk::google::firestore::v1::*;
-use tonic::Code;
-
 use crate::conform;
 use crate::session::Session;
 use crate::wire::*;
+use gcloud_sdk::google::firestore::v1::*;
+use tonic::Code;
 
 #[tokio::test]
 async fn numbers_are_computed_on_the_server() {
@@ -26,14 +25,9 @@ async fn numbers_are_computed_on_the_server() {
             ("max", Increment(int(1))),
             ("when.exactly", REQUEST_TIME),
         ];
-        let answer = db
-            .commit([with_transforms(db.update("t/numbers", &numbers), &increments)])
-            .await
-            .unwrap();
-        assert_eq!(
-            answer.write_results[0].transform_results[..3],
-            [int(3), double(2.5), int(5)]
-        );
+        let answer =
+            db.commit([with_transforms(db.update("t/numbers", &numbers), &increments)]).await.unwrap();
+        assert_eq!(answer.write_results[0].transform_results[..3], [int(3), double(2.5), int(5)]);
         let extremes = [
             ("i", Maximum(int(2))),
             ("i", Maximum(double(3.0))),
@@ -44,9 +38,7 @@ async fn numbers_are_computed_on_the_server() {
             ("max", Minimum(double(f64::NAN))),
             ("fresh", Minimum(int(1))),
         ];
-        db.commit([with_transforms(db.merge("t/numbers", &[], &[]), &extremes)])
-            .await
-            .unwrap();
+        db.commit([with_transforms(db.merge("t/numbers", &[], &[]), &extremes)]).await.unwrap();
         db.get("t/numbers").await.unwrap();
         let merged = db.merge("t/numbers", &["i", "gone"], &[("i", int(10))]);
         let twice = [("i", Increment(int(1))), ("i", Increment(int(1)))];
@@ -60,34 +52,18 @@ async fn numbers_are_computed_on_the_server() {
 async fn array_elements_are_added_and_removed_on_the_server() {
     conform("array-transforms", async |db: &mut Session| {
         use TransformType::{AppendMissingElements, RemoveAllFromArray};
-        let elements = |values: &[Value]| ArrayValue {
-            values: values.to_vec(),
-        };
-        let arrays = [
-            ("a", array(&[int(1), int(1), text("x")])),
-            ("b", array(&[int(1)])),
-            ("s", text("s")),
-        ];
+        let elements = |values: &[Value]| ArrayValue { values: values.to_vec() };
+        let arrays = [("a", array(&[int(1), int(1), text("x")])), ("b", array(&[int(1)])), ("s", text("s"))];
         let changes = [
-            (
-                "a",
-                AppendMissingElements(elements(&[double(1.0), int(3), int(3), null()])),
-            ),
+            ("a", AppendMissingElements(elements(&[double(1.0), int(3), int(3), null()]))),
             ("b", RemoveAllFromArray(elements(&[double(1.0)]))),
             ("s", AppendMissingElements(elements(&[int(1), int(1)]))),
             ("none", RemoveAllFromArray(elements(&[int(1)]))),
         ];
-        db.commit([with_transforms(db.update("t/arrays", &arrays), &changes)])
-            .await
-            .unwrap();
+        db.commit([with_transforms(db.update("t/arrays", &arrays), &changes)]).await.unwrap();
         let removal = RemoveAllFromArray(elements(&[int(1), null()]));
-        db.commit([legacy_transform(db, "t/arrays", &[("a", removal)])])
-            .await
-            .unwrap();
-        assert_eq!(
-            db.get("t/arrays").await.unwrap().fields["a"],
-            array(&[text("x"), int(3)])
-        );
+        db.commit([legacy_transform(db, "t/arrays", &[("a", removal)])]).await.unwrap();
+        assert_eq!(db.get("t/arrays").await.unwrap().fields["a"], array(&[text("x"), int(3)]));
     })
     .await;
 }
@@ -96,9 +72,7 @@ async fn array_elements_are_added_and_removed_on_the_server() {
 async fn a_transform_alone_creates_the_document() {
     conform("transforms", async |db: &mut Session| {
         let transforms = [("n.x", REQUEST_TIME), ("n.y", TransformType::Increment(int(1)))];
-        db.commit([legacy_transform(db, "t/new", &transforms)])
-            .await
-            .unwrap();
+        db.commit([legacy_transform(db, "t/new", &transforms)]).await.unwrap();
         db.get("t/new").await.unwrap();
     })
     .await;
@@ -124,10 +98,7 @@ async fn transforms_that_make_no_sense_are_refused() {
                 ..db.update("t/a", &[])
             },
             with_transforms(db.delete("t/a"), &[("a", REQUEST_TIME)]),
-            Write {
-                update_mask: Some(to_mask(&["a"])),
-                ..legacy.clone()
-            },
+            Write { update_mask: Some(to_mask(&["a"])), ..legacy.clone() },
             legacy_transform(db, "t/a", &[]),
             Write::default(),
         ];

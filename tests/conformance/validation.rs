@@ -1,24 +1,17 @@
 //! Names and values that no document may have.
 
-use gcloud_sdk::google::firestore::v1::*;
-use tonic::Code;
-
 use crate::conform;
 use crate::session::Session;
 use crate::wire::*;
+use gcloud_sdk::google::firestore::v1::*;
+use tonic::Code;
 
 #[tokio::test]
 async fn names_outside_the_limits_are_refused() {
     conform("names-limits", async |db: &mut Session| {
         let (longest, longest_accented) = ("x".repeat(1500), "é".repeat(750));
-        let bad_ids = [
-            ".",
-            "..",
-            "__x__",
-            &format!("{longest}x"),
-            &format!("{longest_accented}é"),
-        ]
-        .map(|id| db.update(&format!("u/{id}"), &[]));
+        let bad_ids = [".", "..", "__x__", &format!("{longest}x"), &format!("{longest_accented}é")]
+            .map(|id| db.update(&format!("u/{id}"), &[]));
         db.expect_invalid_writes(bad_ids).await;
         for id in ["__x", "__id7__", "a b", "é", &longest, &longest_accented] {
             db.commit([db.update(&format!("u/{id}"), &[])]).await.unwrap();
@@ -26,14 +19,8 @@ async fn names_outside_the_limits_are_refused() {
         let bad_paths =
             ["u", "u//b/c", "./d", "../d", "__x__/d", "__id7__/d", "u/a/s"].map(|path| db.update(path, &[]));
         db.expect_invalid_writes(bad_paths).await;
-        let elsewhere = Document {
-            name: "nowhere".into(),
-            ..Default::default()
-        };
-        let write = Write {
-            operation: Some(write::Operation::Update(elsewhere)),
-            ..Default::default()
-        };
+        let elsewhere = Document { name: "nowhere".into(), ..Default::default() };
+        let write = Write { operation: Some(write::Operation::Update(elsewhere)), ..Default::default() };
         db.expect_invalid_writes([write]).await;
         assert_eq!(db.get("u").await, Err(Code::InvalidArgument));
     })
@@ -104,9 +91,7 @@ async fn vectors_are_maps_of_a_reserved_type() {
         ];
         let bad = bad.map(|value| db.update("v/bad", &[("x", value)]));
         db.expect_invalid_writes(bad).await;
-        db.commit([db.update("v/most", &[("x", vector(&vec![double(1.0); 2048]))])])
-            .await
-            .unwrap();
+        db.commit([db.update("v/most", &[("x", vector(&vec![double(1.0); 2048]))])]).await.unwrap();
     })
     .await;
 }
@@ -114,10 +99,7 @@ async fn vectors_are_maps_of_a_reserved_type() {
 #[tokio::test]
 async fn timestamps_keep_microseconds() {
     conform("timestamps", async |db: &mut Session| {
-        let fields = [
-            ("a", array(&[map(&[("b", array(&[]))])])),
-            ("t", time(9, 123_456_789)),
-        ];
+        let fields = [("a", array(&[map(&[("b", array(&[]))])])), ("t", time(9, 123_456_789))];
         db.commit([db.update("u/v", &fields)]).await.unwrap();
         assert_eq!(db.get("u/v").await.unwrap().fields["t"], time(9, 123_456_000));
     })

@@ -1,7 +1,6 @@
 //! Short ways to say what the wire's messages need many words for.
 
-use std::collections::HashMap;
-
+use crate::session::Session;
 use gcloud_sdk::google::firestore::v1::document_transform::FieldTransform;
 use gcloud_sdk::google::firestore::v1::document_transform::field_transform::ServerValue;
 pub(crate) use gcloud_sdk::google::firestore::v1::document_transform::field_transform::TransformType;
@@ -17,26 +16,18 @@ pub(crate) use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::*;
 use gcloud_sdk::google::r#type::LatLng;
 use prost_types::Timestamp;
-
-use crate::session::Session;
+use std::collections::HashMap;
 
 pub(crate) fn to_fields(fields: &[(&str, Value)]) -> HashMap<String, Value> {
-    fields
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), value.clone()))
-        .collect()
+    fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
 pub(crate) fn to_mask(paths: &[&str]) -> DocumentMask {
-    DocumentMask {
-        field_paths: paths.iter().map(|path| (*path).to_owned()).collect(),
-    }
+    DocumentMask { field_paths: paths.iter().map(|path| (*path).to_owned()).collect() }
 }
 
 pub(crate) fn value(value_type: ValueType) -> Value {
-    Value {
-        value_type: Some(value_type),
-    }
+    Value { value_type: Some(value_type) }
 }
 
 pub(crate) fn int(number: i64) -> Value {
@@ -60,15 +51,11 @@ pub(crate) fn boolean(truth: bool) -> Value {
 }
 
 pub(crate) fn array(values: &[Value]) -> Value {
-    value(ValueType::ArrayValue(ArrayValue {
-        values: values.to_vec(),
-    }))
+    value(ValueType::ArrayValue(ArrayValue { values: values.to_vec() }))
 }
 
 pub(crate) fn map(fields: &[(&str, Value)]) -> Value {
-    value(ValueType::MapValue(MapValue {
-        fields: to_fields(fields),
-    }))
+    value(ValueType::MapValue(MapValue { fields: to_fields(fields) }))
 }
 
 /// A vector, which is a map with a reserved key.
@@ -104,23 +91,15 @@ pub(crate) fn exists(exists: bool) -> Option<Precondition> {
 }
 
 fn precondition(condition: ConditionType) -> Option<Precondition> {
-    Some(Precondition {
-        condition_type: Some(condition),
-    })
+    Some(Precondition { condition_type: Some(condition) })
 }
 
 fn only_if(write: Write, current_document: Option<Precondition>) -> Write {
-    Write {
-        current_document,
-        ..write
-    }
+    Write { current_document, ..write }
 }
 
 pub(crate) fn with_transforms(write: Write, transforms: &[(&str, TransformType)]) -> Write {
-    Write {
-        update_transforms: to_transforms(transforms),
-        ..write
-    }
+    Write { update_transforms: to_transforms(transforms), ..write }
 }
 
 fn to_transforms(transforms: &[(&str, TransformType)]) -> Vec<FieldTransform> {
@@ -133,23 +112,16 @@ fn to_transforms(transforms: &[(&str, TransformType)]) -> Vec<FieldTransform> {
 
 /// The operation that carries only transforms, which older clients send.
 pub(crate) fn legacy_transform(session: &Session, path: &str, transforms: &[(&str, TransformType)]) -> Write {
-    let transform = DocumentTransform {
-        document: session.name(path),
-        field_transforms: to_transforms(transforms),
-    };
-    Write {
-        operation: Some(write::Operation::Transform(transform)),
-        ..Default::default()
-    }
+    let transform =
+        DocumentTransform { document: session.name(path), field_transforms: to_transforms(transforms) };
+    Write { operation: Some(write::Operation::Transform(transform)), ..Default::default() }
 }
 
 pub(crate) const REQUEST_TIME: TransformType =
     TransformType::SetToServerValue(ServerValue::RequestTime as i32);
 
 pub(crate) fn field(path: &str) -> Option<FieldReference> {
-    Some(FieldReference {
-        field_path: path.to_owned(),
-    })
+    Some(FieldReference { field_path: path.to_owned() })
 }
 
 /// All documents of one collection.
@@ -163,46 +135,24 @@ pub(crate) fn from_group(collection: &str) -> StructuredQuery {
 }
 
 fn select_from(collection: &str, all_descendants: bool) -> StructuredQuery {
-    let selector = CollectionSelector {
-        collection_id: collection.to_owned(),
-        all_descendants,
-    };
-    StructuredQuery {
-        from: vec![selector],
-        ..Default::default()
-    }
+    let selector = CollectionSelector { collection_id: collection.to_owned(), all_descendants };
+    StructuredQuery { from: vec![selector], ..Default::default() }
 }
 
 pub(crate) fn filter(path: &str, op: Op, operand: Value) -> Filter {
-    let filter = FieldFilter {
-        field: field(path),
-        op: op.into(),
-        value: Some(operand),
-    };
-    Filter {
-        filter_type: Some(FilterType::FieldFilter(filter)),
-    }
+    let filter = FieldFilter { field: field(path), op: op.into(), value: Some(operand) };
+    Filter { filter_type: Some(FilterType::FieldFilter(filter)) }
 }
 
 pub(crate) fn unary(path: &str, op: UnaryOp) -> Filter {
-    let filter = UnaryFilter {
-        op: op.into(),
-        operand_type: field(path).map(OperandType::Field),
-    };
-    Filter {
-        filter_type: Some(FilterType::UnaryFilter(filter)),
-    }
+    let filter = UnaryFilter { op: op.into(), operand_type: field(path).map(OperandType::Field) };
+    Filter { filter_type: Some(FilterType::UnaryFilter(filter)) }
 }
 
 /// Filters combined by `op`, even where that makes no sense.
 pub(crate) fn composite(op: CompositeOp, filters: &[Filter]) -> Filter {
-    let filter = CompositeFilter {
-        op: op.into(),
-        filters: filters.to_vec(),
-    };
-    Filter {
-        filter_type: Some(FilterType::CompositeFilter(filter)),
-    }
+    let filter = CompositeFilter { op: op.into(), filters: filters.to_vec() };
+    Filter { filter_type: Some(FilterType::CompositeFilter(filter)) }
 }
 
 pub(crate) fn all(filters: &[Filter]) -> Filter {
@@ -214,56 +164,32 @@ pub(crate) fn any(filters: &[Filter]) -> Filter {
 }
 
 pub(crate) fn filtered(query: StructuredQuery, filter: Filter) -> StructuredQuery {
-    StructuredQuery {
-        r#where: Some(filter),
-        ..query
-    }
+    StructuredQuery { r#where: Some(filter), ..query }
 }
 
 pub(crate) fn ordered(query: StructuredQuery, orders: &[(&str, Direction)]) -> StructuredQuery {
-    let orders = orders.iter().map(|(path, direction)| Order {
-        field: field(path),
-        direction: (*direction).into(),
-    });
-    StructuredQuery {
-        order_by: orders.collect(),
-        ..query
-    }
+    let orders =
+        orders.iter().map(|(path, direction)| Order { field: field(path), direction: (*direction).into() });
+    StructuredQuery { order_by: orders.collect(), ..query }
 }
 
 pub(crate) fn start(query: StructuredQuery, before: bool, values: &[Value]) -> StructuredQuery {
-    StructuredQuery {
-        start_at: cursor(before, values),
-        ..query
-    }
+    StructuredQuery { start_at: cursor(before, values), ..query }
 }
 
 pub(crate) fn end(query: StructuredQuery, before: bool, values: &[Value]) -> StructuredQuery {
-    StructuredQuery {
-        end_at: cursor(before, values),
-        ..query
-    }
+    StructuredQuery { end_at: cursor(before, values), ..query }
 }
 
 fn cursor(before: bool, values: &[Value]) -> Option<Cursor> {
-    Some(Cursor {
-        values: values.to_vec(),
-        before,
-    })
+    Some(Cursor { values: values.to_vec(), before })
 }
 
 pub(crate) fn select(query: StructuredQuery, paths: &[&str]) -> StructuredQuery {
     let fields = paths.iter().filter_map(|path| field(path)).collect();
-    StructuredQuery {
-        select: Some(Projection { fields }),
-        ..query
-    }
+    StructuredQuery { select: Some(Projection { fields }), ..query }
 }
 
 pub(crate) fn limited(query: StructuredQuery, offset: i32, limit: i32) -> StructuredQuery {
-    StructuredQuery {
-        offset,
-        limit: Some(limit),
-        ..query
-    }
+    StructuredQuery { offset, limit: Some(limit), ..query }
 }

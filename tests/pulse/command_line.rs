@@ -112,10 +112,7 @@ async fn a_dry_run_checks_everything_and_writes_nothing() {
     for (args, env) in cases {
         let world = sandbox().await;
         world.crowd(2);
-        for (user, profile) in [
-            ("user-0003", Profile::Revoked),
-            ("user-0004", Profile::onboarding()),
-        ] {
+        for (user, profile) in [("user-0003", Profile::Revoked), ("user-0004", Profile::onboarding())] {
             world.put_all("(default)", [(format!("users/{user}"), Fields::new())]);
             world.connect(user, profile);
         }
@@ -126,11 +123,7 @@ async fn a_dry_run_checks_everything_and_writes_nothing() {
             "{args:?} {env:?}"
         );
         assert!(!run.stdout.contains("Successfully synced"), "{}", run.stdout);
-        assert_eq!(
-            world.calls(Service::Alpaca, "GetAccount"),
-            4,
-            "everybody is asked about"
-        );
+        assert_eq!(world.calls(Service::Alpaca, "GetAccount"), 4, "everybody is asked about");
         assert_eq!(world.calls(Service::Firestore, "Commit"), 0, "{args:?} {env:?}");
     }
 }
@@ -199,20 +192,13 @@ async fn another_database_is_read_and_written() {
     for (args, env) in cases {
         let world = sandbox().await;
         world.user("ana").await;
-        world.put_all(
-            "other",
-            [("users/ben".to_owned(), fields([("display_name", text("Ben"))]))],
-        );
+        world.put_all("other", [("users/ben".to_owned(), fields([("display_name", text("Ben"))]))]);
         world.connect("ben", Profile::active());
-        pulse(&world, args, env)
-            .await
-            .assert_completed("1 successful, 0 errors", 0);
+        pulse(&world, args, env).await.assert_completed("1 successful, 0 errors", 0);
         let database = format!("projects/{}/databases/other", world.project);
         let written = world.sandbox.firestore().documents(&database);
-        let names: Vec<_> = written
-            .iter()
-            .filter_map(|document| document.name.strip_prefix(&database))
-            .collect();
+        let names: Vec<_> =
+            written.iter().filter_map(|document| document.name.strip_prefix(&database)).collect();
         assert_eq!(
             names,
             [
@@ -288,10 +274,7 @@ async fn bad_usage_touches_nothing() {
     for (args, env) in cases {
         let run = pulse(&world, args, env).await;
         assert_refused(&world, &run);
-        assert!(
-            !format!("{}{}", run.stdout, run.stderr).is_empty(),
-            "{args:?} {env:?} is explained"
-        );
+        assert!(!format!("{}{}", run.stdout, run.stderr).is_empty(), "{args:?} {env:?} is explained");
     }
 }
 
@@ -306,9 +289,7 @@ async fn the_concurrency_is_1_to_1024() {
         (&["--concurrency", "2"], &[("PULSE_CONCURRENCY", "0x2")]),
     ];
     for (args, env) in cases {
-        pulse(&world, args, env)
-            .await
-            .assert_completed("3 successful, 0 errors", 0);
+        pulse(&world, args, env).await.assert_completed("3 successful, 0 errors", 0);
     }
 }
 
@@ -332,9 +313,7 @@ async fn the_project_is_the_flag_or_the_first_variable_set() {
     for (args, values) in cases {
         let names = ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"];
         let env: Vec<_> = names.into_iter().zip(values).collect();
-        pulse(&world, args, &env)
-            .await
-            .assert_completed("1 successful, 0 errors", 0);
+        pulse(&world, args, &env).await.assert_completed("1 successful, 0 errors", 0);
     }
 }
 
@@ -346,10 +325,7 @@ async fn a_missing_project_is_explained_to_the_letter() {
     let run = Run::of(command.spawn().expect("pulse starts")).await;
     assert_refused(&world, &run);
     let entry = run.entry("Missing GCP_PROJECT or GCLOUD_PROJECT environment variable");
-    assert_eq!(
-        entry["message"],
-        "Missing GCP_PROJECT or GCLOUD_PROJECT environment variable"
-    );
+    assert_eq!(entry["message"], "Missing GCP_PROJECT or GCLOUD_PROJECT environment variable");
     assert_eq!(entry["severity"], "ERROR");
 }
 
@@ -370,20 +346,13 @@ async fn plain_http_beyond_loopback_is_refused_unless_it_is_allowed() {
         assert_eq!(run.entry(name)["severity"], "ERROR", "{name} is named");
     }
     for allowed in ["0", "", "no"] {
-        let env = [
-            ("APCA_API_BASE_URL", variables[2].1.as_str()),
-            ("PULSE_ALLOW_INSECURE_ENDPOINTS", allowed),
-        ];
+        let env =
+            [("APCA_API_BASE_URL", variables[2].1.as_str()), ("PULSE_ALLOW_INSECURE_ENDPOINTS", allowed)];
         assert_refused(&world, &pulse(&world, &[], &env).await);
     }
-    let mut env: Vec<_> = variables
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let mut env: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     env.push(("PULSE_ALLOW_INSECURE_ENDPOINTS", "1"));
-    pulse(&world, &[], &env)
-        .await
-        .assert_completed("1 successful, 0 errors", 0);
+    pulse(&world, &[], &env).await.assert_completed("1 successful, 0 errors", 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -397,13 +366,8 @@ async fn everything_that_is_wrong_is_reported_at_once() {
     ];
     let run = pulse(&world, &["--user", "a/b"], &env).await;
     assert_refused(&world, &run);
-    for part in [
-        "GCP_PROJECT",
-        "--user",
-        "APCA_API_SECRET_KEY",
-        "APCA_API_BASE_URL",
-        "CLOUD_RUN_TASK_COUNT",
-    ] {
+    for part in ["GCP_PROJECT", "--user", "APCA_API_SECRET_KEY", "APCA_API_BASE_URL", "CLOUD_RUN_TASK_COUNT"]
+    {
         assert!(run.stdout.contains(part), "{part} is not in {}", run.stdout);
     }
 }
@@ -456,11 +420,7 @@ async fn help_names_every_flag_variable_and_exit_code() {
             "143  stopped by SIGTERM",
             "130",
         ] {
-            assert!(
-                run.stdout.contains(word),
-                "{word} is not in the output of {args:?}:\n{}",
-                run.stdout
-            );
+            assert!(run.stdout.contains(word), "{word} is not in the output of {args:?}:\n{}", run.stdout);
         }
     }
 }
@@ -469,28 +429,15 @@ async fn help_names_every_flag_variable_and_exit_code() {
 async fn the_version_is_shown() {
     let world = sandbox().await;
     let run = pulse(&world, &["--version"], &[]).await;
-    assert_eq!(
-        (run.exit, run.stdout),
-        (Some(0), format!("pulse {}\n", env!("CARGO_PKG_VERSION")))
-    );
+    assert_eq!((run.exit, run.stdout), (Some(0), format!("pulse {}\n", env!("CARGO_PKG_VERSION"))));
 }
 
 /// Help must not show what the variables are set to: it ends up in tickets and build logs.
 #[tokio::test(flavor = "multi_thread")]
 async fn help_does_not_show_the_legacy_keys() {
     let world = sandbox().await;
-    let run = pulse(
-        &world,
-        &["--help"],
-        &[
-            ("APCA_API_SECRET_KEY", "hush-hush"),
-            ("APCA_API_KEY_ID", "PKHUSH"),
-        ],
-    )
-    .await;
-    assert!(
-        !run.stdout.contains("hush-hush") && !run.stdout.contains("PKHUSH"),
-        "{}",
-        run.stdout
-    );
+    let run =
+        pulse(&world, &["--help"], &[("APCA_API_SECRET_KEY", "hush-hush"), ("APCA_API_KEY_ID", "PKHUSH")])
+            .await;
+    assert!(!run.stdout.contains("hush-hush") && !run.stdout.contains("PKHUSH"), "{}", run.stdout);
 }

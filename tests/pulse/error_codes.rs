@@ -33,11 +33,7 @@ struct Row {
 }
 
 const fn row(code: &'static str, line: &'static str, calls: Calls, times: usize) -> Row {
-    Row {
-        code,
-        line,
-        calls: (calls, times),
-    }
+    Row { code, line, calls: (calls, times) }
 }
 
 impl Row {
@@ -89,13 +85,7 @@ async fn answered<'a>(world: &World, answers: &[(&'a str, u16, String)]) -> Vec<
     for (user, status, body) in answers {
         world.user(user).await;
         let status = StatusCode::from_u16(*status).expect("a status");
-        world.connect(
-            user,
-            Profile::Fixed {
-                status,
-                body: body.clone().into(),
-            },
-        );
+        world.connect(user, Profile::Fixed { status, body: body.clone().into() });
     }
     answers.iter().map(|(user, ..)| *user).collect()
 }
@@ -373,13 +363,8 @@ struct NobodyListens {
 impl NobodyListens {
     fn new() -> Self {
         let taken = TcpSocket::new_v4().expect("a socket");
-        taken
-            .bind((Ipv4Addr::LOCALHOST, 0).into())
-            .expect("loopback has a free port");
-        Self {
-            address: taken.local_addr().expect("bound"),
-            _taken: taken,
-        }
+        taken.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("loopback has a free port");
+        Self { address: taken.local_addr().expect("bound"), _taken: taken }
     }
 }
 
@@ -409,9 +394,7 @@ async fn store_unavailable() {
         ],
     )
     .await;
-    row("store_unavailable", SYNC, COMMIT, 3)
-        .fails(&world, &users)
-        .await;
+    row("store_unavailable", SYNC, COMMIT, 3).fails(&world, &users).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,14 +423,8 @@ async fn a_commit_that_recovers_within_three_attempts_is_a_success() {
     )
     .await;
     world.pulse().await.assert_completed("2 successful, 0 errors", 0);
-    assert_eq!(
-        (world.snapshot_commits("once"), world.snapshot_commits("twice")),
-        (2, 3)
-    );
-    assert_eq!(
-        (world.trouble("once").await, world.trouble("twice").await),
-        (json!(null), json!(null))
-    );
+    assert_eq!((world.snapshot_commits("once"), world.snapshot_commits("twice")), (2, 3));
+    assert_eq!((world.trouble("once").await, world.trouble("twice").await), (json!(null), json!(null)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -486,19 +463,15 @@ async fn a_commit_whose_answer_is_lost_leaves_the_right_documents() {
 /// They are asked for once for the page, and then once for each user.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_memberships_fail_their_users_before_anything_is_written() {
-    for (error, code, attempts) in [
-        ("UNAVAILABLE", "store_unavailable", 3),
-        ("PERMISSION_DENIED", "store_rejected", 1),
-    ] {
+    for (error, code, attempts) in
+        [("UNAVAILABLE", "store_unavailable", 3), ("PERMISSION_DENIED", "store_rejected", 1)]
+    {
         let world = sandbox().await;
         world.user("ana").await;
         world.user_of_tenant("ben", text("acme")).await;
         world.membership("acme", "ben").await;
         // The first such read is that of the last pulse.
-        world.fault(&format!(
-            "firestore/BatchGetDocuments:error={error},skip=1,times={}",
-            3 * attempts
-        ));
+        world.fault(&format!("firestore/BatchGetDocuments:error={error},skip=1,times={}", 3 * attempts));
         let run = world.pulse().await;
         run.assert_completed("0 successful, 2 errors", 1);
         for user in ["ana", "ben"] {
@@ -518,10 +491,7 @@ async fn memberships_that_cannot_be_read_for_a_whole_page_are_read_user_by_user(
     world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,skip=1,times=1");
     let run = world.pulse().await;
     run.assert_completed("501 successful, 0 errors", 0);
-    assert_eq!(
-        run.entry("Could not read the tenants of 500 users at once")["severity"],
-        "WARNING"
-    );
+    assert_eq!(run.entry("Could not read the tenants of 500 users at once")["severity"], "WARNING");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -539,10 +509,7 @@ async fn an_unreadable_last_pulse_stops_nobody() {
     world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,times=1");
     let run = world.pulse().await;
     run.assert_completed("1 successful, 0 errors", 0);
-    assert_eq!(
-        run.entry("Could not read when the last pulse started: ")["severity"],
-        "WARNING"
-    );
+    assert_eq!(run.entry("Could not read when the last pulse started: ")["severity"], "WARNING");
 }
 
 // The roster.
@@ -554,28 +521,19 @@ async fn users_that_can_be_read_at_a_later_attempt_are_all_synced() {
     // Either of the first two queries, and the one for the second page.
     world.fault("firestore/RunQuery:error=UNAVAILABLE,times=1");
     world.fault("firestore/RunQuery:error=UNAVAILABLE,user=user-0500,times=2");
-    world
-        .pulse()
-        .await
-        .assert_completed("501 successful, 0 errors", 0);
+    world.pulse().await.assert_completed("501 successful, 0 errors", 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_that_cannot_be_read_fail_the_pass() {
-    for (error, code) in [
-        ("PERMISSION_DENIED", "store_rejected"),
-        ("UNAVAILABLE", "store_unavailable"),
-    ] {
+    for (error, code) in [("PERMISSION_DENIED", "store_rejected"), ("UNAVAILABLE", "store_unavailable")] {
         let world = sandbox().await;
         world.user("ana").await;
         world.fault(&format!("firestore/RunQuery:error={error}"));
         let run = world.pulse().await;
         assert_eq!(run.exit, Some(1), "{}", run.stdout);
         let last = run.entry("Failed multi-tenant sync: 0 successful, 0 errors");
-        assert_eq!(
-            (&last["severity"], &last["error"]),
-            (&json!("CRITICAL"), &json!(code))
-        );
+        assert_eq!((&last["severity"], &last["error"]), (&json!("CRITICAL"), &json!(code)));
         assert_eq!(world.document("ops/last_pulse").await["status"], "failed");
         assert_eq!(world.calls(Service::SecretManager, "AccessSecretVersion"), 0);
     }
@@ -588,22 +546,11 @@ async fn a_page_that_cannot_be_read_fails_the_pass_but_not_the_users_before_it()
     world.fault("firestore/RunQuery:error=PERMISSION_DENIED,user=user-0500");
     let run = world.pulse().await;
     assert_eq!(run.exit, Some(1), "{}", run.stdout);
-    assert_eq!(
-        run.entry("Failed multi-tenant sync: 500 successful, 0 errors")["severity"],
-        "CRITICAL"
-    );
+    assert_eq!(run.entry("Failed multi-tenant sync: 500 successful, 0 errors")["severity"], "CRITICAL");
     let last_pulse = world.document("ops/last_pulse").await;
     assert_eq!(
-        (
-            &last_pulse["status"],
-            &last_pulse["success_count"],
-            &last_pulse["users_count"]
-        ),
-        (
-            &json!("failed"),
-            &json!({"integer": 500}),
-            &json!({"integer": 500})
-        )
+        (&last_pulse["status"], &last_pulse["success_count"], &last_pulse["users_count"]),
+        (&json!("failed"), &json!({"integer": 500}), &json!({"integer": 500}))
     );
 }
 
@@ -617,10 +564,7 @@ async fn a_page_that_breaks_goes_on_where_it_broke() {
         world.put_all("(default)", [(format!("users/{id}"), switched_off())]);
     }
     world.fault("firestore/RunQuery:break-after=200");
-    world
-        .pulse()
-        .await
-        .assert_completed("0 successful, 0 errors, 1201 skipped", 0);
+    world.pulse().await.assert_completed("0 successful, 0 errors, 1201 skipped", 0);
     let expected = [
         ("", 500),
         ("user-0200", 300),
@@ -632,14 +576,8 @@ async fn a_page_that_breaks_goes_on_where_it_broke() {
         ("user-1200", 300),
     ];
     let queries = world.user_queries();
-    let asked: Vec<_> = queries
-        .iter()
-        .map(|query| (start_after(query), query.limit))
-        .collect();
-    assert_eq!(
-        asked,
-        expected.map(|(after, limit)| (after.to_owned(), Some(limit)))
-    );
+    let asked: Vec<_> = queries.iter().map(|query| (start_after(query), query.limit)).collect();
+    assert_eq!(asked, expected.map(|(after, limit)| (after.to_owned(), Some(limit))));
     // Each user and their tenant's document, the last pulse, and nobody in trouble.
     let reads = json!({"integer": 1201 + 1201 + 1 + 1});
     assert_eq!(world.document("ops/last_pulse").await["firestore_reads"], reads);
@@ -650,15 +588,9 @@ async fn users_of_pages_that_break_are_synced_once_each() {
     let world = sandbox().await;
     let ids = world.crowd(501);
     world.fault("firestore/RunQuery:break-after=200");
-    world
-        .pulse()
-        .await
-        .assert_completed("501 successful, 0 errors", 0);
+    world.pulse().await.assert_completed("501 successful, 0 errors", 0);
     assert_eq!(world.calls(Service::Alpaca, "GetAccount"), 501);
-    assert!(
-        ids.iter()
-            .all(|id| world.has(&format!("users/{id}/alpacaAccounts/snapshot")))
-    );
+    assert!(ids.iter().all(|id| world.has(&format!("users/{id}/alpacaAccounts/snapshot"))));
 }
 
 fn switched_off() -> Fields {
@@ -673,10 +605,7 @@ async fn unreadable_trouble_stops_nobody_and_stays_as_it_is() {
     world.user("rejected").await;
     world.connect("rejected", Profile::Revoked);
     let trouble = || fields([("state", text("retrying")), ("error", text("keys_missing"))]);
-    world.put_all(
-        "(default)",
-        [("users/recovered/alpacaAccounts/sync".into(), trouble())],
-    );
+    world.put_all("(default)", [("users/recovered/alpacaAccounts/sync".into(), trouble())]);
     // A page of records whose users are gone comes before; the page after it cannot be read.
     let orphans = (0..500).map(|n| (format!("users/a-{n:03}/alpacaAccounts/sync"), trouble()));
     world.put_all("(default)", orphans);
@@ -686,10 +615,7 @@ async fn unreadable_trouble_stops_nobody_and_stays_as_it_is() {
     let run = world.pulse().await;
     run.assert_completed("1 successful, 1 errors", 0);
     let told = run.entry("Could not read who is in trouble");
-    assert_eq!(
-        (&told["severity"], &told["error"]),
-        (&json!("ERROR"), &json!("store_rejected"))
-    );
+    assert_eq!((&told["severity"], &told["error"]), (&json!("ERROR"), &json!("store_rejected")));
     assert_eq!(world.snapshot("recovered").await["status"], "ACTIVE");
     assert_eq!(world.trouble("recovered").await, before);
     assert_eq!(world.trouble("rejected").await, json!(null));
@@ -730,19 +656,14 @@ async fn a_stall_costs_its_user_two_attempts_and_nobody_else_anything() {
         assert_eq!(world.snapshot(user).await, Json::Null, "{user}");
     }
     let zoe = position(&run, "Successfully synced Alpaca account for user zoe");
-    assert!(
-        zoe < position(&run, &format!("{KEYS} secret-stalls")),
-        "{}",
-        run.stdout
-    );
+    assert!(zoe < position(&run, &format!("{KEYS} secret-stalls")), "{}", run.stdout);
 }
 
 fn position(run: &Run, message: &str) -> Option<usize> {
-    let found = run.entries().iter().position(|entry| {
-        entry["message"]
-            .as_str()
-            .is_some_and(|text| text.starts_with(message))
-    });
+    let found = run
+        .entries()
+        .iter()
+        .position(|entry| entry["message"].as_str().is_some_and(|text| text.starts_with(message)));
     assert!(found.is_some(), "{message:?} is in {}", run.stdout);
     found
 }

@@ -47,8 +47,7 @@ impl HeldPass {
     fn take(&mut self, user: &str) -> HeldCall {
         let (key_id, _) = keys_of(user);
         let found = self.calls.iter().position(|call| call.key_id == key_id);
-        self.calls
-            .swap_remove(found.expect("that user's account was asked for"))
+        self.calls.swap_remove(found.expect("that user's account was asked for"))
     }
 
     /// Answers for these users at the same time, and waits for the end of the pass.

@@ -91,9 +91,8 @@ async fn connection(stream: TcpStream, calls: Arc<Calls>) {
         async move { Ok::<_, Infallible>(calls.answer().await) }
     });
     // A client that goes away is its own business.
-    let _ended = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ended =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 impl Calls {

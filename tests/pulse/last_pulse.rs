@@ -17,11 +17,8 @@ async fn one_of_each(world: &World) {
     world.sandbox.secrets().delete(&secret_of("keyless"));
     world.account("rejected", Profile::Revoked);
     let in_an_hour = time(Timestamp::now() + SignedDuration::from_hours(1));
-    let rejected = [
-        ("state", text("needs_reauth")),
-        ("key_version", text("1")),
-        ("next_attempt_at", in_an_hour),
-    ];
+    let rejected =
+        [("state", text("needs_reauth")), ("key_version", text("1")), ("next_attempt_at", in_an_hour)];
     world.put("users/rejected/alpacaAccounts/sync", rejected).await;
     world.put("users/off", [("sync_enabled", off())]).await;
     world.user("new").await;
@@ -41,10 +38,7 @@ async fn counted(world: &World) -> (Json, [i64; 5]) {
             count.as_i64().expect("a whole number")
         });
     assert_eq!(users, success + error + skipped);
-    (
-        document["status"].clone(),
-        [users, success, error, skipped, needs_reauth],
-    )
+    (document["status"].clone(), [users, success, error, skipped, needs_reauth])
 }
 
 on_both! {
@@ -147,12 +141,7 @@ async fn a_pass_that_could_not_read_the_users_says_so() {
 /// What `ops/last_pulse` says that the pass used: reads, writes, secrets, calls to Alpaca.
 async fn used(world: &World) -> [u64; 4] {
     let document = last_pulse(world).await;
-    let names = [
-        "firestore_reads",
-        "firestore_writes",
-        "secret_accesses",
-        "alpaca_calls",
-    ];
+    let names = ["firestore_reads", "firestore_writes", "secret_accesses", "alpaca_calls"];
     names.map(|name| document[name]["integer"].as_u64().expect("a whole number"))
 }
 
@@ -172,10 +161,8 @@ async fn what_a_pass_used_is_what_the_services_saw_retries_included() {
     run.assert_completed("3 successful, 0 errors", 0);
 
     let seen = |service, method| traffic.count(service, method) as u64;
-    let (secrets, alpaca) = (
-        seen(Service::SecretManager, "AccessSecretVersion"),
-        seen(Service::Alpaca, "GetAccount"),
-    );
+    let (secrets, alpaca) =
+        (seen(Service::SecretManager, "AccessSecretVersion"), seen(Service::Alpaca, "GetAccount"));
     assert_eq!((secrets, alpaca), (5, 4));
     let sent: usize = traffic.commits().iter().map(|commit| commit.writes.len()).sum();
     let refused = 2; // ana's snapshot and tenant document, once
@@ -183,10 +170,7 @@ async fn what_a_pass_used_is_what_the_services_saw_retries_included() {
         + 1 // nobody is in trouble: an empty answer
         + 3 // the tenants' documents, which do not exist yet
         + 1; // the last pulse
-    assert_eq!(
-        used(&world).await,
-        [reads, sent as u64 - refused, secrets, alpaca]
-    );
+    assert_eq!(used(&world).await, [reads, sent as u64 - refused, secrets, alpaca]);
     assert_eq!(sent, 2 * 3 + 1 + 2);
 }
 

@@ -22,10 +22,7 @@ fn legacy_account(world: &World, profile: Profile) {
 }
 
 fn money(equity: &str) -> Profile {
-    Profile::Fixed {
-        status: http::StatusCode::OK,
-        body: account(equity).into(),
-    }
+    Profile::Fixed { status: http::StatusCode::OK, body: account(equity).into() }
 }
 
 on_both! {
@@ -151,21 +148,9 @@ async fn half_a_key_pair_is_a_configuration_error_and_nothing_is_touched() {
         let run = world.pulse_in(environment).await;
         assert_eq!(run.exit, Some(2), "{}", run.stdout);
         let message = "APCA_API_KEY_ID and APCA_API_SECRET_KEY must be set together";
-        assert_eq!(
-            run.severity_of(message).as_deref(),
-            Some("ERROR"),
-            "{}",
-            run.stdout
-        );
-        assert!(
-            !run.stdout.contains("hush") && !run.stdout.contains("PKLEGACY"),
-            "{}",
-            run.stdout
-        );
+        assert_eq!(run.severity_of(message).as_deref(), Some("ERROR"), "{}", run.stdout);
+        assert!(!run.stdout.contains("hush") && !run.stdout.contains("PKLEGACY"), "{}", run.stdout);
         let called = world.sandbox.requests().counts();
-        assert!(
-            called.values().all(|methods| methods.is_empty()),
-            "nobody was asked: {called:?}"
-        );
+        assert!(called.values().all(|methods| methods.is_empty()), "nobody was asked: {called:?}");
     }
 }

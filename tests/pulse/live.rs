@@ -24,11 +24,7 @@ impl Live {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("pulse starts");
         let stdout = child.stdout.take().expect("stdout is piped");
-        Self {
-            child,
-            lines: BufReader::new(stdout).lines(),
-            stdout: String::new(),
-        }
+        Self { child, lines: BufReader::new(stdout).lines(), stdout: String::new() }
     }
 
     /// Reads the log until so many more lines have a message that starts so.
@@ -38,10 +34,7 @@ impl Live {
                 let line = self.line().await;
                 let line = line.unwrap_or_else(|| panic!("{message:?} is not in:\n{}", self.stdout));
                 let entry: Json = serde_json::from_str(&line).expect("a JSON object a line");
-                if entry["message"]
-                    .as_str()
-                    .is_some_and(|text| text.starts_with(message))
-                {
+                if entry["message"].as_str().is_some_and(|text| text.starts_with(message)) {
                     break;
                 }
             }
@@ -74,10 +67,7 @@ impl Live {
     /// Waits for the end.
     pub(crate) async fn end(mut self) -> Run {
         while self.line().await.is_some() {}
-        Run {
-            stdout: self.stdout,
-            ..Run::of(self.child).await
-        }
+        Run { stdout: self.stdout, ..Run::of(self.child).await }
     }
 }
 
@@ -93,7 +83,5 @@ pub(crate) async fn wait_until(is_so: impl Fn() -> bool) {
 
 /// Waits for something that is bound to happen.
 pub(crate) async fn in_time<T>(happens: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, happens)
-        .await
-        .expect("it happens in time")
+    tokio::time::timeout(PATIENCE, happens).await.expect("it happens in time")
 }

@@ -19,9 +19,7 @@ async fn one_of_each(world: &World) {
     world.sandbox.secrets().delete(&secret_of("ben"));
     let (status, body) = (http::StatusCode::OK, "not json".into());
     world.connect("cy", Profile::Fixed { status, body });
-    world
-        .put("users/dan", [("sync_enabled", crate::world::off())])
-        .await;
+    world.put("users/dan", [("sync_enabled", crate::world::off())]).await;
 }
 
 async fn pulse_with_env(world: &World, args: &[&str], env: Env<'_>) -> Run {

@@ -1,7 +1,7 @@
 //! Section 6: keys go to Alpaca alone, and nobody's trouble is anybody else's.
 
 use crate::held_alpaca::HeldAlpaca;
-use crate::live::{Live, wait_until};
+use crate::live::Live;
 use crate::on_both;
 use crate::wire::{sandbox, start_after};
 use crate::world::{Run, World, off};
@@ -17,9 +17,7 @@ struct Bystander(TcpListener);
 impl Bystander {
     fn new() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-        listener
-            .set_nonblocking(true)
-            .expect("a socket can be made non-blocking");
+        listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         Self(listener)
     }
 
@@ -121,10 +119,7 @@ async fn users_are_read_in_pages_by_name_with_only_the_fields_that_are_needed() 
         (path, crate::wire::fields([("sync_enabled", off())]))
     });
     world.put_all("(default)", users);
-    world
-        .pulse()
-        .await
-        .assert_completed("0 successful, 0 errors, 1201 skipped", 0);
+    world.pulse().await.assert_completed("0 successful, 0 errors, 1201 skipped", 0);
 
     let queries = world.user_queries();
     for query in &queries {
@@ -135,19 +130,11 @@ async fn users_are_read_in_pages_by_name_with_only_the_fields_that_are_needed() 
         assert_eq!(order[0].field.as_ref().expect("a field").field_path, "__name__");
         assert_eq!(order[0].direction(), Direction::Ascending);
         let select = query.select.as_ref().expect("a projection");
-        let fields: Vec<_> = select
-            .fields
-            .iter()
-            .map(|field| field.field_path.as_str())
-            .collect();
+        let fields: Vec<_> = select.fields.iter().map(|field| field.field_path.as_str()).collect();
         assert_eq!(fields, ["tenant_id", "sync_enabled"]);
     }
     let starts: Vec<_> = queries.iter().map(start_after).collect();
-    assert_eq!(
-        starts,
-        ["", "user-0500", "user-1000"],
-        "pages of 500, 500 and 201"
-    );
+    assert_eq!(starts, ["", "user-0500", "user-1000"], "pages of 500, 500 and 201");
 }
 
 /// As many calls as users, and a snapshot for each: nobody is synced twice.
@@ -162,19 +149,10 @@ async fn assert_each_user_is_synced_once(users: usize, args: &[&str]) {
     // One for each user, and the last pulse.
     assert_eq!(world.calls(Service::Firestore, "Commit"), users + 1);
     for id in &ids {
-        assert!(
-            world.has(&format!("users/{id}/alpacaAccounts/snapshot")),
-            "{id} has a snapshot"
-        );
-        assert!(
-            world.has(&format!("tenants/{id}/accounts/primary")),
-            "{id} has a tenant"
-        );
+        assert!(world.has(&format!("users/{id}/alpacaAccounts/snapshot")), "{id} has a snapshot");
+        assert!(world.has(&format!("tenants/{id}/accounts/primary")), "{id} has a tenant");
     }
-    assert_eq!(
-        world.document("ops/last_pulse").await["users_count"],
-        json!({"integer": users})
-    );
+    assert_eq!(world.document("ops/last_pulse").await["users_count"], json!({"integer": users}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +177,11 @@ async fn a_proxy_does_not_get_the_secrets_of_a_call_without_tls() {
     }
     let run = Run::of(command.spawn().expect("pulse starts")).await;
     assert_eq!(run.exit, Some(2), "Google's client would take the proxy: {}", run.stdout);
-    assert!(run.entries()[0]["message"].as_str().is_some_and(|text| text.contains("NO_PROXY")), "{}", run.stdout);
+    assert!(
+        run.entries()[0]["message"].as_str().is_some_and(|text| text.contains("NO_PROXY")),
+        "{}",
+        run.stdout
+    );
     assert_eq!((world.secret_accesses("ana"), proxy.was_called()), (0, false));
 
     command.env("NO_PROXY", "localhost,127.0.0.1");

@@ -39,10 +39,7 @@ impl Secrets {
 
 /// Users whose keys can go astray: one for each way to fail, and one for each echo of a key.
 async fn population(world: &World) -> Vec<String> {
-    let fixed = |body: String| Profile::Fixed {
-        status: StatusCode::OK,
-        body: body.into(),
-    };
+    let fixed = |body: String| Profile::Fixed { status: StatusCode::OK, body: body.into() };
     let users = [
         "synced",
         "missing",
@@ -77,10 +74,9 @@ async fn population(world: &World) -> Vec<String> {
             "malformed-text" => echo(user),
             "malformed-key" => format!(r#"{{"key_id": "{0}", "secretkey": "{0}"}}"#, echo(user)),
             "malformed-break" => format!(r#"{{"key_id": "{0}\n", "secret_key": "{0}\n"}}"#, echo(user)),
-            "malformed-world" => format!(
-                r#"{{"key_id": "a", "secret_key": "b", "environment": "{}"}}"#,
-                echo(user)
-            ),
+            "malformed-world" => {
+                format!(r#"{{"key_id": "a", "secret_key": "b", "environment": "{}"}}"#, echo(user))
+            }
             "malformed-type" => format!(r#"{{"key_id": ["{0}"], "secret_key": {{"{0}": 1}}}}"#, echo(user)),
             _ => continue,
         };
@@ -88,37 +84,19 @@ async fn population(world: &World) -> Vec<String> {
     }
     world.sandbox.secrets().delete(&secret_of("missing"));
     world.sandbox.secrets().forbid(&secret_of("forbidden"), true);
-    for (user, state) in [
-        ("disabled", VersionState::Disabled),
-        ("destroyed", VersionState::Destroyed),
-    ] {
-        world
-            .sandbox
-            .secrets()
-            .set_state(&secret_of(user), "latest", state);
+    for (user, state) in [("disabled", VersionState::Disabled), ("destroyed", VersionState::Destroyed)] {
+        world.sandbox.secrets().set_state(&secret_of(user), "latest", state);
     }
     world.connect("revoked", Profile::Revoked);
     world.connect("onboarding", Profile::onboarding());
     world.connect("echo-html", fixed(format!("<html>{}</html>", echo("echo-html"))));
-    world.connect(
-        "echo-json",
-        fixed(format!(r#"{{"id": "1", "{}": nonsense}}"#, echo("echo-json"))),
-    );
+    world.connect("echo-json", fixed(format!(r#"{{"id": "1", "{}": nonsense}}"#, echo("echo-json"))));
     world.connect("echo-figure", fixed(format!(
         r#"{{"id": "1", "status": "ACTIVE", "currency": "USD", "equity": "{0}", "cash": "{0}", "buying_power": "{0}"}}"#,
         echo("echo-figure"),
     )));
-    for (user, status) in [
-        ("echo-401", StatusCode::UNAUTHORIZED),
-        ("echo-500", StatusCode::BAD_GATEWAY),
-    ] {
-        world.connect(
-            user,
-            Profile::Fixed {
-                status,
-                body: echo(user).into(),
-            },
-        );
+    for (user, status) in [("echo-401", StatusCode::UNAUTHORIZED), ("echo-500", StatusCode::BAD_GATEWAY)] {
+        world.connect(user, Profile::Fixed { status, body: echo(user).into() });
     }
     for fault in [
         "alpaca:redirect=http://127.0.0.1:9/,user=redirected",
@@ -157,11 +135,7 @@ fn assert_kept(world: &World, run: &Run, secrets: &Secrets) {
         let place = &call.path;
         secrets.assert_not_in(&format!("{place} {:?}", call.query), place);
         secrets.assert_not_in_bytes(&call.body, place);
-        for (name, value) in call
-            .headers
-            .iter()
-            .filter(|(name, _)| *name != http::header::AUTHORIZATION)
-        {
+        for (name, value) in call.headers.iter().filter(|(name, _)| *name != http::header::AUTHORIZATION) {
             secrets.assert_not_in_bytes(value.as_bytes(), &(place, name));
         }
     }
@@ -169,10 +143,7 @@ fn assert_kept(world: &World, run: &Run, secrets: &Secrets) {
 
 async fn traced(world: &World, args: &[&str], env: &[(&str, &str)]) -> Run {
     let mut command = world.command(args);
-    command
-        .env("RUST_LOG", "trace")
-        .env("RUST_BACKTRACE", "full")
-        .envs(env.iter().copied());
+    command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full").envs(env.iter().copied());
     Run::of(command.spawn().expect("pulse starts")).await
 }
 
@@ -197,11 +168,7 @@ async fn no_failure_shows_a_key_at_any_level_of_the_text_log() {
     let world = sandbox().await;
     let users = population(&world).await;
     let run = traced(&world, &["--log-format", "text", "--store-raw"], &[]).await;
-    assert!(
-        run.stdout.contains("Completed multi-tenant sync: 1 successful"),
-        "{}",
-        run.stdout
-    );
+    assert!(run.stdout.contains("Completed multi-tenant sync: 1 successful"), "{}", run.stdout);
     assert_kept(&world, &run, &secrets_of(&users));
 }
 
@@ -209,37 +176,19 @@ async fn no_failure_shows_a_key_at_any_level_of_the_text_log() {
 async fn the_legacy_accounts_keys_are_not_shown_either() {
     let (key_id, secret_key) = keys_of("legacy");
     let secrets = || secrets_of(&["legacy".to_owned()]);
-    let keys = [
-        ("APCA_API_KEY_ID", key_id.as_str()),
-        ("APCA_API_SECRET_KEY", secret_key.as_str()),
-    ];
+    let keys = [("APCA_API_KEY_ID", key_id.as_str()), ("APCA_API_SECRET_KEY", secret_key.as_str())];
     let spoilt = format!("{secret_key}\n");
     let cases = [
         ("synced", Profile::active(), keys),
         ("revoked", Profile::Revoked, keys),
-        (
-            "half a pair",
-            Profile::active(),
-            [keys[0], ("APCA_API_SECRET_KEY", "")],
-        ),
-        (
-            "the other half",
-            Profile::active(),
-            [("APCA_API_KEY_ID", ""), keys[1]],
-        ),
-        (
-            "a line break",
-            Profile::active(),
-            [keys[0], ("APCA_API_SECRET_KEY", spoilt.as_str())],
-        ),
+        ("half a pair", Profile::active(), [keys[0], ("APCA_API_SECRET_KEY", "")]),
+        ("the other half", Profile::active(), [("APCA_API_KEY_ID", ""), keys[1]]),
+        ("a line break", Profile::active(), [keys[0], ("APCA_API_SECRET_KEY", spoilt.as_str())]),
     ];
     for (case, profile, env) in cases {
         for format in ["json", "text"] {
             let world = sandbox().await;
-            let keys = Keys {
-                key_id: key_id.clone(),
-                secret_key: secret_key.clone(),
-            };
+            let keys = Keys { key_id: key_id.clone(), secret_key: secret_key.clone() };
             world.sandbox.alpaca().register("legacy", keys, profile.clone());
             let run = traced(&world, &["--log-format", format], &env).await;
             assert!(run.exit.is_some() && !run.stdout.is_empty(), "{case}");
@@ -253,15 +202,9 @@ async fn a_damaged_answer_of_secret_manager_is_not_quoted() {
     let world = sandbox().await;
     let (_, secret_key) = keys_of("hush");
     let bodies = [
-        (
-            "text",
-            format!(r#"{{"name": "projects/1/secrets/s/versions/1"\, "payload": "{secret_key}"}}"#),
-        ),
+        ("text", format!(r#"{{"name": "projects/1/secrets/s/versions/1"\, "payload": "{secret_key}"}}"#)),
         ("data", format!(r#"{{"payload": {{"data": "{secret_key}"}}}}"#)),
-        (
-            "checksum",
-            format!(r#"{{"payload": {{"dataCrc32c": "{secret_key}"}}}}"#),
-        ),
+        ("checksum", format!(r#"{{"payload": {{"dataCrc32c": "{secret_key}"}}}}"#)),
         ("name", format!(r#"{{"name": {{"{secret_key}": 1}}}}"#)),
         ("no-json", secret_key.clone()),
     ];
@@ -271,10 +214,7 @@ async fn a_damaged_answer_of_secret_manager_is_not_quoted() {
     }
     let run = traced(&world, &[], &[]).await;
     run.assert_completed("0 successful, 5 errors", 1);
-    let users = bodies
-        .map(|(user, _)| user.to_owned())
-        .into_iter()
-        .chain(["hush".to_owned()]);
+    let users = bodies.map(|(user, _)| user.to_owned()).into_iter().chain(["hush".to_owned()]);
     assert_kept(&world, &run, &secrets_of(&users.collect::<Vec<_>>()));
 }
 
@@ -286,13 +226,7 @@ async fn a_status_that_repeats_a_key_is_not_quoted() {
     let (key_id, secret_key) = keys_of("echo");
     let body = format!(r#"{{"id": "1", "status": "no account for {key_id} {secret_key}"}}"#);
     let status = StatusCode::OK;
-    world.connect(
-        "echo",
-        Profile::Fixed {
-            status,
-            body: body.into(),
-        },
-    );
+    world.connect("echo", Profile::Fixed { status, body: body.into() });
     let run = traced(&world, &[], &[]).await;
     assert!(run.error_of("echo").is_some());
     assert_kept(&world, &run, &secrets_of(&["echo".to_owned()]));

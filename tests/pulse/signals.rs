@@ -64,11 +64,7 @@ async fn a_signal_before_the_users_are_read_starts_nobody() {
     running.signal("TERM");
     let run = running.end().await;
     assert_eq!(run.exit, Some(143), "{}", run.stdout);
-    assert!(
-        run.says("Stopped multi-tenant sync: 0 successful, 0 errors"),
-        "{}",
-        run.stdout
-    );
+    assert!(run.says("Stopped multi-tenant sync: 0 successful, 0 errors"), "{}", run.stdout);
     assert_eq!(world.calls(Service::SecretManager, "AccessSecretVersion"), 0);
     assert_eq!(world.snapshot("ana").await, json!(null));
 }
@@ -81,20 +77,14 @@ async fn a_user_who_stalls_for_too_long_is_given_up() {
     world.user("ben").await;
     world.fault("alpaca:stall,user=ben");
     let mut running = Live::start(world.command(&[]));
-    running
-        .until("Successfully synced Alpaca account for user ana", 1)
-        .await;
+    running.until("Successfully synced Alpaca account for user ana", 1).await;
     wait_until(|| world.account_calls("ben") > 0).await;
     running.signal("TERM");
     let run = running.end().await;
     assert_eq!(run.exit, Some(143), "{}", run.stdout);
     run.entry("Stopped multi-tenant sync: 1 successful, 0 errors");
     assert_eq!(world.snapshot("ben").await, json!(null));
-    assert_eq!(
-        world.account_calls("ben"),
-        1,
-        "given up before the second attempt"
-    );
+    assert_eq!(world.account_calls("ben"), 1, "given up before the second attempt");
 }
 
 /// Well above the 10 s that Cloud Run gives, so that a busy machine fails nobody, and well below the 20 s that a

@@ -11,10 +11,7 @@ const ACCOUNT: &str = r#"{"id":"1d9eed04-be39-4e01-9b84-a48ac5bbafcf","status":"
     "equity":"123346.110","buying_power":"245432.61","cash":"-122086.5","multiplier":"2","user_configurations":null}"#;
 
 fn fixed(body: &str) -> Profile {
-    Profile::Fixed {
-        status: http::StatusCode::OK,
-        body: body.to_owned().into(),
-    }
+    Profile::Fixed { status: http::StatusCode::OK, body: body.to_owned().into() }
 }
 
 on_both! {
@@ -98,29 +95,18 @@ on_both! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keys_travel_only_as_headers_to_alpaca() {
-    let world = crate::world::World::new(crate::world::Backend::Sandbox)
-        .await
-        .expect("a sandbox");
+    let world = crate::world::World::new(crate::world::Backend::Sandbox).await.expect("a sandbox");
     world.user("ana").await;
     world.pulse().await.assert_completed("1 successful, 0 errors", 0);
     let (key_id, secret_key) = keys_of("ana");
     let received = world.sandbox.requests().received();
-    let asked: Vec<_> = received
-        .iter()
-        .filter(|call| call.method.service() == Service::Alpaca)
-        .collect();
+    let asked: Vec<_> = received.iter().filter(|call| call.method.service() == Service::Alpaca).collect();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].path, "/v2/account");
     assert_eq!(asked[0].headers["apca-api-key-id"], key_id);
     assert_eq!(asked[0].headers["apca-api-secret-key"], secret_key);
-    for call in received
-        .iter()
-        .filter(|call| call.method.service() != Service::Alpaca)
-    {
-        let sent = format!(
-            "{} {:?} {:?} {:?}",
-            call.path, call.query, call.headers, call.body
-        );
+    for call in received.iter().filter(|call| call.method.service() != Service::Alpaca) {
+        let sent = format!("{} {:?} {:?} {:?}", call.path, call.query, call.headers, call.body);
         assert!(!sent.contains(&secret_key), "{} got the key", call.path);
     }
 }

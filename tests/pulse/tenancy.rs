@@ -17,10 +17,7 @@ use std::collections::BTreeSet;
 const ACME: &str = "tenants/acme/accounts/primary";
 
 fn money(equity: &str) -> Profile {
-    Profile::Fixed {
-        status: http::StatusCode::OK,
-        body: account(equity).into(),
-    }
+    Profile::Fixed { status: http::StatusCode::OK, body: account(equity).into() }
 }
 
 /// A member of a tenant, whose account has that much equity.
@@ -33,11 +30,7 @@ async fn member(world: &World, tenant: &str, user: &str, equity: &str) {
 /// A tenant's document as an earlier pass left it for its owner.
 async fn owned(world: &World, tenant: &str, owner: &str, equity: f64) {
     let path = format!("tenants/{tenant}/accounts/primary");
-    let fields = [
-        ("user_id", text(owner)),
-        ("tenant_id", text(tenant)),
-        ("equity", double(equity)),
-    ];
+    let fields = [("user_id", text(owner)), ("tenant_id", text(tenant)), ("equity", double(equity))];
     world.put(&path, fields).await;
 }
 
@@ -45,10 +38,7 @@ async fn owned(world: &World, tenant: &str, owner: &str, equity: f64) {
 async fn owner_and_money(world: &World, tenant: &str, user: &str) -> (serde_json::Value, serde_json::Value) {
     let primary = world.primary(tenant).await;
     let snapshot = world.snapshot(user).await;
-    (
-        json!([primary["user_id"], primary["equity"]]),
-        snapshot["equity"].clone(),
-    )
+    (json!([primary["user_id"], primary["equity"]]), snapshot["equity"].clone())
 }
 
 fn refusal(user: &str, tenant: &str) -> String {
@@ -60,12 +50,7 @@ fn refusal(user: &str, tenant: &str) -> String {
 
 fn assert_refused(run: &Run, message: &str) {
     let severity = run.severity_of(message);
-    assert_eq!(
-        severity.as_deref(),
-        Some("WARNING"),
-        "{message:?} in:\n{}",
-        run.stdout
-    );
+    assert_eq!(severity.as_deref(), Some("WARNING"), "{message:?} in:\n{}", run.stdout);
 }
 
 on_both! {
@@ -273,10 +258,7 @@ async fn sandbox() -> World {
 
 /// What a write demands, in words.
 fn demand(write: &Write) -> &'static str {
-    let condition = write
-        .current_document
-        .as_ref()
-        .and_then(|demand| demand.condition_type.as_ref());
+    let condition = write.current_document.as_ref().and_then(|demand| demand.condition_type.as_ref());
     match condition {
         None => "nothing",
         Some(ConditionType::Exists(false)) => "that it does not exist",
@@ -294,10 +276,7 @@ async fn snapshot_and_tenants_document_go_in_one_commit_with_mask_server_time_an
         run.assert_completed("1 successful, 0 errors", 0);
         let commits = traffic.commits_to("/alpacaAccounts/snapshot");
         assert_eq!((commits.len(), commits[0].writes.len()), (1, 2));
-        let paths = commits[0]
-            .writes
-            .iter()
-            .map(|write| (traffic.path(write), demand(write)));
+        let paths = commits[0].writes.iter().map(|write| (traffic.path(write), demand(write)));
         let expected = [
             ("users/ana/alpacaAccounts/snapshot".to_owned(), "nothing"),
             ("tenants/ana/accounts/primary".to_owned(), demanded),
@@ -309,25 +288,11 @@ async fn snapshot_and_tenants_document_go_in_one_commit_with_mask_server_time_an
 
 /// Only the fields in the mask are written, and `updated_at` is the server's.
 fn assert_merges(write: &Write) {
-    let Some(Operation::Update(document)) = &write.operation else {
-        panic!("an update")
-    };
-    let mask = write
-        .update_mask
-        .as_ref()
-        .expect("a write without a mask replaces the document");
+    let Some(Operation::Update(document)) = &write.operation else { panic!("an update") };
+    let mask = write.update_mask.as_ref().expect("a write without a mask replaces the document");
     let masked: BTreeSet<&str> = mask.field_paths.iter().map(String::as_str).collect();
-    assert!(
-        document
-            .fields
-            .keys()
-            .all(|field| masked.contains(field.as_str())),
-        "{masked:?}"
-    );
-    assert!(
-        masked.contains("equity") && !masked.contains("updated_at"),
-        "{masked:?}"
-    );
+    assert!(document.fields.keys().all(|field| masked.contains(field.as_str())), "{masked:?}");
+    assert!(masked.contains("equity") && !masked.contains("updated_at"), "{masked:?}");
     let transforms: Vec<_> = write
         .update_transforms
         .iter()
@@ -383,14 +348,8 @@ async fn a_first_commit_whose_answer_is_lost_makes_the_user_the_owner_all_the_sa
     member(&world, "acme", "ana", "1").await;
     world.fault("firestore/Commit:drop-after,user=ana,times=1");
     world.pulse().await.assert_completed("1 successful, 0 errors", 0);
-    assert_eq!(
-        owner_and_money(&world, "acme", "ana").await,
-        (json!(["ana", 1.0]), json!(1.0))
-    );
-    assert!(
-        Traffic::of(&world).commits_to("/alpacaAccounts/snapshot").len() > 1,
-        "it was sent again"
-    );
+    assert_eq!(owner_and_money(&world, "acme", "ana").await, (json!(["ana", 1.0]), json!(1.0)));
+    assert!(Traffic::of(&world).commits_to("/alpacaAccounts/snapshot").len() > 1, "it was sent again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -403,10 +362,7 @@ async fn a_tenants_document_that_never_rests_fails_its_user_after_three_tries() 
     run.assert_completed("1 successful, 1 errors", 0);
     assert_eq!(run.error_of("ana").as_deref(), Some("store_unavailable"));
     assert_eq!(traffic.commits_to("users/ana/alpacaAccounts/snapshot").len(), 3);
-    assert_eq!(
-        (world.snapshot("ana").await, world.primary("acme").await),
-        (json!(null), json!(null))
-    );
+    assert_eq!((world.snapshot("ana").await, world.primary("acme").await), (json!(null), json!(null)));
     assert_eq!(world.calls(Service::Alpaca, "GetAccount"), 2);
 }
 
@@ -435,7 +391,8 @@ async fn a_tenant_id_that_firestore_finds_invalid_fails_its_own_user_alone() {
     world.fault("firestore/BatchGetDocuments:error=INVALID_ARGUMENT,skip=1,times=2");
     let run = world.pulse().await;
     run.assert_completed("3 successful, 1 errors", 0);
-    let failed: Vec<_> = ["ana", "ben", "cleo", "dan"].into_iter().filter(|user| run.error_of(user).is_some()).collect();
+    let failed: Vec<_> =
+        ["ana", "ben", "cleo", "dan"].into_iter().filter(|user| run.error_of(user).is_some()).collect();
     let [failed] = failed[..] else { panic!("one user fails, not {failed:?}") };
     assert_eq!(run.error_of(failed).as_deref(), Some("store_rejected"));
     assert_eq!(world.snapshot(failed).await, json!(null));

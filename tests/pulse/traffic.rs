@@ -36,10 +36,7 @@ impl Traffic {
         assert_eq!(world.backend, Backend::Sandbox, "Google's emulator keeps no log");
         let mut calls = world.sandbox.requests().received().split_off(before);
         calls.retain(|call| !call.headers.contains_key(OWN_CALL));
-        Self {
-            calls,
-            documents: world.name(""),
-        }
+        Self { calls, documents: world.name("") }
     }
 
     /// How often a method was called.
@@ -50,9 +47,7 @@ impl Traffic {
     /// Whether this text is anywhere in what was sent.
     pub(crate) fn mentions(&self, text: &str) -> bool {
         let in_body = |call: &Received| call.body.windows(text.len()).any(|part| part == text.as_bytes());
-        self.calls
-            .iter()
-            .any(|call| call.path.contains(text) || in_body(call))
+        self.calls.iter().any(|call| call.path.contains(text) || in_body(call))
     }
 
     pub(crate) fn commits(&self) -> Vec<CommitRequest> {
@@ -102,9 +97,7 @@ impl Traffic {
     }
 
     fn of_method(&self, service: Service, method: &str) -> impl Iterator<Item = &Received> {
-        self.calls
-            .iter()
-            .filter(move |call| call.method.service() == service && call.method.name() == method)
+        self.calls.iter().filter(move |call| call.method.service() == service && call.method.name() == method)
     }
 
     fn messages<M: Message + Default>(&self, method: &str) -> Vec<M> {

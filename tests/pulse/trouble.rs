@@ -51,10 +51,7 @@ async fn everybody_fails(world: &World) {
 
 /// An answer with this status and nothing usable in it.
 fn status(code: u16) -> Profile {
-    Profile::Fixed {
-        status: http::StatusCode::from_u16(code).expect("a status"),
-        body: "no JSON".into(),
-    }
+    Profile::Fixed { status: http::StatusCode::from_u16(code).expect("a status"), body: "no JSON".into() }
 }
 
 async fn stored(world: &World, user: &str) -> Option<Document> {
@@ -64,15 +61,10 @@ async fn stored(world: &World, user: &str) -> Option<Document> {
 /// A user's record without its times, and those: `since` and `next_attempt_at`.
 async fn record(world: &World, user: &str) -> (Json, Timestamp, Option<Timestamp>) {
     let mut record = world.trouble(user).await;
-    let fields = record
-        .as_object_mut()
-        .unwrap_or_else(|| panic!("{user} has a record"));
+    let fields = record.as_object_mut().unwrap_or_else(|| panic!("{user} has a record"));
     let since = timestamp(&fields.remove("since").expect("a point in time"));
     let written = timestamp(&fields.remove("updated_at").expect("the server's time"));
-    assert!(
-        written >= since - MINUTE && written <= Timestamp::now() + MINUTE,
-        "{written}"
-    );
+    assert!(written >= since - MINUTE && written <= Timestamp::now() + MINUTE, "{written}");
     let next = fields.remove("next_attempt_at").expect("a field, if only null");
     let next = (!next.is_null()).then(|| timestamp(&next));
     (record, since, next)
@@ -204,10 +196,7 @@ on_both! {
 /// Somebody whose secret is not looked at within the next minute: their five minutes do not turn.
 fn nobody_looks_at() -> String {
     let now = Timestamp::now();
-    let schedule = LookSchedule {
-        previous: Some(now),
-        now: now + MINUTE,
-    };
+    let schedule = LookSchedule { previous: Some(now), now: now + MINUTE };
     let rejected = History::Troubled(Trouble {
         state: State::NeedsReauth,
         error: None,
@@ -235,32 +224,23 @@ async fn needs_reauth(world: &World, user: &str, rest: SignedDuration) {
         ("next_attempt_at", time(now + rest)),
         ("updated_at", time(now - HOUR)),
     ];
-    world
-        .put(&format!("users/{user}/alpacaAccounts/sync"), fields)
-        .await;
+    world.put(&format!("users/{user}/alpacaAccounts/sync"), fields).await;
 }
 
 /// The next attempt is due.
 async fn due(world: &World, user: &str) {
     let past = [("next_attempt_at", time(Timestamp::now() - MINUTE))];
-    world
-        .patch(&format!("users/{user}/alpacaAccounts/sync"), past)
-        .await;
+    world.patch(&format!("users/{user}/alpacaAccounts/sync"), past).await;
 }
 
 /// The last pulse started that long ago: after ten minutes everybody's secret is looked at.
 async fn last_pulse_was(world: &World, ago: SignedDuration) {
-    world
-        .put("ops/last_pulse", [("started_at", time(Timestamp::now() - ago))])
-        .await;
+    world.put("ops/last_pulse", [("started_at", time(Timestamp::now() - ago))]).await;
 }
 
 /// Secrets accessed and accounts asked for so far.
 fn asked(world: &World) -> (u64, u64) {
-    (
-        world.calls(Service::SecretManager, "AccessSecretVersion"),
-        world.calls(Service::Alpaca, "GetAccount"),
-    )
+    (world.calls(Service::SecretManager, "AccessSecretVersion"), world.calls(Service::Alpaca, "GetAccount"))
 }
 
 const ONE_SKIPPED: &str = "0 successful, 0 errors, 1 skipped";
@@ -519,11 +499,7 @@ async fn the_end_of_trouble_is_in_the_commit_of_the_snapshot() {
     run.assert_completed("1 successful, 0 errors", 0);
     let commits = traffic.commits_to("users/ana/alpacaAccounts/sync");
     assert_eq!(commits.len(), 1);
-    let mut paths: Vec<String> = commits[0]
-        .writes
-        .iter()
-        .map(|write| traffic.path(write))
-        .collect();
+    let mut paths: Vec<String> = commits[0].writes.iter().map(|write| traffic.path(write)).collect();
     paths.sort_unstable();
     let expected = [
         "tenants/ana/accounts/primary",
@@ -541,26 +517,18 @@ async fn neither_ongoing_trouble_nor_its_absence_is_committed_again() {
     world.user("ben").await;
     world.sandbox.secrets().delete(&secret_of("ben"));
     needs_reauth(&world, &nobody_looks_at(), HOUR).await;
-    world
-        .pulse()
-        .await
-        .assert_completed("1 successful, 1 errors, 1 skipped", 0);
+    world.pulse().await.assert_completed("1 successful, 1 errors, 1 skipped", 0);
     let (run, traffic) = watched(&world, &[]).await;
     run.assert_completed("1 successful, 1 errors, 1 skipped", 0);
     assert!(traffic.commits_to("/alpacaAccounts/sync").is_empty());
-    assert_eq!(
-        traffic.commits().len(),
-        2,
-        "one for ana's snapshot, one for ops/last_pulse"
-    );
+    assert_eq!(traffic.commits().len(), 2, "one for ana's snapshot, one for ops/last_pulse");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_firestore_does_not_take_is_recorded_once_it_takes_anything() {
-    for (fault, code) in [
-        ("UNAVAILABLE,times=3", "store_unavailable"),
-        ("PERMISSION_DENIED,times=1", "store_rejected"),
-    ] {
+    for (fault, code) in
+        [("UNAVAILABLE,times=3", "store_unavailable"), ("PERMISSION_DENIED,times=1", "store_rejected")]
+    {
         let world = sandbox().await;
         world.user("ana").await;
         world.fault(&format!("firestore/Commit:error={fault},user=ana"));

@@ -43,10 +43,7 @@ impl World {
 
     fn calls_about(&self, service: Service, method: &str, user: &str) -> usize {
         let calls = self.received(service, method);
-        calls
-            .iter()
-            .filter(|call| call.user.as_deref() == Some(user))
-            .count()
+        calls.iter().filter(|call| call.user.as_deref() == Some(user)).count()
     }
 
     /// Commits of a user's snapshot, whatever became of them.
@@ -57,10 +54,7 @@ impl World {
             _ => false,
         };
         let commits = self.received(Service::Firestore, "Commit");
-        commits
-            .iter()
-            .filter(|call| message::<CommitRequest>(call).writes.iter().any(writes_it))
-            .count()
+        commits.iter().filter(|call| message::<CommitRequest>(call).writes.iter().any(writes_it)).count()
     }
 
     /// The queries for users that were sent, in their order.
@@ -87,19 +81,13 @@ impl World {
             ..Write::default()
         };
         let writes: Vec<_> = documents.into_iter().map(write).collect();
-        self.sandbox
-            .firestore()
-            .commit(&database, writes)
-            .expect("the test's own writes");
+        self.sandbox.firestore().commit(&database, writes).expect("the test's own writes");
     }
 
     /// `user-0001`, `user-0002`, … with keys and accounts in good order; returns their ids.
     pub(crate) fn crowd(&self, size: usize) -> Vec<String> {
         let ids: Vec<_> = (1..=size).map(|number| format!("user-{number:04}")).collect();
-        self.put_all(
-            "(default)",
-            ids.iter().map(|id| (format!("users/{id}"), Fields::new())),
-        );
+        self.put_all("(default)", ids.iter().map(|id| (format!("users/{id}"), Fields::new())));
         for id in &ids {
             self.connect(id, Profile::active());
         }
@@ -108,12 +96,7 @@ impl World {
 
     /// How often each fault applied, oldest first.
     pub(crate) fn faults_applied(&self) -> Vec<u64> {
-        self.sandbox
-            .faults()
-            .rules()
-            .iter()
-            .map(|rule| rule.applied())
-            .collect()
+        self.sandbox.faults().rules().iter().map(|rule| rule.applied()).collect()
     }
 
     /// Whether a document of the sandbox's Firestore exists.
@@ -139,8 +122,5 @@ pub(crate) fn start_after(query: &StructuredQuery) -> String {
 
 /// The fields of a document.
 pub(crate) fn fields<const N: usize>(fields: [(&str, Value); N]) -> Fields {
-    fields
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -53,31 +53,18 @@ impl World {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let project = format!("pulse-test-{}-{number}", std::process::id());
-        let sandbox = Sandbox::start(Options {
-            project: project.clone(),
-            ..Options::default()
-        })
-        .await;
+        let sandbox = Sandbox::start(Options { project: project.clone(), ..Options::default() }).await;
         let sandbox = sandbox.expect("loopback has a free port");
         sandbox.requests().keep_received();
         let firestore_host = match backend {
             Backend::Sandbox => sandbox.address().to_string(),
             // The first one waits for the JVM, which must not hold up this runtime.
-            Backend::Emulator => tokio::task::spawn_blocking(emulator)
-                .await
-                .expect("no panic")?
-                .to_owned(),
+            Backend::Emulator => tokio::task::spawn_blocking(emulator).await.expect("no panic")?.to_owned(),
         };
         let endpoint = Endpoint::try_from(format!("http://{firestore_host}")).expect("a host makes a URL");
         let channel = endpoint.connect().await.expect("Firestore accepts connections");
         let client = FirestoreClient::with_interceptor(channel, as_owner as fn(_) -> _);
-        Some(Self {
-            sandbox,
-            backend,
-            project,
-            firestore_host,
-            client,
-        })
+        Some(Self { sandbox, backend, project, firestore_host, client })
     }
 
     /// Sets the fields of a document, and removes all others.
@@ -90,17 +77,13 @@ impl World {
     pub(crate) async fn patch<const N: usize>(&self, path: &str, fields: [(&str, Value); N]) {
         let field_paths = fields.iter().map(|(name, _)| (*name).to_owned()).collect();
         let document = self.document_of(path, fields);
-        self.write(Operation::Update(document), Some(DocumentMask { field_paths }))
-            .await;
+        self.write(Operation::Update(document), Some(DocumentMask { field_paths })).await;
     }
 
     fn document_of<const N: usize>(&self, path: &str, fields: [(&str, Value); N]) -> Document {
         Document {
             name: self.name(path),
-            fields: fields
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             ..Document::default()
         }
     }
@@ -112,18 +95,10 @@ impl World {
     async fn write(&self, operation: Operation, update_mask: Option<DocumentMask>) {
         let request = CommitRequest {
             database: format!("projects/{}/databases/(default)", self.project),
-            writes: vec![Write {
-                operation: Some(operation),
-                update_mask,
-                ..Write::default()
-            }],
+            writes: vec![Write { operation: Some(operation), update_mask, ..Write::default() }],
             ..CommitRequest::default()
         };
-        self.client
-            .clone()
-            .commit(request)
-            .await
-            .expect("the test's own write");
+        self.client.clone().commit(request).await.expect("the test's own write");
     }
 
     /// A document's fields as JSON, or null. Whole numbers are `{"integer": n}` and points in time
@@ -140,27 +115,16 @@ impl World {
             documents: vec![self.name(path)],
             ..BatchGetDocumentsRequest::default()
         };
-        let mut answers = self
-            .client
-            .clone()
-            .batch_get_documents(request)
-            .await
-            .expect("the test's own read")
-            .into_inner();
-        match answers
-            .message()
-            .await
-            .expect("an answer")
-            .and_then(|answer| answer.result)
-        {
+        let mut answers =
+            self.client.clone().batch_get_documents(request).await.expect("the test's own read").into_inner();
+        match answers.message().await.expect("an answer").and_then(|answer| answer.result) {
             Some(Lookup::Found(document)) => Some(document),
             _ => None,
         }
     }
 
     pub(crate) async fn snapshot(&self, user: &str) -> Json {
-        self.document(&format!("users/{user}/alpacaAccounts/snapshot"))
-            .await
+        self.document(&format!("users/{user}/alpacaAccounts/snapshot")).await
     }
 
     pub(crate) async fn trouble(&self, user: &str) -> Json {
@@ -185,10 +149,7 @@ impl World {
     /// The tenants that have an account document, in the order of their names.
     pub(crate) async fn tenants_with_account(&self) -> Vec<String> {
         let query = StructuredQuery {
-            from: vec![CollectionSelector {
-                collection_id: "accounts".into(),
-                all_descendants: true,
-            }],
+            from: vec![CollectionSelector { collection_id: "accounts".into(), all_descendants: true }],
             ..StructuredQuery::default()
         };
         let request = RunQueryRequest {
@@ -217,8 +178,7 @@ impl World {
 
     /// A user with keys and an account in good order.
     pub(crate) async fn user(&self, id: &str) {
-        self.put(&format!("users/{id}"), [("display_name", text("Somebody"))])
-            .await;
+        self.put(&format!("users/{id}"), [("display_name", text("Somebody"))]).await;
         self.connect(id, Profile::active());
     }
 
@@ -229,11 +189,7 @@ impl World {
     }
 
     pub(crate) async fn membership(&self, tenant: &str, user: &str) {
-        self.put(
-            &format!("tenants/{tenant}/users/{user}"),
-            [("role", text("member"))],
-        )
-        .await;
+        self.put(&format!("tenants/{tenant}/users/{user}"), [("role", text("member"))]).await;
     }
 
     /// Stores keys for a user, and gives them an account; returns the number of the key version.
@@ -253,9 +209,7 @@ impl World {
 
     /// Stores a payload as the newest version of a user's secret; returns its number.
     pub(crate) fn store_payload(&self, user: &str, payload: &str) -> usize {
-        self.sandbox
-            .secrets()
-            .add_version(&secret_of(user), payload.to_owned())
+        self.sandbox.secrets().add_version(&secret_of(user), payload.to_owned())
     }
 
     /// Makes calls fail, in the words of `pulse sandbox --fault`.
@@ -310,9 +264,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) async fn of(child: Child) -> Self {
         let ended = tokio::time::timeout(RUN_LIMIT, child.wait_with_output()).await;
-        let output = ended
-            .expect("pulse ends in time")
-            .expect("pulse can be waited for");
+        let output = ended.expect("pulse ends in time").expect("pulse can be waited for");
         Self {
             exit: output.status.code(),
             stdout: String::from_utf8(output.stdout).expect("UTF-8"),
@@ -322,21 +274,14 @@ impl Run {
 
     /// The log, an object a line.
     pub(crate) fn entries(&self) -> Vec<Json> {
-        self.stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
-            .collect()
+        self.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
     }
 
     /// The one entry whose message starts so.
     #[track_caller]
     pub(crate) fn entry(&self, message: &str) -> Json {
         let mut found = self.entries();
-        found.retain(|entry| {
-            entry["message"]
-                .as_str()
-                .is_some_and(|text| text.starts_with(message))
-        });
+        found.retain(|entry| entry["message"].as_str().is_some_and(|text| text.starts_with(message)));
         assert_eq!(found.len(), 1, "{message:?} is logged once in:\n{}", self.stdout);
         found.remove(0)
     }
@@ -357,22 +302,14 @@ impl Run {
     #[track_caller]
     pub(crate) fn assert_completed(&self, counts: &str, exit: i32) {
         let message = format!("Completed multi-tenant sync: {counts}");
-        assert!(
-            self.says(&message),
-            "{message:?} is not in:\n{}\n{}",
-            self.stdout,
-            self.stderr
-        );
+        assert!(self.says(&message), "{message:?} is not in:\n{}\n{}", self.stdout, self.stderr);
         assert_eq!(self.exit, Some(exit), "{}", self.stdout);
     }
 
     /// The error code that was logged for a user.
     pub(crate) fn error_of(&self, user: &str) -> Option<String> {
         let of_user = |entry: &&Json| entry["user_id"] == user && entry["error"].is_string();
-        self.entries()
-            .iter()
-            .find(of_user)
-            .and_then(|entry| Some(entry["error"].as_str()?.to_owned()))
+        self.entries().iter().find(of_user).and_then(|entry| Some(entry["error"].as_str()?.to_owned()))
     }
 }
 
@@ -400,12 +337,7 @@ fn as_owner(mut request: Request<()>) -> Result<Request<()>, Status> {
 }
 
 fn fields_to_json(fields: Fields) -> Json {
-    Json::Object(
-        fields
-            .into_iter()
-            .map(|(name, value)| (name, to_json(value)))
-            .collect(),
-    )
+    Json::Object(fields.into_iter().map(|(name, value)| (name, to_json(value))).collect())
 }
 
 fn to_json(value: Value) -> Json {
@@ -427,8 +359,6 @@ fn to_json(value: Value) -> Json {
 
 /// The point in time in a field of [`World::document`].
 pub(crate) fn timestamp(field: &Json) -> jiff::Timestamp {
-    let text = field["timestamp"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{field} is no point in time"));
+    let text = field["timestamp"].as_str().unwrap_or_else(|| panic!("{field} is no point in time"));
     text.parse().expect("a point in time")
 }

@@ -1,10 +1,6 @@
 //! The real Firestore emulator of the Google Cloud SDK, started once per test binary.
 
-#![expect(
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "this is test code, though no test"
-)]
+#![expect(clippy::expect_used, clippy::print_stdout, reason = "this is test code, though no test")]
 
 use std::env;
 use std::io::{Read, Write};
@@ -73,25 +69,16 @@ impl Emulator {
             .expect("sh runs");
         let deadline = Instant::now() + START_LIMIT;
         while !is_ready(port) {
-            assert!(
-                Instant::now() < deadline,
-                "the Firestore emulator did not start within {START_LIMIT:?}"
-            );
+            assert!(Instant::now() < deadline, "the Firestore emulator did not start within {START_LIMIT:?}");
             thread::sleep(POLL_INTERVAL);
         }
-        Self {
-            host: format!("127.0.0.1:{port}"),
-            _process: Some(process),
-        }
+        Self { host: format!("127.0.0.1:{port}"), _process: Some(process) }
     }
 }
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    listener.local_addr().expect("a bound socket has an address").port()
 }
 
 /// Whether the emulator answers requests, not only accepts connections.
@@ -111,27 +98,20 @@ fn is_ready(port: u16) -> bool {
 fn find_jar() -> Option<PathBuf> {
     let from_environment = env::var_os("CLOUDSDK_ROOT_DIR").map(PathBuf::from);
     let roots = [from_environment, sdk_around_gcloud(), sdk_by_gcloud_info()];
-    roots
-        .into_iter()
-        .flatten()
-        .map(|root| root.join(JAR))
-        .find(|jar| jar.is_file())
+    roots.into_iter().flatten().map(|root| root.join(JAR)).find(|jar| jar.is_file())
 }
 
 /// The SDK that `gcloud` on the path is (a link into) a part of: `{sdk}/bin/gcloud`.
 fn sdk_around_gcloud() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    let gcloud = env::split_paths(&path)
-        .map(|directory| directory.join("gcloud"))
-        .find(|file| file.is_file())?;
+    let gcloud =
+        env::split_paths(&path).map(|directory| directory.join("gcloud")).find(|file| file.is_file())?;
     Some(gcloud.canonicalize().ok()?.parent()?.parent()?.to_owned())
 }
 
 /// What `gcloud` itself says, for installations that wrap it.
 fn sdk_by_gcloud_info() -> Option<PathBuf> {
-    let output = Command::new("gcloud")
-        .args(["info", "--format=value(installation.sdk_root)"])
-        .output()
-        .ok()?;
+    let output =
+        Command::new("gcloud").args(["info", "--format=value(installation.sdk_root)"]).output().ok()?;
     Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
 }

@@ -1,11 +1,9 @@
 //! The body of `GET /v2/account`.
 
-use std::collections::BTreeMap;
-
+use super::figures::{Figures, Money, scramble};
 use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
-
-use super::figures::{Figures, Money, scramble};
+use std::collections::BTreeMap;
 
 /// Every field of a real answer, in the order that Alpaca sends them.
 #[derive(Serialize)]
@@ -143,23 +141,17 @@ fn created_at(seed: u64) -> String {
     let random = scramble(seed ^ 6);
     let second = START_OF_2025.saturating_add_unsigned(random % YEAR);
     let nanosecond = i32::try_from((random >> 32) % 1_000_000).unwrap_or(0) * 1000;
-    Timestamp::new(second, nanosecond)
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .to_string()
+    Timestamp::new(second, nanosecond).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }
 
 fn day_before(now: Timestamp) -> String {
-    now.saturating_sub(24.hours())
-        .unwrap_or(now)
-        .strftime("%Y-%m-%d")
-        .to_string()
+    now.saturating_sub(24.hours()).unwrap_or(now).strftime("%Y-%m-%d").to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
+    use serde_json::Value;
 
     const REAL: &str = r#"{"account_blocked":false,"account_number":"PA0000000000","accrued_fees":"0",
         "admin_configurations":{},"balance_asof":"2026-07-10","buying_power":"245432.61","cash":"122086.5",
@@ -185,9 +177,7 @@ mod tests {
         let ours = account(1);
         let kinds = |value: &Value| -> Vec<(String, std::mem::Discriminant<Value>)> {
             let fields = value.as_object().unwrap().iter();
-            fields
-                .map(|(name, value)| (name.clone(), std::mem::discriminant(value)))
-                .collect()
+            fields.map(|(name, value)| (name.clone(), std::mem::discriminant(value))).collect()
         };
         assert_eq!(kinds(&ours), kinds(&real));
     }

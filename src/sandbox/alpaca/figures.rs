@@ -1,8 +1,7 @@
 //! The figures of an account: made up, but consistent with each other as Alpaca's are.
 
-use std::fmt;
-
 use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// Money in thousandths, the finest step that Alpaca's own sums of whole cents and their halves need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,12 +105,7 @@ impl Figures {
     pub(super) fn last_equity(&self) -> String {
         let Money(mills) = self.cash + self.last_market_value;
         // Both parts are whole cents, so that the dust can follow the second decimal.
-        let text = format!(
-            "{}.{:02}{:012}",
-            mills / 1000,
-            mills % 1000 / 10,
-            self.last_equity_dust
-        );
+        let text = format!("{}.{:02}{:012}", mills / 1000, mills % 1000 / 10, self.last_equity_dust);
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     }
 }
@@ -132,19 +126,14 @@ pub(in crate::sandbox) fn scramble(seed: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn money_is_written_as_alpaca_writes_it() {
-        for (mills, text) in [
-            (0, "0"),
-            (122_086_500, "122086.5"),
-            (-5, "-0.005"),
-            (-23_140_200, "-23140.2"),
-            (1_000, "1"),
-        ] {
+        for (mills, text) in
+            [(0, "0"), (122_086_500, "122086.5"), (-5, "-0.005"), (-23_140_200, "-23140.2"), (1_000, "1")]
+        {
             assert_eq!(Money(mills).to_string(), text);
         }
     }

@@ -29,24 +29,14 @@ impl Meter {
     pub(super) fn count(&self, now: u64) -> Reading {
         let minute = now / MINUTE;
         let step = |window: u64| {
-            let used = if window >> 32 == minute {
-                window & 0xffff_ffff
-            } else {
-                0
-            };
+            let used = if window >> 32 == minute { window & 0xffff_ffff } else { 0 };
             (minute << 32) | (used + 1).min(u64::from(CALLS_A_MINUTE) + 1)
         };
         let (Ok(before) | Err(before)) =
-            self.window
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |window| Some(step(window)));
+            self.window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |window| Some(step(window)));
         let used = step(before) & 0xffff_ffff;
-        let remaining = u32::try_from(used)
-            .ok()
-            .and_then(|used| CALLS_A_MINUTE.checked_sub(used));
-        Reading {
-            remaining,
-            reset: (minute + 1) * MINUTE,
-        }
+        let remaining = u32::try_from(used).ok().and_then(|used| CALLS_A_MINUTE.checked_sub(used));
+        Reading { remaining, reset: (minute + 1) * MINUTE }
     }
 
     /// How many answers came before this one.
@@ -63,28 +53,10 @@ mod tests {
     fn two_hundred_calls_a_minute_and_no_more() {
         let meter = Meter::default();
         for left in (0..CALLS_A_MINUTE).rev() {
-            assert_eq!(
-                meter.count(600),
-                Reading {
-                    remaining: Some(left),
-                    reset: 660
-                }
-            );
+            assert_eq!(meter.count(600), Reading { remaining: Some(left), reset: 660 });
         }
-        assert_eq!(
-            meter.count(659),
-            Reading {
-                remaining: None,
-                reset: 660
-            }
-        );
+        assert_eq!(meter.count(659), Reading { remaining: None, reset: 660 });
         assert_eq!(meter.count(659).remaining, None);
-        assert_eq!(
-            meter.count(660),
-            Reading {
-                remaining: Some(CALLS_A_MINUTE - 1),
-                reset: 720
-            }
-        );
+        assert_eq!(meter.count(660), Reading { remaining: Some(CALLS_A_MINUTE - 1), reset: 720 });
     }
 }

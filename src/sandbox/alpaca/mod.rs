@@ -4,20 +4,18 @@ mod account;
 mod figures;
 mod meter;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-
-use bytes::Bytes;
-use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
-use jiff::Timestamp;
-
 use super::answer::{self, Answer};
 use super::seed::{self, Population, Trouble};
 use account::{OpenAccount, PendingAccount};
+use bytes::Bytes;
 pub(super) use figures::scramble;
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
 use meter::{CALLS_A_MINUTE, Meter};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 const KEY_ID: HeaderName = HeaderName::from_static("apca-api-key-id");
 const SECRET_KEY: HeaderName = HeaderName::from_static("apca-api-secret-key");
@@ -62,16 +60,12 @@ pub enum Profile {
 impl Profile {
     /// An open account in good order.
     pub fn active() -> Self {
-        Self::Open {
-            status: "ACTIVE".to_owned(),
-        }
+        Self::Open { status: "ACTIVE".to_owned() }
     }
 
     /// An account that is still being opened.
     pub fn onboarding() -> Self {
-        Self::Pending {
-            status: "ONBOARDING".to_owned(),
-        }
+        Self::Pending { status: "ONBOARDING".to_owned() }
     }
 }
 
@@ -107,25 +101,14 @@ impl Alpaca {
     pub fn register(&self, user: &str, keys: Keys, profile: Profile) {
         let Keys { key_id, secret_key } = keys;
         let seed = scramble(u64::from(crc32c::crc32c(user.as_bytes())));
-        let account = Registered {
-            user: user.to_owned(),
-            secret_key,
-            profile,
-            seed,
-            meter: Meter::default(),
-        };
-        self.registered
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key_id, Arc::new(account));
+        let account =
+            Registered { user: user.to_owned(), secret_key, profile, seed, meter: Meter::default() };
+        self.registered.write().unwrap_or_else(PoisonError::into_inner).insert(key_id, Arc::new(account));
     }
 
     /// The keys that the seed gave to the user with this number, counted from 1.
     pub fn seeded_keys(number: u32) -> Keys {
-        Keys {
-            key_id: seed::key_id(number),
-            secret_key: seed::secret_key(number),
-        }
+        Keys { key_id: seed::key_id(number), secret_key: seed::secret_key(number) }
     }
 
     /// The user behind a key id.
@@ -158,9 +141,7 @@ impl Alpaca {
         };
         match self.find(key_id) {
             Some(Found::Registered(account)) if account.secret_key == secret_key => {
-                metered(&account.meter, now, |call| {
-                    account.profile.answer(account.seed, call, now)
-                })
+                metered(&account.meter, now, |call| account.profile.answer(account.seed, call, now))
             }
             Some(Found::Seeded(number)) if seed::secret_key(number) == secret_key => {
                 self.seeded_account(number, now)
@@ -175,26 +156,15 @@ impl Alpaca {
             Some(Trouble::Onboarding) => Profile::onboarding(),
             _ => Profile::active(),
         };
-        let meter = usize::try_from(number)
-            .ok()
-            .and_then(|number| self.meters.get(number.checked_sub(1)?));
+        let meter = usize::try_from(number).ok().and_then(|number| self.meters.get(number.checked_sub(1)?));
         meter.map_or_else(unauthorized, |meter| {
-            metered(meter, now, |call| {
-                profile.answer(scramble(u64::from(number)), call, now)
-            })
+            metered(meter, now, |call| profile.answer(scramble(u64::from(number)), call, now))
         })
     }
 
     fn find(&self, key_id: &str) -> Option<Found> {
-        let registered = self
-            .registered
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key_id)
-            .cloned();
-        registered
-            .map(Found::Registered)
-            .or_else(|| self.population.number_of_key(key_id).map(Found::Seeded))
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner).get(key_id).cloned();
+        registered.map(Found::Registered).or_else(|| self.population.number_of_key(key_id).map(Found::Seeded))
     }
 }
 
@@ -232,10 +202,7 @@ fn metered(meter: &Meter, now: Timestamp, respond: impl FnOnce(u32) -> Answer) -
 }
 
 fn unauthorized() -> Answer {
-    answer::json_text(
-        StatusCode::UNAUTHORIZED,
-        r#"{"code":40110000,"message":"request is not authorized"}"#,
-    )
+    answer::json_text(StatusCode::UNAUTHORIZED, r#"{"code":40110000,"message":"request is not authorized"}"#)
 }
 
 /// The key id that a request carries.
@@ -249,9 +216,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
+    use serde_json::{Value, json};
 
     fn headers(keys: &Keys) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -261,25 +227,16 @@ mod tests {
     }
 
     fn keys() -> Keys {
-        Keys {
-            key_id: "PKSANDBOXANA".into(),
-            secret_key: "not-a-real-secret".into(),
-        }
+        Keys { key_id: "PKSANDBOXANA".into(), secret_key: "not-a-real-secret".into() }
     }
 
     fn ask(alpaca: &Alpaca, keys: &Keys) -> (u16, Value) {
         let answer = alpaca.answer(&headers(keys), Timestamp::UNIX_EPOCH);
-        (
-            answer.status().as_u16(),
-            serde_json::from_slice(answer.body()).unwrap(),
-        )
+        (answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap())
     }
 
     fn unauthorized() -> (u16, Value) {
-        (
-            401,
-            json!({"code": 40_110_000, "message": "request is not authorized"}),
-        )
+        (401, json!({"code": 40_110_000, "message": "request is not authorized"}))
     }
 
     #[test]
@@ -288,15 +245,9 @@ mod tests {
         alpaca.register("ana", keys(), Profile::active());
         assert_eq!(ask(&alpaca, &keys()).1["status"], "ACTIVE");
         assert_eq!(alpaca.owner("PKSANDBOXANA").as_deref(), Some("ana"));
-        let wrong_secret = Keys {
-            secret_key: "wrong".into(),
-            ..keys()
-        };
+        let wrong_secret = Keys { secret_key: "wrong".into(), ..keys() };
         assert_eq!(ask(&alpaca, &wrong_secret), unauthorized());
-        let unknown = Keys {
-            key_id: "PKSANDBOXBOB".into(),
-            ..keys()
-        };
+        let unknown = Keys { key_id: "PKSANDBOXBOB".into(), ..keys() };
         assert_eq!(ask(&alpaca, &unknown), unauthorized());
     }
 
@@ -319,10 +270,7 @@ mod tests {
         }
         let refused = alpaca.answer(&headers, Timestamp::UNIX_EPOCH);
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(
-            refused.body(),
-            r#"{"code":42910000,"message":"rate limit exceeded"}"#
-        );
+        assert_eq!(refused.body(), r#"{"code":42910000,"message":"rate limit exceeded"}"#);
         assert_eq!(refused.headers()[RATE_RESET], "60");
         assert_eq!(refused.headers()[RATE_LIMIT], "200");
     }
@@ -333,10 +281,7 @@ mod tests {
         let id = || alpaca.answer(&HeaderMap::new(), Timestamp::UNIX_EPOCH).headers()[REQUEST_ID].clone();
         let (first, second) = (id(), id());
         assert_ne!(first, second);
-        assert!(
-            first.len() == 32 && first.as_bytes().iter().all(u8::is_ascii_hexdigit),
-            "{first:?}"
-        );
+        assert!(first.len() == 32 && first.as_bytes().iter().all(u8::is_ascii_hexdigit), "{first:?}");
     }
 
     #[test]
@@ -345,24 +290,12 @@ mod tests {
         let body = Bytes::from_static(b"{\"odd\":1}");
         for (profile, expected) in [
             (Profile::onboarding(), "ONBOARDING"),
-            (
-                Profile::Open {
-                    status: "ACCOUNT_UPDATED".into(),
-                },
-                "ACCOUNT_UPDATED",
-            ),
+            (Profile::Open { status: "ACCOUNT_UPDATED".into() }, "ACCOUNT_UPDATED"),
         ] {
             alpaca.register("ana", keys(), profile);
             assert_eq!(ask(&alpaca, &keys()).1["status"], expected);
         }
-        alpaca.register(
-            "ana",
-            keys(),
-            Profile::Fixed {
-                status: StatusCode::IM_A_TEAPOT,
-                body,
-            },
-        );
+        alpaca.register("ana", keys(), Profile::Fixed { status: StatusCode::IM_A_TEAPOT, body });
         assert_eq!(ask(&alpaca, &keys()), (418, json!({"odd": 1})));
         alpaca.register("ana", keys(), Profile::Revoked);
         assert_eq!(ask(&alpaca, &keys()), unauthorized());

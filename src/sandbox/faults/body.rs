@@ -1,8 +1,6 @@
 //! Answers whose body is spoilt.
 
-use std::io;
-use std::time::Duration;
-
+use crate::sandbox::answer::Answer;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::stream::{self, Stream};
 use http::HeaderMap;
@@ -11,9 +9,9 @@ use http::{HeaderValue, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde_json::Value;
+use std::io;
+use std::time::Duration;
 use tonic::body::Body;
-
-use crate::sandbox::answer::Answer;
 
 /// A gRPC message is preceded by a flag and its length in four bytes.
 const MESSAGE_HEAD: usize = 5;
@@ -76,20 +74,13 @@ pub(in crate::sandbox) fn corrupt_checksum(answer: Answer) -> Answer {
 /// An answer with fewer messages is left alone.
 pub(in crate::sandbox) fn broken_after(answer: Response<Body>, messages: u32) -> Response<Body> {
     answer.map(|body| {
-        let start = Messages {
-            body,
-            pending: BytesMut::new(),
-            left: messages,
-        };
-        Body::new(StreamBody::new(stream::try_unfold(
-            Some(start),
-            |messages| async move {
-                match messages {
-                    Some(messages) => messages.next().await,
-                    None => Ok(None),
-                }
-            },
-        )))
+        let start = Messages { body, pending: BytesMut::new(), left: messages };
+        Body::new(StreamBody::new(stream::try_unfold(Some(start), |messages| async move {
+            match messages {
+                Some(messages) => messages.next().await,
+                None => Ok(None),
+            }
+        })))
     })
 }
 
@@ -129,14 +120,8 @@ impl Messages {
 
 fn unavailable() -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    trailers.insert(
-        "grpc-status",
-        HeaderValue::from(i32::from(tonic::Code::Unavailable)),
-    );
-    trailers.insert(
-        "grpc-message",
-        HeaderValue::from_static("broken%20by%20a%20fault%20rule"),
-    );
+    trailers.insert("grpc-status", HeaderValue::from(i32::from(tonic::Code::Unavailable)));
+    trailers.insert("grpc-message", HeaderValue::from_static("broken%20by%20a%20fault%20rule"));
     trailers
 }
 
@@ -153,10 +138,9 @@ where
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use http_body_util::Full;
     use tokio::time::Instant;
-
-    use super::*;
 
     fn answer(body: &'static str) -> Answer {
         Response::new(Bytes::from_static(body.as_bytes()))
@@ -195,10 +179,7 @@ mod tests {
     #[test]
     fn only_the_checksum_is_corrupted() {
         let corrupted = corrupt_checksum(answer(r#"{"payload":{"data":"eA==","dataCrc32c":"4294967295"}}"#));
-        assert_eq!(
-            corrupted.body(),
-            r#"{"payload":{"data":"eA==","dataCrc32c":"0"}}"#
-        );
+        assert_eq!(corrupted.body(), r#"{"payload":{"data":"eA==","dataCrc32c":"0"}}"#);
         assert_eq!(corrupt_checksum(answer("{}")).body(), "{}");
     }
 
@@ -208,9 +189,7 @@ mod tests {
             .map(|data| Ok(Frame::data(Bytes::from_static(data))));
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
-        let frames = frames
-            .into_iter()
-            .chain([Ok::<_, io::Error>(Frame::trailers(trailers))]);
+        let frames = frames.into_iter().chain([Ok::<_, io::Error>(Frame::trailers(trailers))]);
         Response::new(Body::new(StreamBody::new(stream::iter(frames))))
     }
 
@@ -228,10 +207,7 @@ mod tests {
             (3, b"\0\0\0\0\x01a\0\0\0\0\x01b\0\0\0\0\x01c"),
         ] {
             let (data, trailers) = read(broken_after(three_messages(), messages)).await;
-            assert_eq!(
-                (&data[..], trailers["grpc-status"].as_bytes()),
-                (sent, &b"14"[..])
-            );
+            assert_eq!((&data[..], trailers["grpc-status"].as_bytes()), (sent, &b"14"[..]));
         }
     }
 

@@ -4,15 +4,14 @@ mod body;
 mod rule;
 mod spec;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
-
 use super::alpaca::scramble;
 use super::call::Call;
 pub(super) use body::{broken_after, corrupt_checksum, padded, slow, truncated};
 pub use rule::{Fault, GrpcFault, InvalidRule, RestFault, Rule};
 pub(super) use spec::code_name;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 /// The rules in force.
 #[derive(Default)]
@@ -46,9 +45,7 @@ impl Injected {
 
     /// Counts the call if the rule is about it, and gives how many came before it.
     fn count(&self, call: &Call) -> Option<u64> {
-        self.rule
-            .matches(call)
-            .then(|| self.matched.fetch_add(1, Ordering::Relaxed))
+        self.rule.matches(call).then(|| self.matched.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Decides whether a call that came after `before` others has the fault.
@@ -58,9 +55,7 @@ impl Injected {
         }
         let limit = self.rule.times.unwrap_or(u64::MAX);
         let next = |applied: u64| (applied < limit).then(|| applied.saturating_add(1));
-        self.applied
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .is_ok()
+        self.applied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 }
 
@@ -83,15 +78,8 @@ pub(super) struct Verdict {
 impl Faults {
     /// Puts a rule in force, behind those that are.
     pub fn add(&self, rule: Rule) -> Arc<Injected> {
-        let injected = Arc::new(Injected {
-            rule,
-            matched: AtomicU64::new(0),
-            applied: AtomicU64::new(0),
-        });
-        self.rules
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&injected));
+        let injected = Arc::new(Injected { rule, matched: AtomicU64::new(0), applied: AtomicU64::new(0) });
+        self.rules.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&injected));
         injected
     }
 
@@ -135,39 +123,28 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use bytes::Bytes;
     use http::Request;
-
-    use super::*;
 
     fn call(path: &str) -> Call {
         Call::recognise(Request::get(path).body(Bytes::new()).unwrap(), |_| None).unwrap()
     }
 
     fn access(user: &str) -> Call {
-        call(&format!(
-            "/v1/projects/p/secrets/alpaca-keys-{user}/versions/latest:access"
-        ))
+        call(&format!("/v1/projects/p/secrets/alpaca-keys-{user}/versions/latest:access"))
     }
 
     fn struck(faults: &Faults, calls: u32) -> Vec<bool> {
-        (0..calls)
-            .map(|_| faults.judge(&call("/v2/account")).fault.is_some())
-            .collect()
+        (0..calls).map(|_| faults.judge(&call("/v2/account")).fault.is_some()).collect()
     }
 
     #[test]
     fn a_rule_is_only_about_its_service_method_and_user() {
         let faults = Faults::default();
-        let rule = faults
-            .inject("secret-manager/AccessSecretVersion:stall,user=ana")
-            .unwrap();
+        let rule = faults.inject("secret-manager/AccessSecretVersion:stall,user=ana").unwrap();
         assert_eq!(faults.judge(&access("ana")).fault, Some(Fault::Stall));
-        for other in [
-            access("anabel"),
-            call("/v2/account"),
-            call("/v1/projects/p/secrets/alpaca-keys-ana"),
-        ] {
+        for other in [access("anabel"), call("/v2/account"), call("/v1/projects/p/secrets/alpaca-keys-ana")] {
             assert_eq!(faults.judge(&other), Verdict::default(), "{}", other.path);
         }
         assert_eq!((rule.matched(), rule.applied()), (1, 1));
@@ -200,18 +177,10 @@ mod tests {
     #[test]
     fn latencies_add_up_and_the_first_other_fault_counts() {
         let faults = Faults::default();
-        for spec in [
-            "alpaca:latency=1s",
-            "alpaca:stall",
-            "alpaca:drop-before",
-            "alpaca:latency=2s",
-        ] {
+        for spec in ["alpaca:latency=1s", "alpaca:stall", "alpaca:drop-before", "alpaca:latency=2s"] {
             faults.inject(spec).unwrap();
         }
-        let expected = Verdict {
-            latency: Duration::from_secs(3),
-            fault: Some(Fault::Stall),
-        };
+        let expected = Verdict { latency: Duration::from_secs(3), fault: Some(Fault::Stall) };
         assert_eq!(faults.judge(&call("/v2/account")), expected);
         let cut = &faults.rules()[2];
         assert_eq!((cut.matched(), cut.applied()), (1, 0));

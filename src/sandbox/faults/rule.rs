@@ -1,11 +1,9 @@
 //! A rule: which calls have a fault, and which fault.
 
-use std::time::Duration;
-
-use http::{HeaderName, HeaderValue, StatusCode};
-use tonic::Code;
-
 use crate::sandbox::call::{Call, Method, Service};
+use http::{HeaderName, HeaderValue, StatusCode};
+use std::time::Duration;
+use tonic::Code;
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,15 +94,7 @@ impl Rule {
             }
             _ => {}
         }
-        Ok(Self {
-            service,
-            method: None,
-            user: None,
-            share: 1.0,
-            skip: 0,
-            times: None,
-            fault,
-        })
+        Ok(Self { service, method: None, user: None, share: 1.0, skip: 0, times: None, fault })
     }
 
     /// Only for the calls of this method, such as `Commit`.
@@ -157,16 +147,11 @@ impl Rule {
 
 fn check_error(status: StatusCode, headers: &[(HeaderName, HeaderValue)]) -> Result<(), InvalidRule> {
     if !(400..=599).contains(&status.as_u16()) {
-        return refuse(format!(
-            "an error has a status from 400 to 599, not {}",
-            status.as_u16()
-        ));
+        return refuse(format!("an error has a status from 400 to 599, not {}", status.as_u16()));
     }
     let is_plain = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.trim() == text);
     match headers.iter().find(|(_, value)| !is_plain(value)) {
-        Some((name, _)) => refuse(format!(
-            "the value of the header {name} is not plain visible ASCII"
-        )),
+        Some((name, _)) => refuse(format!("the value of the header {name} is not plain visible ASCII")),
         None => Ok(()),
     }
 }

@@ -8,15 +8,13 @@
 //! WORD   = NAME | NAME "=" VALUE      a comma in a value is written "\,", a backslash "\\"
 //! ```
 
-use std::fmt;
-use std::str::FromStr;
-
-use http::{HeaderName, HeaderValue, StatusCode};
-use serde_json::{Map, Value};
-use tonic::Code;
-
 use super::rule::{Fault, GrpcFault, InvalidRule, RestFault, Rule, refuse};
 use crate::sandbox::call::Service;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::str::FromStr;
+use tonic::Code;
 
 const CODES: [(&str, Code); 16] = [
     ("CANCELLED", Code::Cancelled),
@@ -114,25 +112,16 @@ fn from_object(fields: &Map<String, Value>) -> Result<Rule, InvalidRule> {
         return refuse("a rule names its `service`");
     };
     let mut words = Vec::new();
-    for (name, value) in fields
-        .iter()
-        .filter(|(name, _)| !["service", "method"].contains(&name.as_str()))
-    {
+    for (name, value) in fields.iter().filter(|(name, _)| !["service", "method"].contains(&name.as_str())) {
         match value {
             Value::Bool(true) => words.push((name.clone(), None)),
             Value::String(text) => words.push((name.clone(), Some(text.clone()))),
             Value::Number(number) => words.push((name.clone(), Some(number.to_string()))),
             Value::Array(items) if items.iter().all(Value::is_string) => {
-                words.extend(
-                    items
-                        .iter()
-                        .map(|item| (name.clone(), item.as_str().map(str::to_owned))),
-                );
+                words.extend(items.iter().map(|item| (name.clone(), item.as_str().map(str::to_owned))));
             }
             _ => {
-                return refuse(format!(
-                    "`{name}` is neither true, a string, a number nor a list of strings"
-                ));
+                return refuse(format!("`{name}` is neither true, a string, a number nor a list of strings"));
             }
         }
     }
@@ -175,10 +164,7 @@ struct Words(Vec<Word>);
 impl Words {
     /// Takes out the word with this name; at most one is allowed.
     fn take(&mut self, name: &str) -> Result<Option<Option<String>>, InvalidRule> {
-        let mut found = self
-            .0
-            .extract_if(.., |(word, _)| word == name)
-            .map(|(_, value)| value);
+        let mut found = self.0.extract_if(.., |(word, _)| word == name).map(|(_, value)| value);
         let first = found.next();
         if found.next().is_some() {
             return refuse(format!("`{name}` is given twice"));
@@ -217,10 +203,7 @@ impl Words {
 
     fn headers(&mut self) -> Result<Vec<(HeaderName, HeaderValue)>, InvalidRule> {
         let words: Vec<Word> = self.0.extract_if(.., |(name, _)| name == "header").collect();
-        words
-            .into_iter()
-            .map(|(_, value)| read_header(value.as_deref().unwrap_or_default()))
-            .collect()
+        words.into_iter().map(|(_, value)| read_header(value.as_deref().unwrap_or_default())).collect()
     }
 }
 
@@ -235,9 +218,7 @@ fn from_words(service: &str, method: Option<&str>, words: Vec<Word>) -> Result<R
     if let Some((name, _)) = words.0.first() {
         return refuse(format!("`{name}` is not a fault or an option here"));
     }
-    let mut rule = Rule::new(service, fault)?
-        .share(share.unwrap_or(1.0))?
-        .skip(skip.unwrap_or(0));
+    let mut rule = Rule::new(service, fault)?.share(share.unwrap_or(1.0))?.skip(skip.unwrap_or(0));
     if let Some(method) = method {
         rule = rule.method(method)?;
     }
@@ -250,30 +231,16 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     if let Some(error) = words.text("error")? {
         faults.push(read_error(service, &error, words)?);
     }
+    faults.extend(words.value("latency", humantime::parse_duration)?.map(Fault::Latency));
     faults.extend(
-        words
-            .value("latency", humantime::parse_duration)?
-            .map(Fault::Latency),
+        words.value("break-after", str::parse)?.map(|after| Fault::Grpc(GrpcFault::BreakAfter(after))),
     );
     faults.extend(
-        words
-            .value("break-after", str::parse)?
-            .map(|after| Fault::Grpc(GrpcFault::BreakAfter(after))),
+        words.value("slow", humantime::parse_duration)?.map(|pause| Fault::Rest(RestFault::Slow(pause))),
     );
+    faults.extend(words.value("padding", str::parse)?.map(|bytes| Fault::Rest(RestFault::Padding(bytes))));
     faults.extend(
-        words
-            .value("slow", humantime::parse_duration)?
-            .map(|pause| Fault::Rest(RestFault::Slow(pause))),
-    );
-    faults.extend(
-        words
-            .value("padding", str::parse)?
-            .map(|bytes| Fault::Rest(RestFault::Padding(bytes))),
-    );
-    faults.extend(
-        words
-            .value("redirect", str::parse)?
-            .map(|location| Fault::Rest(RestFault::Redirect(location))),
+        words.value("redirect", str::parse)?.map(|location| Fault::Rest(RestFault::Redirect(location))),
     );
     faults.extend(words.text("body")?.map(|body| Fault::Rest(RestFault::Body(body))));
     for (name, fault) in [
@@ -309,11 +276,7 @@ fn read_error(service: Service, error: &str, words: &mut Words) -> Result<Fault,
     };
     let headers = words.headers()?;
     let body = words.text("body")?.unwrap_or_default();
-    Ok(Fault::Rest(RestFault::Error {
-        status,
-        headers,
-        body,
-    }))
+    Ok(Fault::Rest(RestFault::Error { status, headers, body }))
 }
 
 fn read_header(text: &str) -> Result<(HeaderName, HeaderValue), InvalidRule> {
@@ -334,18 +297,11 @@ fn words(rule: &Rule) -> Vec<Word> {
         Fault::DropAfter => vec![flag("drop-after")],
         Fault::Grpc(GrpcFault::Error(code)) => vec![word("error", code_name(*code).to_owned())],
         Fault::Grpc(GrpcFault::BreakAfter(messages)) => vec![word("break-after", messages.to_string())],
-        Fault::Rest(RestFault::Error {
-            status,
-            headers,
-            body,
-        }) => {
+        Fault::Rest(RestFault::Error { status, headers, body }) => {
             let mut words = vec![word("error", status.as_u16().to_string())];
             words.extend(headers.iter().map(|(name, value)| {
                 // Rule::new accepts only values that are text.
-                word(
-                    "header",
-                    format!("{name}: {}", value.to_str().unwrap_or_default()),
-                )
+                word("header", format!("{name}: {}", value.to_str().unwrap_or_default()))
             }));
             words.extend((!body.is_empty()).then(|| word("body", body.clone())));
             words
@@ -370,19 +326,14 @@ fn words(rule: &Rule) -> Vec<Word> {
 
 /// The name of a code as gRPC spells it.
 pub(in crate::sandbox) fn code_name(code: Code) -> &'static str {
-    CODES
-        .into_iter()
-        .find(|(_, known)| *known == code)
-        .map_or("OK", |(name, _)| name)
+    CODES.into_iter().find(|(_, known)| *known == code).map_or("OK", |(name, _)| name)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
 
     fn refused(spec: &str) -> String {
         spec.parse::<Rule>().expect_err(spec).to_string()
@@ -395,34 +346,18 @@ mod tests {
                 .parse()
                 .unwrap();
         let built = Rule::new(Service::SecretManager, Fault::Latency(Duration::from_millis(200))).unwrap();
-        let built = built
-            .method("AccessSecretVersion")
-            .unwrap()
-            .user("user-0003")
-            .share(0.5)
-            .unwrap();
+        let built = built.method("AccessSecretVersion").unwrap().user("user-0003").share(0.5).unwrap();
         assert_eq!(rule, built.skip(1).times(2));
     }
 
     #[test]
     fn an_error_takes_headers_and_a_body_with_commas() {
-        let rule: Rule = r#"alpaca:error=429,header=Retry-After: 1,body={"code":1\,"message":"a\\b"}"#
-            .parse()
-            .unwrap();
-        let headers = vec![(
-            HeaderName::from_static("retry-after"),
-            HeaderValue::from_static("1"),
-        )];
+        let rule: Rule =
+            r#"alpaca:error=429,header=Retry-After: 1,body={"code":1\,"message":"a\\b"}"#.parse().unwrap();
+        let headers = vec![(HeaderName::from_static("retry-after"), HeaderValue::from_static("1"))];
         let body = r#"{"code":1,"message":"a\b"}"#.to_owned();
         let status = StatusCode::TOO_MANY_REQUESTS;
-        assert_eq!(
-            rule.fault,
-            Fault::Rest(RestFault::Error {
-                status,
-                headers,
-                body
-            })
-        );
+        assert_eq!(rule.fault, Fault::Rest(RestFault::Error { status, headers, body }));
     }
 
     #[test]
@@ -452,10 +387,7 @@ mod tests {
             ("alpaca:error=200", "400 to 599"),
             ("alpaca:break-after=1", "only firestore speaks gRPC"),
             ("alpaca:wrong-checksum", "only secret-manager"),
-            (
-                "secret-manager/AddSecretVersion:wrong-checksum",
-                "only AccessSecretVersion",
-            ),
+            ("secret-manager/AddSecretVersion:wrong-checksum", "only AccessSecretVersion"),
             ("alpaca/Commit:stall", "alpaca has no method `Commit`"),
             ("alpaca:", "is not a fault"),
             ("alpaca:share=1", "the faults are"),
@@ -515,11 +447,7 @@ mod tests {
     fn rest_faults() -> impl Strategy<Value = Fault> {
         prop_oneof![
             (400..600_u16, headers(), any::<String>()).prop_map(|(status, headers, body)| {
-                RestFault::Error {
-                    status: StatusCode::from_u16(status).unwrap(),
-                    headers,
-                    body,
-                }
+                RestFault::Error { status: StatusCode::from_u16(status).unwrap(), headers, body }
             }),
             durations().prop_map(RestFault::Slow),
             Just(RestFault::Truncate),
@@ -548,11 +476,7 @@ mod tests {
             any::<Option<proptest::sample::Index>>(),
         );
         (targets_and_faults(), options).prop_map(|((service, fault), (user, share, skip, times, method))| {
-            let mut rule = Rule::new(service, fault)
-                .unwrap()
-                .share(share)
-                .unwrap()
-                .skip(skip);
+            let mut rule = Rule::new(service, fault).unwrap().share(share).unwrap().skip(skip);
             if let Some(method) = method
                 && rule.fault != Fault::Rest(RestFault::WrongChecksum)
             {

@@ -1,17 +1,5 @@
 //! `RunAggregationQuery`: counts, sums and averages of a query's results.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use gcloud_sdk::google::firestore::v1::structured_aggregation_query::aggregation::Operator;
-use gcloud_sdk::google::firestore::v1::structured_aggregation_query::{Aggregation, QueryType};
-use gcloud_sdk::google::firestore::v1::value::ValueType;
-use gcloud_sdk::google::firestore::v1::{
-    AggregationResult, RunAggregationQueryRequest, RunAggregationQueryResponse, Value,
-    run_aggregation_query_request,
-};
-use tonic::Status;
-
 use super::clock::timestamp;
 use super::database::{Consistency, State};
 use super::errors::invalid;
@@ -22,6 +10,16 @@ use super::query::Query;
 use super::store::Found;
 use super::transforms::{as_double, sum};
 use super::values::{null, value};
+use gcloud_sdk::google::firestore::v1::structured_aggregation_query::aggregation::Operator;
+use gcloud_sdk::google::firestore::v1::structured_aggregation_query::{Aggregation, QueryType};
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use gcloud_sdk::google::firestore::v1::{
+    AggregationResult, RunAggregationQueryRequest, RunAggregationQueryResponse, Value,
+    run_aggregation_query_request,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tonic::Status;
 
 /// Most aggregations in one request.
 const MAX_AGGREGATIONS: usize = 5;
@@ -45,10 +43,7 @@ impl State {
         else {
             return Err(invalid("A RunAggregationQuery request has no query."));
         };
-        let query = aggregation
-            .query_type
-            .map(|QueryType::StructuredQuery(query)| query)
-            .unwrap_or_default();
+        let query = aggregation.query_type.map(|QueryType::StructuredQuery(query)| query).unwrap_or_default();
         let mut query = Query::parse(database, parent, query)?;
         let measures = parse_aggregations(aggregation.aggregations)?;
         for measure in measures.values() {
@@ -66,14 +61,10 @@ impl State {
         let mut view = self.view(database, consistency)?;
         let results = view.query(&Arc::new(query))?;
         let begun = view.new_transaction();
-        let begun = begun.map(|transaction| RunAggregationQueryResponse {
-            transaction,
-            ..Default::default()
-        });
-        let aggregate_fields = measures
-            .iter()
-            .map(|(alias, measure)| (alias.clone(), measure.of(&results)))
-            .collect();
+        let begun =
+            begun.map(|transaction| RunAggregationQueryResponse { transaction, ..Default::default() });
+        let aggregate_fields =
+            measures.iter().map(|(alias, measure)| (alias.clone(), measure.of(&results))).collect();
         let result = RunAggregationQueryResponse {
             result: Some(AggregationResult { aggregate_fields }),
             read_time: Some(timestamp(view.read_time)),
@@ -98,9 +89,7 @@ impl Measure {
 
 fn parse_aggregations(aggregations: Vec<Aggregation>) -> Result<HashMap<String, Measure>, Status> {
     if aggregations.is_empty() || aggregations.len() > MAX_AGGREGATIONS {
-        return Err(invalid(format!(
-            "A query needs between 1 and {MAX_AGGREGATIONS} aggregations."
-        )));
+        return Err(invalid(format!("A query needs between 1 and {MAX_AGGREGATIONS} aggregations.")));
     }
     let mut measures = HashMap::with_capacity(aggregations.len());
     let mut unnamed = 0;
@@ -120,9 +109,7 @@ fn parse_aggregations(aggregations: Vec<Aggregation>) -> Result<HashMap<String, 
             None => return Err(invalid("An aggregation has no operator.")),
             Some(Operator::Count(count)) => {
                 let up_to = count.up_to.map(usize::try_from).transpose();
-                Measure::Count {
-                    up_to: up_to.map_err(|_| invalid("up_to is negative"))?,
-                }
+                Measure::Count { up_to: up_to.map_err(|_| invalid("up_to is negative"))? }
             }
             Some(Operator::Sum(sum)) => Measure::Sum(field(sum.field.as_ref())?),
             Some(Operator::Avg(average)) => Measure::Average(field(average.field.as_ref())?),
@@ -136,19 +123,13 @@ fn parse_aggregations(aggregations: Vec<Aggregation>) -> Result<HashMap<String, 
 
 /// The numbers in one field of the results; other values are passed over.
 fn numbers(field: &FieldPath, results: &[Found]) -> Vec<ValueType> {
-    let values = results
-        .iter()
-        .filter_map(|found| field.get(&found.stored.fields())?.value_type.clone());
-    values
-        .filter(|value| matches!(value, ValueType::IntegerValue(_) | ValueType::DoubleValue(_)))
-        .collect()
+    let values = results.iter().filter_map(|found| field.get(&found.stored.fields())?.value_type.clone());
+    values.filter(|value| matches!(value, ValueType::IntegerValue(_) | ValueType::DoubleValue(_))).collect()
 }
 
 fn total(numbers: &[ValueType]) -> Value {
     let zero = value(ValueType::IntegerValue(0));
-    numbers
-        .iter()
-        .fold(zero, |total, number| sum(Some(&total), &value(number.clone())))
+    numbers.iter().fold(zero, |total, number| sum(Some(&total), &value(number.clone())))
 }
 
 fn average(numbers: &[ValueType]) -> Value {

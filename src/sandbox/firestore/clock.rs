@@ -1,12 +1,10 @@
 //! The database's time: microseconds, never the same for two commits.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use super::values::value;
 use gcloud_sdk::google::firestore::v1::Value;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use prost_types::Timestamp;
-
-use super::values::value;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_MICRO: i64 = 1_000;
@@ -60,9 +58,7 @@ pub(super) fn micros(timestamp: &Timestamp) -> Micros {
 
 /// The value that `REQUEST_TIME` stands for: whole milliseconds.
 pub(super) fn request_time(time: Micros) -> Value {
-    value(ValueType::TimestampValue(timestamp(
-        time - time.rem_euclid(MICROS_PER_MILLI),
-    )))
+    value(ValueType::TimestampValue(timestamp(time - time.rem_euclid(MICROS_PER_MILLI))))
 }
 
 #[cfg(test)]
@@ -80,10 +76,7 @@ mod tests {
 
     #[test]
     fn request_time_is_cut_to_milliseconds() {
-        let cut = Timestamp {
-            seconds: 48,
-            nanos: 489_000_000,
-        };
+        let cut = Timestamp { seconds: 48, nanos: 489_000_000 };
         assert_eq!(request_time(48_489_137), value(ValueType::TimestampValue(cut)));
     }
 

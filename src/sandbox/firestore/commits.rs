@@ -1,7 +1,10 @@
 //! The methods that write, and those that open and close transactions.
 
-use std::collections::HashSet;
-
+use super::database::State;
+use super::errors::{document_not_found, invalid};
+use super::fields::parse_mask;
+use super::names::{check_collection_id, check_document_id, parse_document, parse_parent};
+use super::writes::{self, Mutation};
 use gcloud_sdk::google::firestore::v1::precondition::ConditionType;
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{
@@ -10,13 +13,8 @@ use gcloud_sdk::google::firestore::v1::{
     RollbackRequest, UpdateDocumentRequest, Write,
 };
 use gcloud_sdk::google::rpc;
+use std::collections::HashSet;
 use tonic::Status;
-
-use super::database::State;
-use super::errors::{document_not_found, invalid};
-use super::fields::parse_mask;
-use super::names::{check_collection_id, check_document_id, parse_document, parse_parent};
-use super::writes::{self, Mutation};
 
 impl State {
     /// Applies all writes or none, if what the transaction (if any) has read still holds.
@@ -37,9 +35,7 @@ impl State {
         let mutations = parse_writes(&request.database, request.writes)?;
         let mut written = HashSet::with_capacity(mutations.len());
         if !mutations.iter().all(|mutation| written.insert(mutation.path())) {
-            return Err(invalid(
-                "The same document cannot be written more than once in a single request.",
-            ));
+            return Err(invalid("The same document cannot be written more than once in a single request."));
         }
         let (clock, database) = self.open(&request.database)?;
         let mut response = BatchWriteResponse::default();
@@ -73,33 +69,21 @@ impl State {
         parse_parent(&request.parent)?;
         check_collection_id(&request.collection_id)?;
         if request.document_id.is_empty() {
-            return Err(Status::unimplemented(
-                "the sandbox's Firestore does not choose document ids",
-            ));
+            return Err(Status::unimplemented("the sandbox's Firestore does not choose document ids"));
         }
         check_document_id(&request.document_id)?;
         let mut document = request.document.unwrap_or_default();
         if !document.name.is_empty() {
             return Err(invalid("The name of a document to create must not be set."));
         }
-        document.name = format!(
-            "{}/{}/{}",
-            request.parent, request.collection_id, request.document_id
-        );
-        let absent = Precondition {
-            condition_type: Some(ConditionType::Exists(false)),
-        };
+        document.name = format!("{}/{}/{}", request.parent, request.collection_id, request.document_id);
+        let absent = Precondition { condition_type: Some(ConditionType::Exists(false)) };
         self.write_document(document, None, Some(absent), request.mask.as_ref())
     }
 
     pub(super) fn update_document(&mut self, request: UpdateDocumentRequest) -> Result<Document, Status> {
         let document = request.document.unwrap_or_default();
-        self.write_document(
-            document,
-            request.update_mask,
-            request.current_document,
-            request.mask.as_ref(),
-        )
+        self.write_document(document, request.update_mask, request.current_document, request.mask.as_ref())
     }
 
     pub(super) fn delete_document(&mut self, request: DeleteDocumentRequest) -> Result<(), Status> {
@@ -109,11 +93,7 @@ impl State {
             current_document: request.current_document,
             ..Write::default()
         };
-        self.commit(CommitRequest {
-            database,
-            writes: vec![write],
-            ..CommitRequest::default()
-        })?;
+        self.commit(CommitRequest { database, writes: vec![write], ..CommitRequest::default() })?;
         Ok(())
     }
 
@@ -134,15 +114,10 @@ impl State {
             current_document,
             ..Write::default()
         };
-        let commit = CommitRequest {
-            database: database.to_owned(),
-            writes: vec![write],
-            ..CommitRequest::default()
-        };
+        let commit =
+            CommitRequest { database: database.to_owned(), writes: vec![write], ..CommitRequest::default() };
         self.commit(commit)?;
-        let stored = self
-            .existing(database)
-            .and_then(|database| database.store.get(&path));
+        let stored = self.existing(database).and_then(|database| database.store.get(&path));
         let stored = stored.ok_or_else(|| document_not_found(&name))?;
         Ok(stored.to_document(name.clone(), mask.as_deref()))
     }
@@ -154,9 +129,5 @@ fn parse_writes(database: &str, writes: Vec<Write>) -> Result<Vec<Mutation>, Sta
 }
 
 fn status_of(refusal: &Status) -> rpc::Status {
-    rpc::Status {
-        code: refusal.code() as i32,
-        message: refusal.message().to_owned(),
-        details: Vec::new(),
-    }
+    rpc::Status { code: refusal.code() as i32, message: refusal.message().to_owned(), details: Vec::new() }
 }

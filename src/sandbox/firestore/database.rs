@@ -1,18 +1,16 @@
 //! All databases behind one clock, and what a read in one of them sees.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use gcloud_sdk::google::firestore::v1::TransactionOptions;
-use prost_types::Timestamp;
-use tonic::Status;
-
 use super::clock::{Clock, Micros, micros};
 use super::errors::invalid;
 use super::names::{Path, parse_database};
 use super::query::Query;
 use super::store::{Found, Store, Stored};
 use super::transactions::Transactions;
+use gcloud_sdk::google::firestore::v1::TransactionOptions;
+use prost_types::Timestamp;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tonic::Status;
 
 /// How far back reads may go, as in Firestore without point-in-time recovery.
 const MAX_READ_AGE: Micros = 60 * 60 * 1_000_000;
@@ -77,11 +75,7 @@ impl State {
         if at.is_some_and(|at| !database.store.remembers(at)) {
             return Err(too_old());
         }
-        Ok(View {
-            transaction,
-            begun,
-            ..view(database, at)
-        })
+        Ok(View { transaction, begun, ..view(database, at) })
     }
 }
 

@@ -1,9 +1,8 @@
 //! Why a call is refused, in Firestore's status codes.
 
-use tonic::Status;
-
 use super::clock::Micros;
 use super::names::Path;
+use tonic::Status;
 
 /// The request can never be served as it stands.
 pub(super) fn invalid(message: impl Into<String>) -> Status {
@@ -34,9 +33,7 @@ pub(super) fn version_mismatch(path: &Path, stored: Micros, required: Micros) ->
 
 /// A write whose precondition contradicts an earlier write of the same request.
 pub(super) fn contradicts_earlier_write(path: &Path) -> Status {
-    invalid(format!(
-        "the precondition on {path} contradicts an earlier write of the same request"
-    ))
+    invalid(format!("the precondition on {path} contradicts an earlier write of the same request"))
 }
 
 /// A transaction id that was never handed out.
@@ -51,9 +48,7 @@ pub(super) fn closed_transaction() -> Status {
 
 /// A transaction that read something which has changed since.
 pub(super) fn contention(what: &str) -> Status {
-    Status::aborted(format!(
-        "The transaction read {what}, which has changed since: try again."
-    ))
+    Status::aborted(format!("The transaction read {what}, which has changed since: try again."))
 }
 
 /// A method that the sandbox does not have.

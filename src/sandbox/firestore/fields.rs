@@ -1,12 +1,11 @@
 //! Field paths, such as `` exact.`buying power` ``, and what they pick from a document.
 
-use gcloud_sdk::google::firestore::v1::value::ValueType;
-use gcloud_sdk::google::firestore::v1::{DocumentMask, MapValue, Value};
-use tonic::Status;
-
 use super::errors::invalid;
 use super::names::is_reserved;
 use super::values::{Fields, value};
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use gcloud_sdk::google::firestore::v1::{DocumentMask, MapValue, Value};
+use tonic::Status;
 
 /// The pseudo field that stands for a document's name.
 pub(super) const NAME: &str = "__name__";
@@ -28,16 +27,12 @@ impl FieldPath {
                 ))
             })?;
             if is_reserved(&name) && name != NAME {
-                return Err(invalid(format!(
-                    "Field path \"{text}\" contains the reserved name \"{name}\"."
-                )));
+                return Err(invalid(format!("Field path \"{text}\" contains the reserved name \"{name}\".")));
             }
             names.push(name);
             rest = behind.strip_prefix('.');
             if rest.is_none() && !behind.is_empty() {
-                return Err(invalid(format!(
-                    "Invalid field path \"{text}\": a dot is missing."
-                )));
+                return Err(invalid(format!("Invalid field path \"{text}\": a dot is missing.")));
             }
         }
         Ok(Self(names))
@@ -88,9 +83,7 @@ impl FieldPath {
         let mut fields = fields;
         for name in maps {
             match fields.get_mut(name) {
-                Some(Value {
-                    value_type: Some(ValueType::MapValue(map)),
-                }) => fields = &mut map.fields,
+                Some(Value { value_type: Some(ValueType::MapValue(map)) }) => fields = &mut map.fields,
                 _ => return,
             }
         }
@@ -100,13 +93,7 @@ impl FieldPath {
 
 /// Parses the paths of a mask.
 pub(super) fn parse_mask(mask: Option<&DocumentMask>) -> Result<Option<Vec<FieldPath>>, Status> {
-    mask.map(|mask| {
-        mask.field_paths
-            .iter()
-            .map(|path| FieldPath::parse(path))
-            .collect()
-    })
-    .transpose()
+    mask.map(|mask| mask.field_paths.iter().map(|path| FieldPath::parse(path)).collect()).transpose()
 }
 
 /// The fields that the paths pick; all of them where there is no mask.
@@ -125,9 +112,7 @@ pub(super) fn project(fields: Fields, mask: Option<&[FieldPath]>) -> Fields {
 /// The name that a path begins with, and what follows it.
 fn first_name(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('`') else {
-        let end = text
-            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .unwrap_or(text.len());
+        let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
         let (name, behind) = text.split_at(end);
         let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         return plain.then(|| (name.to_owned(), behind));
@@ -180,9 +165,9 @@ mod tests {
 
     #[test]
     fn malformed_and_reserved_paths_are_refused() {
-        for text in [
-            "", "a b", "a.", ".a", "a..b", "1a", "`a", "``", "`a`b", "a-b", "é", "*", "__x__", "a.__x__",
-        ] {
+        for text in
+            ["", "a b", "a.", ".a", "a..b", "1a", "`a", "``", "`a`b", "a-b", "é", "*", "__x__", "a.__x__"]
+        {
             assert!(FieldPath::parse(text).is_err(), "{text}");
         }
     }
@@ -199,10 +184,7 @@ mod tests {
         let mut fields = Fields::new();
         path("a.x").set(&mut fields, int(1));
         path("a.x").remove(&mut fields);
-        assert_eq!(
-            path("a").get(&fields),
-            Some(&value(ValueType::MapValue(MapValue::default())))
-        );
+        assert_eq!(path("a").get(&fields), Some(&value(ValueType::MapValue(MapValue::default()))));
         path("a.x.y").remove(&mut fields);
         assert_eq!(fields.len(), 1);
     }
@@ -213,18 +195,12 @@ mod tests {
         for name in ["a.b", "a.c", "d"] {
             path(name).set(&mut fields, int(1));
         }
-        let picked = project(
-            fields.clone(),
-            Some(&[path("a.b"), path("d.x"), path("zz"), path(NAME)]),
-        );
+        let picked = project(fields.clone(), Some(&[path("a.b"), path("d.x"), path("zz"), path(NAME)]));
         assert_eq!(
             (picked.len(), path("a.b").get(&picked), path("a.c").get(&picked)),
             (1, Some(&int(1)), None)
         );
         assert_eq!(project(fields.clone(), Some(&[path("a.b"), path("a")])).len(), 1);
-        assert_eq!(
-            path("a.c").get(&project(fields, Some(&[path("a.b"), path("a")]))),
-            Some(&int(1))
-        );
+        assert_eq!(path("a.c").get(&project(fields, Some(&[path("a.b"), path("a")]))), Some(&int(1)));
     }
 }

@@ -1,8 +1,10 @@
 //! Filters: the `where` of a query.
 
-use std::cmp::Ordering;
-use std::ops::Bound;
-
+use super::errors::invalid;
+use super::fields::FieldPath;
+use super::names::{Path, parse_document_in};
+use super::store::NameRange;
+use super::values::{Fields, check_operand, equal, is_nan, is_null, order, type_rank};
 use gcloud_sdk::google::firestore::v1::Value;
 use gcloud_sdk::google::firestore::v1::structured_query::composite_filter::Operator as CompositeOp;
 use gcloud_sdk::google::firestore::v1::structured_query::field_filter::Operator as FieldOp;
@@ -12,13 +14,9 @@ use gcloud_sdk::google::firestore::v1::structured_query::{
     CompositeFilter, FieldFilter, FieldReference, Filter as WireFilter, UnaryFilter,
 };
 use gcloud_sdk::google::firestore::v1::value::ValueType;
+use std::cmp::Ordering;
+use std::ops::Bound;
 use tonic::Status;
-
-use super::errors::invalid;
-use super::fields::FieldPath;
-use super::names::{Path, parse_document_in};
-use super::store::NameRange;
-use super::values::{Fields, check_operand, equal, is_nan, is_null, order, type_rank};
 
 /// Most alternatives that a filter may come to when its `OR`s and `IN`s are multiplied out.
 const MAX_DISJUNCTIONS: usize = 30;
@@ -71,9 +69,7 @@ impl Filter {
             ));
         }
         if parsed.count(|test| matches!(test, TestKind::NotIn)) > 0 && disjunctions > 1 {
-            return Err(invalid(
-                "NOT_IN cannot be used in one query with IN, ARRAY_CONTAINS_ANY or OR.",
-            ));
+            return Err(invalid("NOT_IN cannot be used in one query with IN, ARRAY_CONTAINS_ANY or OR."));
         }
         Ok(parsed)
     }
@@ -113,9 +109,7 @@ impl Filter {
         if matches!(op, FieldOp::ArrayContains | FieldOp::ArrayContainsAny) {
             return Err(invalid("A document's name is not an array."));
         }
-        Ok(Self::Name(Test::parse(op, operand, |operand| {
-            parse_name(database, &operand)
-        })?))
+        Ok(Self::Name(Test::parse(op, operand, |operand| parse_name(database, &operand))?))
     }
 
     fn parse_unary(filter: UnaryFilter) -> Result<Self, Status> {
@@ -193,14 +187,8 @@ impl Filter {
 
     fn disjunctions(&self) -> usize {
         match self {
-            Self::And(parts) => parts
-                .iter()
-                .map(Self::disjunctions)
-                .fold(1, usize::saturating_mul),
-            Self::Or(parts) => parts
-                .iter()
-                .map(Self::disjunctions)
-                .fold(0, usize::saturating_add),
+            Self::And(parts) => parts.iter().map(Self::disjunctions).fold(1, usize::saturating_mul),
+            Self::Or(parts) => parts.iter().map(Self::disjunctions).fold(0, usize::saturating_add),
             Self::Name(Test::In(operands)) => operands.len(),
             Self::Field(_, Test::In(operands) | Test::ContainsAny(operands)) => operands.len(),
             Self::Name(_) | Self::Field(..) => 1,
@@ -256,16 +244,9 @@ impl<T> Test<T> {
             let Some(ValueType::ArrayValue(array)) = operand.value_type else {
                 return Err(invalid(format!("{} requires an array.", op.as_str_name())));
             };
-            let most = if op == FieldOp::NotIn {
-                MAX_NOT_IN
-            } else {
-                MAX_DISJUNCTIONS
-            };
+            let most = if op == FieldOp::NotIn { MAX_NOT_IN } else { MAX_DISJUNCTIONS };
             if array.values.is_empty() || array.values.len() > most {
-                return Err(invalid(format!(
-                    "{} requires between 1 and {most} values.",
-                    op.as_str_name()
-                )));
+                return Err(invalid(format!("{} requires between 1 and {most} values.", op.as_str_name())));
             }
             array.values.into_iter().map(&parse_one).collect()
         };
@@ -311,9 +292,7 @@ impl Test<Value> {
             }
             Self::NotIn(operands) => {
                 !is_null(value)
-                    && !operands
-                        .iter()
-                        .any(|operand| is_null(operand) || compares(EQUAL, value, operand))
+                    && !operands.iter().any(|operand| is_null(operand) || compares(EQUAL, value, operand))
             }
             Self::ContainsAny(operands) => match &value.value_type {
                 Some(ValueType::ArrayValue(array)) => array
@@ -345,11 +324,7 @@ impl Test<Path> {
     fn narrow(&self, range: &mut NameRange) {
         match self {
             Self::Compare(wanted, operand) => {
-                let bound = if wanted.contains(&Ordering::Equal) {
-                    Bound::Included
-                } else {
-                    Bound::Excluded
-                };
+                let bound = if wanted.contains(&Ordering::Equal) { Bound::Included } else { Bound::Excluded };
                 if !wanted.contains(&Ordering::Less) {
                     range.start(bound(operand.clone()));
                 }
@@ -372,11 +347,7 @@ fn compares(wanted: &[Ordering], value: &Value, operand: &Value) -> bool {
     let comparable =
         type_rank(value) == type_rank(operand) && !is_null(value) && !is_nan(value) && !is_nan(operand);
     comparable
-        && if wanted == EQUAL {
-            equal(value, operand)
-        } else {
-            wanted.contains(&order(value, operand))
-        }
+        && if wanted == EQUAL { equal(value, operand) } else { wanted.contains(&order(value, operand)) }
 }
 
 /// The field that a query's part refers to.
@@ -394,40 +365,29 @@ pub(super) fn parse_name(database: &str, value: &Value) -> Result<Path, Status> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-    use tonic::Code;
-
     use super::super::testing::{
         DATABASE, any_document, any_value, array, document, double, field_filter, field_reference, int,
         reference, text, to_fields,
     };
     use super::super::values::null;
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use tonic::Code;
 
     fn parse(filter: WireFilter) -> Result<Filter, Code> {
         Filter::parse(DATABASE, filter).map_err(|refusal| refusal.code())
     }
 
     fn composite(op: CompositeOp, filters: &[WireFilter]) -> WireFilter {
-        let filter = CompositeFilter {
-            op: op.into(),
-            filters: filters.to_vec(),
-        };
-        WireFilter {
-            filter_type: Some(FilterType::CompositeFilter(filter)),
-        }
+        let filter = CompositeFilter { op: op.into(), filters: filters.to_vec() };
+        WireFilter { filter_type: Some(FilterType::CompositeFilter(filter)) }
     }
 
     fn unary(op: UnaryOp) -> WireFilter {
-        let filter = UnaryFilter {
-            op: op.into(),
-            operand_type: Some(OperandType::Field(field_reference("x"))),
-        };
-        WireFilter {
-            filter_type: Some(FilterType::UnaryFilter(filter)),
-        }
+        let filter =
+            UnaryFilter { op: op.into(), operand_type: Some(OperandType::Field(field_reference("x"))) };
+        WireFilter { filter_type: Some(FilterType::UnaryFilter(filter)) }
     }
 
     fn x(op: FieldOp, operand: Value) -> WireFilter {
@@ -472,16 +432,10 @@ mod tests {
             let filter = parse(wire.clone()).unwrap();
             let accepts =
                 |value: &Value| filter.matches(&document("u/a"), &to_fields(&[("x", value.clone())]));
-            let accepted: Vec<_> = values
-                .iter()
-                .filter(|(_, value)| accepts(value))
-                .map(|(name, _)| *name)
-                .collect();
+            let accepted: Vec<_> =
+                values.iter().filter(|(_, value)| accepts(value)).map(|(name, _)| *name).collect();
             assert_eq!(accepted, expected, "{wire:?}");
-            assert!(
-                !filter.matches(&document("u/a"), &Fields::new()),
-                "a missing field: {wire:?}"
-            );
+            assert!(!filter.matches(&document("u/a"), &Fields::new()), "a missing field: {wire:?}");
         }
     }
 
@@ -518,11 +472,7 @@ mod tests {
             field_filter("__name__", Equal, text("a")),
         ];
         for filter in bad {
-            assert_eq!(
-                parse(filter.clone()).err(),
-                Some(Code::InvalidArgument),
-                "{filter:?}"
-            );
+            assert_eq!(parse(filter.clone()).err(), Some(Code::InvalidArgument), "{filter:?}");
         }
     }
 
@@ -551,14 +501,7 @@ mod tests {
 
     fn any_name_filter() -> impl Strategy<Value = WireFilter> {
         use FieldOp::*;
-        let comparison = vec![
-            Equal,
-            NotEqual,
-            LessThan,
-            LessThanOrEqual,
-            GreaterThan,
-            GreaterThanOrEqual,
-        ];
+        let comparison = vec![Equal, NotEqual, LessThan, LessThanOrEqual, GreaterThan, GreaterThanOrEqual];
         let one = (prop::sample::select(comparison), any_document())
             .prop_map(|(op, path)| field_filter("__name__", op, reference(&path)));
         let some = prop::collection::vec(any_document(), 1..3).prop_map(|paths| {

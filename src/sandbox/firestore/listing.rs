@@ -1,21 +1,19 @@
 //! The methods that list, page by page: the documents of a collection, the collections of a document.
 
-use std::sync::Arc;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
-use gcloud_sdk::google::firestore::v1::{
-    Document, ListCollectionIdsRequest, ListCollectionIdsResponse, ListDocumentsRequest,
-    ListDocumentsResponse, list_documents_request,
-};
-use tonic::Status;
-
 use super::database::{Consistency, State};
 use super::errors::invalid;
 use super::fields::parse_mask;
 use super::names::{Path, check_collection_id, check_document_id, full_name, parse_parent};
 use super::query::Query;
 use super::store::Store;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use gcloud_sdk::google::firestore::v1::{
+    Document, ListCollectionIdsRequest, ListCollectionIdsResponse, ListDocumentsRequest,
+    ListDocumentsResponse, list_documents_request,
+};
+use std::sync::Arc;
+use tonic::Status;
 
 /// Documents in a page of `ListDocuments`, unless the client wants another number.
 const DEFAULT_PAGE: usize = 30;
@@ -41,9 +39,7 @@ impl State {
             }
             "__name__" | "__name__ asc" => {}
             _ => {
-                return Err(Status::unimplemented(
-                    "the sandbox's ListDocuments sorts by name only",
-                ));
+                return Err(Status::unimplemented("the sandbox's ListDocuments sorts by name only"));
             }
         }
         let consistency = match request.consistency_selector {
@@ -64,39 +60,22 @@ impl State {
                 let name = full_name(database, &path);
                 match opened.store.get(&path) {
                     Some(stored) => stored.to_document(name, mask.as_deref()),
-                    None => Document {
-                        name,
-                        ..Document::default()
-                    },
+                    None => Document { name, ..Document::default() },
                 }
             });
             shown.collect()
         } else {
-            let query = Arc::new(Query::page(
-                parent,
-                &request.collection_id,
-                after.as_deref(),
-                size,
-            ));
+            let query = Arc::new(Query::page(parent, &request.collection_id, after.as_deref(), size));
             let found = self.view(database, consistency)?.query(&query)?;
-            let shown = found.iter().map(|found| {
-                found
-                    .stored
-                    .to_document(full_name(database, &found.path), mask.as_deref())
-            });
+            let shown = found
+                .iter()
+                .map(|found| found.stored.to_document(full_name(database, &found.path), mask.as_deref()));
             shown.collect()
         };
-        let last_id = documents
-            .last()
-            .and_then(|document| document.name.rsplit('/').next());
-        let next_page_token = last_id
-            .filter(|_| documents.len() == size)
-            .map(encode_token)
-            .unwrap_or_default();
-        Ok(ListDocumentsResponse {
-            documents,
-            next_page_token,
-        })
+        let last_id = documents.last().and_then(|document| document.name.rsplit('/').next());
+        let next_page_token =
+            last_id.filter(|_| documents.len() == size).map(encode_token).unwrap_or_default();
+        Ok(ListDocumentsResponse { documents, next_page_token })
     }
 
     /// Lists the collections of a document, or the root's. All of them, unless the client wants fewer a page.
@@ -105,24 +84,17 @@ impl State {
         request: ListCollectionIdsRequest,
     ) -> Result<ListCollectionIdsResponse, Status> {
         if request.consistency_selector.is_some() {
-            return Err(Status::unimplemented(
-                "the sandbox lists collections as of now only",
-            ));
+            return Err(Status::unimplemented("the sandbox lists collections as of now only"));
         }
         let (database, parent) = parse_parent(&request.parent)?;
         let size = page_size(request.page_size)?.unwrap_or(usize::MAX);
         let after = decode_token(&request.page_token, check_collection_id)?;
         let (_, opened) = self.open(database)?;
-        let collection_ids: Vec<_> = children(&opened.store, &parent, after)
-            .map(|(id, _)| id)
-            .take(size)
-            .collect();
+        let collection_ids: Vec<_> =
+            children(&opened.store, &parent, after).map(|(id, _)| id).take(size).collect();
         let last_id = collection_ids.last().filter(|_| collection_ids.len() == size);
         let next_page_token = last_id.map(|id| encode_token(id)).unwrap_or_default();
-        Ok(ListCollectionIdsResponse {
-            collection_ids,
-            next_page_token,
-        })
+        Ok(ListCollectionIdsResponse { collection_ids, next_page_token })
     }
 }
 
@@ -156,13 +128,8 @@ fn decode_token(token: &str, check: impl Fn(&str) -> Result<(), Status>) -> Resu
     if token.is_empty() {
         return Ok(None);
     }
-    let id = URL_SAFE
-        .decode(token)
-        .ok()
-        .and_then(|bytes| String::from_utf8(bytes).ok());
-    id.filter(|id| check(id).is_ok())
-        .map(Some)
-        .ok_or_else(|| invalid("The page token is invalid."))
+    let id = URL_SAFE.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    id.filter(|id| check(id).is_ok()).map(Some).ok_or_else(|| invalid("The page token is invalid."))
 }
 
 #[cfg(test)]
@@ -171,12 +138,7 @@ mod tests {
 
     #[test]
     fn a_page_token_leads_back_to_its_id() {
-        assert_eq!(
-            decode_token(&encode_token("é 1"), check_document_id)
-                .unwrap()
-                .as_deref(),
-            Some("é 1")
-        );
+        assert_eq!(decode_token(&encode_token("é 1"), check_document_id).unwrap().as_deref(), Some("é 1"));
         assert_eq!(decode_token("", check_document_id).unwrap(), None);
     }
 

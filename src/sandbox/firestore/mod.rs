@@ -25,18 +25,16 @@ mod transforms;
 mod values;
 mod writes;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use self::database::State;
+use self::names::{Path, full_name, parse_document};
+use self::query::Query;
 use bytes::Bytes;
 use gcloud_sdk::google::firestore::v1::{CommitRequest, CommitResponse, Document, Write};
 use http::Response;
 use prost::Message;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tonic::Status;
 use tonic::body::Body;
-
-use self::database::State;
-use self::names::{Path, full_name, parse_document};
-use self::query::Query;
 
 /// Where all methods live.
 pub(super) const SERVICE: &str = "/google.firestore.v1.Firestore/";
@@ -98,10 +96,7 @@ impl Firestore {
             .existing(database)
             .map(|database| everything.run(&database.store, None))
             .unwrap_or_default();
-        found
-            .iter()
-            .map(|found| found.stored.to_document(full_name(database, &found.path), None))
-            .collect()
+        found.iter().map(|found| found.stored.to_document(full_name(database, &found.path), None)).collect()
     }
 
     fn unary<Q, A>(

@@ -1,13 +1,11 @@
 //! Resource names, and the order Firestore gives them: segment by segment.
 
+use super::errors::invalid;
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
-
 use tonic::Status;
-
-use super::errors::invalid;
 
 /// Longest collection or document id, in bytes of UTF-8.
 const MAX_ID_BYTES: usize = 1500;
@@ -68,16 +66,12 @@ impl Path {
 
     /// The id that follows `ancestor` in this path.
     pub(super) fn child_of(&self, ancestor: &Self) -> Option<Cow<'_, str>> {
-        self.below(ancestor)?
-            .split(|byte| *byte == b'/')
-            .next()
-            .map(String::from_utf8_lossy)
+        self.below(ancestor)?.split(|byte| *byte == b'/').next().map(String::from_utf8_lossy)
     }
 
     /// Whether this document lies directly in a collection of `parent`, whatever the collection's name.
     pub(super) fn is_grandchild_of(&self, parent: &Self) -> bool {
-        self.below(parent)
-            .is_some_and(|rest| rest.iter().filter(|byte| **byte == b'/').count() == 1)
+        self.below(parent).is_some_and(|rest| rest.iter().filter(|byte| **byte == b'/').count() == 1)
     }
 
     fn segments(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
@@ -101,10 +95,7 @@ impl Ord for Path {
     fn cmp(&self, other: &Self) -> Ordering {
         let (ours, theirs) = (&*self.0, &*other.0);
         let same = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
-        let start = ours[..same]
-            .iter()
-            .rposition(|byte| *byte == b'/')
-            .map_or(0, |slash| slash + 1);
+        let start = ours[..same].iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let (our_id, their_id) = (segment_at(ours, start), segment_at(theirs, start));
         let rank = |id| (numeric_id(id).is_none(), numeric_id(id));
         // Equal ids here mean that one path goes on where the other ends.
@@ -132,9 +123,7 @@ pub(super) fn parse_database(name: &str) -> Result<&str, Status> {
         ["projects", project, "databases", database] if !project.is_empty() && !database.is_empty() => {
             Ok(name)
         }
-        _ => Err(invalid(format!(
-            "Database name \"{name}\" is not of the form projects/*/databases/*."
-        ))),
+        _ => Err(invalid(format!("Database name \"{name}\" is not of the form projects/*/databases/*."))),
     }
 }
 
@@ -142,9 +131,7 @@ pub(super) fn parse_database(name: &str) -> Result<&str, Status> {
 pub(super) fn parse_document(name: &str) -> Result<(&str, Path), Status> {
     let (database, segments) = split("Document name", name)?;
     if segments.is_empty() || segments.len() % 2 == 1 {
-        return Err(invalid(format!(
-            "Document name \"{name}\" does not end in a document id."
-        )));
+        return Err(invalid(format!("Document name \"{name}\" does not end in a document id.")));
     }
     Ok((database, path_of("Document name", name, &segments)?))
 }
@@ -153,9 +140,7 @@ pub(super) fn parse_document(name: &str) -> Result<(&str, Path), Status> {
 pub(super) fn parse_parent(name: &str) -> Result<(&str, Path), Status> {
     let (database, segments) = split("Document parent name", name)?;
     if segments.len() % 2 == 1 {
-        return Err(invalid(format!(
-            "Document parent name \"{name}\" names a collection, not a document."
-        )));
+        return Err(invalid(format!("Document parent name \"{name}\" names a collection, not a document.")));
     }
     Ok((database, path_of("Document parent name", name, &segments)?))
 }
@@ -166,9 +151,7 @@ pub(super) fn parse_document_in(database: &str, name: &str) -> Result<Path, Stat
     if actual == database {
         Ok(path)
     } else {
-        Err(invalid(format!(
-            "Document name \"{name}\" lies outside the database \"{database}\"."
-        )))
+        Err(invalid(format!("Document name \"{name}\" lies outside the database \"{database}\".")))
     }
 }
 
@@ -181,14 +164,10 @@ pub(super) fn full_name(database: &str, path: &Path) -> String {
 pub(super) fn check_collection_id(id: &str) -> Result<(), Status> {
     check_length("Collection id", id)?;
     if id.contains('/') {
-        return Err(invalid(format!(
-            "Collection id \"{id}\" is invalid because it contains \"/\"."
-        )));
+        return Err(invalid(format!("Collection id \"{id}\" is invalid because it contains \"/\".")));
     }
     if is_reserved(id) {
-        return Err(invalid(format!(
-            "Collection id \"{id}\" is invalid because it is reserved."
-        )));
+        return Err(invalid(format!("Collection id \"{id}\" is invalid because it is reserved.")));
     }
     Ok(())
 }
@@ -197,14 +176,10 @@ pub(super) fn check_collection_id(id: &str) -> Result<(), Status> {
 pub(super) fn check_document_id(id: &str) -> Result<(), Status> {
     check_length("Resource id", id)?;
     if id.contains('/') {
-        return Err(invalid(format!(
-            "Resource id \"{id}\" is invalid because it contains \"/\"."
-        )));
+        return Err(invalid(format!("Resource id \"{id}\" is invalid because it contains \"/\".")));
     }
     if is_reserved(id) && numeric_id(id.as_bytes()).is_none() {
-        return Err(invalid(format!(
-            "Resource id \"{id}\" is invalid because it is reserved."
-        )));
+        return Err(invalid(format!("Resource id \"{id}\" is invalid because it is reserved.")));
     }
     Ok(())
 }
@@ -227,30 +202,21 @@ fn check_length(kind: &str, id: &str) -> Result<(), Status> {
 fn split<'a>(kind: &str, name: &'a str) -> Result<(&'a str, Vec<&'a str>), Status> {
     let segments: Vec<_> = name.split('/').collect();
     match segments[..] {
-        [
-            "projects",
-            project,
-            "databases",
-            database,
-            "documents",
-            ref path @ ..,
-        ] if !project.is_empty() && !database.is_empty() => {
+        ["projects", project, "databases", database, "documents", ref path @ ..]
+            if !project.is_empty() && !database.is_empty() =>
+        {
             let end = "projects/".len() + project.len() + "/databases/".len() + database.len();
             Ok((&name[..end], path.to_vec()))
         }
-        _ => Err(invalid(format!(
-            "{kind} \"{name}\" is not of the form projects/*/databases/*/documents/**."
-        ))),
+        _ => {
+            Err(invalid(format!("{kind} \"{name}\" is not of the form projects/*/databases/*/documents/**.")))
+        }
     }
 }
 
 fn path_of(kind: &str, name: &str, segments: &[&str]) -> Result<Path, Status> {
     for (index, segment) in segments.iter().enumerate() {
-        let check = if index % 2 == 0 {
-            check_collection_id
-        } else {
-            check_document_id
-        };
+        let check = if index % 2 == 0 { check_collection_id } else { check_document_id };
         check(segment).map_err(|refusal| invalid(format!("{kind} \"{name}\": {}", refusal.message())))?;
     }
     Ok(Path(segments.join("/").into_bytes().into()))
@@ -258,10 +224,9 @@ fn path_of(kind: &str, name: &str, segments: &[&str]) -> Result<Path, Status> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::super::testing::any_document;
     use super::*;
+    use proptest::prelude::*;
 
     fn path(text: &str) -> Path {
         Path(text.as_bytes().into())
@@ -269,18 +234,11 @@ mod tests {
 
     #[test]
     fn paths_sort_segment_by_segment() {
-        let mut paths = [
-            "u/ab", "u/a", "u/a/c/d", "u/a b", "u/a\0", "u/é", "u/Z", "u/10", "ua/a", "u/9",
-        ]
-        .map(path);
+        let mut paths =
+            ["u/ab", "u/a", "u/a/c/d", "u/a b", "u/a\0", "u/é", "u/Z", "u/10", "ua/a", "u/9"].map(path);
         paths.sort();
         let sorted = paths.each_ref().map(|path| path.as_str().into_owned());
-        assert_eq!(
-            sorted,
-            [
-                "u/10", "u/9", "u/Z", "u/a", "u/a/c/d", "u/a\0", "u/a b", "u/ab", "u/é", "ua/a"
-            ]
-        );
+        assert_eq!(sorted, ["u/10", "u/9", "u/Z", "u/a", "u/a/c/d", "u/a\0", "u/a b", "u/ab", "u/é", "ua/a"]);
     }
 
     #[test]
@@ -288,10 +246,7 @@ mod tests {
         let mut paths = ["n/_", "n/__id10__", "n/__id7__", "n/10", "n/__id-3__", "n/__idx"].map(path);
         paths.sort();
         let sorted = paths.each_ref().map(|path| path.as_str().into_owned());
-        assert_eq!(
-            sorted,
-            ["n/__id-3__", "n/__id7__", "n/__id10__", "n/10", "n/_", "n/__idx"]
-        );
+        assert_eq!(sorted, ["n/__id-3__", "n/__id7__", "n/__id10__", "n/10", "n/_", "n/__idx"]);
     }
 
     #[test]
@@ -321,14 +276,8 @@ mod tests {
     #[test]
     fn a_name_is_split_into_database_and_path() {
         let (database, path) = parse_document("projects/p/databases/(default)/documents/u/a").unwrap();
-        assert_eq!(
-            (database, &*path.as_str()),
-            ("projects/p/databases/(default)", "u/a")
-        );
-        assert_eq!(
-            (path.collection_id(), path.child_of(&Path::root()).as_deref()),
-            (&b"u"[..], Some("u"))
-        );
+        assert_eq!((database, &*path.as_str()), ("projects/p/databases/(default)", "u/a"));
+        assert_eq!((path.collection_id(), path.child_of(&Path::root()).as_deref()), (&b"u"[..], Some("u")));
         assert!(path.is_grandchild_of(&Path::root()));
     }
 

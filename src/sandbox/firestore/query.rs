@@ -1,15 +1,5 @@
 //! Queries: checked once, then run against the documents as often as needed.
 
-use std::cmp::Ordering;
-use std::ops::Bound;
-use std::sync::Arc;
-
-use gcloud_sdk::google::firestore::v1::structured_query::{
-    CollectionSelector, Direction, Order as WireOrder,
-};
-use gcloud_sdk::google::firestore::v1::{Cursor as WireCursor, StructuredQuery, Value};
-use tonic::Status;
-
 use super::clock::Micros;
 use super::errors::invalid;
 use super::fields::FieldPath;
@@ -17,6 +7,14 @@ use super::filter::{Filter, parse_name, parse_reference};
 use super::names::{Path, check_collection_id};
 use super::store::{Found, NameRange, Scan, Store, Stored};
 use super::values::{Fields, check_operand, first_difference, order};
+use gcloud_sdk::google::firestore::v1::structured_query::{
+    CollectionSelector, Direction, Order as WireOrder,
+};
+use gcloud_sdk::google::firestore::v1::{Cursor as WireCursor, StructuredQuery, Value};
+use std::cmp::Ordering;
+use std::ops::Bound;
+use std::sync::Arc;
+use tonic::Status;
 
 /// A checked query.
 #[derive(Clone, Debug)]
@@ -71,35 +69,22 @@ impl Query {
     /// Checks a query below `parent`.
     pub(super) fn parse(database: &str, parent: Path, query: StructuredQuery) -> Result<Self, Status> {
         if query.find_nearest.is_some() {
-            return Err(Status::unimplemented(
-                "the sandbox's Firestore has no vector search",
-            ));
+            return Err(Status::unimplemented("the sandbox's Firestore has no vector search"));
         }
         let scope = Scope::parse(parent, query.from)?;
-        let filter = query
-            .r#where
-            .map(|filter| Filter::parse(database, filter))
-            .transpose()?;
+        let filter = query.r#where.map(|filter| Filter::parse(database, filter)).transpose()?;
         let explicit = parse_orders(&query.order_by)?;
         let cursor = |cursor: Option<WireCursor>| {
-            cursor
-                .map(|cursor| Cursor::parse(database, cursor, &explicit))
-                .transpose()
+            cursor.map(|cursor| Cursor::parse(database, cursor, &explicit)).transpose()
         };
         let (start, end) = (cursor(query.start_at)?, cursor(query.end_at)?);
         let orders = complete_orders(explicit, filter.as_ref());
         if name_order(&orders).is_some_and(|by| by.descending) && !tests_fields(filter.as_ref()) {
             // The name's index runs one way only.
-            return Err(Status::failed_precondition(
-                "Firestore does not support descending key scans",
-            ));
+            return Err(Status::failed_precondition("Firestore does not support descending key scans"));
         }
         let projection = query.select.map(|select| {
-            select
-                .fields
-                .iter()
-                .map(|field| parse_reference(Some(field)))
-                .collect::<Result<Vec<_>, _>>()
+            select.fields.iter().map(|field| parse_reference(Some(field))).collect::<Result<Vec<_>, _>>()
         });
         let range = scope.range(filter.as_ref(), &orders, start.as_ref(), end.as_ref());
         Ok(Self {
@@ -123,11 +108,7 @@ impl Query {
     pub(super) fn everything(parent: Path) -> Self {
         Self {
             range: NameRange::below(&parent),
-            scope: Scope {
-                parent,
-                collection: None,
-                all_descendants: true,
-            },
+            scope: Scope { parent, collection: None, all_descendants: true },
             filter: None,
             orders: complete_orders(Vec::new(), None),
             start: None,
@@ -146,17 +127,9 @@ impl Query {
         if let Some(after) = after {
             range.start(Bound::Excluded(path.child(after)));
         }
-        let scope = Scope {
-            parent: parent.clone(),
-            collection: Some(collection.to_owned()),
-            all_descendants: false,
-        };
-        Self {
-            scope,
-            range,
-            limit: Some(limit),
-            ..Self::everything(parent)
-        }
+        let scope =
+            Scope { parent: parent.clone(), collection: Some(collection.to_owned()), all_descendants: false };
+        Self { scope, range, limit: Some(limit), ..Self::everything(parent) }
     }
 
     /// The same query, for documents that have this field too.
@@ -181,69 +154,40 @@ impl Query {
     fn pick<'a>(&self, visited: impl Iterator<Item = (&'a Path, &'a Arc<Stored>)>) -> Vec<Found> {
         let reads_fields =
             tests_fields(self.filter.as_ref()) || self.orders.len() > 1 || !self.required.is_empty();
-        let accepted = visited
-            .filter(|(path, _)| self.scope.contains(path))
-            .filter_map(|(path, stored)| {
-                let fields = if reads_fields {
-                    stored.fields()
-                } else {
-                    Fields::new()
-                };
-                let found = || Found {
-                    path: path.clone(),
-                    stored: Arc::clone(stored),
-                };
-                self.sort_key(path, fields).map(|key| (key, found()))
-            });
+        let accepted = visited.filter(|(path, _)| self.scope.contains(path)).filter_map(|(path, stored)| {
+            let fields = if reads_fields { stored.fields() } else { Fields::new() };
+            let found = || Found { path: path.clone(), stored: Arc::clone(stored) };
+            self.sort_key(path, fields).map(|key| (key, found()))
+        });
         let limit = self.limit.unwrap_or(usize::MAX);
         if name_order(&self.orders).is_some_and(|by| !by.descending) {
             // Visited in this order already, so there is no need to visit more than the limit.
-            return accepted
-                .map(|(_, found)| found)
-                .skip(self.offset)
-                .take(limit)
-                .collect();
+            return accepted.map(|(_, found)| found).skip(self.offset).take(limit).collect();
         }
         let mut results: Vec<_> = accepted.collect();
         results.sort_by(|(a_key, a), (b_key, b)| self.compare((a_key, &a.path), (b_key, &b.path)));
-        results
-            .into_iter()
-            .map(|(_, found)| found)
-            .skip(self.offset)
-            .take(limit)
-            .collect()
+        results.into_iter().map(|(_, found)| found).skip(self.offset).take(limit).collect()
     }
 
     /// The values a document is sorted by, or `None` where it is no result.
     fn sort_key(&self, path: &Path, fields: Fields) -> Option<Vec<Value>> {
-        let is_match = self
-            .filter
-            .as_ref()
-            .is_none_or(|filter| filter.matches(path, &fields))
+        let is_match = self.filter.as_ref().is_none_or(|filter| filter.matches(path, &fields))
             && self.required.iter().all(|field| field.get(&fields).is_some());
         if !is_match {
             return None;
         }
         let by = self.orders.iter().filter_map(|order| order.field.as_ref());
-        let key: Vec<Value> = by
-            .map(|field| field.get(&fields).cloned())
-            .collect::<Option<_>>()?;
-        let behind_start = self
-            .start
-            .as_ref()
-            .is_none_or(|cursor| match self.position(&key, path, cursor) {
-                Ordering::Less => false,
-                Ordering::Equal => cursor.before,
-                Ordering::Greater => true,
-            });
-        let before_end = self
-            .end
-            .as_ref()
-            .is_none_or(|cursor| match self.position(&key, path, cursor) {
-                Ordering::Less => true,
-                Ordering::Equal => !cursor.before,
-                Ordering::Greater => false,
-            });
+        let key: Vec<Value> = by.map(|field| field.get(&fields).cloned()).collect::<Option<_>>()?;
+        let behind_start = self.start.as_ref().is_none_or(|cursor| match self.position(&key, path, cursor) {
+            Ordering::Less => false,
+            Ordering::Equal => cursor.before,
+            Ordering::Greater => true,
+        });
+        let before_end = self.end.as_ref().is_none_or(|cursor| match self.position(&key, path, cursor) {
+            Ordering::Less => true,
+            Ordering::Equal => !cursor.before,
+            Ordering::Greater => false,
+        });
         (behind_start && before_end).then_some(key)
     }
 
@@ -261,31 +205,22 @@ impl Query {
 
     /// Where a document lies as seen from a cursor.
     fn position(&self, key: &[Value], path: &Path, cursor: &Cursor) -> Ordering {
-        let orders = self
-            .orders
-            .iter()
-            .zip(&cursor.values)
-            .enumerate()
-            .map(|(index, (by, bound))| {
-                let ascending = match (bound, key.get(index)) {
-                    (CursorValue::Field(bound), Some(value)) => order(value, bound),
-                    (CursorValue::Name(bound), _) => path.cmp(bound),
-                    // Only the name, which is last, has no value of its own.
-                    (CursorValue::Field(_), None) => Ordering::Equal,
-                };
-                by.direct(ascending)
-            });
+        let orders = self.orders.iter().zip(&cursor.values).enumerate().map(|(index, (by, bound))| {
+            let ascending = match (bound, key.get(index)) {
+                (CursorValue::Field(bound), Some(value)) => order(value, bound),
+                (CursorValue::Name(bound), _) => path.cmp(bound),
+                // Only the name, which is last, has no value of its own.
+                (CursorValue::Field(_), None) => Ordering::Equal,
+            };
+            by.direct(ascending)
+        });
         first_difference(orders)
     }
 }
 
 impl Order {
     fn direct(&self, ascending: Ordering) -> Ordering {
-        if self.descending {
-            ascending.reverse()
-        } else {
-            ascending
-        }
+        if self.descending { ascending.reverse() } else { ascending }
     }
 }
 
@@ -300,11 +235,7 @@ impl Scope {
         if let Some(id) = &collection {
             check_collection_id(id)?;
         }
-        Ok(Self {
-            parent,
-            collection,
-            all_descendants: selector.all_descendants,
-        })
+        Ok(Self { parent, collection, all_descendants: selector.all_descendants })
     }
 
     fn contains(&self, path: &Path) -> bool {
@@ -355,17 +286,11 @@ impl Cursor {
         if cursor.values.len() > orders.len() {
             return Err(invalid("A cursor has more values than the query has orders."));
         }
-        let values = orders
-            .iter()
-            .zip(cursor.values)
-            .map(|(order, mut value)| match order.field {
-                None => parse_name(database, &value).map(CursorValue::Name),
-                Some(_) => check_operand(&mut value).map(|()| CursorValue::Field(value)),
-            });
-        Ok(Self {
-            values: values.collect::<Result<_, _>>()?,
-            before: cursor.before,
-        })
+        let values = orders.iter().zip(cursor.values).map(|(order, mut value)| match order.field {
+            None => parse_name(database, &value).map(CursorValue::Name),
+            Some(_) => check_operand(&mut value).map(|()| CursorValue::Field(value)),
+        });
+        Ok(Self { values: values.collect::<Result<_, _>>()?, before: cursor.before })
     }
 }
 
@@ -384,17 +309,12 @@ fn parse_orders(orders: &[WireOrder]) -> Result<Vec<Order>, Status> {
         let field = parse_reference(order.field.as_ref())?;
         let field = (!field.is_name()).then_some(field);
         if parsed.iter().any(|earlier| earlier.field.is_none()) {
-            return Err(invalid(
-                "A query cannot be ordered by more fields after the name.",
-            ));
+            return Err(invalid("A query cannot be ordered by more fields after the name."));
         }
         if parsed.iter().any(|earlier| earlier.field == field) {
             return Err(invalid("A query is ordered by the same field twice."));
         }
-        parsed.push(Order {
-            field,
-            descending: order.direction() == Direction::Descending,
-        });
+        parsed.push(Order { field, descending: order.direction() == Direction::Descending });
     }
     Ok(parsed)
 }
@@ -412,39 +332,25 @@ fn complete_orders(mut orders: Vec<Order>, filter: Option<&Filter>) -> Vec<Order
     inequalities.sort_unstable();
     for field in inequalities {
         if !orders.iter().any(|order| order.field.as_ref() == Some(field)) {
-            orders.push(Order {
-                field: Some(field.clone()),
-                descending,
-            });
+            orders.push(Order { field: Some(field.clone()), descending });
         }
     }
-    orders.push(Order {
-        field: None,
-        descending,
-    });
+    orders.push(Order { field: None, descending });
     orders
 }
 
 #[cfg(test)]
 mod tests {
-    use gcloud_sdk::google::firestore::v1::structured_query::field_filter::Operator as FieldOp;
-    use proptest::prelude::*;
-
     use super::super::testing::{
         DATABASE, document, field_filter, field_reference, int, reference, text, to_fields,
     };
     use super::*;
+    use gcloud_sdk::google::firestore::v1::structured_query::field_filter::Operator as FieldOp;
+    use proptest::prelude::*;
 
     fn order_by(path: &str, descending: bool) -> WireOrder {
-        let direction = if descending {
-            Direction::Descending
-        } else {
-            Direction::Ascending
-        };
-        WireOrder {
-            field: Some(field_reference(path)),
-            direction: direction.into(),
-        }
+        let direction = if descending { Direction::Descending } else { Direction::Ascending };
+        WireOrder { field: Some(field_reference(path)), direction: direction.into() }
     }
 
     fn parse(query: StructuredQuery) -> Result<Query, tonic::Code> {
@@ -464,14 +370,8 @@ mod tests {
     }
 
     fn from_u() -> StructuredQuery {
-        let selector = CollectionSelector {
-            collection_id: "u".to_owned(),
-            all_descendants: false,
-        };
-        StructuredQuery {
-            from: vec![selector],
-            ..StructuredQuery::default()
-        }
+        let selector = CollectionSelector { collection_id: "u".to_owned(), all_descendants: false };
+        StructuredQuery { from: vec![selector], ..StructuredQuery::default() }
     }
 
     fn run(store: &Store, query: StructuredQuery) -> Vec<Found> {
@@ -486,10 +386,7 @@ mod tests {
     fn the_order_is_completed_by_inequalities_and_the_name() {
         let shown = |query: StructuredQuery| {
             let by = |order: &Order| {
-                let field = order
-                    .field
-                    .as_ref()
-                    .map_or("name".to_owned(), |field| format!("{field:?}"));
+                let field = order.field.as_ref().map_or("name".to_owned(), |field| format!("{field:?}"));
                 format!("{}{field}", if order.descending { "-" } else { "" })
             };
             parse(query).unwrap().orders.iter().map(by).collect::<Vec<_>>()
@@ -498,19 +395,9 @@ mod tests {
         let above = Some(field_filter("y", FieldOp::GreaterThan, int(0)));
         let cases = [
             (from_u(), vec!["name".to_owned()]),
+            (StructuredQuery { r#where: above.clone(), ..from_u() }, vec![y.clone(), "name".to_owned()]),
             (
-                StructuredQuery {
-                    r#where: above.clone(),
-                    ..from_u()
-                },
-                vec![y.clone(), "name".to_owned()],
-            ),
-            (
-                StructuredQuery {
-                    r#where: above,
-                    order_by: vec![order_by("x", true)],
-                    ..from_u()
-                },
+                StructuredQuery { r#where: above, order_by: vec![order_by("x", true)], ..from_u() },
                 vec![format!("-{x}"), format!("-{y}"), "-name".to_owned()],
             ),
             (
@@ -528,37 +415,14 @@ mod tests {
 
     #[test]
     fn malformed_queries_are_refused() {
-        let cursor = |values: &[Value]| {
-            Some(WireCursor {
-                values: values.to_vec(),
-                before: true,
-            })
-        };
+        let cursor = |values: &[Value]| Some(WireCursor { values: values.to_vec(), before: true });
         let bad = [
-            StructuredQuery {
-                offset: -1,
-                ..from_u()
-            },
-            StructuredQuery {
-                limit: Some(-1),
-                ..from_u()
-            },
-            StructuredQuery {
-                start_at: cursor(&[int(1)]),
-                ..from_u()
-            },
-            StructuredQuery {
-                from: vec![CollectionSelector::default(); 2],
-                ..from_u()
-            },
-            StructuredQuery {
-                order_by: vec![order_by("x", false), order_by("x", true)],
-                ..from_u()
-            },
-            StructuredQuery {
-                order_by: vec![order_by("__name__", false), order_by("x", true)],
-                ..from_u()
-            },
+            StructuredQuery { offset: -1, ..from_u() },
+            StructuredQuery { limit: Some(-1), ..from_u() },
+            StructuredQuery { start_at: cursor(&[int(1)]), ..from_u() },
+            StructuredQuery { from: vec![CollectionSelector::default(); 2], ..from_u() },
+            StructuredQuery { order_by: vec![order_by("x", false), order_by("x", true)], ..from_u() },
+            StructuredQuery { order_by: vec![order_by("__name__", false), order_by("x", true)], ..from_u() },
             StructuredQuery {
                 order_by: vec![order_by("__name__", false)],
                 start_at: cursor(&[text("01")]),
@@ -566,16 +430,9 @@ mod tests {
             },
         ];
         for query in bad {
-            assert_eq!(
-                parse(query.clone()).err(),
-                Some(tonic::Code::InvalidArgument),
-                "{query:?}"
-            );
+            assert_eq!(parse(query.clone()).err(), Some(tonic::Code::InvalidArgument), "{query:?}");
         }
-        let backwards = StructuredQuery {
-            order_by: vec![order_by("__name__", true)],
-            ..from_u()
-        };
+        let backwards = StructuredQuery { order_by: vec![order_by("__name__", true)], ..from_u() };
         assert_eq!(parse(backwards).err(), Some(tonic::Code::FailedPrecondition));
     }
 

@@ -1,22 +1,20 @@
 //! The methods that read documents by name or by query.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
-use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as BatchGetResult;
-use gcloud_sdk::google::firestore::v1::run_query_response::ContinuationSelector;
-use gcloud_sdk::google::firestore::v1::{
-    BatchGetDocumentsRequest, BatchGetDocumentsResponse, Document, GetDocumentRequest, RunQueryRequest,
-    RunQueryResponse, batch_get_documents_request, get_document_request, run_query_request,
-};
-use tonic::Status;
-
 use super::clock::timestamp;
 use super::database::{Consistency, State};
 use super::errors::{document_not_found, invalid};
 use super::fields::parse_mask;
 use super::names::{Path, full_name, parse_document, parse_document_in, parse_parent};
 use super::query::Query;
+use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as BatchGetResult;
+use gcloud_sdk::google::firestore::v1::run_query_response::ContinuationSelector;
+use gcloud_sdk::google::firestore::v1::{
+    BatchGetDocumentsRequest, BatchGetDocumentsResponse, Document, GetDocumentRequest, RunQueryRequest,
+    RunQueryResponse, batch_get_documents_request, get_document_request, run_query_request,
+};
+use std::collections::HashSet;
+use std::sync::Arc;
+use tonic::Status;
 
 impl State {
     pub(super) fn get_document(&mut self, request: GetDocumentRequest) -> Result<Document, Status> {
@@ -60,23 +58,14 @@ impl State {
         let found = paths.into_iter().map(read).collect::<Result<Vec<_>, Status>>()?;
         let read_time = Some(timestamp(view.read_time));
         let begun = view.new_transaction();
-        let begun = begun.map(|transaction| BatchGetDocumentsResponse {
-            transaction,
-            ..Default::default()
-        });
-        Ok(begun
-            .into_iter()
-            .chain(found.into_iter().map(move |(name, stored)| {
-                let result = match stored {
-                    Some(stored) => BatchGetResult::Found(stored.to_document(name, mask.as_deref())),
-                    None => BatchGetResult::Missing(name),
-                };
-                BatchGetDocumentsResponse {
-                    read_time,
-                    result: Some(result),
-                    ..Default::default()
-                }
-            })))
+        let begun = begun.map(|transaction| BatchGetDocumentsResponse { transaction, ..Default::default() });
+        Ok(begun.into_iter().chain(found.into_iter().map(move |(name, stored)| {
+            let result = match stored {
+                Some(stored) => BatchGetResult::Found(stored.to_document(name, mask.as_deref())),
+                None => BatchGetResult::Missing(name),
+            };
+            BatchGetDocumentsResponse { read_time, result: Some(result), ..Default::default() }
+        })))
     }
 
     /// The last response says that it is; without results it is the only one.
@@ -99,16 +88,10 @@ impl State {
         let mut view = self.view(database, consistency)?;
         let results = view.query(&query)?;
         let read_time = Some(timestamp(view.read_time));
-        let begun = view.new_transaction().map(|transaction| RunQueryResponse {
-            transaction,
-            ..Default::default()
-        });
+        let begun =
+            view.new_transaction().map(|transaction| RunQueryResponse { transaction, ..Default::default() });
         let done = Some(ContinuationSelector::Done(true));
-        let nothing = RunQueryResponse {
-            read_time,
-            continuation_selector: done,
-            ..Default::default()
-        };
+        let nothing = RunQueryResponse { read_time, continuation_selector: done, ..Default::default() };
         let nothing = results.is_empty().then_some(nothing);
         let (database, last) = (database.to_owned(), results.len().saturating_sub(1));
         let documents = results.into_iter().enumerate().map(move |(index, found)| {

@@ -1,18 +1,16 @@
 //! Documents in memory, ordered by name within each collection group.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::iter;
-use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
-
-use gcloud_sdk::google::firestore::v1::Document;
-use gcloud_sdk::google::firestore::v1::value::ValueType;
-use prost::Message;
-
 use super::clock::{Micros, timestamp};
 use super::fields::{FieldPath, project};
 use super::names::Path;
 use super::values::Fields;
+use gcloud_sdk::google::firestore::v1::Document;
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::iter;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 /// The string fields that are indexed, with the id of their collection group. As in Firestore, whoever queries a
 /// whole collection group declares the index; other filters visit every document of their collection.
@@ -33,38 +31,20 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn new(fields: Fields, create_time: Micros, update_time: Micros) -> Self {
-        let encoded = Document {
-            fields,
-            ..Document::default()
-        }
-        .encode_to_vec()
-        .into_boxed_slice();
-        Self {
-            create_time,
-            update_time,
-            encoded,
-        }
+        let encoded = Document { fields, ..Document::default() }.encode_to_vec().into_boxed_slice();
+        Self { create_time, update_time, encoded }
     }
 
     /// The document's fields.
     pub(super) fn fields(&self) -> Fields {
-        #[expect(
-            clippy::expect_used,
-            reason = "`new` is the only writer, and it encodes a document"
-        )]
-        Document::decode(&*self.encoded)
-            .expect("a stored document decodes")
-            .fields
+        #[expect(clippy::expect_used, reason = "`new` is the only writer, and it encodes a document")]
+        Document::decode(&*self.encoded).expect("a stored document decodes").fields
     }
 
     /// The document as a client sees it, cut to the fields that `mask` picks.
     pub(super) fn to_document(&self, name: String, mask: Option<&[FieldPath]>) -> Document {
         let names_only = mask.is_some_and(|mask| mask.iter().all(FieldPath::is_name));
-        let fields = if names_only {
-            Fields::new()
-        } else {
-            project(self.fields(), mask)
-        };
+        let fields = if names_only { Fields::new() } else { project(self.fields(), mask) };
         Document {
             name,
             fields,
@@ -187,12 +167,7 @@ impl Store {
 
     /// The version of a document that was current at a time.
     pub(super) fn get_at(&self, path: &Path, at: Micros) -> Option<&Arc<Stored>> {
-        match self
-            .history
-            .changes_after(at)
-            .filter(|change| change.path == *path)
-            .last()
-        {
+        match self.history.changes_after(at).filter(|change| change.path == *path).last() {
             Some(earliest) => earliest.before.as_ref(),
             None => self.get(path),
         }
@@ -226,11 +201,8 @@ impl Store {
             return Box::new(iter::empty());
         };
         let Some(collection) = scan.collection else {
-            let mut all: Vec<_> = self
-                .groups
-                .values()
-                .flat_map(|group| group.documents.range(bounds))
-                .collect();
+            let mut all: Vec<_> =
+                self.groups.values().flat_map(|group| group.documents.range(bounds)).collect();
             all.sort_unstable_by_key(|(path, _)| *path);
             return Box::new(all.into_iter());
         };
@@ -251,30 +223,18 @@ impl Store {
     pub(super) fn scan_at(&self, scan: &Scan<'_>, at: Micros) -> Vec<Found> {
         let in_scan = |path: &Path| {
             scan.range.contains(path)
-                && scan
-                    .collection
-                    .is_none_or(|id| path.collection_id() == id.as_bytes())
+                && scan.collection.is_none_or(|id| path.collection_id() == id.as_bytes())
         };
         // From the latest change back: what is inserted last, and stays, is the earliest.
-        let changed: BTreeMap<_, _> = self
-            .history
-            .changes_after(at)
-            .map(|change| (&change.path, &change.before))
-            .collect();
+        let changed: BTreeMap<_, _> =
+            self.history.changes_after(at).map(|change| (&change.path, &change.before)).collect();
         // An index knows only current versions.
         let unindexed = Scan { among: None, ..*scan };
-        let unchanged = self
-            .scan(&unindexed)
-            .filter(|(path, _)| !changed.contains_key(path));
-        let earlier = changed
-            .iter()
-            .filter_map(|(path, before)| Some((*path, before.as_ref()?)));
+        let unchanged = self.scan(&unindexed).filter(|(path, _)| !changed.contains_key(path));
+        let earlier = changed.iter().filter_map(|(path, before)| Some((*path, before.as_ref()?)));
         let mut found: Vec<_> = unchanged
             .chain(earlier.filter(|(path, _)| in_scan(path)))
-            .map(|(path, stored)| Found {
-                path: path.clone(),
-                stored: Arc::clone(stored),
-            })
+            .map(|(path, stored)| Found { path: path.clone(), stored: Arc::clone(stored) })
             .collect();
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         found
@@ -289,15 +249,8 @@ impl Store {
             range.start(Bound::Excluded(parent.child(after).after_descendants()));
         }
         let bounds = range.bounds()?;
-        let first = self
-            .groups
-            .values()
-            .filter_map(|group| group.documents.range(bounds).next());
-        first
-            .map(|(path, _)| path)
-            .min()?
-            .child_of(parent)
-            .map(|id| id.into_owned())
+        let first = self.groups.values().filter_map(|group| group.documents.range(bounds).next());
+        first.map(|(path, _)| path).min()?.child_of(parent).map(|id| id.into_owned())
     }
 }
 
@@ -306,10 +259,7 @@ impl Group {
         let indexed = INDEXED.iter().find(|(group, _)| group.as_bytes() == id);
         Self {
             documents: BTreeMap::new(),
-            index: indexed.map(|(_, field)| StringIndex {
-                field,
-                paths: HashMap::new(),
-            }),
+            index: indexed.map(|(_, field)| StringIndex { field, paths: HashMap::new() }),
         }
     }
 }
@@ -392,19 +342,15 @@ impl History {
 
     /// The changes behind a time, latest first.
     fn changes_after(&self, at: Micros) -> impl Iterator<Item = &Change> {
-        self.changes
-            .iter()
-            .rev()
-            .take_while(move |change| change.time > at)
+        self.changes.iter().rev().take_while(move |change| change.time > at)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::super::testing::{any_document, document, int, text, to_fields};
     use super::*;
+    use proptest::prelude::*;
 
     fn everything() -> NameRange {
         NameRange::below(&Path::root())
@@ -441,26 +387,17 @@ mod tests {
         for time in 0..=10_000 {
             store.put(path.clone(), Some(version(Fields::new(), time)), time);
         }
-        assert!(
-            store.remembers(0),
-            "only the version before the first write is forgotten"
-        );
+        assert!(store.remembers(0), "only the version before the first write is forgotten");
         store.put(path, None, 10_001);
         assert!(!store.remembers(0) && store.remembers(1));
     }
 
     /// Writes of the documents of an indexed and another collection group, some of them deletions.
     fn any_writes() -> impl Strategy<Value = Vec<(Path, Option<Fields>)>> {
-        let path = (
-            "[ab]",
-            prop::sample::select(vec!["alpacaAccounts", "other"]),
-            "[ab]",
-        )
+        let path = ("[ab]", prop::sample::select(vec!["alpacaAccounts", "other"]), "[ab]")
             .prop_map(|(user, group, id)| document(&format!("users/{user}/{group}/{id}")));
-        let state = prop_oneof![
-            prop::sample::select(vec!["ok", "failing", "revoked"]).prop_map(text),
-            Just(int(1)),
-        ];
+        let state =
+            prop_oneof![prop::sample::select(vec!["ok", "failing", "revoked"]).prop_map(text), Just(int(1)),];
         let fields = prop::option::of(state)
             .prop_map(|state| state.map_or_else(Fields::new, |state| to_fields(&[("state", state)])));
         prop::collection::vec((path, prop::option::of(fields)), 0..40)

@@ -1,20 +1,18 @@
 //! Optimistic transactions: what was read is remembered, and must still hold at the commit.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use gcloud_sdk::google::firestore::v1::TransactionOptions;
-use gcloud_sdk::google::firestore::v1::transaction_options::Mode as RequestedMode;
-use gcloud_sdk::google::firestore::v1::transaction_options::read_only::ConsistencySelector;
-use prost_types::Timestamp;
-use tonic::Status;
-
 use super::clock::Micros;
 use super::errors::{closed_transaction, contention, invalid, unknown_transaction};
 use super::names::Path;
 use super::query::Query;
 use super::store::{Found, Store};
+use gcloud_sdk::google::firestore::v1::TransactionOptions;
+use gcloud_sdk::google::firestore::v1::transaction_options::Mode as RequestedMode;
+use gcloud_sdk::google::firestore::v1::transaction_options::read_only::ConsistencySelector;
+use prost_types::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tonic::Status;
 
 /// How long a transaction may stay open; one that its client forgot is dropped then.
 const MAX_AGE: Duration = Duration::from_secs(270);
@@ -41,7 +39,9 @@ enum Mode {
         queries: Vec<(Arc<Query>, Vec<Version>)>,
     },
     /// Reads the database as it was at one time: the first read's, unless the client chose.
-    ReadOnly { at: Option<Micros> },
+    ReadOnly {
+        at: Option<Micros>,
+    },
 }
 
 /// A document and when it was last changed.
@@ -56,17 +56,12 @@ impl Transactions {
     ) -> Result<Vec<u8>, Status> {
         let mode = match options.and_then(|options| options.mode) {
             // `retry_transaction` only asks for fairness among contenders.
-            None | Some(RequestedMode::ReadWrite(_)) => Mode::ReadWrite {
-                documents: HashMap::new(),
-                queries: Vec::new(),
-            },
+            None | Some(RequestedMode::ReadWrite(_)) => {
+                Mode::ReadWrite { documents: HashMap::new(), queries: Vec::new() }
+            }
             Some(RequestedMode::ReadOnly(options)) => {
-                let chosen = options
-                    .consistency_selector
-                    .map(|ConsistencySelector::ReadTime(time)| time);
-                Mode::ReadOnly {
-                    at: chosen.as_ref().map(check_read_time).transpose()?,
-                }
+                let chosen = options.consistency_selector.map(|ConsistencySelector::ReadTime(time)| time);
+                Mode::ReadOnly { at: chosen.as_ref().map(check_read_time).transpose()? }
             }
         };
         while let Some(oldest) = self.open.first_entry()
@@ -75,13 +70,7 @@ impl Transactions {
             oldest.remove();
         }
         self.begun += 1;
-        self.open.insert(
-            self.begun,
-            Transaction {
-                begun: Instant::now(),
-                mode,
-            },
-        );
+        self.open.insert(self.begun, Transaction { begun: Instant::now(), mode });
         Ok(self.begun.to_be_bytes().to_vec())
     }
 
@@ -105,15 +94,8 @@ impl Transactions {
     }
 
     fn number(&self, id: &[u8]) -> Result<u64, Status> {
-        let number = id
-            .try_into()
-            .map(u64::from_be_bytes)
-            .map_err(|_| unknown_transaction())?;
-        if (1..=self.begun).contains(&number) {
-            Ok(number)
-        } else {
-            Err(unknown_transaction())
-        }
+        let number = id.try_into().map(u64::from_be_bytes).map_err(|_| unknown_transaction())?;
+        if (1..=self.begun).contains(&number) { Ok(number) } else { Err(unknown_transaction()) }
     }
 }
 
@@ -168,8 +150,5 @@ impl Transaction {
 }
 
 fn versions(found: &[Found]) -> Vec<Version> {
-    found
-        .iter()
-        .map(|found| (found.path.clone(), found.stored.update_time))
-        .collect()
+    found.iter().map(|found| (found.path.clone(), found.stored.update_time)).collect()
 }

@@ -1,17 +1,15 @@
 //! Server-side changes of single fields: `REQUEST_TIME`, `increment`, `maximum` and their like.
 
-use std::cmp::Ordering;
-
-use gcloud_sdk::google::firestore::v1::document_transform::FieldTransform;
-use gcloud_sdk::google::firestore::v1::document_transform::field_transform::{ServerValue, TransformType};
-use gcloud_sdk::google::firestore::v1::value::ValueType;
-use gcloud_sdk::google::firestore::v1::{ArrayValue, Value};
-use tonic::Status;
-
 use super::clock::{Micros, request_time};
 use super::errors::invalid;
 use super::fields::FieldPath;
 use super::values::{Fields, check_operand, equal, is_nan, null, order, value};
+use gcloud_sdk::google::firestore::v1::document_transform::FieldTransform;
+use gcloud_sdk::google::firestore::v1::document_transform::field_transform::{ServerValue, TransformType};
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use gcloud_sdk::google::firestore::v1::{ArrayValue, Value};
+use std::cmp::Ordering;
+use tonic::Status;
 
 /// A checked transform of one field.
 #[derive(Clone, Debug)]
@@ -32,17 +30,10 @@ enum Kind {
 
 /// Checks the transforms of one write.
 pub(super) fn parse_transforms(transforms: Vec<FieldTransform>) -> Result<Vec<Transform>, Status> {
-    let parsed = transforms
-        .into_iter()
-        .map(Transform::parse)
-        .collect::<Result<Vec<_>, _>>()?;
-    let nested = parsed
-        .iter()
-        .any(|inner| parsed.iter().any(|outer| inner.field.is_within(&outer.field)));
+    let parsed = transforms.into_iter().map(Transform::parse).collect::<Result<Vec<_>, _>>()?;
+    let nested = parsed.iter().any(|inner| parsed.iter().any(|outer| inner.field.is_within(&outer.field)));
     if nested {
-        return Err(invalid(
-            "Cannot transform a field and one nested in it at the same time.",
-        ));
+        return Err(invalid("Cannot transform a field and one nested in it at the same time."));
     }
     Ok(parsed)
 }
@@ -90,9 +81,7 @@ fn same(new: Value) -> (Value, Value) {
 fn number(operand: Value) -> Result<Value, Status> {
     match operand.value_type {
         Some(ValueType::IntegerValue(_) | ValueType::DoubleValue(_)) => Ok(operand),
-        _ => Err(invalid(
-            "A field transform's operand must be an integer or a double.",
-        )),
+        _ => Err(invalid("A field transform's operand must be an integer or a double.")),
     }
 }
 
@@ -107,10 +96,7 @@ fn elements(array: ArrayValue) -> Result<Vec<Value>, Status> {
 
 /// Integers saturate; with a double on either side the sum is one. What is not a number counts as absent.
 pub(super) fn sum(current: Option<&Value>, by: &Value) -> Value {
-    match (
-        current.and_then(|value| value.value_type.as_ref()),
-        &by.value_type,
-    ) {
+    match (current.and_then(|value| value.value_type.as_ref()), &by.value_type) {
         (Some(ValueType::IntegerValue(a)), Some(ValueType::IntegerValue(b))) => {
             value(ValueType::IntegerValue(a.saturating_add(*b)))
         }
@@ -136,21 +122,14 @@ fn extreme(current: Option<&Value>, operand: &Value, wanted: Ordering) -> Value 
     match current {
         Some(current) if is_number(current) => {
             let replaces = !is_nan(current) && (is_nan(operand) || order(operand, current) == wanted);
-            if replaces {
-                operand.clone()
-            } else {
-                current.clone()
-            }
+            if replaces { operand.clone() } else { current.clone() }
         }
         _ => operand.clone(),
     }
 }
 
 fn is_number(value: &Value) -> bool {
-    matches!(
-        value.value_type,
-        Some(ValueType::IntegerValue(_) | ValueType::DoubleValue(_))
-    )
+    matches!(value.value_type, Some(ValueType::IntegerValue(_) | ValueType::DoubleValue(_)))
 }
 
 fn append_missing(current: Option<&Value>, operands: &[Value]) -> Value {
@@ -196,11 +175,7 @@ mod tests {
         assert_eq!(extreme(Some(&int(3)), &double(3.0), Ordering::Greater), int(3));
         assert_eq!(extreme(Some(&double(3.0)), &int(4), Ordering::Greater), int(4));
         assert_eq!(extreme(Some(&double(3.0)), &int(4), Ordering::Less), double(3.0));
-        assert!(is_nan(&extreme(
-            Some(&int(3)),
-            &double(f64::NAN),
-            Ordering::Greater
-        )));
+        assert!(is_nan(&extreme(Some(&int(3)), &double(f64::NAN), Ordering::Greater)));
     }
 
     #[test]

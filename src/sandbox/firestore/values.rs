@@ -1,14 +1,12 @@
 //! Values: their order, their equality, their limits.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
-
-use gcloud_sdk::google::firestore::v1::value::ValueType;
-use gcloud_sdk::google::firestore::v1::{MapValue, Value};
-use tonic::Status;
-
 use super::errors::invalid;
 use super::names::{self, is_reserved};
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use gcloud_sdk::google::firestore::v1::{MapValue, Value};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use tonic::Status;
 
 /// The fields of a document or map.
 pub(super) type Fields = HashMap<String, Value>;
@@ -106,9 +104,7 @@ pub(super) fn identical(left: &Value, right: &Value) -> bool {
 /// [`identical`], for all fields of a document.
 pub(super) fn identical_fields(left: &Fields, right: &Fields) -> bool {
     left.len() == right.len()
-        && left
-            .iter()
-            .all(|(name, value)| right.get(name).is_some_and(|other| identical(value, other)))
+        && left.iter().all(|(name, value)| right.get(name).is_some_and(|other| identical(value, other)))
 }
 
 /// Whether the value is the number `NaN`.
@@ -123,9 +119,7 @@ pub(super) fn is_null(value: &Value) -> bool {
 
 /// A value of that type.
 pub(super) fn value(value_type: ValueType) -> Value {
-    Value {
-        value_type: Some(value_type),
-    }
+    Value { value_type: Some(value_type) }
 }
 
 /// The null value.
@@ -169,9 +163,7 @@ pub(super) fn check_field_name(name: &str) -> Result<(), Status> {
         return Err(invalid("A field name is the empty string."));
     }
     if name.len() > MAX_FIELD_NAME_BYTES {
-        return Err(invalid(format!(
-            "A field name is longer than {MAX_FIELD_NAME_BYTES} bytes."
-        )));
+        return Err(invalid(format!("A field name is longer than {MAX_FIELD_NAME_BYTES} bytes.")));
     }
     if is_reserved(name) {
         return Err(invalid(format!("Field name \"{name}\" is reserved.")));
@@ -185,9 +177,7 @@ pub(super) fn check_document_size(path: &str, fields: &Fields) -> Result<(), Sta
     const DOCUMENT_OVERHEAD: usize = 32;
     let name = path.len() + 1 + NAME_OVERHEAD;
     if name + fields_size(fields) + DOCUMENT_OVERHEAD > MAX_DOCUMENT_BYTES {
-        return Err(invalid(format!(
-            "The document {path} is larger than {MAX_DOCUMENT_BYTES} bytes."
-        )));
+        return Err(invalid(format!("The document {path} is larger than {MAX_DOCUMENT_BYTES} bytes.")));
     }
     Ok(())
 }
@@ -201,9 +191,7 @@ fn check_value(field: &str, value: &mut Value, depth: usize) -> Result<(), Statu
             | ValueType::FunctionValue(_)
             | ValueType::PipelineValue(_),
         ) => {
-            return Err(invalid(format!(
-                "Field \"{field}\" holds an expression, not a value."
-            )));
+            return Err(invalid(format!("Field \"{field}\" holds an expression, not a value.")));
         }
         Some(ValueType::TimestampValue(time)) => time.nanos -= time.nanos.rem_euclid(NANOS_PER_MICRO),
         Some(ValueType::StringValue(text)) => check_length(field, text.len())?,
@@ -220,9 +208,7 @@ fn check_value(field: &str, value: &mut Value, depth: usize) -> Result<(), Statu
             check_depth(field, depth)?;
             for element in &mut array.values {
                 if matches!(element.value_type, Some(ValueType::ArrayValue(_))) {
-                    return Err(invalid(format!(
-                        "Field \"{field}\" has an array directly in an array."
-                    )));
+                    return Err(invalid(format!("Field \"{field}\" has an array directly in an array.")));
                 }
                 check_value(field, element, depth + 1)?;
             }
@@ -256,18 +242,13 @@ fn check_length(field: &str, bytes: usize) -> Result<(), Status> {
 
 fn check_depth(field: &str, depth: usize) -> Result<(), Status> {
     if depth > MAX_DEPTH {
-        return Err(invalid(format!(
-            "Field \"{field}\" nests maps and arrays more than {MAX_DEPTH} deep."
-        )));
+        return Err(invalid(format!("Field \"{field}\" nests maps and arrays more than {MAX_DEPTH} deep.")));
     }
     Ok(())
 }
 
 fn fields_size(fields: &Fields) -> usize {
-    fields
-        .iter()
-        .map(|(name, value)| name.len() + 1 + size(value))
-        .sum()
+    fields.iter().map(|(name, value)| name.len() + 1 + size(value)).sum()
 }
 
 /// Bytes that Firestore counts for a value.
@@ -285,8 +266,7 @@ fn size(value: &Value) -> usize {
 
 /// `NaN` before all other numbers; `-0.0` equals `0.0`.
 fn order_doubles(left: f64, right: f64) -> Ordering {
-    left.partial_cmp(&right)
-        .unwrap_or_else(|| right.is_nan().cmp(&left.is_nan()))
+    left.partial_cmp(&right).unwrap_or_else(|| right.is_nan().cmp(&left.is_nan()))
 }
 
 /// Compares without rounding: above 2^53 an integer may lie between two neighbouring doubles.
@@ -298,19 +278,16 @@ fn order_mixed(integer: i64, double: f64) -> Ordering {
         Ordering::Less
     } else {
         // In range, so the cast only cuts the fraction off.
-        integer
-            .cmp(&(double as i64))
-            .then_with(|| order_doubles(0.0, double.fract()))
+        integer.cmp(&(double as i64)).then_with(|| order_doubles(0.0, double.fract()))
     }
 }
 
 /// Segment by segment, as document names sort.
 fn order_names(left: &str, right: &str) -> Ordering {
     match (names::parse_document(left), names::parse_document(right)) {
-        (Ok((left_db, left)), Ok((right_db, right))) => left_db
-            .split('/')
-            .cmp(right_db.split('/'))
-            .then_with(|| left.cmp(&right)),
+        (Ok((left_db, left)), Ok((right_db, right))) => {
+            left_db.split('/').cmp(right_db.split('/')).then_with(|| left.cmp(&right))
+        }
         _ => left.cmp(right),
     }
 }
@@ -318,12 +295,8 @@ fn order_names(left: &str, right: &str) -> Ordering {
 /// Entry by entry in the order of the keys: key first, then value; a prefix is less.
 fn order_maps(left: &Fields, right: &Fields) -> Ordering {
     let (left, right) = (sorted(left), sorted(right));
-    first_difference(
-        left.iter()
-            .zip(&right)
-            .map(|(a, b)| a.0.cmp(b.0).then_with(|| order(a.1, b.1))),
-    )
-    .then_with(|| left.len().cmp(&right.len()))
+    first_difference(left.iter().zip(&right).map(|(a, b)| a.0.cmp(b.0).then_with(|| order(a.1, b.1))))
+        .then_with(|| left.len().cmp(&right.len()))
 }
 
 fn sorted(fields: &Fields) -> Vec<(&String, &Value)> {
@@ -339,10 +312,9 @@ pub(super) fn first_difference(mut orders: impl Iterator<Item = Ordering>) -> Or
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::super::testing::{any_value, array, boolean, double, int, map, reference, text, vector};
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn values_sort_by_type_and_then_by_value() {
@@ -394,24 +366,15 @@ mod tests {
     fn a_whole_double_equals_the_integer_but_is_not_identical() {
         assert!(equal(&int(1), &double(1.0)) && equal(&double(-0.0), &int(0)));
         assert!(!identical(&int(1), &double(1.0)) && !identical(&double(0.0), &double(-0.0)));
-        assert!(identical(
-            &array(&[double(f64::NAN)]),
-            &array(&[double(f64::NAN)])
-        ));
+        assert!(identical(&array(&[double(f64::NAN)]), &array(&[double(f64::NAN)])));
     }
 
     #[test]
     fn timestamps_keep_microseconds() {
-        let time = prost_types::Timestamp {
-            seconds: 1,
-            nanos: 123_456_789,
-        };
+        let time = prost_types::Timestamp { seconds: 1, nanos: 123_456_789 };
         let mut fields = Fields::from([("t".to_owned(), value(ValueType::TimestampValue(time)))]);
         check_fields(&mut fields).unwrap();
-        let kept = prost_types::Timestamp {
-            seconds: 1,
-            nanos: 123_456_000,
-        };
+        let kept = prost_types::Timestamp { seconds: 1, nanos: 123_456_000 };
         assert_eq!(fields["t"], value(ValueType::TimestampValue(kept)));
     }
 
@@ -428,11 +391,7 @@ mod tests {
         ];
         for (name, value) in bad {
             let refusal = check_fields(&mut Fields::from([(name.to_owned(), value)]));
-            assert_eq!(
-                refusal.map_err(|status| status.code()),
-                Err(tonic::Code::InvalidArgument),
-                "{name}"
-            );
+            assert_eq!(refusal.map_err(|status| status.code()), Err(tonic::Code::InvalidArgument), "{name}");
         }
     }
 

@@ -1,14 +1,5 @@
 //! Writes: what a client may ask for, and how a list of them is applied as one.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::Arc;
-
-use gcloud_sdk::google::firestore::v1::precondition::ConditionType;
-use gcloud_sdk::google::firestore::v1::write::Operation;
-use gcloud_sdk::google::firestore::v1::{self, CommitResponse, Value, Write, WriteResult};
-use tonic::Status;
-
 use super::clock::{Micros, micros, timestamp};
 use super::errors::{
     already_exists, contradicts_earlier_write, invalid, nothing_to_update, version_mismatch,
@@ -18,6 +9,13 @@ use super::names::{Path, parse_document_in};
 use super::store::{Store, Stored};
 use super::transforms::{Transform, parse_transforms};
 use super::values::{Fields, check_document_size, check_fields, identical_fields};
+use gcloud_sdk::google::firestore::v1::precondition::ConditionType;
+use gcloud_sdk::google::firestore::v1::write::Operation;
+use gcloud_sdk::google::firestore::v1::{self, CommitResponse, Value, Write, WriteResult};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use tonic::Status;
 
 /// A checked write of one document.
 #[derive(Clone, Debug)]
@@ -55,14 +53,7 @@ impl Mutation {
             Some(Operation::Update(mut document)) => {
                 check_fields(&mut document.fields)?;
                 let transforms = parse_transforms(write.update_transforms)?;
-                (
-                    document.name,
-                    Action::Update {
-                        fields: document.fields,
-                        mask,
-                        transforms,
-                    },
-                )
+                (document.name, Action::Update { fields: document.fields, mask, transforms })
             }
             Some(Operation::Delete(name)) => {
                 if mask.is_some() || !write.update_transforms.is_empty() {
@@ -72,9 +63,7 @@ impl Mutation {
             }
             Some(Operation::Transform(transform)) => {
                 if mask.is_some() || !write.update_transforms.is_empty() {
-                    return Err(invalid(
-                        "A transform must have neither a mask nor further transforms.",
-                    ));
+                    return Err(invalid("A transform must have neither a mask nor further transforms."));
                 }
                 if transform.field_transforms.is_empty() {
                     return Err(invalid("A transform has no field transforms."));
@@ -83,19 +72,11 @@ impl Mutation {
                 // An empty mask: no field of the document is replaced but those that the transforms set.
                 (
                     transform.document,
-                    Action::Update {
-                        fields: Fields::new(),
-                        mask: Some(Vec::new()),
-                        transforms,
-                    },
+                    Action::Update { fields: Fields::new(), mask: Some(Vec::new()), transforms },
                 )
             }
         };
-        Ok(Self {
-            path: parse_document_in(database, &name)?,
-            precondition,
-            action,
-        })
+        Ok(Self { path: parse_document_in(database, &name)?, precondition, action })
     }
 
     /// The document that is written.
@@ -105,22 +86,14 @@ impl Mutation {
 
     /// What the document holds afterwards (`None`: it is gone), and the results of the transforms.
     fn apply(self, current: Option<Fields>, time: Micros) -> (Option<Fields>, Vec<Value>) {
-        let Action::Update {
-            fields,
-            mask,
-            transforms,
-        } = self.action
-        else {
+        let Action::Update { fields, mask, transforms } = self.action else {
             return (None, Vec::new());
         };
         let mut fields = match mask {
             None => fields,
             Some(mask) => merged(current.unwrap_or_default(), &fields, &mask),
         };
-        let results = transforms
-            .iter()
-            .map(|transform| transform.apply(&mut fields, time))
-            .collect();
+        let results = transforms.iter().map(|transform| transform.apply(&mut fields, time)).collect();
         (Some(fields), results)
     }
 }
@@ -140,12 +113,12 @@ impl Precondition {
     fn parse(precondition: Option<v1::Precondition>) -> Result<Self, Status> {
         match precondition {
             None => Ok(Self::None),
-            Some(v1::Precondition {
-                condition_type: Some(ConditionType::Exists(exists)),
-            }) => Ok(Self::Exists(exists)),
-            Some(v1::Precondition {
-                condition_type: Some(ConditionType::UpdateTime(time)),
-            }) => Ok(Self::UpdateTime(micros(&time))),
+            Some(v1::Precondition { condition_type: Some(ConditionType::Exists(exists)) }) => {
+                Ok(Self::Exists(exists))
+            }
+            Some(v1::Precondition { condition_type: Some(ConditionType::UpdateTime(time)) }) => {
+                Ok(Self::UpdateTime(micros(&time)))
+            }
             Some(v1::Precondition { condition_type: None }) => {
                 Err(invalid("A precondition has no condition."))
             }
@@ -158,11 +131,7 @@ impl Precondition {
             (Self::Exists(false), Some(_)) => Err(already_exists(path)),
             (Self::UpdateTime(required), stored) => {
                 let version = stored.map_or(0, |stored| stored.update_time);
-                if version == required {
-                    Ok(())
-                } else {
-                    Err(version_mismatch(path, version, required))
-                }
+                if version == required { Ok(()) } else { Err(version_mismatch(path, version, required)) }
             }
             _ => Ok(()),
         }
@@ -206,11 +175,7 @@ pub(super) fn commit(
                 let stored = store.get(&path).cloned();
                 mutation.precondition.check(&path, stored.as_deref())?;
                 let fields = stored.as_deref().map(Stored::fields);
-                slot.insert(Draft {
-                    stored,
-                    fields,
-                    replaced: false,
-                })
+                slot.insert(Draft { stored, fields, replaced: false })
             }
             Entry::Occupied(slot) => {
                 let draft = slot.into_mut();
@@ -233,15 +198,9 @@ pub(super) fn commit(
         .collect();
     let write_results = results.into_iter().map(|(path, transform_results)| {
         let update_time = times.get(&path).copied().flatten().map(timestamp);
-        WriteResult {
-            update_time,
-            transform_results,
-        }
+        WriteResult { update_time, transform_results }
     });
-    Ok(CommitResponse {
-        write_results: write_results.collect(),
-        commit_time: Some(timestamp(time)),
-    })
+    Ok(CommitResponse { write_results: write_results.collect(), commit_time: Some(timestamp(time)) })
 }
 
 /// Stores what became of a document, and answers its update time: the old one where nothing has changed.
@@ -256,11 +215,7 @@ fn store_draft(store: &mut Store, path: Path, draft: Draft, time: Micros) -> Opt
             if identical_fields(&fields, &stored.fields()) {
                 return Some(stored.update_time);
             }
-            store.put(
-                path,
-                Some(Arc::new(Stored::new(fields, stored.create_time, time))),
-                time,
-            );
+            store.put(path, Some(Arc::new(Stored::new(fields, stored.create_time, time))), time);
             Some(time)
         }
         (Some(fields), _) => {
@@ -272,11 +227,10 @@ fn store_draft(store: &mut Store, path: Path, draft: Draft, time: Micros) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use gcloud_sdk::google::firestore::v1::{Document, DocumentMask};
-    use tonic::Code;
-
     use super::super::testing::{DATABASE, document, int, map, to_fields};
     use super::*;
+    use gcloud_sdk::google::firestore::v1::{Document, DocumentMask};
+    use tonic::Code;
 
     fn update(path: &str, fields: &[(&str, Value)]) -> Write {
         let document = Document {
@@ -284,10 +238,7 @@ mod tests {
             fields: to_fields(fields),
             ..Document::default()
         };
-        Write {
-            operation: Some(Operation::Update(document)),
-            ..Write::default()
-        }
+        Write { operation: Some(Operation::Update(document)), ..Write::default() }
     }
 
     fn delete(path: &str) -> Write {
@@ -299,28 +250,18 @@ mod tests {
 
     fn merge(path: &str, mask: &[&str], fields: &[(&str, Value)]) -> Write {
         let field_paths = mask.iter().map(|path| (*path).to_owned()).collect();
-        Write {
-            update_mask: Some(DocumentMask { field_paths }),
-            ..update(path, fields)
-        }
+        Write { update_mask: Some(DocumentMask { field_paths }), ..update(path, fields) }
     }
 
     fn only_if(write: Write, condition: ConditionType) -> Write {
-        let current_document = Some(v1::Precondition {
-            condition_type: Some(condition),
-        });
-        Write {
-            current_document,
-            ..write
-        }
+        let current_document = Some(v1::Precondition { condition_type: Some(condition) });
+        Write { current_document, ..write }
     }
 
     fn apply(store: &mut Store, writes: &[Write], time: Micros) -> Result<CommitResponse, Code> {
         let parse = |write: &Write| Mutation::parse(DATABASE, write.clone());
         let mutations = writes.iter().map(parse).collect::<Result<_, _>>();
-        mutations
-            .and_then(|mutations| commit(store, mutations, time))
-            .map_err(|refusal| refusal.code())
+        mutations.and_then(|mutations| commit(store, mutations, time)).map_err(|refusal| refusal.code())
     }
 
     fn fields(store: &Store, path: &str) -> Option<Fields> {
@@ -362,14 +303,8 @@ mod tests {
             update("u", &[]),
             update("u/a", &[("", int(1))]),
             merge("u/a", &["x y"], &[]),
-            Write {
-                update_mask: masked,
-                ..delete("u/a")
-            },
-            Write {
-                current_document: Some(v1::Precondition::default()),
-                ..delete("u/a")
-            },
+            Write { update_mask: masked, ..delete("u/a") },
+            Write { current_document: Some(v1::Precondition::default()), ..delete("u/a") },
         ];
         for write in bad {
             assert_eq!(
@@ -392,11 +327,7 @@ mod tests {
 
     #[test]
     fn a_mask_replaces_and_removes_only_what_it_names() {
-        let current = to_fields(&[
-            ("a", int(1)),
-            ("b", map(&[("c", int(2)), ("d", int(3))])),
-            ("e", int(4)),
-        ]);
+        let current = to_fields(&[("a", int(1)), ("b", map(&[("c", int(2)), ("d", int(3))])), ("e", int(4))]);
         let new = to_fields(&[("a", int(9)), ("b", map(&[("c", int(9))])), ("x", int(9))]);
         let mask = ["b.c", "b.d", "e"].map(|path| FieldPath::parse(path).unwrap());
         let expected = to_fields(&[("a", int(1)), ("b", map(&[("c", int(9))]))]);
@@ -413,11 +344,7 @@ mod tests {
         }
         apply(&mut store, &[delete("u/a"), update("u/a", &[("x", int(1))])], 9).unwrap();
         let stored = store.get(&document("u/a")).unwrap();
-        assert_eq!(
-            (stored.create_time, stored.update_time),
-            (9, 9),
-            "another document"
-        );
+        assert_eq!((stored.create_time, stored.update_time), (9, 9), "another document");
     }
 
     #[test]

@@ -4,21 +4,19 @@ mod operation;
 mod rest;
 mod secret;
 
-use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
-
+use super::answer::{self, Answer};
+use super::seed::Population;
 use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
-use serde_json::json;
-
-use super::answer::{self, Answer};
-use super::seed::Population;
 pub(crate) use operation::Operation;
 use operation::{Action, VersionAction};
 use rest::Refusal;
 use secret::Secret;
 pub use secret::VersionState;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
 
 /// The secrets of one project.
 ///
@@ -48,20 +46,14 @@ impl SecretManager {
     /// Adds a version, creating the secret if needed, and gives the version's number.
     pub fn add_version(&self, secret: &str, payload: impl Into<Bytes>) -> usize {
         let now = Timestamp::now();
-        self.change(secret, |entry| {
-            entry
-                .get_or_insert_with(|| Secret::new(now))
-                .add(payload.into(), now)
-        })
+        self.change(secret, |entry| entry.get_or_insert_with(|| Secret::new(now)).add(payload.into(), now))
     }
 
     /// Changes the state of a version (`latest` or a number); `false` if there is none, or it is destroyed already.
     pub fn set_state(&self, secret: &str, version: &str, state: VersionState) -> bool {
         self.change(secret, |entry| {
             entry.as_mut().is_some_and(|secret| {
-                secret
-                    .resolve(version)
-                    .is_some_and(|number| secret.set_state(number, state))
+                secret.resolve(version).is_some_and(|number| secret.set_state(number, state))
             })
         })
     }
@@ -74,9 +66,7 @@ impl SecretManager {
     /// Answers every call for `secret` with PERMISSION_DENIED, or stops doing so; creates the secret if needed.
     pub fn forbid(&self, secret: &str, forbidden: bool) {
         let now = Timestamp::now();
-        self.change(secret, |entry| {
-            entry.get_or_insert_with(|| Secret::new(now)).forbidden = forbidden
-        });
+        self.change(secret, |entry| entry.get_or_insert_with(|| Secret::new(now)).forbidden = forbidden);
     }
 
     /// Answers one request; `None` stands for a path that Secret Manager does not know.
@@ -84,8 +74,7 @@ impl SecretManager {
         let Some(operation) = operation else {
             return Refusal::not_found("Method not found.").answer();
         };
-        self.perform(operation, body)
-            .unwrap_or_else(|refusal| refusal.answer())
+        self.perform(operation, body).unwrap_or_else(|refusal| refusal.answer())
     }
 
     fn perform(&self, operation: &Operation, body: &[u8]) -> Result<Answer, Refusal> {
@@ -108,10 +97,7 @@ impl SecretManager {
             Action::Create => self.create(id),
             Action::Get => self.read(id, |secret| {
                 let secret = secret.ok_or_else(|| self.no_secret(id))?;
-                Ok(answer::json(
-                    StatusCode::OK,
-                    &rest::secret(&self.name(id), secret),
-                ))
+                Ok(answer::json(StatusCode::OK, &rest::secret(&self.name(id), secret)))
             }),
             Action::Delete => {
                 self.change(id, |entry| entry.take().ok_or_else(|| self.no_secret(id)))?;
@@ -133,9 +119,7 @@ impl SecretManager {
         let name = self.name(id);
         self.change(id, |entry| {
             if entry.is_some() {
-                return Err(Refusal::already_exists(format!(
-                    "Secret [{name}] already exists."
-                )));
+                return Err(Refusal::already_exists(format!("Secret [{name}] already exists.")));
             }
             let secret = entry.insert(Secret::new(Timestamp::now()));
             Ok(answer::json(StatusCode::OK, &rest::secret(&name, secret)))
@@ -147,9 +131,7 @@ impl SecretManager {
         self.change(id, |entry| {
             let secret = entry.as_mut().ok_or_else(|| self.no_secret(id))?;
             let number = secret.add(payload.data, Timestamp::now());
-            let version = secret
-                .version(number)
-                .ok_or_else(|| self.no_version(id, "latest"))?;
+            let version = secret.version(number).ok_or_else(|| self.no_version(id, "latest"))?;
             let mut added = rest::version(&self.version_name(id, number), version);
             if payload.has_checksum {
                 added["clientSpecifiedPayloadChecksum"] = true.into();
@@ -166,20 +148,14 @@ impl SecretManager {
                 .versions()
                 .map(|(number, version)| rest::version(&self.version_name(id, number), version))
                 .collect();
-            Ok(answer::json(
-                StatusCode::OK,
-                &json!({"totalSize": versions.len(), "versions": versions}),
-            ))
+            Ok(answer::json(StatusCode::OK, &json!({"totalSize": versions.len(), "versions": versions})))
         })
     }
 
     fn get_version(&self, id: &str, alias: &str) -> Result<Answer, Refusal> {
         self.read(id, |secret| {
             let (number, version) = self.find(id, alias, secret)?;
-            Ok(answer::json(
-                StatusCode::OK,
-                &rest::version(&self.version_name(id, number), version),
-            ))
+            Ok(answer::json(StatusCode::OK, &rest::version(&self.version_name(id, number), version)))
         })
     }
 
@@ -193,10 +169,7 @@ impl SecretManager {
                     "Secret Version [{name}] is in {state} state."
                 )));
             }
-            Ok(answer::json(
-                StatusCode::OK,
-                &rest::accessed(&name, &version.payload),
-            ))
+            Ok(answer::json(StatusCode::OK, &rest::accessed(&name, &version.payload)))
         })
     }
 
@@ -204,9 +177,7 @@ impl SecretManager {
         self.change(id, |entry| {
             let (number, _) = self.find(id, alias, entry.as_ref())?;
             let name = self.version_name(id, number);
-            let changed = entry
-                .as_mut()
-                .is_some_and(|secret| secret.set_state(number, state));
+            let changed = entry.as_mut().is_some_and(|secret| secret.set_state(number, state));
             if !changed {
                 return Err(Refusal::failed_precondition(format!(
                     "Secret Version [{name}] is in DESTROYED state."
@@ -225,28 +196,18 @@ impl SecretManager {
     ) -> Result<(usize, &'a secret::Version), Refusal> {
         let secret = secret.ok_or_else(|| self.no_secret(id))?;
         let missing = || {
-            if alias == "latest" {
-                self.no_secret(id)
-            } else {
-                self.no_version(id, alias)
-            }
+            if alias == "latest" { self.no_secret(id) } else { self.no_version(id, alias) }
         };
         let number = secret.resolve(alias).ok_or_else(missing)?;
         Ok((number, secret.version(number).ok_or_else(missing)?))
     }
 
     fn no_secret(&self, id: &str) -> Refusal {
-        Refusal::not_found(format!(
-            "Secret [{}] not found or has no versions.",
-            self.name(id)
-        ))
+        Refusal::not_found(format!("Secret [{}] not found or has no versions.", self.name(id)))
     }
 
     fn no_version(&self, id: &str, alias: &str) -> Refusal {
-        Refusal::not_found(format!(
-            "Secret Version [{}/versions/{alias}] not found.",
-            self.name(id)
-        ))
+        Refusal::not_found(format!("Secret Version [{}/versions/{alias}] not found.", self.name(id)))
     }
 
     fn name(&self, id: &str) -> String {
@@ -285,9 +246,7 @@ impl SecretManager {
 
 fn is_secret_id(id: &str) -> bool {
     (1..=255).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 #[cfg(test)]
@@ -296,15 +255,10 @@ mod tests {
     use serde_json::Value;
 
     fn ask(manager: &SecretManager, method: &str, path: &str, body: &str) -> (u16, Value) {
-        let (path, query) = path
-            .split_once('?')
-            .map_or((path, None), |(path, query)| (path, Some(query)));
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
         let operation = Operation::parse(&method.parse().unwrap(), path, query);
         let answer = manager.answer(operation.as_ref(), body.as_bytes());
-        (
-            answer.status().as_u16(),
-            serde_json::from_slice(answer.body()).unwrap(),
-        )
+        (answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap())
     }
 
     fn manager() -> SecretManager {
@@ -312,19 +266,11 @@ mod tests {
     }
 
     fn access(manager: &SecretManager, secret: &str, version: &str) -> (u16, Value) {
-        ask(
-            manager,
-            "GET",
-            &format!("/v1/projects/p/secrets/{secret}/versions/{version}:access"),
-            "",
-        )
+        ask(manager, "GET", &format!("/v1/projects/p/secrets/{secret}/versions/{version}:access"), "")
     }
 
     fn error(code: u16, status: &str, message: &str) -> (u16, Value) {
-        (
-            code,
-            json!({"error": {"code": code, "message": message, "status": status}}),
-        )
+        (code, json!({"error": {"code": code, "message": message, "status": status}}))
     }
 
     #[test]
@@ -363,10 +309,7 @@ mod tests {
         for state in [VersionState::Disabled, VersionState::Destroyed] {
             assert!(manager.set_state("s", "latest", state));
             let message = format!("Secret Version [{name}] is in {} state.", state.name());
-            assert_eq!(
-                access(&manager, "s", "latest"),
-                error(400, "FAILED_PRECONDITION", &message)
-            );
+            assert_eq!(access(&manager, "s", "latest"), error(400, "FAILED_PRECONDITION", &message));
         }
         assert_eq!(access(&manager, "s", "1").0, 200);
     }
@@ -386,12 +329,7 @@ mod tests {
         assert_eq!(access(&manager, "s", "latest"), denied("p"));
         manager.forbid("s", false);
         assert_eq!(access(&manager, "s", "latest").0, 200);
-        let elsewhere = ask(
-            &manager,
-            "GET",
-            "/v1/projects/q/secrets/s/versions/latest:access",
-            "",
-        );
+        let elsewhere = ask(&manager, "GET", "/v1/projects/q/secrets/s/versions/latest:access", "");
         assert_eq!(elsewhere, denied("q"));
     }
 
@@ -399,37 +337,17 @@ mod tests {
     fn keys_are_rotated_over_rest() {
         let manager = manager();
         let secrets = "/v1/projects/p/secrets";
-        assert_eq!(
-            ask(&manager, "POST", &format!("{secrets}?secretId=s"), "{}").0,
-            200
-        );
-        assert_eq!(
-            ask(&manager, "POST", &format!("{secrets}?secretId=s"), "{}").0,
-            409
-        );
-        let (status, added) = ask(
-            &manager,
-            "POST",
-            &format!("{secrets}/s:addVersion"),
-            r#"{"payload":{"data":"YWJj"}}"#,
-        );
+        assert_eq!(ask(&manager, "POST", &format!("{secrets}?secretId=s"), "{}").0, 200);
+        assert_eq!(ask(&manager, "POST", &format!("{secrets}?secretId=s"), "{}").0, 409);
+        let (status, added) =
+            ask(&manager, "POST", &format!("{secrets}/s:addVersion"), r#"{"payload":{"data":"YWJj"}}"#);
         assert_eq!((status, &added["state"]), (200, &json!("ENABLED")));
-        for (verb, state) in [
-            ("disable", "DISABLED"),
-            ("enable", "ENABLED"),
-            ("destroy", "DESTROYED"),
-        ] {
+        for (verb, state) in [("disable", "DISABLED"), ("enable", "ENABLED"), ("destroy", "DESTROYED")] {
             let (status, moved) = ask(&manager, "POST", &format!("{secrets}/s/versions/1:{verb}"), "{}");
             assert_eq!((status, &moved["state"]), (200, &json!(state)));
         }
-        assert_eq!(
-            ask(&manager, "POST", &format!("{secrets}/s/versions/1:enable"), "{}").0,
-            400
-        );
-        assert_eq!(
-            ask(&manager, "GET", &format!("{secrets}/s/versions/1"), "").1["state"],
-            "DESTROYED"
-        );
+        assert_eq!(ask(&manager, "POST", &format!("{secrets}/s/versions/1:enable"), "{}").0, 400);
+        assert_eq!(ask(&manager, "GET", &format!("{secrets}/s/versions/1"), "").1["state"], "DESTROYED");
         assert_eq!(ask(&manager, "DELETE", &format!("{secrets}/s"), "").0, 200);
         assert_eq!(ask(&manager, "GET", &format!("{secrets}/s"), "").0, 404);
     }
@@ -437,14 +355,8 @@ mod tests {
     #[test]
     fn odd_requests_are_refused() {
         let manager = manager();
-        assert_eq!(
-            ask(&manager, "POST", "/v1/projects/p/secrets?secretId=a.b", "{}").0,
-            400
-        );
-        assert_eq!(
-            ask(&manager, "POST", "/v1/projects/p/secrets/s:addVersion", "{}").0,
-            400
-        );
+        assert_eq!(ask(&manager, "POST", "/v1/projects/p/secrets?secretId=a.b", "{}").0, 400);
+        assert_eq!(ask(&manager, "POST", "/v1/projects/p/secrets/s:addVersion", "{}").0, 400);
         assert_eq!(ask(&manager, "GET", "/v1/projects/p/topics", "").0, 404);
     }
 }

@@ -60,11 +60,7 @@ impl Operation {
             }
             _ => return None,
         };
-        Some(Self {
-            project: project.to_owned(),
-            secret: secret.to_owned(),
-            action,
-        })
+        Some(Self { project: project.to_owned(), secret: secret.to_owned(), action })
     }
 
     /// Google's name of the method.
@@ -101,11 +97,7 @@ impl Operation {
 
     /// The resource as the request names it, as permission errors repeat it.
     pub(super) fn resource(&self) -> String {
-        let Self {
-            project,
-            secret,
-            action,
-        } = self;
+        let Self { project, secret, action } = self;
         match action {
             Action::Create => format!("projects/{project}"),
             Action::Version(version, _) => format!("projects/{project}/secrets/{secret}/versions/{version}"),
@@ -137,9 +129,7 @@ mod tests {
     use super::*;
 
     fn name_of(method: &str, path: &str) -> Option<&'static str> {
-        let (path, query) = path
-            .split_once('?')
-            .map_or((path, None), |(path, query)| (path, Some(query)));
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
         let method = method.parse().unwrap();
         Operation::parse(&method, path, query).map(|operation| operation.method_name())
     }
@@ -147,44 +137,16 @@ mod tests {
     #[test]
     fn every_method_is_read_from_its_path() {
         for (method, path, name) in [
-            (
-                "POST",
-                "/v1/projects/p/secrets?alt=json&secretId=s",
-                "CreateSecret",
-            ),
+            ("POST", "/v1/projects/p/secrets?alt=json&secretId=s", "CreateSecret"),
             ("GET", "/v1/projects/p/secrets/s", "GetSecret"),
             ("DELETE", "/v1/projects/p/secrets/s", "DeleteSecret"),
-            (
-                "POST",
-                "/v1/projects/p/secrets/s:addVersion?alt=json",
-                "AddSecretVersion",
-            ),
-            (
-                "GET",
-                "/v1/projects/p/secrets/s/versions/latest:access?alt=json",
-                "AccessSecretVersion",
-            ),
-            (
-                "GET",
-                "/v1/projects/p/secrets/s/versions?pageSize=0",
-                "ListSecretVersions",
-            ),
+            ("POST", "/v1/projects/p/secrets/s:addVersion?alt=json", "AddSecretVersion"),
+            ("GET", "/v1/projects/p/secrets/s/versions/latest:access?alt=json", "AccessSecretVersion"),
+            ("GET", "/v1/projects/p/secrets/s/versions?pageSize=0", "ListSecretVersions"),
             ("GET", "/v1/projects/p/secrets/s/versions/1", "GetSecretVersion"),
-            (
-                "POST",
-                "/v1/projects/p/secrets/s/versions/1:disable",
-                "DisableSecretVersion",
-            ),
-            (
-                "POST",
-                "/v1/projects/p/secrets/s/versions/1:enable",
-                "EnableSecretVersion",
-            ),
-            (
-                "POST",
-                "/v1/projects/p/secrets/s/versions/1:destroy",
-                "DestroySecretVersion",
-            ),
+            ("POST", "/v1/projects/p/secrets/s/versions/1:disable", "DisableSecretVersion"),
+            ("POST", "/v1/projects/p/secrets/s/versions/1:enable", "EnableSecretVersion"),
+            ("POST", "/v1/projects/p/secrets/s/versions/1:destroy", "DestroySecretVersion"),
         ] {
             assert_eq!(name_of(method, path), Some(name), "{method} {path}");
         }

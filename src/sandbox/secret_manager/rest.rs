@@ -1,5 +1,7 @@
 //! Secret Manager's JSON, as Google writes it.
 
+use super::secret::{Secret, Version};
+use crate::sandbox::answer::{self, Answer};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
@@ -9,9 +11,6 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-use super::secret::{Secret, Version};
-use crate::sandbox::answer::{self, Answer};
 
 /// Largest payload that Secret Manager takes.
 pub(super) const MAX_PAYLOAD: usize = 64 * 1024;
@@ -32,51 +31,27 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn invalid_argument(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            name: "INVALID_ARGUMENT",
-            message: message.into(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, name: "INVALID_ARGUMENT", message: message.into() }
     }
 
     pub(super) fn failed_precondition(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            name: "FAILED_PRECONDITION",
-            message: message.into(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, name: "FAILED_PRECONDITION", message: message.into() }
     }
 
     pub(super) fn permission_denied(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::FORBIDDEN,
-            name: "PERMISSION_DENIED",
-            message: message.into(),
-        }
+        Self { status: StatusCode::FORBIDDEN, name: "PERMISSION_DENIED", message: message.into() }
     }
 
     pub(super) fn not_found(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            name: "NOT_FOUND",
-            message: message.into(),
-        }
+        Self { status: StatusCode::NOT_FOUND, name: "NOT_FOUND", message: message.into() }
     }
 
     pub(super) fn already_exists(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::CONFLICT,
-            name: "ALREADY_EXISTS",
-            message: message.into(),
-        }
+        Self { status: StatusCode::CONFLICT, name: "ALREADY_EXISTS", message: message.into() }
     }
 
     pub(super) fn answer(&self) -> Answer {
-        let Self {
-            status,
-            name,
-            message,
-        } = self;
+        let Self { status, name, message } = self;
         let body = json!({"error": {"code": status.as_u16(), "message": message, "status": name}});
         answer::json(*status, &body)
     }
@@ -123,15 +98,12 @@ impl Int64 {
 pub(super) fn read_payload(body: &[u8]) -> Result<NewPayload, Refusal> {
     let malformed = || Refusal::invalid_argument("Invalid JSON payload received.");
     let request: AddVersionRequest = serde_json::from_slice(body).map_err(|_| malformed())?;
-    let payload = request
-        .payload
-        .ok_or_else(|| Refusal::invalid_argument("Secret Payload cannot be empty."))?;
+    let payload =
+        request.payload.ok_or_else(|| Refusal::invalid_argument("Secret Payload cannot be empty."))?;
     let standard = payload.data.replace('-', "+").replace('_', "/");
     let data = LENIENT.decode(standard).map_err(|_| malformed())?;
     if data.len() > MAX_PAYLOAD {
-        return Err(Refusal::invalid_argument(
-            "The Secret Payload is too large, the limit is 65536 bytes.",
-        ));
+        return Err(Refusal::invalid_argument("The Secret Payload is too large, the limit is 65536 bytes."));
     }
     let has_checksum = match payload.data_crc32c {
         None => false,
@@ -142,10 +114,7 @@ pub(super) fn read_payload(body: &[u8]) -> Result<NewPayload, Refusal> {
             ));
         }
     };
-    Ok(NewPayload {
-        data: data.into(),
-        has_checksum,
-    })
+    Ok(NewPayload { data: data.into(), has_checksum })
 }
 
 /// A `Secret` message.
@@ -200,11 +169,7 @@ mod tests {
     #[test]
     fn both_alphabets_of_base64_are_read() {
         for data in ["+/8=", "-_8=", "-_8"] {
-            assert_eq!(
-                add(&json!({ "data": data })).ok().unwrap().data,
-                &[0xfb, 0xff][..],
-                "{data}"
-            );
+            assert_eq!(add(&json!({ "data": data })).ok().unwrap().data, &[0xfb, 0xff][..], "{data}");
         }
     }
 
@@ -212,12 +177,7 @@ mod tests {
     fn a_right_checksum_is_noticed_as_text_or_number() {
         let sum = crc32c::crc32c(b"abc");
         for checksum in [json!(sum.to_string()), json!(sum)] {
-            assert!(
-                add(&json!({"data": "YWJj", "dataCrc32c": checksum}))
-                    .ok()
-                    .unwrap()
-                    .has_checksum
-            );
+            assert!(add(&json!({"data": "YWJj", "dataCrc32c": checksum})).ok().unwrap().has_checksum);
         }
         assert!(!add(&json!({"data": "YWJj"})).ok().unwrap().has_checksum);
     }
@@ -233,11 +193,7 @@ mod tests {
             Value::Null,
         ] {
             let refusal = add(&payload).err().unwrap();
-            assert_eq!(
-                (refusal.status.as_u16(), refusal.name),
-                (400, "INVALID_ARGUMENT"),
-                "{payload}"
-            );
+            assert_eq!((refusal.status.as_u16(), refusal.name), (400, "INVALID_ARGUMENT"), "{payload}");
         }
         assert!(read_payload(b"not json").is_err());
     }

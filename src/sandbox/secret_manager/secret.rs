@@ -42,20 +42,12 @@ pub(super) struct Version {
 
 impl Secret {
     pub(super) fn new(created: Timestamp) -> Self {
-        Self {
-            created,
-            forbidden: false,
-            versions: Vec::new(),
-        }
+        Self { created, forbidden: false, versions: Vec::new() }
     }
 
     /// Adds an enabled version and gives its number.
     pub(super) fn add(&mut self, payload: Bytes, created: Timestamp) -> usize {
-        self.versions.push(Version {
-            created,
-            state: VersionState::Enabled,
-            payload,
-        });
+        self.versions.push(Version { created, state: VersionState::Enabled, payload });
         self.versions.len()
     }
 
@@ -81,10 +73,7 @@ impl Secret {
 
     /// Moves a version to `state`; nothing leads out of DESTROYED, where `false` says that nothing changed.
     pub(super) fn set_state(&mut self, number: usize, state: VersionState) -> bool {
-        let Some(version) = number
-            .checked_sub(1)
-            .and_then(|index| self.versions.get_mut(index))
-        else {
+        let Some(version) = number.checked_sub(1).and_then(|index| self.versions.get_mut(index)) else {
             return false;
         };
         if version.state == VersionState::Destroyed && state != VersionState::Destroyed {
@@ -105,10 +94,7 @@ mod tests {
     fn secret_with(versions: usize) -> Secret {
         let mut secret = Secret::new(Timestamp::UNIX_EPOCH);
         for number in 1..=versions {
-            assert_eq!(
-                secret.add(Bytes::from_static(b"payload"), Timestamp::UNIX_EPOCH),
-                number
-            );
+            assert_eq!(secret.add(Bytes::from_static(b"payload"), Timestamp::UNIX_EPOCH), number);
         }
         secret
     }
@@ -136,9 +122,6 @@ mod tests {
         assert!(secret.set_state(1, VersionState::Destroyed));
         assert!(!secret.set_state(1, VersionState::Enabled));
         let version = secret.version(1).unwrap();
-        assert_eq!(
-            (version.state, version.payload.len()),
-            (VersionState::Destroyed, 0)
-        );
+        assert_eq!((version.state, version.payload.len()), (VersionState::Destroyed, 0));
     }
 }
