@@ -430,8 +430,8 @@ async fn a_tenant_id_that_firestore_finds_invalid_fails_its_own_user_alone() {
     for user in ["ana", "ben", "cleo", "dan"] {
         member(&world, "acme", user, "1").await;
     }
-    // Refused for all four, for the first two, and for the first alone; the first request of all asks when the
-    // last pulse started.
+    // Refused for all four, for the first two, and for the first alone. The request before them asks when
+    // the last pulse started.
     world.fault("firestore/BatchGetDocuments:error=INVALID_ARGUMENT,skip=1,times=3");
     let run = world.pulse().await;
     run.assert_completed("3 successful, 1 errors", 0);
