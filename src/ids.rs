@@ -1,5 +1,6 @@
 //! The ids that end up in resource names. A value that exists is safe to put between slashes.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// Why a text is refused as an id.
@@ -26,9 +27,28 @@ pub enum InvalidId {
 }
 
 /// A Firestore document id: 1 to 1,500 bytes, no slash, not `.`, `..` or `__…__`
-/// (Firestore's own limits).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// (Firestore's own limits). In Firestore's order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DocumentId(Box<str>);
+
+impl Ord for DocumentId {
+    /// By UTF-8 bytes, after the numeric ids of databases that came from Datastore (`__id7__`).
+    fn cmp(&self, other: &Self) -> Ordering {
+        let number = |id: &Self| id.0.strip_prefix("__id")?.strip_suffix("__")?.parse::<i64>().ok();
+        match (number(self), number(other)) {
+            (Some(one), Some(other)) => one.cmp(&other),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => self.0.cmp(&other.0),
+        }
+    }
+}
+
+impl PartialOrd for DocumentId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl DocumentId {
     /// Longest id that Firestore accepts, in bytes.
@@ -80,9 +100,7 @@ impl UserId {
 
     /// Refuses an id that cannot name a secret (code `user_id_invalid`).
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        let names_a_secret = text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let names_a_secret = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         match text {
             "" => Err(InvalidId::Empty),
             _ if text.len() > Self::MAX_BYTES => Err(InvalidId::TooLong(Self::MAX_BYTES)),
@@ -144,10 +162,7 @@ impl Database {
         if database != "(default)" {
             Self::check(database, |b| b.is_ascii_alphanumeric() || b == b'-')?;
         }
-        Ok(Self {
-            project: project.into(),
-            database: database.into(),
-        })
+        Ok(Self { project: project.into(), database: database.into() })
     }
 
     fn check(text: &str, allowed: impl Fn(u8) -> bool) -> Result<(), InvalidId> {
@@ -168,19 +183,13 @@ impl Database {
     /// The full name of a document from its path below the database's root.
     #[must_use]
     pub fn document(&self, path: fmt::Arguments<'_>) -> String {
-        format!(
-            "projects/{}/databases/{}/documents/{path}",
-            self.project, self.database
-        )
+        format!("projects/{}/databases/{}/documents/{path}", self.project, self.database)
     }
 
     /// The secret version that holds a user's keys: the path, never the payload.
     #[must_use]
     pub fn latest_keys(&self, user: &UserId) -> String {
-        format!(
-            "projects/{}/secrets/alpaca-keys-{user}/versions/latest",
-            self.project
-        )
+        format!("projects/{}/secrets/alpaca-keys-{user}/versions/latest", self.project)
     }
 }
 
@@ -197,16 +206,7 @@ mod tests {
         }
         assert_eq!(UserId::parse(""), Err(InvalidId::Empty));
         assert_eq!(UserId::parse(&"u".repeat(244)), Err(InvalidId::TooLong(243)));
-        for id in [
-            "a/b",
-            "a.b",
-            "ana@example.com",
-            "é",
-            "a b",
-            "a\n",
-            "..",
-            "a:access",
-        ] {
+        for id in ["a/b", "a.b", "ana@example.com", "é", "a b", "a\n", "..", "a:access"] {
             assert_eq!(UserId::parse(id), Err(InvalidId::NotASecretName), "{id:?}");
         }
     }
@@ -225,6 +225,16 @@ mod tests {
     }
 
     #[test]
+    fn ids_sort_as_firestore_sorts_them() {
+        let mut ids = ["b", "B", "é", "__id10__", "a", "__id9__", "__idx__"].map(DocumentId::of_existing);
+        ids.sort();
+        assert_eq!(
+            ids.each_ref().map(DocumentId::as_str),
+            ["__id9__", "__id10__", "B", "__idx__", "a", "b", "é"]
+        );
+    }
+
+    #[test]
     fn an_id_with_control_characters_cannot_forge_a_log_line() {
         let id = DocumentId::parse("ana\nSuccessfully synced\u{1b}[2J").expect("a legal document id");
         assert_eq!(id.to_string(), "ana\\nSuccessfully synced\\u{1b}[2J");
@@ -237,13 +247,9 @@ mod tests {
             database.document(format_args!("ops/last_pulse")),
             "projects/example.com:trading/databases/(default)/documents/ops/last_pulse"
         );
-        for (project, name) in [
-            ("", "(default)"),
-            ("a/b", "(default)"),
-            ("p", ""),
-            ("p", "a/b"),
-            ("p", "(x)"),
-        ] {
+        for (project, name) in
+            [("", "(default)"), ("a/b", "(default)"), ("p", ""), ("p", "a/b"), ("p", "(x)")]
+        {
             assert!(Database::parse(project, name).is_err(), "{project:?} {name:?}");
         }
     }

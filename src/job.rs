@@ -16,6 +16,7 @@ use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
 use crate::trouble::{LookSchedule, Trouble};
 use crate::usage::Usage;
 use crate::user::TenantClaim;
+use futures::{StreamExt, stream};
 use gcloud_sdk::google::firestore::v1::Write;
 use jiff::Timestamp;
 use reqwest::Url;
@@ -23,9 +24,11 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-/// Writes in one commit of trouble: Firestore takes many more, but one that is refused takes all with
-/// it.
-const WRITES_PER_COMMIT: usize = 100;
+/// Writes in one commit of trouble: Firestore takes more, but one that is refused takes all with it.
+const WRITES_PER_COMMIT: usize = 500;
+
+/// Commits of trouble at the same time, at the end of a pass.
+const COMMITS_AT_ONCE: usize = 4;
 
 /// Why a pass could not even begin.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +70,7 @@ pub struct Job {
 impl Job {
     /// Sets up the clients and reads when the pass before this one started.
     pub async fn connect(config: Config, now: Timestamp) -> Result<Self, ConnectError> {
-        let Endpoints {
-            firestore,
-            secret_manager,
-            alpaca,
-        } = &config.endpoints;
+        let Endpoints { firestore, secret_manager, alpaca } = &config.endpoints;
         // Shared, so that one token serves both services; stand-ins for both need none at all.
         let google = match (firestore, secret_manager) {
             (Some(_), Some(_)) => credentials::none(),
@@ -81,11 +80,7 @@ impl Job {
         let store = Store::connect(
             &config.database,
             firestore.as_ref().map(Url::as_str),
-            if firestore.is_some() {
-                credentials::emulator_owner()
-            } else {
-                google.clone()
-            },
+            if firestore.is_some() { credentials::emulator_owner() } else { google.clone() },
             config.concurrency.get(),
             Arc::clone(&usage),
             Deadline::after(USER_BUDGET),
@@ -93,11 +88,7 @@ impl Job {
         .await?;
         let secrets = SecretManager::connect(
             secret_manager.as_ref().map(Url::as_str),
-            if secret_manager.is_some() {
-                credentials::none()
-            } else {
-                google
-            },
+            if secret_manager.is_some() { credentials::none() } else { google },
             Arc::clone(&usage),
         );
         // Setting up the two HTTP clients loads certificates, which happens while Firestore answers.
@@ -140,9 +131,7 @@ impl Job {
                     break;
                 }
             }
-            let facts = self
-                .tenant_facts(arrival.snapshot.user_id, arrival.claim, deadline)
-                .await?;
+            let facts = self.tenant_facts(arrival.snapshot.user_id, arrival.claim, deadline).await?;
             tenant = self.tenant_write(arrival, &facts);
         }
         Ok(tenant.map(|write| write.tenant().clone()))
@@ -158,12 +147,7 @@ impl Job {
         if !self.config.legacy_tenant_path {
             return Ok(TenantFacts::default());
         }
-        Ok(self
-            .store
-            .tenant_facts(&[(user, claim)], deadline)
-            .await?
-            .pop()
-            .unwrap_or_default())
+        Ok(self.store.tenant_facts(&[(user, claim)], deadline).await?.pop().unwrap_or_default())
     }
 
     fn tenant_write(&self, arrival: &Arrival<'_>, facts: &TenantFacts) -> Option<TenantWrite> {
@@ -173,18 +157,15 @@ impl Job {
         let user_id = arrival.snapshot.user_id;
         match decide(user_id, arrival.claim, facts) {
             Ok(write) => Some(write),
-            Err(refusal @ Refusal::OwnedByAnother(_)) => {
-                debug!(
-                    user_id,
-                    "Not writing a tenant document for user {user_id}: {refusal}"
-                );
+            // Every pulse of a second member: not worth a warning, unless the operator named the tenant.
+            Err(refusal @ Refusal::OwnedByAnother(_))
+                if !matches!(arrival.claim, TenantClaim::Assigned(_)) =>
+            {
+                debug!(user_id, "Not writing a tenant document for user {user_id}: {refusal}");
                 None
             }
             Err(refusal) => {
-                warn!(
-                    user_id,
-                    "Refused the tenant document of user {user_id}: {refusal}"
-                );
+                warn!(user_id, "Refused the tenant document of user {user_id}: {refusal}");
                 None
             }
         }
@@ -196,20 +177,26 @@ impl Job {
         if self.config.dry_run {
             return;
         }
-        for batch in troubles.chunks(WRITES_PER_COMMIT) {
-            let writes: Vec<Write> = batch
-                .iter()
-                .map(|(user, trouble)| self.trouble_write(user, trouble))
-                .collect();
-            if let Err(err) = self.store.commit(&writes, deadline).await {
-                let users = batch.len();
-                warn!(
-                    error = err.code().as_str(),
-                    users,
-                    "Could not record trouble of {users} users: {}",
-                    Chain(&err)
-                );
-            }
+        let writes = |batch: &[(DocumentId, Trouble)]| -> Vec<Write> {
+            batch.iter().map(|(user, trouble)| self.trouble_write(user, trouble)).collect()
+        };
+        let batches: Vec<_> = troubles.chunks(WRITES_PER_COMMIT).map(writes).collect();
+        let failed: Vec<_> = stream::iter(batches)
+            .map(|writes| async move {
+                let result = self.store.commit(&writes, deadline).await;
+                result.err().map(|err| (writes.len(), err))
+            })
+            .buffer_unordered(COMMITS_AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        if let Some((_, err)) = failed.first() {
+            let users: usize = failed.iter().map(|(users, _)| users).sum();
+            warn!(
+                error = err.code().as_str(),
+                "Could not record the trouble of {users} users: {}",
+                Chain(err)
+            );
         }
     }
 
@@ -217,11 +204,7 @@ impl Job {
     #[must_use]
     pub fn trouble_write(&self, user: &DocumentId, trouble: &Trouble) -> Write {
         let fields = trouble.to_fields().map(|(field, value)| (field, Some(value)));
-        merge(
-            trouble_name(self.store.database(), user),
-            fields.into(),
-            Demand::Nothing,
-        )
+        merge(trouble_name(self.store.database(), user), fields.into(), Demand::Nothing)
     }
 }
 
@@ -242,22 +225,14 @@ pub struct Arrival<'a> {
 
 impl Arrival<'_> {
     fn writes(&self, database: &Database, tenant: Option<&TenantWrite>) -> Vec<Write> {
-        let mut writes = vec![merge(
-            self.name.clone(),
-            self.snapshot.user_document(),
-            Demand::Nothing,
-        )];
+        let mut writes = vec![merge(self.name.clone(), self.snapshot.user_document(), Demand::Nothing)];
         writes.extend(tenant.map(|write| {
             let demand = match write {
                 TenantWrite::Create(_) => Demand::Absent,
                 TenantWrite::Replace(_, version) => Demand::Unchanged(*version),
             };
             let tenant = write.tenant();
-            merge(
-                primary_name(database, tenant),
-                self.snapshot.tenant_document(tenant),
-                demand,
-            )
+            merge(primary_name(database, tenant), self.snapshot.tenant_document(tenant), demand)
         }));
         writes.extend(self.end_of_trouble.clone());
         writes
@@ -271,11 +246,7 @@ async fn previous_start(store: &Store, config: &Config) -> Option<Timestamp> {
         return None;
     }
     last_pulse::previous_start(store).await.unwrap_or_else(|err| {
-        warn!(
-            error = err.code().as_str(),
-            "Could not read when the last pulse started: {}",
-            Chain(&err)
-        );
+        warn!(error = err.code().as_str(), "Could not read when the last pulse started: {}", Chain(&err));
         None
     })
 }

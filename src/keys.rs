@@ -34,11 +34,7 @@ impl Environment {
 
     /// Paper key ids start with `PK`; Alpaca documents it nowhere, but every sample agrees.
     fn of_key_id(key_id: &str) -> Self {
-        if key_id.starts_with("PK") {
-            Self::Paper
-        } else {
-            Self::Live
-        }
+        if key_id.starts_with("PK") { Self::Paper } else { Self::Live }
     }
 }
 
@@ -83,14 +79,11 @@ impl AlpacaKeys {
     pub fn from_payload(payload: &[u8]) -> Result<Self, MalformedKeys> {
         // serde's message would quote the payload, so it is dropped here.
         let payload: Payload = serde_json::from_slice(payload).map_err(|_| MalformedKeys::NotJson)?;
-        let environment = payload
-            .environment
-            .as_ref()
-            .map(|text| match text.expose_secret() {
-                "paper" => Ok(Environment::Paper),
-                "live" => Ok(Environment::Live),
-                _ => Err(MalformedKeys::UnknownEnvironment),
-            });
+        let environment = payload.environment.as_ref().map(|text| match text.expose_secret() {
+            "paper" => Ok(Environment::Paper),
+            "live" => Ok(Environment::Live),
+            _ => Err(MalformedKeys::UnknownEnvironment),
+        });
         Self::new(
             payload.key_id.ok_or(MalformedKeys::Missing("key_id"))?,
             payload.secret_key.ok_or(MalformedKeys::Missing("secret_key"))?,
@@ -109,16 +102,13 @@ impl AlpacaKeys {
             if text.is_empty() {
                 return Err(MalformedKeys::Empty(field));
             }
-            if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+            // Blanks at the ends would be lost on the way.
+            if text.trim() != text || !text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
                 return Err(MalformedKeys::NotAHeader(field));
             }
         }
         let environment = environment.unwrap_or_else(|| Environment::of_key_id(key_id.expose_secret()));
-        Ok(Self {
-            key_id,
-            secret_key,
-            environment,
-        })
+        Ok(Self { key_id, secret_key, environment })
     }
 
     /// The world the keys belong to.
@@ -142,9 +132,7 @@ impl AlpacaKeys {
 
 impl fmt::Debug for AlpacaKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AlpacaKeys")
-            .field("environment", &self.environment)
-            .finish_non_exhaustive()
+        f.debug_struct("AlpacaKeys").field("environment", &self.environment).finish_non_exhaustive()
     }
 }
 
@@ -164,14 +152,8 @@ mod tests {
     #[test]
     fn the_environment_is_the_payloads_word_or_the_key_ids_prefix() {
         let environment = |payload| parse(payload).expect(payload).environment();
-        assert_eq!(
-            environment(r#"{"key_id":"PK1","secret_key":"s"}"#),
-            Environment::Paper
-        );
-        assert_eq!(
-            environment(r#"{"key_id":"AK1","secret_key":"s"}"#),
-            Environment::Live
-        );
+        assert_eq!(environment(r#"{"key_id":"PK1","secret_key":"s"}"#), Environment::Paper);
+        assert_eq!(environment(r#"{"key_id":"AK1","secret_key":"s"}"#), Environment::Live);
         assert_eq!(
             environment(r#"{"key_id":"PK1","secret_key":"s","environment":"live"}"#),
             Environment::Live
@@ -188,33 +170,19 @@ mod tests {
 
     #[test]
     fn each_malformed_payload_is_told_apart() {
-        for payload in [
-            "",
-            "not json",
-            "[]",
-            "\"PK1\"",
-            r#"{"key_id":1,"secret_key":"s"}"#,
-            r#"{"key_id":"PK1""#,
-        ] {
+        for payload in
+            ["", "not json", "[]", "\"PK1\"", r#"{"key_id":1,"secret_key":"s"}"#, r#"{"key_id":"PK1""#]
+        {
             assert_eq!(refusal(payload), MalformedKeys::NotJson, "{payload}");
         }
         assert_eq!(refusal(r#"{"secret_key":"s"}"#), MalformedKeys::Missing("key_id"));
-        assert_eq!(
-            refusal(r#"{"key_id":"PK1","secret_key":null}"#),
-            MalformedKeys::Missing("secret_key")
-        );
-        assert_eq!(
-            refusal(r#"{"key_id":"","secret_key":"s"}"#),
-            MalformedKeys::Empty("key_id")
-        );
+        assert_eq!(refusal(r#"{"key_id":"PK1","secret_key":null}"#), MalformedKeys::Missing("secret_key"));
+        assert_eq!(refusal(r#"{"key_id":"","secret_key":"s"}"#), MalformedKeys::Empty("key_id"));
         assert_eq!(
             refusal(r#"{"key_id":"PK1","secret_key":"s\n"}"#),
             MalformedKeys::NotAHeader("secret_key")
         );
-        assert_eq!(
-            refusal(r#"{"key_id":"PKé","secret_key":"s"}"#),
-            MalformedKeys::NotAHeader("key_id")
-        );
+        assert_eq!(refusal(r#"{"key_id":"PKé","secret_key":"s"}"#), MalformedKeys::NotAHeader("key_id"));
         assert_eq!(
             refusal(r#"{"key_id":"PK1","secret_key":"s","environment":"prod"}"#),
             MalformedKeys::UnknownEnvironment
@@ -230,11 +198,8 @@ mod tests {
 
     #[test]
     fn a_refusal_does_not_quote_the_payload() {
-        for payload in [
-            r#"{"key_id":{"hush":1}}"#,
-            r#"{"key_id":"hush","secret_key":"hush\u0000"}"#,
-            "hush",
-        ] {
+        for payload in [r#"{"key_id":{"hush":1}}"#, r#"{"key_id":"hush","secret_key":"hush\u0000"}"#, "hush"]
+        {
             assert!(!refusal(payload).to_string().contains("hush"), "{payload}");
         }
     }
@@ -250,7 +215,7 @@ mod tests {
         }
 
         #[test]
-        fn any_printable_pair_is_read_back(key_id in "[!-~]{1,40}", secret_key in "[ -~]{1,60}") {
+        fn any_printable_pair_is_read_back(key_id in "[!-~]{1,40}", secret_key in "[!-~]([ -~]{0,58}[!-~])?") {
             let payload = serde_json::json!({"key_id": key_id, "secret_key": secret_key}).to_string();
             let keys = parse(&payload).expect("printable");
             prop_assert_eq!(keys.key_id().expose_secret(), key_id);

@@ -3,7 +3,7 @@
 
 use crate::ids::Database;
 use crate::outcome::{Counts, PassStatus};
-use crate::retry::{Deadline, USER_BUDGET};
+use crate::retry::Deadline;
 use crate::snapshot::FieldChange;
 use crate::store::values::{integer, text, time, timestamp};
 use crate::store::{Demand, Store, StoreError, merge_at};
@@ -11,6 +11,9 @@ use crate::usage::Usage;
 use gcloud_sdk::google::firestore::v1::Value;
 use jiff::Timestamp;
 use std::time::Duration;
+
+/// For reading what the pass can do without.
+const READ_BUDGET: Duration = Duration::from_secs(5);
 
 /// One finished pass.
 #[derive(Debug)]
@@ -31,14 +34,7 @@ pub struct LastPulse<'a> {
 
 impl LastPulse<'_> {
     fn fields(&self) -> Vec<FieldChange> {
-        let Self {
-            counts,
-            status,
-            execution,
-            started_at,
-            duration,
-            usage,
-        } = self;
+        let Self { counts, status, execution, started_at, duration, usage } = self;
         let number = |number: u64| integer(i64::try_from(number).unwrap_or(i64::MAX));
         let fields: [(&'static str, Value); 14] = [
             ("success_count", number(counts.success)),
@@ -49,10 +45,7 @@ impl LastPulse<'_> {
             ("status", text(status.as_str())),
             ("execution", text(*execution)),
             ("started_at", timestamp(*started_at)),
-            (
-                "duration_ms",
-                integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-            ),
+            ("duration_ms", integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))),
             ("version", text(env!("CARGO_PKG_VERSION"))),
             ("firestore_reads", number(usage.firestore_reads.get())),
             // The write of this document is one of the pass's own.
@@ -65,12 +58,7 @@ impl LastPulse<'_> {
 
     /// Writes the document; `timestamp` gets the server's time.
     pub async fn write(&self, store: &Store, deadline: Deadline) -> Result<(), StoreError> {
-        let write = merge_at(
-            name(store.database()),
-            self.fields(),
-            "timestamp",
-            Demand::Nothing,
-        );
+        let write = merge_at(name(store.database()), self.fields(), "timestamp", Demand::Nothing);
         store.commit(&[write], deadline).await
     }
 }
@@ -78,13 +66,8 @@ impl LastPulse<'_> {
 /// When the pass before this one started, if there was one.
 pub async fn previous_start(store: &Store) -> Result<Option<Timestamp>, StoreError> {
     let name = name(store.database());
-    let found = store
-        .documents(vec![name.clone()], &["started_at"], Deadline::after(USER_BUDGET))
-        .await?;
-    Ok(found
-        .get(&name)
-        .and_then(|document| document.fields.get("started_at"))
-        .and_then(time))
+    let found = store.documents(vec![name.clone()], &["started_at"], Deadline::after(READ_BUDGET)).await?;
+    Ok(found.get(&name).and_then(|document| document.fields.get("started_at")).and_then(time))
 }
 
 fn name(database: &Database) -> String {

@@ -11,11 +11,10 @@ use alpaca_pulse::job::{Arrival, ConnectError, Job};
 use alpaca_pulse::last_pulse::LastPulse;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
 use alpaca_pulse::retry::{Deadline, RECORD_RESERVE, USER_BUDGET};
-use alpaca_pulse::roster::{Entry, Member, RosterReader};
+use alpaca_pulse::roster::{Entry, Member, PageFacts, RosterReader, Unreadable};
 use alpaca_pulse::secret_manager::StoredKeys;
 use alpaca_pulse::snapshot::Snapshot;
-use alpaca_pulse::stop::{CLOSING_LIMIT, Stop};
-use alpaca_pulse::store::StoreError;
+use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain};
 use alpaca_pulse::trouble::{self, History, Plan};
 use alpaca_pulse::user::TenantClaim;
@@ -28,9 +27,22 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(err) => {
+            eprintln!("pulse: cannot start: {err}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(run(cli));
+    // Dropping the runtime would wait for a name server that does not answer.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(cli: Cli) -> ExitCode {
     match cli.command.unwrap_or(Command::Sync(cli.sync)) {
         Command::Sync(args) => sync(&args).await,
         #[cfg(feature = "sandbox")]
@@ -59,20 +71,37 @@ async fn sync(args: &SyncArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match pulse(config, &stop).await {
-        Ok(summary) => summary.exit_code(args.fail_on_error, &stop),
+    let status = match pulse(config, &stop).await {
+        Ok(status) => status,
         Err(err) => {
             error!(severity = "CRITICAL", "The pass could not begin: {}", Chain(&err));
-            ExitCode::FAILURE
+            PassStatus::Failed
         }
+    };
+    exit_code(status, args.fail_on_error, stop.signal())
+}
+
+/// Cloud Run judges the job by this alone.
+fn exit_code(status: PassStatus, fail_on_error: bool, signal: Option<StopSignal>) -> ExitCode {
+    match (signal, status) {
+        (Some(signal), _) => ExitCode::from(signal.exit_code()),
+        (None, PassStatus::Failed) => ExitCode::FAILURE,
+        (None, PassStatus::Degraded) if fail_on_error => ExitCode::FAILURE,
+        (None, PassStatus::Ok | PassStatus::Degraded) => ExitCode::SUCCESS,
     }
 }
 
 /// One pass over all users.
-async fn pulse(mut config: Config, stop: &Stop) -> Result<Summary, ConnectError> {
+async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectError> {
     let (started_at, start) = (Timestamp::now(), Instant::now());
     let legacy = config.legacy_account.take().filter(|_| config.takes_everybody());
-    let job = Arc::new(Job::connect(config, started_at).await?);
+    let job = tokio::select! {
+        job = Job::connect(config, started_at) => Arc::new(job?),
+        () = stop.requested() => {
+            conclude(&Verdicts::default(), None, Ended::Stopped, start);
+            return Ok(PassStatus::Failed);
+        }
+    };
 
     let roster = RosterReader::new(&job.store, job.config.legacy_tenant_path, started_at);
     let pages = roster.start(job.config.selection.clone());
@@ -86,48 +115,26 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<Summary, ConnectError>
 
     let mut verdicts = Verdicts::default();
     let journey = |subject| travel(Arc::clone(&job), subject);
-    let ended = fan_out(
-        travellers,
-        job.config.concurrency,
-        stop,
-        journey,
-        |traveller, end| {
-            if end.is_err() {
-                let (user_id, error) = (traveller.id.as_str(), Code::Internal.as_str());
-                error!(
-                    user_id,
-                    error, "Failed to sync Alpaca account for user {}: the task panicked", traveller.id
-                );
-            }
-            verdicts.add(traveller, end.ok());
-        },
-    )
+    let ended = fan_out(travellers, job.config.concurrency, stop, journey, |traveller, end| {
+        verdicts.add(traveller, end.ok());
+    })
     .await;
-    // Once told to stop, there is little time before the process is killed.
-    let deadline = Deadline::after(if stop.signal().is_some() {
-        CLOSING_LIMIT
-    } else {
-        USER_BUDGET
-    });
-    settle(&job, &verdicts, deadline).await;
 
     let status = match (&unreadable, ended) {
         (None, Ended::Complete) => verdicts.counts.status(),
         _ => PassStatus::Failed,
     };
-    let summary = Summary {
-        counts: verdicts.counts,
-        status,
-        unreadable,
-        ended,
-    };
-    summary.report(&job, started_at, start, deadline).await;
-    Ok(summary)
+    conclude(&verdicts, unreadable.as_ref(), ended, start);
+    // Once told to stop, or with Firestore out of reach, there is little time or sense in trying long.
+    let hurried = stop.signal().is_some() || unreadable.is_some();
+    let deadline = Deadline::after(if hurried { CLOSING_LIMIT } else { USER_BUDGET });
+    job.record(&verdicts.records(Timestamp::now()), deadline).await;
+    publish(&job, &verdicts.counts, status, started_at, start, deadline).await;
+    Ok(status)
 }
 
-/// Records what only the whole pass can judge: rejections, unless there are so many that they are the
-/// provider's fault or ours.
-async fn settle(job: &Job, verdicts: &Verdicts, deadline: Deadline) {
+/// The last lines of the log.
+fn conclude(verdicts: &Verdicts, unreadable: Option<&Unreadable>, ended: Ended, start: Instant) {
     if let Some((rejected, asked)) = verdicts.fleet_wide() {
         error!(
             severity = "CRITICAL",
@@ -135,7 +142,40 @@ async fn settle(job: &Job, verdicts: &Verdicts, deadline: Deadline) {
             "Alpaca rejected {rejected} of {asked} users: not marking anyone for re-authentication"
         );
     }
-    job.record(&verdicts.records(Timestamp::now()), deadline).await;
+    let (counts, duration_ms) = (&verdicts.counts, millis(start));
+    match (unreadable, ended) {
+        (Some(err), _) => error!(
+            severity = "CRITICAL",
+            error = err.code().as_str(),
+            duration_ms,
+            "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
+            Chain(err)
+        ),
+        (None, Ended::Complete) => info!(duration_ms, "Completed multi-tenant sync: {counts}"),
+        (None, Ended::Stopped) => warn!(duration_ms, "Stopped multi-tenant sync: {counts}"),
+        (None, Ended::CutOff) => {
+            warn!(duration_ms, "Stopped multi-tenant sync: {counts}; what was in flight is given up");
+        }
+    }
+}
+
+/// Tells the dashboards, unless it was not a pass for them.
+async fn publish(
+    job: &Job,
+    counts: &Counts,
+    status: PassStatus,
+    started_at: Timestamp,
+    start: Instant,
+    deadline: Deadline,
+) {
+    if job.config.dry_run || !job.config.takes_everybody() {
+        return;
+    }
+    let (execution, duration) = (job.config.execution.id.as_str(), start.elapsed());
+    let last_pulse = LastPulse { counts, status, execution, started_at, duration, usage: &job.usage };
+    if let Err(err) = last_pulse.write(&job.store, deadline).await {
+        error!(error = err.code().as_str(), "Could not write ops/last_pulse: {}", Chain(&err));
+    }
 }
 
 /// Who a journey is about.
@@ -147,18 +187,11 @@ enum Subject {
 impl Subject {
     fn traveller(&self) -> Traveller {
         match self {
-            Self::User(Entry::Member(member)) => Traveller {
-                id: member.user.id.clone(),
-                history: member.history.clone(),
-            },
-            Self::User(Entry::Nobody(id)) => Traveller {
-                id: id.clone(),
-                history: History::Unknown,
-            },
-            Self::Legacy(account) => Traveller {
-                id: account.id(),
-                history: History::Unknown,
-            },
+            Self::User(Entry::Member(member)) => {
+                Traveller { id: member.user.id.clone(), history: member.history.clone() }
+            }
+            Self::User(Entry::Nobody(id)) => Traveller { id: id.clone(), history: History::Unknown },
+            Self::Legacy(account) => Traveller { id: account.id.clone(), history: History::Unknown },
         }
     }
 }
@@ -188,12 +221,11 @@ async fn sync_user(job: &Job, member: &Member) -> End {
         Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), start),
         Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
         Err(failure) => {
-            let end = fail(id, &failure, start);
+            let end = fail(id, &member.history, &failure, start);
             // Whether a rejection counts, only the whole pass can tell.
             if end.rejected.is_none() {
                 let now = Timestamp::now();
-                let trouble =
-                    trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
+                let trouble = trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
                 let record: Vec<_> = trouble.map(|trouble| (id.clone(), trouble)).into_iter().collect();
                 job.record(&record, deadline).await;
             }
@@ -210,14 +242,16 @@ async fn keys_to_snapshot(
     deadline: Deadline,
 ) -> Result<Arrived, Failure> {
     let user = UserId::parse(member.user.id.as_str()).map_err(Failure::Id)?;
-    let facts = member.facts.clone().map_err(Failure::Facts)?;
+    let facts = match member.facts.clone().and_then(PageFacts::fresh) {
+        Some(facts) => facts,
+        None => {
+            job.tenant_facts(user.as_str(), &member.user.tenant, deadline).await.map_err(Failure::Facts)?
+        }
+    };
     let database = job.store.database();
 
-    let StoredKeys { keys, version } = job
-        .secrets
-        .keys(database, &user, deadline)
-        .await
-        .map_err(Failure::Keys)?;
+    let StoredKeys { keys, version } =
+        job.secrets.keys(database, &user, deadline).await.map_err(Failure::Keys)?;
     if plan == Plan::AskUnless(version.clone()) {
         return Ok(Arrived::SameKeys);
     }
@@ -239,50 +273,35 @@ async fn keys_to_snapshot(
         facts,
         end_of_trouble: over.map(|trouble| job.trouble_write(&member.user.id, &trouble)),
     };
-    let tenant = job
-        .write(&arrival, deadline)
-        .await
-        .map_err(|err| Failure::Store(err, Some(version.clone())))?;
+    let tenant =
+        job.write(&arrival, deadline).await.map_err(|err| Failure::Store(err, Some(version.clone())))?;
     Ok(Arrived::Synced(tenant))
 }
 
 /// The same for the single account of old deployments, whose keys are in the configuration.
 async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount) -> End {
-    let (id, start) = (legacy.id(), Instant::now());
+    let (id, start) = (&legacy.id, Instant::now());
     warn!(
         "APCA_API_KEY_ID and APCA_API_SECRET_KEY are deprecated: store the keys in Secret Manager as \
          alpaca-keys-<userId> and unset both"
     );
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
-    match legacy_keys_to_snapshot(job, legacy, &id).await {
-        Ok(tenant) => succeed(job, &id, tenant.as_ref(), start),
-        Err(failure) => fail(&id, &failure, start),
+    match legacy_keys_to_snapshot(job, legacy).await {
+        Ok(tenant) => succeed(job, id, tenant.as_ref(), start),
+        Err(failure) => fail(id, &History::Unknown, &failure, start),
     }
 }
 
-async fn legacy_keys_to_snapshot(
-    job: &Job,
-    legacy: &LegacyAccount,
-    id: &DocumentId,
-) -> Result<Option<TenantId>, Failure> {
+async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Option<TenantId>, Failure> {
     let deadline = Deadline::after(USER_BUDGET);
     let claim = TenantClaim::Assigned(legacy.tenant.clone());
-    let facts = job
-        .tenant_facts(id.as_str(), &claim, deadline)
-        .await
-        .map_err(|err| Failure::Facts(Arc::new(err)))?;
-    let answer = job
-        .alpaca
-        .account(&legacy.keys, deadline)
-        .await
-        .map_err(|err| Failure::Broker(err, None))?;
+    let facts = job.tenant_facts(legacy.id.as_str(), &claim, deadline).await.map_err(Failure::Facts)?;
+    let answer =
+        job.alpaca.account(&legacy.keys, deadline).await.map_err(|err| Failure::Broker(err, None))?;
     let arrival = Arrival {
-        name: job
-            .store
-            .database()
-            .document(format_args!("alpacaAccounts/snapshot")),
+        name: job.store.database().document(format_args!("alpacaAccounts/snapshot")),
         snapshot: Snapshot {
-            user_id: id.as_str(),
+            user_id: legacy.id.as_str(),
             account: &answer.account,
             environment: legacy.keys.environment(),
             answered_at: answer.answered_at,
@@ -293,9 +312,7 @@ async fn legacy_keys_to_snapshot(
         facts,
         end_of_trouble: None,
     };
-    job.write(&arrival, deadline)
-        .await
-        .map_err(|err| Failure::Store(err, None))
+    job.write(&arrival, deadline).await.map_err(|err| Failure::Store(err, None))
 }
 
 /// Where a journey that did not fail arrived.
@@ -311,131 +328,41 @@ const REAUTH: &str = "Alpaca rejects its keys, and the user has not stored new o
 fn succeed(job: &Job, id: &DocumentId, tenant: Option<&TenantId>, start: Instant) -> End {
     let (user_id, tenant_id, duration_ms) = (id.as_str(), tenant.map(TenantId::as_str), millis(start));
     if job.config.dry_run {
-        info!(
-            user_id,
-            tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)"
-        );
+        info!(user_id, tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)");
     } else {
-        info!(
-            user_id,
-            tenant_id, duration_ms, "Successfully synced Alpaca account for user {id}"
-        );
+        info!(user_id, tenant_id, duration_ms, "Successfully synced Alpaca account for user {id}");
     }
-    End {
-        outcome: Outcome::Synced,
-        asked: true,
-        rejected: None,
-    }
+    End { outcome: Outcome::Synced, asked: true, rejected: None }
 }
 
 fn skip(id: &DocumentId, outcome: Outcome, reason: &str) -> End {
-    info!(
-        user_id = id.as_str(),
-        "Skipped Alpaca account for user {id}: {reason}"
-    );
+    info!(user_id = id.as_str(), "Skipped Alpaca account for user {id}: {reason}");
     End::unasked(outcome)
 }
 
-fn fail(id: &DocumentId, failure: &Failure, start: Instant) -> End {
+fn fail(id: &DocumentId, history: &History, failure: &Failure, start: Instant) -> End {
     let (code, reason, duration_ms) = (failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
     let outcome = match code {
-        Code::AccountIncomplete => {
-            info!(
-                user_id,
-                error, duration_ms, "Skipped Alpaca account for user {id}: {reason}"
-            );
-            Outcome::Skipped
-        }
-        _ if code.is_about_keys() => {
-            error!(
-                user_id,
-                error, duration_ms, "Could not retrieve Alpaca keys for user {id}: {reason}"
-            );
-            Outcome::Failed(code)
-        }
-        _ => {
-            error!(
-                user_id,
-                error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}"
-            );
-            Outcome::Failed(code)
-        }
+        Code::AccountIncomplete => Outcome::Skipped,
+        // Nothing new: they are waited for.
+        _ if history.stays_rejected(code, failure.key_version()) => Outcome::NeedsReauth,
+        _ => Outcome::Failed(code),
     };
-    let rejected = failure
-        .key_version()
-        .filter(|_| code == Code::BrokerRejected)
-        .cloned();
-    End {
-        outcome,
-        asked: failure.was_asked(),
-        rejected,
+    match outcome {
+        Outcome::Failed(_) if code.is_about_keys() => {
+            error!(user_id, error, duration_ms, "Could not retrieve Alpaca keys for user {id}: {reason}");
+        }
+        Outcome::Failed(_) => {
+            error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
+        }
+        _ => info!(user_id, error, duration_ms, "Skipped Alpaca account for user {id}: {reason}"),
     }
+    End { outcome, asked: failure.was_asked(), rejected: failure.rejected() }
 }
 
 fn millis(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What became of a pass.
-struct Summary {
-    counts: Counts,
-    status: PassStatus,
-    /// Why not all users could be read, if so.
-    unreadable: Option<StoreError>,
-    ended: Ended,
-}
-
-impl Summary {
-    /// The last line of the log, and `ops/last_pulse` for the dashboards.
-    async fn report(&self, job: &Job, started_at: Timestamp, start: Instant, deadline: Deadline) {
-        let (counts, duration_ms) = (&self.counts, millis(start));
-        match (&self.unreadable, self.ended) {
-            (Some(err), _) => error!(
-                severity = "CRITICAL",
-                error = err.code().as_str(),
-                duration_ms,
-                "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
-                Chain(err)
-            ),
-            (None, Ended::Complete) => info!(duration_ms, "Completed multi-tenant sync: {counts}"),
-            (None, Ended::Stopped) => warn!(duration_ms, "Stopped multi-tenant sync: {counts}"),
-            (None, Ended::CutOff) => {
-                warn!(
-                    duration_ms,
-                    "Stopped multi-tenant sync: {counts}; what was in flight is given up"
-                );
-            }
-        }
-        if job.config.dry_run || !job.config.takes_everybody() {
-            return;
-        }
-        let last_pulse = LastPulse {
-            counts,
-            status: self.status,
-            execution: &job.config.execution.id,
-            started_at,
-            duration: start.elapsed(),
-            usage: &job.usage,
-        };
-        if let Err(err) = last_pulse.write(&job.store, deadline).await {
-            error!(
-                error = err.code().as_str(),
-                "Could not write ops/last_pulse: {}",
-                Chain(&err)
-            );
-        }
-    }
-
-    /// Cloud Run judges the job by this alone.
-    fn exit_code(&self, fail_on_error: bool, stop: &Stop) -> ExitCode {
-        match (stop.signal(), self.status) {
-            (Some(signal), _) => ExitCode::from(signal.exit_code()),
-            (None, PassStatus::Failed) => ExitCode::FAILURE,
-            (None, PassStatus::Degraded) if fail_on_error => ExitCode::FAILURE,
-            (None, PassStatus::Ok | PassStatus::Degraded) => ExitCode::SUCCESS,
-        }
-    }
 }
 
 /// One real pass against a local cloud in this process: nothing but its own addresses is used.
@@ -444,12 +371,7 @@ async fn demo() -> std::io::Result<ExitCode> {
     use alpaca_pulse::sandbox::{Options, Sandbox, showcase};
     use std::io::{Error, Write};
 
-    let sandbox = Sandbox::start(Options {
-        users: 25,
-        trouble: true,
-        ..Options::default()
-    })
-    .await?;
+    let sandbox = Sandbox::start(Options { users: 25, trouble: true, ..Options::default() }).await?;
     let exports = sandbox.exports();
     let environment = |name: &str| Some(exports.iter().find(|(exported, _)| *exported == name)?.1.clone());
     let execution = Execution::from_lookup(environment, Timestamp::now());
@@ -457,10 +379,10 @@ async fn demo() -> std::io::Result<ExitCode> {
     telemetry::init(LogFormat::Text, &execution, only_colours);
     let config = Config::new(&SyncArgs::default(), environment, execution).map_err(Error::other)?;
     let stop = Stop::on_signals()?;
-    let summary = pulse(config, &stop).await.map_err(Error::other)?;
+    let status = pulse(config, &stop).await.map_err(Error::other)?;
     writeln!(std::io::stdout(), "\n{}", showcase::table(&sandbox))?;
     sandbox.stop().await;
-    Ok(summary.exit_code(false, &stop))
+    Ok(exit_code(status, false, stop.signal()))
 }
 
 #[cfg(feature = "sandbox")]

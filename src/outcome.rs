@@ -210,21 +210,14 @@ mod tests {
             Outcome::Failed(Code::KeysMissing),
             Outcome::Failed(Code::Internal),
         ]);
-        assert_eq!(
-            (counts.users(), counts.success, counts.error(), counts.skipped),
-            (5, 1, 2, 2)
-        );
+        assert_eq!((counts.users(), counts.success, counts.error(), counts.skipped), (5, 1, 2, 2));
         assert_eq!(counts.needs_reauth, 1);
     }
 
     #[test]
     fn the_summary_names_skipped_users_only_when_there_are_any() {
         assert_eq!(counts(&[Outcome::Synced]).to_string(), "1 successful, 0 errors");
-        let three = [
-            Outcome::Skipped,
-            Outcome::NeedsReauth,
-            Outcome::Failed(Code::Internal),
-        ];
+        let three = [Outcome::Skipped, Outcome::NeedsReauth, Outcome::Failed(Code::Internal)];
         assert_eq!(counts(&three).to_string(), "0 successful, 1 errors, 2 skipped");
     }
 

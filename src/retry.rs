@@ -87,9 +87,7 @@ impl Iterator for FullJitter {
 
 /// Wait after failed attempt number `attempt` (from 0), `share` in `0.0..=1.0` of its upper bound.
 fn delay(attempt: u32, share: f64) -> Duration {
-    BASE_DELAY
-        .saturating_mul(2_u32.saturating_pow(attempt))
-        .mul_f64(share)
+    BASE_DELAY.saturating_mul(2_u32.saturating_pow(attempt)).mul_f64(share)
 }
 
 /// The wait before the next attempt, or `None` when there shall be none.
@@ -131,11 +129,7 @@ pub fn asked_wait(
     let until = |time: std::time::SystemTime| time.duration_since(now).unwrap_or_default();
     let reset = reset
         .and_then(|text| text.trim().parse::<u64>().ok())
-        .and_then(|seconds| {
-            std::time::UNIX_EPOCH
-                .checked_add(Duration::from_secs(seconds))
-                .map(until)
-        });
+        .and_then(|seconds| std::time::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).map(until));
     let retry_after = || {
         let text = retry_after?.trim();
         let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
@@ -187,19 +181,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_wait_goes_past_the_budget() {
         let (calls, waited) = exhaust(Advice::After(Duration::from_secs(15)), USER_BUDGET).await;
-        assert_eq!(
-            (calls, waited.as_secs()),
-            (2, 15),
-            "a second wait of 15 s would end after 30 s"
-        );
-        assert_eq!(
-            exhaust(Advice::After(Duration::from_secs(3600)), USER_BUDGET).await,
-            (1, Duration::ZERO)
-        );
-        assert_eq!(
-            exhaust(Advice::BackOff, Duration::ZERO).await,
-            (1, Duration::ZERO)
-        );
+        assert_eq!((calls, waited.as_secs()), (2, 15), "a second wait of 15 s would end after 30 s");
+        assert_eq!(exhaust(Advice::After(Duration::from_secs(3600)), USER_BUDGET).await, (1, Duration::ZERO));
+        assert_eq!(exhaust(Advice::BackOff, Duration::ZERO).await, (1, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
@@ -207,11 +191,7 @@ mod tests {
         let calls = Cell::new(0);
         let result = with_retries(Deadline::after(USER_BUDGET), || {
             calls.set(calls.get() + 1);
-            let answer = if calls.get() < 3 {
-                Err(Failure(Advice::BackOff))
-            } else {
-                Ok(calls.get())
-            };
+            let answer = if calls.get() < 3 { Err(Failure(Advice::BackOff)) } else { Ok(calls.get()) };
             async move { answer }
         });
         assert_eq!(result.await, Ok(3));

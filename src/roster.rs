@@ -1,29 +1,73 @@
 //! The users of a pass, page by page, each with what has to be known before their journey.
 
 use crate::ids::DocumentId;
+use crate::outcome::Code;
 use crate::retry::{Deadline, USER_BUDGET};
-use crate::store::query::{IdRange, Pages, trouble_name, user_of_trouble};
+use crate::store::query::{IdRange, Pages, trouble_name};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Chain;
 use crate::tenancy::TenantFacts;
 use crate::trouble::{History, Trouble};
 use crate::user::User;
-use futures::future::try_join;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tracing::error;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+type Sender = mpsc::Sender<Result<Vec<Entry>, Unreadable>>;
 
 /// One user and what is known of them.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// The user document.
     pub user: User,
-    /// What decides about the tenant's document; nothing is known when the job does not write it.
-    pub facts: Result<TenantFacts, Arc<StoreError>>,
+    /// What decides about the tenant's document, as far as it was read.
+    pub facts: Option<PageFacts>,
     /// What kept the user from being synced before.
     pub history: History,
+}
+
+/// What decided about a tenant's document when the user's page was read.
+#[derive(Clone, Debug)]
+pub struct PageFacts {
+    facts: TenantFacts,
+    read_at: Instant,
+}
+
+/// A membership that was revoked must not count for long.
+const FACTS_MAX_AGE: Duration = Duration::from_secs(30);
+
+impl PageFacts {
+    /// The facts, unless they are too old to decide with.
+    #[must_use]
+    pub fn fresh(self) -> Option<TenantFacts> {
+        (self.read_at.elapsed() <= FACTS_MAX_AGE).then_some(self.facts)
+    }
+}
+
+/// Why not all users could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Firestore did not give them.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bug.
+    #[error("the task that reads them panicked")]
+    Panicked,
+}
+
+impl Unreadable {
+    /// The code that logs use for it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Store(err) => err.code(),
+            Self::Panicked => Code::Internal,
+        }
+    }
 }
 
 /// Who takes part in a pass.
@@ -57,32 +101,29 @@ impl RosterReader {
     /// only for a pass that writes them.
     #[must_use]
     pub fn new(store: &Arc<Store>, with_tenants: bool, now: Timestamp) -> Self {
-        Self {
-            store: Arc::clone(store),
-            with_tenants,
-            now,
-        }
+        Self { store: Arc::clone(store), with_tenants, now }
     }
 
     /// Reads in the background: one page waits while another is worked on, so that memory does not
     /// grow with the number of users. An error ends the roster.
     #[must_use]
-    pub fn start(self, selection: Selection) -> mpsc::Receiver<Result<Vec<Entry>, StoreError>> {
+    pub fn start(self, selection: Selection) -> mpsc::Receiver<Result<Vec<Entry>, Unreadable>> {
         let (pages, roster) = mpsc::channel(1);
         tokio::spawn(async move {
-            if let Err(err) = self.read(selection, &pages).await {
-                // Nobody is left to tell when the receiver is gone.
-                let _ = pages.send(Err(err)).await;
-            }
+            let page_sender = pages.clone();
+            let reading = tokio::spawn(async move { self.read(selection, &page_sender).await });
+            let err = match reading.await {
+                Ok(Ok(())) => return,
+                Ok(Err(err)) => Unreadable::Store(err),
+                Err(_) => Unreadable::Panicked,
+            };
+            // Nobody is left to tell when the receiver is gone.
+            let _ = pages.send(Err(err)).await;
         });
         roster
     }
 
-    async fn read(
-        &self,
-        selection: Selection,
-        pages: &mpsc::Sender<Result<Vec<Entry>, StoreError>>,
-    ) -> Result<(), StoreError> {
+    async fn read(&self, selection: Selection, pages: &Sender) -> Result<(), StoreError> {
         let range = match selection {
             Selection::Named(users) => {
                 let page = self.named(&users).await?;
@@ -91,41 +132,29 @@ impl RosterReader {
             }
             Selection::Range(range) => range,
         };
-        let mut users = Pages::of_users(self.store.database(), &range);
-        let mut trouble = TroubleFeed::new(Pages::of_trouble(self.store.database(), &range), self.now);
-        loop {
-            let (documents, ()) = try_join(users.next(&self.store), async {
-                trouble.prefetch(&self.store).await;
-                Ok(())
-            })
-            .await?;
-            if documents.is_empty() {
-                return Ok(());
-            }
-            let mut page = Vec::with_capacity(documents.len());
-            for document in &documents {
-                let user = User::from_fields(DocumentId::of_existing(&document.name), &document.fields);
+        let database = self.store.database();
+        let mut users = Pages::of_users(database, &range);
+        let mut trouble = TroubleFeed::new(Pages::of_trouble(database, &range, self.now));
+        // A page is read when there is room for it; without a receiver there never is.
+        while let Ok(room) = pages.reserve().await {
+            let (page, ()) = tokio::join!(users.next(&self.store), trouble.prefetch(&self.store));
+            let Some(page) = page? else { break };
+            let mut known = Vec::with_capacity(page.len());
+            for user in page {
                 let history = trouble.history(&user.id, &self.store).await;
-                page.push((user, history));
+                known.push((user, history));
             }
-            if pages.send(Ok(self.with_facts(page).await)).await.is_err() {
-                return Ok(());
-            }
+            room.send(Ok(self.with_facts(known).await));
         }
+        Ok(())
     }
 
     async fn named(&self, ids: &[DocumentId]) -> Result<Vec<Entry>, StoreError> {
         let database = self.store.database();
         let user_name = |id: &DocumentId| database.document(format_args!("users/{}", id.as_str()));
-        let names = ids
-            .iter()
-            .flat_map(|id| [user_name(id), trouble_name(database, id)])
-            .collect();
+        let names = ids.iter().flat_map(|id| [user_name(id), trouble_name(database, id)]).collect();
         let fields: Vec<&str> = User::FIELDS.into_iter().chain(Trouble::FIELDS).collect();
-        let found = self
-            .store
-            .documents(names, &fields, Deadline::after(USER_BUDGET))
-            .await?;
+        let found = self.store.documents(names, &fields, Deadline::after(USER_BUDGET)).await?;
         let mut members = Vec::new();
         let mut entries = Vec::new();
         for id in ids {
@@ -142,42 +171,33 @@ impl RosterReader {
         Ok(entries)
     }
 
+    /// Adds what decides about the tenants' documents, for the whole page from one request. Where that
+    /// fails, each user's journey asks for itself: one user's `tenant_id` that Firestore refuses must
+    /// not fail the others.
     async fn with_facts(&self, page: Vec<(User, History)>) -> Vec<Entry> {
-        let facts = match self.with_tenants {
-            true => self.facts(&page).await,
-            false => vec![Ok(TenantFacts::default()); page.len()],
+        let mut facts = self.facts(&page).await.into_iter();
+        let read_at = Instant::now();
+        let member = |(user, history)| {
+            let facts = facts.next().map(|facts| PageFacts { facts, read_at });
+            Entry::Member(Box::new(Member { user, facts, history }))
         };
-        let member = |((user, history), facts)| Entry::Member(Box::new(Member { user, facts, history }));
-        page.into_iter().zip(facts).map(member).collect()
+        page.into_iter().map(member).collect()
     }
 
-    /// What decides about the tenants' documents of a page's users, from one request.
-    ///
-    /// When it cannot be read, it is the failure of these users, not of the pass: their money could end
-    /// up in the wrong document. A request that Firestore finds invalid is split until the users whose
-    /// `tenant_id` makes it so stand alone, because anybody can write their own.
-    async fn facts(&self, page: &[(User, History)]) -> Vec<Result<TenantFacts, Arc<StoreError>>> {
-        let mut facts = Vec::with_capacity(page.len());
-        let mut parts = vec![page];
-        while let Some(part) = parts.pop() {
-            let questions: Vec<_> = part
-                .iter()
-                .map(|(user, _)| (user.id.as_str(), &user.tenant))
-                .collect();
-            match self
-                .store
-                .tenant_facts(&questions, Deadline::after(USER_BUDGET))
-                .await
-            {
-                Ok(answers) => facts.extend(answers.into_iter().map(Ok)),
-                Err(err) if err.is_invalid_argument() && part.len() > 1 => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                }
-                Err(err) => facts.extend(vec![Err(Arc::new(err)); part.len()]),
-            }
+    async fn facts(&self, page: &[(User, History)]) -> Vec<TenantFacts> {
+        if !self.with_tenants {
+            return Vec::new();
         }
-        facts
+        let questions: Vec<_> = page.iter().map(|(user, _)| (user.id.as_str(), &user.tenant)).collect();
+        self.store.tenant_facts(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
+            let users = page.len();
+            warn!(
+                error = err.code().as_str(),
+                "Could not read the tenants of {users} users at once, so each is read alone: {}",
+                Chain(&err)
+            );
+            Vec::new()
+        })
     }
 }
 
@@ -188,8 +208,7 @@ fn history(trouble: Option<Trouble>) -> History {
 /// The troubled users, read along with all users: both come in the order of their ids, so only the
 /// part between two pages is ever held.
 struct TroubleFeed {
-    pages: Pages,
-    now: Timestamp,
+    pages: Pages<(DocumentId, Trouble)>,
     ahead: VecDeque<(DocumentId, Trouble)>,
     state: Feed,
 }
@@ -202,24 +221,16 @@ enum Feed {
 }
 
 impl TroubleFeed {
-    fn new(pages: Pages, now: Timestamp) -> Self {
-        Self {
-            pages,
-            now,
-            ahead: VecDeque::new(),
-            state: Feed::Flowing,
-        }
+    fn new(pages: Pages<(DocumentId, Trouble)>) -> Self {
+        Self { pages, ahead: VecDeque::new(), state: Feed::Flowing }
     }
 
     /// Makes sure that the next troubled user is known, if there is one.
     async fn prefetch(&mut self, store: &Store) {
         while self.ahead.is_empty() && self.state == Feed::Flowing {
             match self.pages.next(store).await {
-                Ok(documents) if documents.is_empty() => self.state = Feed::Ended,
-                Ok(documents) => self.ahead.extend(documents.iter().filter_map(|document| {
-                    let user = user_of_trouble(store.database(), &document.name)?;
-                    Some((user, Trouble::from_fields(&document.fields, self.now)?))
-                })),
+                Ok(None) => self.state = Feed::Ended,
+                Ok(Some(page)) => self.ahead.extend(page),
                 Err(err) => {
                     self.state = Feed::Broken;
                     // Fresh money matters more than the trouble's record: the pass goes on without.
@@ -238,7 +249,7 @@ impl TroubleFeed {
         loop {
             self.prefetch(store).await;
             match self.ahead.front() {
-                Some((troubled, _)) if troubled.as_str() < user.as_str() => {
+                Some((troubled, _)) if troubled < user => {
                     // A record without a user: the account was deleted, its record was not.
                     self.ahead.pop_front();
                 }

@@ -65,21 +65,46 @@ pub enum SecretError {
     },
 }
 
-/// What kept Secret Manager from answering.
+/// What kept Secret Manager from answering. Made of our own words: those of the client quote the
+/// answer, and so the payload.
 #[derive(Debug, thiserror::Error)]
 pub enum UnavailableCause {
-    /// The request failed, or was answered with a passing error.
-    #[error(transparent)]
-    Call(#[from] GaxError),
+    /// An error that may pass.
+    #[error("it answered {0}")]
+    Status(String),
+    /// No connection, or one that broke.
+    #[error("it could not be reached, or the connection broke")]
+    Connection,
+    /// Google's credentials gave no token.
+    #[error("Google's credentials gave no token: check the job's service account")]
+    Credentials,
     /// No answer within the time for one call.
     #[error("no answer in time")]
     Timeout,
+    /// The answer is not what Secret Manager sends.
+    #[error("the answer cannot be read")]
+    Undecodable,
     /// The payload is not what was stored.
     #[error("the payload does not match its checksum")]
     Checksum,
     /// The answer lacks its payload or the number of its version.
     #[error("the answer has no {0}")]
     Hollow(&'static str),
+}
+
+impl UnavailableCause {
+    fn of(err: &GaxError) -> Self {
+        match err {
+            _ if err.is_timeout() => Self::Timeout,
+            _ if err.is_authentication() => Self::Credentials,
+            _ if err.is_deserialization() => Self::Undecodable,
+            _ => match (err.status(), err.http_status_code()) {
+                (Some(status), _) => Self::Status(status.code.name().to_owned()),
+                (None, Some(status)) => Self::Status(format!("status {status}")),
+                (None, None) => Self::Connection,
+            },
+        }
+    }
 }
 
 impl SecretError {
@@ -105,15 +130,9 @@ impl SecretError {
             }
             (Some(RpcCode::FailedPrecondition), _) => Self::Disabled { secret },
             _ => {
-                let header = err
-                    .http_headers()
-                    .and_then(|headers| headers.get("retry-after")?.to_str().ok());
+                let header = err.http_headers().and_then(|headers| headers.get("retry-after")?.to_str().ok());
                 let wait = asked_wait(None, header, SystemTime::now());
-                Self::Unavailable {
-                    secret,
-                    wait,
-                    cause: err.into(),
-                }
+                Self::Unavailable { secret, wait, cause: UnavailableCause::of(&err) }
             }
         }
     }
@@ -180,17 +199,13 @@ impl SecretManager {
         credentials: Credentials,
         usage: Arc<Usage>,
     ) -> Result<Self, google_cloud_gax::client_builder::Error> {
-        let builder = SecretManagerService::builder()
-            .with_credentials(credentials)
-            .with_retry_policy(NeverRetry);
+        let builder =
+            SecretManagerService::builder().with_credentials(credentials).with_retry_policy(NeverRetry);
         let builder = match endpoint {
             Some(endpoint) => builder.with_endpoint(endpoint),
             None => builder,
         };
-        Ok(Self {
-            client: builder.build().await?,
-            usage,
-        })
+        Ok(Self { client: builder.build().await?, usage })
     }
 
     /// The user's keys in their newest version.
@@ -208,12 +223,7 @@ impl SecretManager {
     async fn access(&self, name: &str, secret: &str, deadline: Deadline) -> Result<StoredKeys, SecretError> {
         self.usage.secret_accesses.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
-        let call = self
-            .client
-            .access_secret_version()
-            .set_name(name)
-            .with_attempt_timeout(limit)
-            .send();
+        let call = self.client.access_secret_version().set_name(name).with_attempt_timeout(limit).send();
         // The client's own time limit covers the request but not reading the body.
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(answer)) => read(answer, secret),
@@ -224,20 +234,14 @@ impl SecretManager {
 }
 
 fn unavailable(secret: &str, cause: UnavailableCause) -> SecretError {
-    SecretError::Unavailable {
-        secret: secret.to_owned(),
-        wait: None,
-        cause,
-    }
+    SecretError::Unavailable { secret: secret.to_owned(), wait: None, cause }
 }
 
 /// Checks the answer, which the client passes on unverified, and wipes the payload it came in.
 fn read(answer: AccessSecretVersionResponse, secret: &str) -> Result<StoredKeys, SecretError> {
     let hollow = |what| unavailable(secret, UnavailableCause::Hollow(what));
     let version = KeyVersion::from_name(&answer.name).ok_or_else(|| hollow("version number"))?;
-    let SecretPayload {
-        data, data_crc32c, ..
-    } = answer.payload.ok_or_else(|| hollow("payload"))?;
+    let SecretPayload { data, data_crc32c, .. } = answer.payload.ok_or_else(|| hollow("payload"))?;
     let intact = data_crc32c.is_none_or(|stored| stored == i64::from(crc32c::crc32c(&data)));
     let keys = AlpacaKeys::from_payload(&data);
     if let Ok(mut data) = data.try_into_mut() {
@@ -246,15 +250,9 @@ fn read(answer: AccessSecretVersionResponse, secret: &str) -> Result<StoredKeys,
     if !intact {
         return Err(unavailable(secret, UnavailableCause::Checksum));
     }
-    let malformed = |reason| SecretError::Malformed {
-        secret: secret.to_owned(),
-        version: version.clone(),
-        reason,
-    };
-    Ok(StoredKeys {
-        keys: keys.map_err(malformed)?,
-        version: version.clone(),
-    })
+    let malformed =
+        |reason| SecretError::Malformed { secret: secret.to_owned(), version: version.clone(), reason };
+    Ok(StoredKeys { keys: keys.map_err(malformed)?, version: version.clone() })
 }
 
 #[cfg(test)]
@@ -264,10 +262,7 @@ mod tests {
     #[test]
     fn a_version_is_the_number_at_the_end_of_its_name() {
         let version = |name| KeyVersion::from_name(name).map(|version| version.0);
-        assert_eq!(
-            version("projects/1/secrets/alpaca-keys-ana/versions/17").as_deref(),
-            Some("17")
-        );
+        assert_eq!(version("projects/1/secrets/alpaca-keys-ana/versions/17").as_deref(), Some("17"));
         for name in [
             "",
             "17",

@@ -55,19 +55,10 @@ impl Snapshot<'_> {
     }
 
     fn figures(&self) -> Vec<FieldChange> {
-        let Account {
-            external_account_id,
-            status,
-            currency,
-            equity,
-            buying_power,
-            cash,
-        } = self.account;
+        let Account { external_account_id, status, currency, equity, buying_power, cash } = self.account;
         let exact = [("equity", equity), ("buying_power", buying_power), ("cash", cash)];
-        let exact: Fields = exact
-            .into_iter()
-            .map(|(name, figure)| (name.to_owned(), text(figure.text())))
-            .collect();
+        let exact: Fields =
+            exact.into_iter().map(|(name, figure)| (name.to_owned(), text(figure.text()))).collect();
         vec![
             ("broker", Some(text("alpaca"))),
             ("user_id", Some(text(self.user_id))),
@@ -114,12 +105,7 @@ mod tests {
     }
 
     fn value(fields: &[FieldChange], field: &str) -> Option<Value> {
-        fields
-            .iter()
-            .find(|(name, _)| *name == field)
-            .unwrap_or_else(|| panic!("no {field}"))
-            .1
-            .clone()
+        fields.iter().find(|(name, _)| *name == field).unwrap_or_else(|| panic!("no {field}")).1.clone()
     }
 
     #[test]
@@ -130,10 +116,7 @@ mod tests {
         assert_eq!(value(&fields, "buying_power"), Some(double(100.0)));
         assert_eq!(value(&fields, "cash"), Some(double(-3.0)));
         let exact = [("equity", "0.10"), ("buying_power", "1e2"), ("cash", "-3")];
-        let exact = exact
-            .into_iter()
-            .map(|(name, figure)| (name.to_owned(), text(figure)))
-            .collect();
+        let exact = exact.into_iter().map(|(name, figure)| (name.to_owned(), text(figure))).collect();
         assert_eq!(value(&fields, "exact"), Some(map(exact)));
         assert_eq!(value(&fields, "key_version").as_ref().and_then(string), Some("7"));
     }
@@ -155,9 +138,7 @@ mod tests {
         }
         assert_eq!(value(&tenant, "tenant_id"), Some(text("acme")));
         assert!(
-            !tenant
-                .iter()
-                .any(|(field, _)| ["encrypted_key_path", "key_version", "raw"].contains(field))
+            !tenant.iter().any(|(field, _)| ["encrypted_key_path", "key_version", "raw"].contains(field))
         );
     }
 
@@ -168,10 +149,7 @@ mod tests {
             (1_767_623_400_123_999_999, "2026-01-05T14:30:00.123Z"),
             (1_767_623_400_000_000_000, "2026-01-05T14:30:00.000Z"),
         ] {
-            assert_eq!(
-                iso_millis(Timestamp::from_nanosecond(nanos).expect("in range")),
-                iso
-            );
+            assert_eq!(iso_millis(Timestamp::from_nanosecond(nanos).expect("in range")), iso);
         }
     }
 }

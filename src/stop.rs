@@ -41,19 +41,25 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// One that heeds SIGTERM and SIGINT from now on. Must be called within a runtime.
+    /// One that heeds SIGTERM and SIGINT from now on; a second one ends the process at once. Must be
+    /// called within a runtime.
     pub fn on_signals() -> io::Result<Self> {
         let stop = Self::default();
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let told = stop.clone();
         tokio::spawn(async move {
-            let which = tokio::select! {
-                _ = terminate.recv() => StopSignal::Terminate,
-                _ = interrupt.recv() => StopSignal::Interrupt,
+            let mut next = async || {
+                tokio::select! {
+                    _ = terminate.recv() => StopSignal::Terminate,
+                    _ = interrupt.recv() => StopSignal::Interrupt,
+                }
             };
+            told.request(next().await);
             warn!("Told to stop: starting no new user, finishing what is in flight");
-            told.request(which);
+            let again = next().await;
+            warn!("Told to stop again: giving up what is in flight");
+            std::process::exit(i32::from(again.exit_code()));
         });
         Ok(stop)
     }

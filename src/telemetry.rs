@@ -83,10 +83,7 @@ struct CloudLogging {
 
 impl CloudLogging {
     fn new(execution: &Execution) -> Self {
-        Self {
-            execution: execution.id.clone(),
-            task_index: execution.task_index,
-        }
+        Self { execution: execution.id.clone(), task_index: execution.task_index }
     }
 }
 
@@ -121,15 +118,9 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut seen = Seen::default();
         event.record(&mut seen);
-        let Seen {
-            message,
-            severity,
-            fields,
-        } = seen;
+        let Seen { message, severity, fields } = seen;
         let entry = Entry {
-            severity: severity
-                .as_deref()
-                .unwrap_or(severity_of(*event.metadata().level())),
+            severity: severity.as_deref().unwrap_or(severity_of(*event.metadata().level())),
             message: capped(&message),
             time: format!("{:.6}", Timestamp::now()),
             labels: Labels {
@@ -235,10 +226,7 @@ mod tests {
     fn logged(log: impl FnOnce()) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let format = CloudLogging {
-            execution: "pulse-x7k2p".into(),
-            task_index: 3,
-        };
+        let format = CloudLogging { execution: "pulse-x7k2p".into(), task_index: 3 };
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::TRACE)
             .event_format(format)
@@ -247,9 +235,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, log);
         let bytes = lines.0.lock().expect("not poisoned").clone();
         let text = String::from_utf8(bytes).expect("UTF-8");
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("one object a line"))
-            .collect()
+        text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
     }
 
     #[test]
@@ -258,20 +244,11 @@ mod tests {
             logged(|| tracing::info!(user_id = "ana", duration_ms = 12, "Successfully synced")).remove(0);
         assert_eq!(entry["severity"], "INFO");
         assert_eq!(entry["message"], "Successfully synced");
-        assert_eq!(
-            (&entry["user_id"], &entry["duration_ms"]),
-            (&"ana".into(), &12.into())
-        );
-        assert_eq!(
-            (&entry["execution"], &entry["task_index"]),
-            (&"pulse-x7k2p".into(), &3.into())
-        );
+        assert_eq!((&entry["user_id"], &entry["duration_ms"]), (&"ana".into(), &12.into()));
+        assert_eq!((&entry["execution"], &entry["task_index"]), (&"pulse-x7k2p".into(), &3.into()));
         let labels = serde_json::json!({"execution": "pulse-x7k2p", "task_index": "3", "user_id": "ana"});
         assert_eq!(entry["logging.googleapis.com/labels"], labels);
-        entry["time"]
-            .as_str()
-            .and_then(|time| time.parse::<Timestamp>().ok())
-            .expect("an RFC 3339 time");
+        entry["time"].as_str().and_then(|time| time.parse::<Timestamp>().ok()).expect("an RFC 3339 time");
     }
 
     #[test]
@@ -283,10 +260,8 @@ mod tests {
             tracing::debug!("d");
             tracing::trace!("e");
         });
-        let severities: Vec<_> = entries
-            .iter()
-            .map(|entry| entry["severity"].as_str().expect("a text"))
-            .collect();
+        let severities: Vec<_> =
+            entries.iter().map(|entry| entry["severity"].as_str().expect("a text")).collect();
         assert_eq!(severities, ["CRITICAL", "ERROR", "WARNING", "DEBUG", "DEBUG"]);
     }
 

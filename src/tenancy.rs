@@ -76,9 +76,7 @@ pub fn decide(user: &str, claim: &TenantClaim, facts: &TenantFacts) -> Result<Te
     }
     match &facts.primary {
         None => Ok(TenantWrite::Create(tenant)),
-        Some(Primary {
-            owner: Some(owner), ..
-        }) if owner != user => Err(Refusal::OwnedByAnother(tenant)),
+        Some(Primary { owner: Some(owner), .. }) if owner != user => Err(Refusal::OwnedByAnother(tenant)),
         Some(Primary { update_time, .. }) => Ok(TenantWrite::Replace(tenant, *update_time)),
     }
 }
@@ -92,10 +90,8 @@ mod tests {
     }
 
     fn facts(is_member: bool, owner: Option<Option<&str>>) -> TenantFacts {
-        let primary = owner.map(|owner| Primary {
-            owner: owner.map(str::to_owned),
-            update_time: Some(version()),
-        });
+        let primary =
+            owner.map(|owner| Primary { owner: owner.map(str::to_owned), update_time: Some(version()) });
         TenantFacts { is_member, primary }
     }
 
@@ -106,31 +102,16 @@ mod tests {
     #[test]
     fn a_claimed_tenant_counts_only_with_membership() {
         let claim = TenantClaim::Of(acme());
-        assert_eq!(
-            decide("ana", &claim, &facts(false, None)),
-            Err(Refusal::NotAMember(acme()))
-        );
-        assert_eq!(
-            decide("ana", &claim, &facts(false, Some(Some("ana")))),
-            Err(Refusal::NotAMember(acme()))
-        );
-        assert_eq!(
-            decide("ana", &claim, &facts(true, None)),
-            Ok(TenantWrite::Create(acme()))
-        );
-        assert_eq!(
-            decide("ana", &TenantClaim::Unusable, &facts(true, None)),
-            Err(Refusal::Unusable)
-        );
+        assert_eq!(decide("ana", &claim, &facts(false, None)), Err(Refusal::NotAMember(acme())));
+        assert_eq!(decide("ana", &claim, &facts(false, Some(Some("ana")))), Err(Refusal::NotAMember(acme())));
+        assert_eq!(decide("ana", &claim, &facts(true, None)), Ok(TenantWrite::Create(acme())));
+        assert_eq!(decide("ana", &TenantClaim::Unusable, &facts(true, None)), Err(Refusal::Unusable));
     }
 
     #[test]
     fn a_tenant_that_the_operator_names_needs_no_membership_but_keeps_its_owner() {
         let claim = TenantClaim::Assigned(acme());
-        assert_eq!(
-            decide("legacy:acme", &claim, &facts(false, None)),
-            Ok(TenantWrite::Create(acme()))
-        );
+        assert_eq!(decide("legacy:acme", &claim, &facts(false, None)), Ok(TenantWrite::Create(acme())));
         let taken = decide("legacy:acme", &claim, &facts(false, Some(Some("acme"))));
         assert_eq!(taken, Err(Refusal::OwnedByAnother(acme())));
     }
@@ -138,20 +119,14 @@ mod tests {
     #[test]
     fn a_user_without_tenant_needs_no_membership_in_their_own() {
         let own = TenantId::parse("ana").expect("legal");
-        assert_eq!(
-            decide("ana", &TenantClaim::Own, &facts(false, None)),
-            Ok(TenantWrite::Create(own))
-        );
+        assert_eq!(decide("ana", &TenantClaim::Own, &facts(false, None)), Ok(TenantWrite::Create(own)));
     }
 
     #[test]
     fn a_tenants_document_stays_with_the_user_it_belongs_to() {
         for (user, claim) in [("ana", TenantClaim::Of(acme())), ("acme", TenantClaim::Own)] {
             let decide = |owner| decide(user, &claim, &facts(true, Some(owner)));
-            assert_eq!(
-                decide(Some(user)),
-                Ok(TenantWrite::Replace(acme(), Some(version())))
-            );
+            assert_eq!(decide(Some(user)), Ok(TenantWrite::Replace(acme(), Some(version()))));
             assert_eq!(decide(Some("ben")), Err(Refusal::OwnedByAnother(acme())));
             assert_eq!(
                 decide(None),

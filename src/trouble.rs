@@ -82,8 +82,23 @@ impl History {
     /// Whether Alpaca's rejection of these keys is already an established fact.
     #[must_use]
     pub fn needs_reauth(&self) -> bool {
-        self.trouble()
-            .is_some_and(|trouble| trouble.state == State::NeedsReauth)
+        self.trouble().is_some_and(|trouble| trouble.state == State::NeedsReauth)
+    }
+}
+
+impl History {
+    /// Whether a failure leaves it at that Alpaca rejects the keys. It does not when it says more than
+    /// that they could not be tried again: that they are gone, that they are others, or that Alpaca
+    /// took them and something later failed.
+    #[must_use]
+    pub fn stays_rejected(&self, code: Code, version: Option<&KeyVersion>) -> bool {
+        let Some(trouble) = self.trouble().filter(|trouble| trouble.state == State::NeedsReauth) else {
+            return false;
+        };
+        let other_keys = version.is_some() && version != trouble.key_version.as_ref();
+        let later = [Code::AccountIncomplete, Code::BrokerBadAnswer, Code::StoreUnavailable, Code::StoreRejected];
+        let taken = version.is_some() && later.contains(&code);
+        !(code == Code::KeysMissing || other_keys || taken)
     }
 }
 
@@ -115,18 +130,14 @@ impl LookSchedule {
     fn is_due(&self, user: &str) -> bool {
         let shift = i64::from(crc32c::crc32c(user.as_bytes())) % LOOK_EVERY_SECONDS;
         let slot = |time: Timestamp| (time.as_second() + shift).div_euclid(LOOK_EVERY_SECONDS);
-        self.previous
-            .is_none_or(|previous| slot(previous) != slot(self.now))
+        self.previous.is_none_or(|previous| slot(previous) != slot(self.now))
     }
 }
 
 /// What this pulse does for a user with that history.
 #[must_use]
 pub fn plan(history: &History, user: &str, schedule: &LookSchedule) -> Plan {
-    let Some(trouble) = history
-        .trouble()
-        .filter(|trouble| trouble.state == State::NeedsReauth)
-    else {
+    let Some(trouble) = history.trouble().filter(|trouble| trouble.state == State::NeedsReauth) else {
         return Plan::Ask;
     };
     if trouble.next_attempt_at.is_none_or(|due| due <= schedule.now) {
@@ -162,21 +173,11 @@ pub fn after_failure(
     version: Option<&KeyVersion>,
     now: Timestamp,
 ) -> Option<Trouble> {
-    let previous = match history {
-        History::Unknown => return None,
-        History::Clean => None,
-        History::Troubled(trouble) => Some(trouble),
-    };
-    if previous
-        .is_some_and(|trouble| trouble.state == State::NeedsReauth && !ends_rejection(trouble, code, version))
-    {
+    if *history == History::Unknown || history.stays_rejected(code, version) {
         return None;
     }
-    let state = if code == Code::AccountIncomplete {
-        State::Incomplete
-    } else {
-        State::Retrying
-    };
+    let previous = history.trouble();
+    let state = if code == Code::AccountIncomplete { State::Incomplete } else { State::Retrying };
     let trouble = Trouble {
         state,
         error: Some(code),
@@ -186,17 +187,6 @@ pub fn after_failure(
         next_attempt_at: None,
     };
     (previous != Some(&trouble)).then_some(trouble)
-}
-
-/// Whether a failure says more than that the rejected keys could not be tried again: they are gone,
-/// they are others, or Alpaca took them and something later failed.
-fn ends_rejection(trouble: &Trouble, code: Code, version: Option<&KeyVersion>) -> bool {
-    let other_keys = version.is_some() && version != trouble.key_version.as_ref();
-    let taken = matches!(
-        code,
-        Code::AccountIncomplete | Code::BrokerBadAnswer | Code::StoreUnavailable | Code::StoreRejected
-    );
-    code == Code::KeysMissing || other_keys || (taken && version.is_some())
 }
 
 /// The record after Alpaca rejected the keys of that version.
@@ -210,11 +200,7 @@ pub fn after_rejection(history: &History, version: &KeyVersion, now: Timestamp) 
         trouble.error == Some(Code::BrokerRejected) && trouble.key_version.as_ref() == Some(version)
     });
     let rejections = in_a_row.map_or(1, |trouble| trouble.rejections.saturating_add(1));
-    let state = if rejections < REJECTIONS_THAT_COUNT {
-        State::Retrying
-    } else {
-        State::NeedsReauth
-    };
+    let state = if rejections < REJECTIONS_THAT_COUNT { State::Retrying } else { State::NeedsReauth };
     Some(Trouble {
         state,
         error: Some(Code::BrokerRejected),
@@ -236,9 +222,7 @@ fn pause(rejections: u32) -> SignedDuration {
 }
 
 fn since(previous: Option<&Trouble>, state: State, now: Timestamp) -> Timestamp {
-    previous
-        .filter(|trouble| trouble.state == state)
-        .map_or(now, |trouble| trouble.since)
+    previous.filter(|trouble| trouble.state == state).map_or(now, |trouble| trouble.since)
 }
 
 /// Whether so many rejections at once are the provider's fault or ours rather than the users': more
@@ -250,37 +234,18 @@ pub fn is_fleet_wide(rejected: u64, asked: u64) -> bool {
 
 impl Trouble {
     /// The fields that the query for users in trouble selects.
-    pub const FIELDS: [&str; 6] = [
-        "state",
-        "error",
-        "since",
-        "rejections",
-        "key_version",
-        "next_attempt_at",
-    ];
+    pub const FIELDS: [&str; 6] = ["state", "error", "since", "rejections", "key_version", "next_attempt_at"];
 
     /// The fields as they are stored. What does not apply is null, so that no old value stays behind.
     #[must_use]
     pub fn to_fields(&self) -> [(&'static str, Value); 6] {
-        let Self {
-            state,
-            error,
-            since,
-            rejections,
-            key_version,
-            next_attempt_at,
-        } = self;
+        let Self { state, error, since, rejections, key_version, next_attempt_at } = self;
         [
             ("state", text(state.as_str())),
             ("error", error.map_or_else(null, |code| text(code.as_str()))),
             ("since", timestamp(*since)),
             ("rejections", integer(i64::from(*rejections))),
-            (
-                "key_version",
-                key_version
-                    .as_ref()
-                    .map_or_else(null, |version| text(version.as_str())),
-            ),
+            ("key_version", key_version.as_ref().map_or_else(null, |version| text(version.as_str()))),
             ("next_attempt_at", next_attempt_at.map_or_else(null, timestamp)),
         ]
     }
@@ -289,13 +254,8 @@ impl Trouble {
     #[must_use]
     pub fn from_fields(fields: &Fields, now: Timestamp) -> Option<Self> {
         let word = |field| fields.get(field).and_then(string);
-        let state = State::IN_TROUBLE
-            .into_iter()
-            .find(|state| word("state") == Some(state.as_str()))?;
-        let rejections = fields
-            .get("rejections")
-            .and_then(whole_number)
-            .and_then(|n| u32::try_from(n).ok());
+        let state = State::IN_TROUBLE.into_iter().find(|state| word("state") == Some(state.as_str()))?;
+        let rejections = fields.get("rejections").and_then(whole_number).and_then(|n| u32::try_from(n).ok());
         Some(Self {
             state,
             error: word("error").and_then(Code::parse),
@@ -326,9 +286,7 @@ mod tests {
 
     /// The history after that many rejected pulses in a row, one second apart.
     fn rejected(times: i64) -> History {
-        (0..times).fold(History::Clean, |history, n| {
-            troubled(after_rejection(&history, &version(3), at(n)))
-        })
+        (0..times).fold(History::Clean, |history, n| troubled(after_rejection(&history, &version(3), at(n))))
     }
 
     #[test]
@@ -336,31 +294,12 @@ mod tests {
         let first = rejected(1);
         assert!(matches!(
             &first,
-            History::Troubled(Trouble {
-                state: State::Retrying,
-                rejections: 1,
-                next_attempt_at: None,
-                ..
-            })
+            History::Troubled(Trouble { state: State::Retrying, rejections: 1, next_attempt_at: None, .. })
         ));
-        assert_eq!(
-            plan(
-                &first,
-                "ana",
-                &LookSchedule {
-                    previous: Some(at(0)),
-                    now: at(60)
-                }
-            ),
-            Plan::Ask
-        );
+        assert_eq!(plan(&first, "ana", &LookSchedule { previous: Some(at(0)), now: at(60) }), Plan::Ask);
         assert!(matches!(
             &rejected(2),
-            History::Troubled(Trouble {
-                state: State::NeedsReauth,
-                rejections: 2,
-                ..
-            })
+            History::Troubled(Trouble { state: State::NeedsReauth, rejections: 2, .. })
         ));
     }
 
@@ -368,10 +307,9 @@ mod tests {
     fn rejected_keys_rest_for_15_minutes_1_hour_6_hours_and_then_a_day_each() {
         let pauses: Vec<i64> = (2..7)
             .map(|times| match rejected(times) {
-                History::Troubled(Trouble {
-                    next_attempt_at: Some(next),
-                    ..
-                }) => next.as_second() - at(times - 1).as_second(),
+                History::Troubled(Trouble { next_attempt_at: Some(next), .. }) => {
+                    next.as_second() - at(times - 1).as_second()
+                }
                 other => panic!("{other:?} has no next attempt"),
             })
             .collect();
@@ -381,10 +319,7 @@ mod tests {
     #[test]
     fn a_newer_key_version_starts_over() {
         let new = after_rejection(&rejected(2), &version(4), at(10)).expect("recorded");
-        assert_eq!(
-            (new.state, new.rejections, new.since),
-            (State::Retrying, 1, at(10))
-        );
+        assert_eq!((new.state, new.rejections, new.since), (State::Retrying, 1, at(10)));
     }
 
     #[test]
@@ -419,18 +354,9 @@ mod tests {
     #[test]
     fn what_does_not_prove_the_keys_good_or_gone_leaves_reauthentication_in_force() {
         for code in [Code::BrokerUnavailable, Code::BrokerRateLimited] {
-            assert_eq!(
-                after_failure(&rejected(2), code, Some(&version(3)), at(9)),
-                None,
-                "{code}"
-            );
+            assert_eq!(after_failure(&rejected(2), code, Some(&version(3)), at(9)), None, "{code}");
         }
-        for code in [
-            Code::KeysUnavailable,
-            Code::KeysForbidden,
-            Code::KeysDisabled,
-            Code::StoreUnavailable,
-        ] {
+        for code in [Code::KeysUnavailable, Code::KeysForbidden, Code::KeysDisabled, Code::StoreUnavailable] {
             assert_eq!(after_failure(&rejected(2), code, None, at(9)), None, "{code}");
         }
         for (code, version) in [
@@ -440,11 +366,7 @@ mod tests {
             (Code::StoreUnavailable, Some(version(3))),
         ] {
             let trouble = after_failure(&rejected(2), code, version.as_ref(), at(9)).expect("news");
-            assert_eq!(
-                (trouble.state, trouble.next_attempt_at),
-                (State::Retrying, None),
-                "{code}"
-            );
+            assert_eq!((trouble.state, trouble.next_attempt_at), (State::Retrying, None), "{code}");
         }
     }
 
@@ -461,22 +383,9 @@ mod tests {
 
     #[test]
     fn a_history_that_could_not_be_read_is_not_overwritten() {
-        assert_eq!(
-            after_failure(&History::Unknown, Code::KeysMissing, None, at(0)),
-            None
-        );
+        assert_eq!(after_failure(&History::Unknown, Code::KeysMissing, None, at(0)), None);
         assert_eq!(after_rejection(&History::Unknown, &version(3), at(0)), None);
-        assert_eq!(
-            plan(
-                &History::Unknown,
-                "ana",
-                &LookSchedule {
-                    previous: None,
-                    now: at(0)
-                }
-            ),
-            Plan::Ask
-        );
+        assert_eq!(plan(&History::Unknown, "ana", &LookSchedule { previous: None, now: at(0) }), Plan::Ask);
     }
 
     #[test]
@@ -484,10 +393,8 @@ mod tests {
         let history = rejected(2);
         let mut looks = 0;
         for minute in 1..=20 {
-            let schedule = LookSchedule {
-                previous: Some(at(1 + 60 * (minute - 1))),
-                now: at(1 + 60 * minute),
-            };
+            let schedule =
+                LookSchedule { previous: Some(at(1 + 60 * (minute - 1))), now: at(1 + 60 * minute) };
             match plan(&history, "ana", &schedule) {
                 Plan::Ask => assert!(minute >= 15, "asked after {minute} minutes"),
                 Plan::AskUnless(rejected) => (looks, _) = (looks + 1, assert_eq!(rejected, version(3))),
@@ -508,11 +415,7 @@ mod tests {
             (21, 100, true),
             (0, 0, false),
         ] {
-            assert_eq!(
-                is_fleet_wide(rejected, asked),
-                fleet_wide,
-                "{rejected} of {asked}"
-            );
+            assert_eq!(is_fleet_wide(rejected, asked), fleet_wide, "{rejected} of {asked}");
         }
     }
 

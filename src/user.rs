@@ -42,14 +42,8 @@ impl User {
                 .and_then(|text| TenantId::parse(text).ok())
                 .map_or(TenantClaim::Unusable, TenantClaim::Of),
         };
-        let switch = fields
-            .get("sync_enabled")
-            .and_then(|value| value.value_type.as_ref());
-        Self {
-            id,
-            tenant,
-            sync_enabled: switch != Some(&ValueType::BooleanValue(false)),
-        }
+        let switch = fields.get("sync_enabled").and_then(|value| value.value_type.as_ref());
+        Self { id, tenant, sync_enabled: switch != Some(&ValueType::BooleanValue(false)) }
     }
 }
 
@@ -59,10 +53,7 @@ mod tests {
     use crate::store::values::{boolean, integer, null, text};
 
     fn user(fields: Vec<(&str, gcloud_sdk::google::firestore::v1::Value)>) -> User {
-        let fields = fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         User::from_fields(DocumentId::parse("ana").expect("legal"), &fields)
     }
 
@@ -70,29 +61,15 @@ mod tests {
     fn a_user_without_tenant_is_their_own() {
         assert_eq!(user(vec![]).tenant, TenantClaim::Own);
         let acme = TenantId::parse("acme").expect("legal");
-        assert_eq!(
-            user(vec![("tenant_id", text("acme"))]).tenant,
-            TenantClaim::Of(acme)
-        );
+        assert_eq!(user(vec![("tenant_id", text("acme"))]).tenant, TenantClaim::Of(acme));
     }
 
     #[test]
     fn a_tenant_that_can_be_no_document_id_is_unusable() {
-        for value in [
-            text(""),
-            text("a/b"),
-            text("."),
-            text(".."),
-            text("__x__"),
-            integer(7),
-            null(),
-            boolean(true),
-        ] {
-            assert_eq!(
-                user(vec![("tenant_id", value.clone())]).tenant,
-                TenantClaim::Unusable,
-                "{value:?}"
-            );
+        for value in
+            [text(""), text("a/b"), text("."), text(".."), text("__x__"), integer(7), null(), boolean(true)]
+        {
+            assert_eq!(user(vec![("tenant_id", value.clone())]).tenant, TenantClaim::Unusable, "{value:?}");
         }
     }
 

@@ -5,6 +5,7 @@ use crate::outcome::{Code, Counts, Outcome};
 use crate::secret_manager::KeyVersion;
 use crate::trouble::{self, History, Trouble};
 use jiff::Timestamp;
+use tracing::error;
 
 /// Rejections and panics kept for the end of the pass. More than this many new ones in one pass are
 /// recorded at the next pulses, so that memory does not grow with the number of users.
@@ -34,11 +35,7 @@ impl End {
     /// An end without a word from Alpaca.
     #[must_use]
     pub fn unasked(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            asked: false,
-            rejected: None,
-        }
+        Self { outcome, asked: false, rejected: None }
     }
 }
 
@@ -64,13 +61,15 @@ impl Verdicts {
     /// Takes in how one journey ended; `None` when its task panicked.
     pub fn add(&mut self, traveller: Traveller, end: Option<End>) {
         let end = end.unwrap_or_else(|| {
+            let (id, user_id, error) = (&traveller.id, traveller.id.as_str(), Code::Internal.as_str());
+            error!(user_id, error, "Failed to sync Alpaca account for user {id}: its task panicked");
             self.hold(&traveller, Open::Panicked);
             End::unasked(Outcome::Failed(Code::Internal))
         });
         self.counts.add(end.outcome);
-        // A user whose keys are known to be rejected proves nothing about the provider by being
-        // rejected again.
-        if !traveller.history.needs_reauth() {
+        // A user whose keys are known to be rejected, or may be, proves nothing about the provider by
+        // being rejected again.
+        if !matches!(traveller.history, History::Unknown) && !traveller.history.needs_reauth() {
             self.asked += u64::from(end.asked);
             self.rejected += u64::from(end.rejected.is_some());
         }
@@ -118,27 +117,16 @@ mod tests {
     }
 
     fn traveller(n: u64, history: History) -> Traveller {
-        Traveller {
-            id: DocumentId::parse(&format!("user-{n}")).expect("legal"),
-            history,
-        }
+        Traveller { id: DocumentId::parse(&format!("user-{n}")).expect("legal"), history }
     }
 
     fn rejected() -> Option<End> {
         let outcome = Outcome::Failed(Code::BrokerRejected);
-        Some(End {
-            outcome,
-            asked: true,
-            rejected: Some(version()),
-        })
+        Some(End { outcome, asked: true, rejected: Some(version()) })
     }
 
     fn synced() -> Option<End> {
-        Some(End {
-            outcome: Outcome::Synced,
-            asked: true,
-            rejected: None,
-        })
+        Some(End { outcome: Outcome::Synced, asked: true, rejected: None })
     }
 
     fn verdicts(rejections: u64, successes: u64) -> Verdicts {
@@ -151,23 +139,14 @@ mod tests {
     #[test]
     fn a_few_rejections_are_the_users_own() {
         let verdicts = verdicts(5, 20);
-        assert_eq!(
-            (
-                verdicts.fleet_wide(),
-                verdicts.records(Timestamp::UNIX_EPOCH).len()
-            ),
-            (None, 5)
-        );
+        assert_eq!((verdicts.fleet_wide(), verdicts.records(Timestamp::UNIX_EPOCH).len()), (None, 5));
     }
 
     #[test]
     fn many_rejections_mark_nobody() {
         let verdicts = verdicts(6, 20);
         assert_eq!(
-            (
-                verdicts.fleet_wide(),
-                verdicts.records(Timestamp::UNIX_EPOCH).len()
-            ),
+            (verdicts.fleet_wide(), verdicts.records(Timestamp::UNIX_EPOCH).len()),
             (Some((6, 26)), 0)
         );
         assert_eq!(verdicts.counts.error(), 6, "they count as failed all the same");
@@ -182,13 +161,7 @@ mod tests {
         });
         let mut verdicts = verdicts(0, 10);
         (0..100).for_each(|n| verdicts.add(traveller(n, known.clone()), rejected()));
-        assert_eq!(
-            (
-                verdicts.fleet_wide(),
-                verdicts.records(Timestamp::UNIX_EPOCH).len()
-            ),
-            (None, 100)
-        );
+        assert_eq!((verdicts.fleet_wide(), verdicts.records(Timestamp::UNIX_EPOCH).len()), (None, 100));
     }
 
     #[test]
@@ -197,17 +170,11 @@ mod tests {
         verdicts.add(traveller(1, History::Clean), None);
         assert_eq!(verdicts.counts.errors.get(&Code::Internal), Some(&1));
         let records = verdicts.records(Timestamp::UNIX_EPOCH);
-        assert_eq!(
-            (records[0].1.state, records[0].1.error),
-            (State::Retrying, Some(Code::Internal))
-        );
+        assert_eq!((records[0].1.state, records[0].1.error), (State::Retrying, Some(Code::Internal)));
     }
 
     #[test]
     fn what_is_held_for_the_end_is_bounded() {
-        assert_eq!(
-            verdicts(12_000, 100_000).records(Timestamp::UNIX_EPOCH).len(),
-            MAX_HELD
-        );
+        assert_eq!(verdicts(12_000, 100_000).records(Timestamp::UNIX_EPOCH).len(), MAX_HELD);
     }
 }

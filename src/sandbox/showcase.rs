@@ -1,10 +1,10 @@
 //! What a pulse left behind, as a table for people.
 
 use super::Sandbox;
-use crate::store::values::{Fields, boolean, map_fields, string};
+use crate::store::values::{Fields, boolean, string};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use gcloud_sdk::google::firestore::v1::Document;
+use gcloud_sdk::google::firestore::v1::{Document, Value, value::ValueType};
 use std::collections::BTreeMap;
 
 /// Every user, with the snapshot that was written or the trouble that was recorded.
@@ -86,6 +86,13 @@ fn switched_off(user: &Fields) -> Option<String> {
 fn trouble_in_words(fields: &Fields) -> String {
     let words = [word(fields, "state"), word(fields, "error")];
     words.into_iter().flatten().collect::<Vec<_>>().join(": ")
+}
+
+fn map_fields(value: &Value) -> Option<&Fields> {
+    match &value.value_type {
+        Some(ValueType::MapValue(map)) => Some(&map.fields),
+        _ => None,
+    }
 }
 
 fn word<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {

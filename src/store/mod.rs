@@ -30,6 +30,9 @@ use std::time::Duration;
 /// Streams on one HTTP/2 connection: Google's front end allows about 100.
 const STREAMS_PER_CHANNEL: usize = 100;
 
+/// A call that is tried again takes another connection, in case the first one is dead.
+const MIN_CHANNELS: usize = 2;
+
 /// Calls of the pass itself beside those of the users: pages, memberships, trouble.
 const STREAMS_OF_THE_PASS: usize = 4;
 
@@ -70,10 +73,7 @@ pub struct RpcFailure {
 impl From<Status> for StoreError {
     fn from(status: Status) -> Self {
         use tonic::Code as Rpc;
-        let failure = RpcFailure {
-            code: status.code(),
-            message: status.message().to_owned(),
-        };
+        let failure = RpcFailure { code: status.code(), message: status.message().to_owned() };
         match failure.code {
             Rpc::Aborted
             | Rpc::Cancelled
@@ -102,12 +102,6 @@ impl StoreError {
             }
             other => other,
         }
-    }
-
-    /// Whether something in the request itself is to blame, so that a part of it may do.
-    #[must_use]
-    pub fn is_invalid_argument(&self) -> bool {
-        matches!(self, Self::Rejected(failure) if failure.code == tonic::Code::InvalidArgument)
     }
 
     /// The code that logs and documents use for it.
@@ -162,7 +156,7 @@ impl Store {
                 Err(_) => Err(StoreError::Timeout),
             }
         };
-        let channels = (concurrency + STREAMS_OF_THE_PASS).div_ceil(STREAMS_PER_CHANNEL);
+        let channels = (concurrency + STREAMS_OF_THE_PASS).div_ceil(STREAMS_PER_CHANNEL).max(MIN_CHANNELS);
         let channels = (0..channels).map(|_| with_retries(deadline, open));
         Ok(Self {
             channels: futures::future::try_join_all(channels).await?,
@@ -272,31 +266,20 @@ pub fn merge_at(name: String, changes: Vec<FieldChange>, server_time: &str, dema
         Demand::Unchanged(Some(version)) => Some(ConditionType::UpdateTime(version)),
     };
     let update_mask = mask(changes.iter().map(|(field, _)| *field));
-    let fields = changes
-        .into_iter()
-        .filter_map(|(field, value)| Some((field.to_owned(), value?)))
-        .collect();
+    let fields = changes.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect();
     Write {
         update_mask: Some(update_mask),
         update_transforms: vec![FieldTransform {
             field_path: server_time.to_owned(),
             transform_type: Some(TransformType::SetToServerValue(ServerValue::RequestTime.into())),
         }],
-        current_document: condition.map(|condition| Precondition {
-            condition_type: Some(condition),
-        }),
-        operation: Some(Operation::Update(Document {
-            name,
-            fields,
-            ..Document::default()
-        })),
+        current_document: condition.map(|condition| Precondition { condition_type: Some(condition) }),
+        operation: Some(Operation::Update(Document { name, fields, ..Document::default() })),
     }
 }
 
 fn mask<'a>(fields: impl IntoIterator<Item = &'a str>) -> DocumentMask {
-    DocumentMask {
-        field_paths: fields.into_iter().map(str::to_owned).collect(),
-    }
+    DocumentMask { field_paths: fields.into_iter().map(str::to_owned).collect() }
 }
 
 #[cfg(test)]
@@ -306,16 +289,10 @@ mod tests {
 
     #[test]
     fn a_merge_masks_what_it_sets_and_what_it_removes() {
-        let write = merge(
-            "n".into(),
-            vec![("a", Some(text("1"))), ("b", None)],
-            Demand::Nothing,
-        );
+        let write = merge("n".into(), vec![("a", Some(text("1"))), ("b", None)], Demand::Nothing);
         assert_eq!(write.update_mask, Some(mask(["a", "b"])));
         assert_eq!(write.current_document, None);
-        let Some(Operation::Update(document)) = write.operation else {
-            panic!("an update")
-        };
+        let Some(Operation::Update(document)) = write.operation else { panic!("an update") };
         assert_eq!(document.fields.into_keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(write.update_transforms[0].field_path, "updated_at");
     }
@@ -323,39 +300,27 @@ mod tests {
     #[test]
     fn refusals_are_told_apart_by_what_the_caller_can_do() {
         let of = |code| StoreError::from(Status::new(code, "x"));
-        for code in [
-            tonic::Code::Unavailable,
-            tonic::Code::Aborted,
-            tonic::Code::Unknown,
-            tonic::Code::Internal,
-        ] {
+        for code in
+            [tonic::Code::Unavailable, tonic::Code::Aborted, tonic::Code::Unknown, tonic::Code::Internal]
+        {
             assert_eq!(
                 (of(code).code(), of(code).advice()),
                 (Code::StoreUnavailable, Advice::BackOff),
                 "{code:?}"
             );
         }
-        for code in [
-            tonic::Code::PermissionDenied,
-            tonic::Code::InvalidArgument,
-            tonic::Code::FailedPrecondition,
-        ] {
+        for code in
+            [tonic::Code::PermissionDenied, tonic::Code::InvalidArgument, tonic::Code::FailedPrecondition]
+        {
             assert_eq!(
                 (of(code).code(), of(code).advice()),
                 (Code::StoreRejected, Advice::GiveUp),
                 "{code:?}"
             );
         }
-        for code in [
-            tonic::Code::AlreadyExists,
-            tonic::Code::FailedPrecondition,
-            tonic::Code::NotFound,
-        ] {
+        for code in [tonic::Code::AlreadyExists, tonic::Code::FailedPrecondition, tonic::Code::NotFound] {
             assert!(
-                matches!(
-                    StoreError::of_commit(Status::new(code, "x")),
-                    StoreError::Conflict(_)
-                ),
+                matches!(StoreError::of_commit(Status::new(code, "x")), StoreError::Conflict(_)),
                 "{code:?}"
             );
         }

@@ -12,14 +12,18 @@ use gcloud_sdk::google::firestore::v1::structured_query::{
     field_filter::Operator, filter::FilterType,
 };
 use gcloud_sdk::google::firestore::v1::{Cursor, Document, RunQueryRequest, StructuredQuery};
+use jiff::Timestamp;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Documents of one page.
 const PAGE_SIZE: usize = 500;
 
-/// For one page, all tries together.
-const PAGE_BUDGET: Duration = Duration::from_secs(60);
+/// Without the users there is no pass, so a page of them may take long.
+const USER_PAGE_BUDGET: Duration = Duration::from_secs(60);
+
+/// Everybody waits for the trouble, and the pass can do without.
+const TROUBLE_PAGE_BUDGET: Duration = Duration::from_secs(5);
 
 /// A range of user ids in Firestore's order (by their UTF-8 bytes): one task's share of all users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,39 +35,49 @@ pub struct IdRange {
 }
 
 /// A query that is read page by page, in the order of the documents' names.
-#[derive(Debug)]
-pub struct Pages {
+///
+/// Each document is reduced to what is needed of it as it arrives: users write theirs, and may write
+/// up to 1 MiB into a field that the job reads.
+pub struct Pages<T> {
     parent: String,
     collection: CollectionSelector,
     filter: Option<Filter>,
     fields: &'static [&'static str],
+    reduce: Box<dyn Fn(Document) -> Option<T> + Send + Sync>,
+    /// For one page, all tries together.
+    budget: Duration,
     after: Option<String>,
     until: Option<String>,
     exhausted: bool,
+    broken: Option<StoreError>,
 }
 
-impl Pages {
-    /// The users of a range, with the fields that the job reads.
+impl Pages<User> {
+    /// The users of a range.
     #[must_use]
     pub fn of_users(database: &Database, range: &IdRange) -> Self {
         let name = |id: &DocumentId| database.document(format_args!("users/{}", id.as_str()));
         Self {
             parent: format!("{}/documents", database.name()),
-            collection: CollectionSelector {
-                collection_id: "users".into(),
-                all_descendants: false,
-            },
+            collection: CollectionSelector { collection_id: "users".into(), all_descendants: false },
             filter: None,
             fields: &User::FIELDS,
+            reduce: Box::new(|document| {
+                Some(User::from_fields(DocumentId::of_existing(&document.name), &document.fields))
+            }),
+            budget: USER_PAGE_BUDGET,
             after: range.after.as_ref().map(name),
             until: range.until.as_ref().map(name),
             exhausted: false,
+            broken: None,
         }
     }
+}
 
+impl Pages<(DocumentId, Trouble)> {
     /// The troubled users of a range: one query over all users' `alpacaAccounts`, in the users' order.
     #[must_use]
-    pub fn of_trouble(database: &Database, range: &IdRange) -> Self {
+    pub fn of_trouble(database: &Database, range: &IdRange, now: Timestamp) -> Self {
         let name = |id: &DocumentId| trouble_name(database, id);
         let states = State::IN_TROUBLE.map(|state| text(state.as_str()));
         let filter = FieldFilter {
@@ -71,51 +85,73 @@ impl Pages {
             op: Operator::In.into(),
             value: Some(array(states.to_vec())),
         };
+        let of = database.clone();
         Self {
             parent: format!("{}/documents", database.name()),
-            collection: CollectionSelector {
-                collection_id: "alpacaAccounts".into(),
-                all_descendants: true,
-            },
-            filter: Some(Filter {
-                filter_type: Some(FilterType::FieldFilter(filter)),
-            }),
+            collection: CollectionSelector { collection_id: "alpacaAccounts".into(), all_descendants: true },
+            filter: Some(Filter { filter_type: Some(FilterType::FieldFilter(filter)) }),
             fields: &Trouble::FIELDS,
+            reduce: Box::new(move |document| {
+                let user = user_of_trouble(&of, &document.name)?;
+                Some((user, Trouble::from_fields(&document.fields, now)?))
+            }),
+            budget: TROUBLE_PAGE_BUDGET,
             after: range.after.as_ref().map(name),
             until: range.until.as_ref().map(name),
             exhausted: false,
+            broken: None,
         }
     }
+}
 
-    /// The next documents; none when there are no more.
+impl<T> Pages<T> {
+    /// The next part of the result; `None` when there is no more.
     ///
     /// A page that breaks keeps what has arrived and goes on after it, so that no document is read
-    /// twice.
-    pub async fn next(&mut self, store: &Store) -> Result<Vec<Document>, StoreError> {
-        if self.exhausted {
-            return Ok(Vec::new());
+    /// twice, and is given up only when nothing arrives any more. What had arrived until then is
+    /// returned first, and the error at the next call.
+    pub async fn next(&mut self, store: &Store) -> Result<Option<Vec<T>>, StoreError> {
+        if let Some(err) = self.broken.take() {
+            return Err(err);
         }
-        let deadline = Deadline::after(PAGE_BUDGET);
-        let page = Page(Mutex::new(Vec::new()));
-        with_retries(deadline, || self.read(store, &page, deadline)).await?;
-        let documents = page.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.exhausted = documents.len() < PAGE_SIZE;
-        self.after = documents.last().map(|document| document.name.clone());
+        if self.exhausted {
+            return Ok(None);
+        }
+        let deadline = Deadline::after(self.budget);
+        let page = Mutex::new(Page::new());
+        let mut arrived = 0;
+        let ended = loop {
+            let ended = with_retries(deadline, || self.read(store, &page, deadline)).await;
+            let count = lock(&page).count;
+            if ended.is_ok() || count == arrived {
+                break ended;
+            }
+            arrived = count;
+        };
+        let Page { items, last, count } = page.into_inner().unwrap_or_else(PoisonError::into_inner);
         // An empty answer is billed as one read.
-        store.usage.firestore_reads.add(documents.len().max(1) as u64);
-        Ok(documents)
+        store.usage.firestore_reads.add(count.max(1) as u64);
+        self.after = last.or(self.after.take());
+        match ended {
+            Ok(()) => self.exhausted = count < PAGE_SIZE,
+            Err(err) if count == 0 => return Err(err),
+            Err(err) => self.broken = Some(err),
+        }
+        Ok(Some(items))
     }
 
-    async fn read(&self, store: &Store, page: &Page, deadline: Deadline) -> Result<(), StoreError> {
+    async fn read(&self, store: &Store, page: &Mutex<Page<T>>, deadline: Deadline) -> Result<(), StoreError> {
         let request = RunQueryRequest {
             parent: self.parent.clone(),
-            query_type: Some(QueryType::StructuredQuery(self.query(page))),
+            query_type: Some(QueryType::StructuredQuery(self.query(&lock(page)))),
             ..RunQueryRequest::default()
         };
         let reading = async {
             let mut answers = store.client().run_query(request).await?.into_inner();
             while let Some(answer) = answers.message().await? {
-                page.documents().extend(answer.document);
+                if let Some(document) = answer.document {
+                    lock(page).take(document, &self.reduce);
+                }
             }
             Ok(())
         };
@@ -124,50 +160,47 @@ impl Pages {
             .unwrap_or(Err(StoreError::Timeout))
     }
 
-    fn query(&self, page: &Page) -> StructuredQuery {
-        let (last, read) = {
-            let documents = page.documents();
-            (
-                documents.last().map(|document| document.name.clone()),
-                documents.len(),
-            )
-        };
-        let cursor = |name: String| Cursor {
-            values: vec![reference(name)],
-            before: false,
-        };
+    fn query(&self, page: &Page<T>) -> StructuredQuery {
+        let cursor = |name: String| Cursor { values: vec![reference(name)], before: false };
         StructuredQuery {
-            select: Some(Projection {
-                fields: self.fields.iter().copied().map(field).collect(),
-            }),
+            select: Some(Projection { fields: self.fields.iter().copied().map(field).collect() }),
             from: vec![self.collection.clone()],
             r#where: self.filter.clone(),
-            order_by: vec![Order {
-                field: Some(field("__name__")),
-                direction: Direction::Ascending.into(),
-            }],
-            start_at: last.or_else(|| self.after.clone()).map(cursor),
+            order_by: vec![Order { field: Some(field("__name__")), direction: Direction::Ascending.into() }],
+            start_at: page.last.clone().or_else(|| self.after.clone()).map(cursor),
             end_at: self.until.clone().map(cursor),
-            limit: i32::try_from(PAGE_SIZE - read).ok(),
+            limit: i32::try_from(PAGE_SIZE - page.count).ok(),
             ..StructuredQuery::default()
         }
     }
 }
 
 /// What has arrived of a page.
-struct Page(Mutex<Vec<Document>>);
+struct Page<T> {
+    items: Vec<T>,
+    last: Option<String>,
+    count: usize,
+}
 
-impl Page {
-    fn documents(&self) -> MutexGuard<'_, Vec<Document>> {
-        // A push that panicked leaves a vector that is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl<T> Page<T> {
+    fn new() -> Self {
+        Self { items: Vec::new(), last: None, count: 0 }
+    }
+
+    fn take(&mut self, document: Document, reduce: impl Fn(Document) -> Option<T>) {
+        self.count += 1;
+        self.last = Some(document.name.clone());
+        self.items.extend(reduce(document));
     }
 }
 
+fn lock<T>(page: &Mutex<Page<T>>) -> MutexGuard<'_, Page<T>> {
+    // Whatever panics while it is locked leaves a page that is whole.
+    page.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn field(path: &str) -> FieldReference {
-    FieldReference {
-        field_path: path.to_owned(),
-    }
+    FieldReference { field_path: path.to_owned() }
 }
 
 /// Full name of the document that holds a user's trouble.
@@ -194,10 +227,7 @@ mod tests {
     #[test]
     fn only_a_users_own_sync_document_is_their_trouble() {
         let ana = DocumentId::parse("ana").expect("legal");
-        assert_eq!(
-            user_of_trouble(&database(), &trouble_name(&database(), &ana)),
-            Some(ana)
-        );
+        assert_eq!(user_of_trouble(&database(), &trouble_name(&database(), &ana)), Some(ana));
         for path in [
             "alpacaAccounts/sync",
             "users/ana/alpacaAccounts/other",
@@ -214,41 +244,26 @@ mod tests {
 
     #[test]
     fn a_range_becomes_exclusive_and_inclusive_cursors() {
-        let range = IdRange {
-            after: DocumentId::parse("a").ok(),
-            until: DocumentId::parse("m").ok(),
-        };
-        let query = Pages::of_users(&database(), &range).query(&Page(Mutex::new(Vec::new())));
+        let range = IdRange { after: DocumentId::parse("a").ok(), until: DocumentId::parse("m").ok() };
+        let query = Pages::of_users(&database(), &range).query(&Page::new());
         let cursor = |id: &str| {
             Some(Cursor {
                 values: vec![reference(database().document(format_args!("users/{id}")))],
                 before: false,
             })
         };
-        assert_eq!(
-            (query.start_at, query.end_at, query.limit),
-            (cursor("a"), cursor("m"), Some(500))
-        );
+        assert_eq!((query.start_at, query.end_at, query.limit), (cursor("a"), cursor("m"), Some(500)));
     }
 
     #[test]
     fn a_broken_page_goes_on_after_the_last_document_that_arrived() {
         let name = database().document(format_args!("users/k"));
-        let page = Page(Mutex::new(vec![
-            Document {
-                name: name.clone(),
-                ..Document::default()
-            };
-            120
-        ]));
+        let mut page = Page::new();
+        for _ in 0..120 {
+            page.take(Document { name: name.clone(), ..Document::default() }, |_| None);
+        }
         let query = Pages::of_users(&database(), &IdRange::default()).query(&page);
-        assert_eq!(
-            query.start_at,
-            Some(Cursor {
-                values: vec![reference(name)],
-                before: false
-            })
-        );
+        assert_eq!(query.start_at, Some(Cursor { values: vec![reference(name)], before: false }));
         assert_eq!(query.limit, Some(380));
     }
 }

@@ -26,10 +26,8 @@ impl Store {
         users: &[(&str, &TenantClaim)],
         deadline: Deadline,
     ) -> Result<Vec<TenantFacts>, StoreError> {
-        let questions: Vec<Option<Question>> = users
-            .iter()
-            .map(|(user, claim)| Question::of(&self.database, user, claim))
-            .collect();
+        let questions: Vec<Option<Question>> =
+            users.iter().map(|(user, claim)| Question::of(&self.database, user, claim)).collect();
         // Members of one tenant share its account document: it is asked for once.
         let names: BTreeSet<&str> = questions.iter().flatten().flat_map(Question::names).collect();
         let names = names.into_iter().map(str::to_owned).collect();
@@ -53,10 +51,7 @@ impl Question {
         let tenant = tenant_in_question(user, claim)?;
         let membership =
             matches!(claim, TenantClaim::Of(_)).then(|| membership_name(database, &tenant, user));
-        Some(Self {
-            primary: primary_name(database, &tenant),
-            membership,
-        })
+        Some(Self { primary: primary_name(database, &tenant), membership })
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
@@ -73,10 +68,7 @@ impl Question {
                 .map(str::to_owned),
             update_time: document.update_time,
         });
-        let is_member = self
-            .membership
-            .as_ref()
-            .is_some_and(|name| found.contains_key(name));
+        let is_member = self.membership.as_ref().is_some_and(|name| found.contains_key(name));
         TenantFacts { is_member, primary }
     }
 }

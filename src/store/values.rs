@@ -12,9 +12,7 @@ pub type Fields = HashMap<String, Value>;
 const MAX_DEPTH: usize = 19;
 
 fn value(value_type: ValueType) -> Value {
-    Value {
-        value_type: Some(value_type),
-    }
+    Value { value_type: Some(value_type) }
 }
 
 /// A string.
@@ -85,15 +83,6 @@ pub fn string(value: &Value) -> Option<&str> {
     }
 }
 
-/// The fields in a value, if it is a map.
-#[must_use]
-pub fn map_fields(value: &Value) -> Option<&Fields> {
-    match &value.value_type {
-        Some(ValueType::MapValue(map)) => Some(&map.fields),
-        _ => None,
-    }
-}
-
 /// The integer in a value, if it is one.
 #[must_use]
 pub fn whole_number(value: &Value) -> Option<i64> {
@@ -142,10 +131,7 @@ fn from_json(json: &serde_json::Value, depth: usize) -> Value {
             array(items.iter().map(|item| from_json(item, depth + 1)).collect())
         }
         Json::Object(fields) if depth < MAX_DEPTH && fields.keys().all(|name| is_field_name(name)) => {
-            map(fields
-                .iter()
-                .map(|(name, json)| (name.clone(), from_json(json, depth + 1)))
-                .collect())
+            map(fields.iter().map(|(name, json)| (name.clone(), from_json(json, depth + 1))).collect())
         }
         Json::Array(_) | Json::Object(_) => text(json.to_string()),
     }
@@ -165,10 +151,7 @@ mod tests {
     }
 
     fn fields<const N: usize>(fields: [(&str, Value); N]) -> Value {
-        map(fields
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect())
+        map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
     #[test]
@@ -191,10 +174,7 @@ mod tests {
     fn what_firestore_cannot_hold_is_kept_as_text() {
         assert_eq!(stored(json!({"a": [[1]]})), fields([("a", text("[[1]]"))]));
         assert_eq!(stored(json!({"a": {"": 1}})), fields([("a", text("{\"\":1}"))]));
-        assert_eq!(
-            stored(json!({"a": {"__b__": 1}})),
-            fields([("a", text("{\"__b__\":1}"))])
-        );
+        assert_eq!(stored(json!({"a": {"__b__": 1}})), fields([("a", text("{\"__b__\":1}"))]));
         let mut deep = json!(1);
         for _ in 0..40 {
             deep = json!({"a": deep});

@@ -8,16 +8,25 @@
     reason = "all of this is test code, though not all of it is a test"
 )]
 
+mod command_line;
 #[allow(unreachable_pub, reason = "other tests share it")]
 #[path = "../support/emulator.rs"]
 mod emulator;
+mod error_codes;
 mod held;
+mod held_alpaca;
 mod last_pulse;
 mod legacy_account;
+mod live;
+mod logs;
+mod safety;
+mod secrecy;
+mod signals;
 mod snapshots;
 mod tenancy;
 mod traffic;
 mod trouble;
+mod wire;
 mod world;
 
 /// Makes two tests of a scenario, one for each Firestore.

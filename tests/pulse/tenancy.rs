@@ -416,7 +416,7 @@ async fn when_memberships_cannot_be_read_no_money_is_written_anywhere() {
     world.user("ana").await;
     member(&world, "acme", "ben", "1").await;
     // The first one asks when the last pulse started.
-    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,skip=1,times=1");
+    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,skip=1");
     let (run, traffic) = watched(&world, &[]).await;
     run.assert_completed("0 successful, 2 errors", 1);
     assert_eq!(run.error_of("ben").as_deref(), Some("store_rejected"));
@@ -430,12 +430,14 @@ async fn a_tenant_id_that_firestore_finds_invalid_fails_its_own_user_alone() {
     for user in ["ana", "ben", "cleo", "dan"] {
         member(&world, "acme", user, "1").await;
     }
-    // Refused for all four, for the first two, and for the first alone. The request before them asks when
-    // the last pulse started.
-    world.fault("firestore/BatchGetDocuments:error=INVALID_ARGUMENT,skip=1,times=3");
+    // Refused for all four together, and for the first who is asked about alone. The first request of all
+    // asks when the last pulse started.
+    world.fault("firestore/BatchGetDocuments:error=INVALID_ARGUMENT,skip=1,times=2");
     let run = world.pulse().await;
     run.assert_completed("3 successful, 1 errors", 0);
-    assert_eq!(run.error_of("ana").as_deref(), Some("store_rejected"));
-    assert_eq!(world.snapshot("ana").await, json!(null));
-    assert_ne!(world.primary("acme").await["user_id"], "ana");
+    let failed: Vec<_> = ["ana", "ben", "cleo", "dan"].into_iter().filter(|user| run.error_of(user).is_some()).collect();
+    let [failed] = failed[..] else { panic!("one user fails, not {failed:?}") };
+    assert_eq!(run.error_of(failed).as_deref(), Some("store_rejected"));
+    assert_eq!(world.snapshot(failed).await, json!(null));
+    assert_ne!(world.primary("acme").await["user_id"], failed);
 }
