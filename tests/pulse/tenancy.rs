@@ -435,8 +435,13 @@ async fn a_tenant_id_that_firestore_finds_invalid_fails_its_own_user_alone() {
     world.fault("firestore/BatchGetDocuments:error=INVALID_ARGUMENT,skip=1,times=2");
     let run = world.pulse().await;
     run.assert_completed("3 successful, 1 errors", 0);
-    let failed: Vec<_> = ["ana", "ben", "cleo", "dan"].into_iter().filter(|user| run.error_of(user).is_some()).collect();
-    let [failed] = failed[..] else { panic!("one user fails, not {failed:?}") };
+    let failed: Vec<_> = ["ana", "ben", "cleo", "dan"]
+        .into_iter()
+        .filter(|user| run.error_of(user).is_some())
+        .collect();
+    let [failed] = failed[..] else {
+        panic!("one user fails, not {failed:?}")
+    };
     assert_eq!(run.error_of(failed).as_deref(), Some("store_rejected"));
     assert_eq!(world.snapshot(failed).await, json!(null));
     assert_ne!(world.primary("acme").await["user_id"], failed);
