@@ -258,6 +258,8 @@ async fn keys_to_snapshot(
     }
     let answer = job.alpaca.account(&keys, deadline).await;
     let answer = answer.map_err(|err| Failure::Broker(err, Some(version.clone())))?;
+    let environment = keys.environment();
+    drop(keys);
 
     let over = trouble::after_success(&member.history, &version, Timestamp::now());
     let arrival = Arrival {
@@ -265,7 +267,7 @@ async fn keys_to_snapshot(
         snapshot: Snapshot {
             user_id: user.as_str(),
             account: &answer.account,
-            environment: keys.environment(),
+            environment,
             answered_at: answer.answered_at,
             keys: Some((&database.latest_keys(&user), &version)),
             raw: answer.raw(job.config.store_raw),

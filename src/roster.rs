@@ -110,15 +110,11 @@ impl RosterReader {
     pub fn start(self, selection: Selection) -> mpsc::Receiver<Result<Vec<Entry>, Unreadable>> {
         let (pages, roster) = mpsc::channel(1);
         tokio::spawn(async move {
-            let page_sender = pages.clone();
-            let reading = tokio::spawn(async move { self.read(selection, &page_sender).await });
-            let err = match reading.await {
-                Ok(Ok(())) => return,
-                Ok(Err(err)) => Unreadable::Store(err),
-                Err(_) => Unreadable::Panicked,
-            };
-            // Nobody is left to tell when the receiver is gone.
-            let _ = pages.send(Err(err)).await;
+            let rooms = pages.clone();
+            if let Some(err) = cut_short(async move { self.read(selection, &rooms).await }).await {
+                // Nobody is left to tell when the receiver is gone.
+                let _ = pages.send(Err(err)).await;
+            }
         });
         roster
     }
@@ -201,6 +197,17 @@ impl RosterReader {
     }
 }
 
+/// What ended the reading before its end. A panic counts: it must not look like the end of the users.
+async fn cut_short(
+    reading: impl Future<Output = Result<(), StoreError>> + Send + 'static,
+) -> Option<Unreadable> {
+    match tokio::spawn(reading).await {
+        Ok(Ok(())) => None,
+        Ok(Err(err)) => Some(err.into()),
+        Err(_) => Some(Unreadable::Panicked),
+    }
+}
+
 fn history(trouble: Option<Trouble>) -> History {
     trouble.map_or(History::Clean, History::Troubled)
 }
@@ -260,5 +267,17 @@ impl TroubleFeed {
                 Some(_) | None => return History::Clean,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_while_reading_is_not_the_end_of_the_users() {
+        assert!(matches!(cut_short(async { panic!("a bug") }).await, Some(Unreadable::Panicked)));
+        assert!(matches!(cut_short(async { Err(StoreError::Timeout) }).await, Some(Unreadable::Store(_))));
+        assert!(cut_short(async { Ok(()) }).await.is_none());
     }
 }
