@@ -363,8 +363,7 @@ mod tests {
         for (number, (x, y)) in documents.iter().enumerate() {
             let mut fields = to_fields(&[("y", int(*y))]);
             fields.extend(x.map(|x| ("x".to_owned(), int(x))));
-            let stored = Arc::new(Stored::new(fields, 1, 1));
-            store.put(document(&format!("u/{number:02}")), Some(stored), 1);
+            store.put(document(&format!("u/{number:02}")), fields, 1, 1);
         }
         store
     }

@@ -30,7 +30,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn new(fields: Fields, create_time: Micros, update_time: Micros) -> Self {
+    fn new(fields: Fields, create_time: Micros, update_time: Micros) -> Self {
         let encoded = Document { fields, ..Document::default() }.encode_to_vec().into_boxed_slice();
         Self { create_time, update_time, encoded }
     }
@@ -173,18 +173,27 @@ impl Store {
         }
     }
 
-    /// Replaces a document by a new version, or removes it.
-    pub(super) fn put(&mut self, path: Path, after: Option<Arc<Stored>>, time: Micros) {
-        let id = path.collection_id();
-        let group = self.groups.entry(id.into()).or_insert_with(|| Group::new(id));
-        let before = match &after {
-            Some(stored) => group.documents.insert(path.clone(), Arc::clone(stored)),
-            None => group.documents.remove(&path),
-        };
-        if let Some(index) = &mut group.index {
-            index.update(&path, before.as_deref(), after.as_deref());
-        }
+    /// Gives a document its next version, or its first.
+    pub(super) fn put(&mut self, path: Path, fields: Fields, create_time: Micros, time: Micros) {
+        let group = self.group(&path);
+        let indexed = group.index.as_ref().and_then(|index| index.text_in(&fields));
+        let stored = Arc::new(Stored::new(fields, create_time, time));
+        let before = group.documents.insert(path.clone(), stored);
+        group.reindex(&path, before.as_deref(), indexed);
         self.history.push(Change { time, path, before });
+    }
+
+    /// Removes a document.
+    pub(super) fn remove(&mut self, path: Path, time: Micros) {
+        let group = self.group(&path);
+        let before = group.documents.remove(&path);
+        group.reindex(&path, before.as_deref(), None);
+        self.history.push(Change { time, path, before });
+    }
+
+    fn group(&mut self, path: &Path) -> &mut Group {
+        let id = path.collection_id();
+        self.groups.entry(id.into()).or_insert_with(|| Group::new(id))
     }
 
     /// Whether the versions that were current at a time are all still known.
@@ -262,6 +271,23 @@ impl Group {
             index: indexed.map(|(_, field)| StringIndex { field, paths: HashMap::new() }),
         }
     }
+
+    /// Moves a document in the index from where its last version was to `after`.
+    fn reindex(&mut self, path: &Path, before: Option<&Stored>, after: Option<String>) {
+        let Some(index) = &mut self.index else {
+            return;
+        };
+        let before = before.and_then(|stored| index.text_in(&stored.fields()));
+        if before == after {
+            return;
+        }
+        if let Some(text) = before {
+            index.remove(path, &text);
+        }
+        if let Some(text) = after {
+            index.add(path, text);
+        }
+    }
 }
 
 impl StringIndex {
@@ -289,31 +315,24 @@ impl StringIndex {
         })
     }
 
-    /// Follows a document from one version to the next.
-    fn update(&mut self, path: &Path, before: Option<&Stored>, after: Option<&Stored>) {
-        let indexed = |version: Option<&Stored>| string_at(self.field, version?.fields());
-        let (before, after) = (indexed(before), indexed(after));
-        if before == after {
-            return;
-        }
-        if let Some(text) = before
-            && let Some(paths) = self.paths.get_mut(&text)
-        {
-            paths.remove(path);
-            if paths.is_empty() {
-                self.paths.remove(&text);
-            }
-        }
-        if let Some(text) = after {
-            self.paths.entry(text).or_default().insert(path.clone());
+    fn text_in(&self, fields: &Fields) -> Option<String> {
+        match &fields.get(self.field)?.value_type {
+            Some(ValueType::StringValue(text)) => Some(text.clone()),
+            _ => None,
         }
     }
-}
 
-fn string_at(field: &str, mut fields: Fields) -> Option<String> {
-    match fields.remove(field)?.value_type {
-        Some(ValueType::StringValue(text)) => Some(text),
-        _ => None,
+    fn add(&mut self, path: &Path, text: String) {
+        self.paths.entry(text).or_default().insert(path.clone());
+    }
+
+    fn remove(&mut self, path: &Path, text: &str) {
+        if let Some(paths) = self.paths.get_mut(text) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.paths.remove(text);
+            }
+        }
     }
 }
 
@@ -356,10 +375,6 @@ mod tests {
         NameRange::below(&Path::root())
     }
 
-    fn version(fields: Fields, time: Micros) -> Arc<Stored> {
-        Arc::new(Stored::new(fields, time, time))
-    }
-
     fn paths<'a>(found: impl Iterator<Item = (&'a Path, &'a Arc<Stored>)>) -> Vec<String> {
         found.map(|(path, _)| path.to_string()).collect()
     }
@@ -368,7 +383,7 @@ mod tests {
     fn the_next_child_skips_all_that_lies_deeper() {
         let mut store = Store::default();
         for path in ["u/a/s/x", "u/a/t/y", "u/b", "v/c"] {
-            store.put(document(path), Some(version(Fields::new(), 1)), 1);
+            store.put(document(path), Fields::new(), 1, 1);
         }
         let children = |parent: &Path| {
             let next = |after: &String| store.next_child(parent, Some(after));
@@ -385,10 +400,10 @@ mod tests {
         let mut store = Store::default();
         let path = document("u/a");
         for time in 0..=10_000 {
-            store.put(path.clone(), Some(version(Fields::new(), time)), time);
+            store.put(path.clone(), Fields::new(), 0, time);
         }
         assert!(store.remembers(0), "only the version before the first write is forgotten");
-        store.put(path, None, 10_001);
+        store.remove(path, 10_001);
         assert!(!store.remembers(0) && store.remembers(1));
     }
 
@@ -406,8 +421,10 @@ mod tests {
     fn written(writes: &[(Path, Option<Fields>)]) -> Store {
         let mut store = Store::default();
         for (time, (path, fields)) in (1..).zip(writes) {
-            let after = fields.clone().map(|fields| version(fields, time));
-            store.put(path.clone(), after, time);
+            match fields.clone() {
+                Some(fields) => store.put(path.clone(), fields, time, time),
+                None => store.remove(path.clone(), time),
+            }
         }
         store
     }

@@ -208,18 +208,18 @@ fn store_draft(store: &mut Store, path: Path, draft: Draft, time: Micros) -> Opt
     match (draft.fields, draft.stored) {
         (None, None) => None,
         (None, Some(_)) => {
-            store.put(path, None, time);
+            store.remove(path, time);
             None
         }
         (Some(fields), Some(stored)) if !draft.replaced => {
             if identical_fields(&fields, &stored.fields()) {
                 return Some(stored.update_time);
             }
-            store.put(path, Some(Arc::new(Stored::new(fields, stored.create_time, time))), time);
+            store.put(path, fields, stored.create_time, time);
             Some(time)
         }
         (Some(fields), _) => {
-            store.put(path, Some(Arc::new(Stored::new(fields, time, time))), time);
+            store.put(path, fields, time, time);
             Some(time)
         }
     }
