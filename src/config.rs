@@ -45,6 +45,19 @@ pub struct Endpoints {
     pub alpaca: Option<Url>,
 }
 
+impl Endpoints {
+    /// The variables that are in force, and where they lead.
+    pub fn replaced(&self) -> impl Iterator<Item = (&'static str, &Url)> {
+        let Self { firestore, secret_manager, alpaca } = self;
+        let all = [
+            ("FIRESTORE_EMULATOR_HOST", firestore),
+            ("SECRET_MANAGER_EMULATOR_HOST", secret_manager),
+            ("APCA_API_BASE_URL", alpaca),
+        ];
+        all.into_iter().filter_map(|(variable, url)| Some((variable, url.as_ref()?)))
+    }
+}
+
 /// The single account of deployments that never had users.
 #[derive(Debug)]
 pub struct LegacyAccount {
@@ -184,17 +197,19 @@ fn endpoints(lookup: &impl Fn(&str) -> Option<String>, wrong: &mut Vec<String>) 
 }
 
 /// Google's client for Secret Manager obeys the proxy variables, and a proxy would see the keys of a
-/// call without TLS.
+/// call without TLS. Of `NO_PROXY` only the plain form is trusted that names the host.
 fn bypasses_proxies(lookup: &impl Fn(&str) -> Option<String>, host: &str) -> Result<(), String> {
-    let set = |names: [&'static str; 2]| names.into_iter().find_map(|name| Some((name, lookup(name)?)));
-    let proxy = set(["HTTP_PROXY", "http_proxy"]).or_else(|| set(["ALL_PROXY", "all_proxy"]));
-    let exempt = set(["NO_PROXY", "no_proxy"]).is_some_and(|(_, hosts)| {
-        hosts.split(',').map(str::trim).any(|exempt| exempt == "*" || exempt.eq_ignore_ascii_case(host))
+    let proxy = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+        .into_iter()
+        .find(|name| lookup(name).is_some());
+    let exempt = ["NO_PROXY", "no_proxy"].into_iter().all(|name| {
+        lookup(name)
+            .is_some_and(|hosts| hosts.split(',').any(|exempt| exempt.trim().eq_ignore_ascii_case(host)))
     });
     match proxy {
-        Some((name, _)) if !exempt => Err(format!(
-            "{name} would get the keys of plain HTTP calls to SECRET_MANAGER_EMULATOR_HOST: unset it, or add {host} \
-             to NO_PROXY"
+        Some(name) if !exempt => Err(format!(
+            "{name} would get the keys of plain HTTP calls to SECRET_MANAGER_EMULATOR_HOST: unset it, or set both \
+             NO_PROXY and no_proxy to {host}"
         )),
         _ => Ok(()),
     }
@@ -333,8 +348,14 @@ mod tests {
         for proxy in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
             assert!(!with(&[(proxy, "http://proxy:3128")]), "{proxy}");
             assert!(!with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "example.com")]), "{proxy}");
-            assert!(with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "example.com, 127.0.0.1")]), "{proxy}");
-            assert!(with(&[(proxy, "http://proxy:3128"), ("no_proxy", "*")]), "{proxy}");
+            let exempt = [
+                (proxy, "http://proxy:3128"),
+                ("NO_PROXY", "example.com, 127.0.0.1"),
+                ("no_proxy", "127.0.0.1"),
+            ];
+            assert!(with(&exempt), "{proxy}");
+            assert!(!with(&exempt[..2]), "{proxy}: which of the two counts differs from client to client");
+            assert!(!with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "*"), ("no_proxy", "*")]), "{proxy}");
         }
         assert!(with(&[("HTTPS_PROXY", "http://proxy:3128")]), "of no concern to plain HTTP");
     }

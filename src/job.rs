@@ -17,7 +17,7 @@ use crate::trouble::{LookSchedule, Trouble};
 use crate::usage::Usage;
 use crate::user::TenantClaim;
 use futures::{StreamExt, stream};
-use gcloud_sdk::google::firestore::v1::Write;
+use gcloud_sdk::google::firestore::v1::{Document, Write};
 use jiff::Timestamp;
 use reqwest::Url;
 use std::sync::Arc;
@@ -171,6 +171,29 @@ impl Job {
         }
     }
 
+    /// Records what was learned at the end of a pass. A record that somebody has written since the pass
+    /// started is left alone: a person who synced the user by name knows more.
+    pub async fn settle(
+        &self,
+        troubles: Vec<(DocumentId, Trouble)>,
+        started_at: Timestamp,
+        deadline: Deadline,
+    ) {
+        for part in troubles.chunks(WRITES_PER_COMMIT * COMMITS_AT_ONCE) {
+            let name = |user: &DocumentId| trouble_name(self.store.database(), user);
+            let names = part.iter().map(|(user, _)| name(user)).collect();
+            match self.store.documents(names, &["state"], deadline).await {
+                Ok(found) => {
+                    let touched =
+                        |user| found.get(&name(user)).and_then(update_time).is_some_and(|at| at > started_at);
+                    let untouched: Vec<_> = part.iter().filter(|(user, _)| !touched(user)).cloned().collect();
+                    self.record(&untouched, deadline).await;
+                }
+                Err(err) => warn_unrecorded(part.len(), &err),
+            }
+        }
+    }
+
     /// Records trouble, of many users in as few commits as Firestore takes. What cannot be recorded is
     /// logged and comes up again at the next pulse.
     pub async fn record(&self, troubles: &[(DocumentId, Trouble)], deadline: Deadline) {
@@ -192,11 +215,7 @@ impl Job {
             .await;
         if let Some((_, err)) = failed.first() {
             let users: usize = failed.iter().map(|(users, _)| users).sum();
-            warn!(
-                error = err.code().as_str(),
-                "Could not record the trouble of {users} users: {}",
-                Chain(err)
-            );
+            warn_unrecorded(users, err);
         }
     }
 
@@ -237,6 +256,15 @@ impl Arrival<'_> {
         writes.extend(self.end_of_trouble.clone());
         writes
     }
+}
+
+fn warn_unrecorded(users: usize, err: &StoreError) {
+    warn!(error = err.code().as_str(), "Could not record the trouble of {users} users: {}", Chain(err));
+}
+
+fn update_time(document: &Document) -> Option<Timestamp> {
+    let time = document.update_time?;
+    Timestamp::new(time.seconds, time.nanos).ok()
 }
 
 /// When the pass before this one started. Without it everybody's secrets are looked at: that costs

@@ -10,7 +10,7 @@ use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
 use alpaca_pulse::job::{Arrival, ConnectError, Job};
 use alpaca_pulse::last_pulse::LastPulse;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
-use alpaca_pulse::retry::{Deadline, RECORD_RESERVE, USER_BUDGET};
+use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET};
 use alpaca_pulse::roster::{Entry, Member, PageFacts, RosterReader, Unreadable};
 use alpaca_pulse::secret_manager::StoredKeys;
 use alpaca_pulse::snapshot::Snapshot;
@@ -125,11 +125,21 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectErr
         _ => PassStatus::Failed,
     };
     conclude(&verdicts, unreadable.as_ref(), ended, start);
-    // Once told to stop, or with Firestore out of reach, there is little time or sense in trying long.
-    let hurried = stop.signal().is_some() || unreadable.is_some();
-    let deadline = Deadline::after(if hurried { CLOSING_LIMIT } else { USER_BUDGET });
-    job.record(&verdicts.records(Timestamp::now()), deadline).await;
-    publish(&job, &verdicts.counts, status, started_at, start, deadline).await;
+    let closing = async {
+        // What the records cost is part of what is published; what is left of the time is for that.
+        let deadline = Deadline::after(USER_BUDGET);
+        job.settle(verdicts.records(Timestamp::now()), started_at, deadline.less(PUBLISH_RESERVE)).await;
+        publish(&job, &verdicts.counts, status, started_at, start, deadline).await;
+    };
+    // Once told to stop, there is little time before the process is killed.
+    let patience = async {
+        stop.requested().await;
+        tokio::time::sleep(CLOSING_LIMIT).await;
+    };
+    tokio::select! {
+        () = closing => {}
+        () = patience => warn!("Stopped before everything was recorded"),
+    }
     Ok(status)
 }
 

@@ -13,6 +13,9 @@ pub const USER_BUDGET: Duration = Duration::from_secs(20);
 /// The part of a user's budget that is kept for recording why there is no snapshot.
 pub const RECORD_RESERVE: Duration = Duration::from_secs(3);
 
+/// The part of the end of a pass that is kept for `ops/last_pulse`.
+pub const PUBLISH_RESERVE: Duration = Duration::from_secs(8);
+
 /// Attempts for one call, the first included.
 pub const MAX_ATTEMPTS: u32 = 3;
 

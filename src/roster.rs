@@ -171,8 +171,8 @@ impl RosterReader {
     /// fails, each user's journey asks for itself: one user's `tenant_id` that Firestore refuses must
     /// not fail the others.
     async fn with_facts(&self, page: Vec<(User, History)>) -> Vec<Entry> {
-        let mut facts = self.facts(&page).await.into_iter();
         let read_at = Instant::now();
+        let mut facts = self.facts(&page).await.into_iter();
         let member = |(user, history)| {
             let facts = facts.next().map(|facts| PageFacts { facts, read_at });
             Entry::Member(Box::new(Member { user, facts, history }))

@@ -75,8 +75,8 @@ pub enum UnavailableCause {
     /// No connection, or one that broke.
     #[error("it could not be reached, or the connection broke")]
     Connection,
-    /// Google's credentials gave no token.
-    #[error("Google's credentials gave no token: check the job's service account")]
+    /// Google's credentials gave no token, or one that is not taken.
+    #[error("Google's credentials gave no valid token: check the job's service account")]
     Credentials,
     /// No answer within the time for one call.
     #[error("no answer in time")]
@@ -99,6 +99,8 @@ impl UnavailableCause {
             _ if err.is_authentication() => Self::Credentials,
             _ if err.is_deserialization() => Self::Undecodable,
             _ => match (err.status(), err.http_status_code()) {
+                (Some(status), _) if status.code == RpcCode::Unauthenticated => Self::Credentials,
+                (None, Some(401)) => Self::Credentials,
                 (Some(status), _) => Self::Status(status.code.name().to_owned()),
                 (None, Some(status)) => Self::Status(format!("status {status}")),
                 (None, None) => Self::Connection,
@@ -125,9 +127,7 @@ impl SecretError {
         let code = err.status().map(|status| status.code);
         match (code, err.http_status_code()) {
             (Some(RpcCode::NotFound), _) | (None, Some(404)) => Self::Missing { secret },
-            (Some(RpcCode::PermissionDenied | RpcCode::Unauthenticated), _) | (None, Some(401 | 403)) => {
-                Self::Forbidden { secret }
-            }
+            (Some(RpcCode::PermissionDenied), _) | (None, Some(403)) => Self::Forbidden { secret },
             (Some(RpcCode::FailedPrecondition), _) => Self::Disabled { secret },
             _ => {
                 let header = err.http_headers().and_then(|headers| headers.get("retry-after")?.to_str().ok());

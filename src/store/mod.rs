@@ -36,11 +36,14 @@ const MIN_CHANNELS: usize = 2;
 /// Calls of the pass itself beside those of the users: pages, memberships, trouble.
 const STREAMS_OF_THE_PASS: usize = 4;
 
-/// Longest a commit may take.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest a commit may take. Three of them fit in a user's budget.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Longest a read of many documents may take, and pause between two of them.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait for the beginning of a streamed answer, and for each further part of it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why Firestore did not do what it was asked. One variant for each reaction of the caller.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +154,7 @@ impl Store {
         let open = || async {
             let auth = GoogleAuthHeaders::from(credentials.clone());
             let connection = FirestoreDb::with_options_auth(options.clone(), auth);
-            match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), connection).await {
+            match tokio::time::timeout(deadline.for_call(CONNECT_TIMEOUT), connection).await {
                 Ok(connected) => connected.map_err(|err| StoreError::Unreachable(err.to_string())),
                 Err(_) => Err(StoreError::Timeout),
             }
@@ -172,27 +175,36 @@ impl Store {
         &self.database
     }
 
-    fn client(&self) -> FirestoreClient<GoogleAuthMiddleware> {
-        let turn = self.next_channel.fetch_add(1, Ordering::Relaxed);
-        self.channels[turn % self.channels.len()].client().get()
+    /// The connection whose turn it is; the next one for every further attempt of a call, because the
+    /// first may be dead without anybody having noticed.
+    fn clients(&self) -> impl FnMut() -> FirestoreClient<GoogleAuthMiddleware> {
+        let mut turn = self.next_channel.fetch_add(1, Ordering::Relaxed);
+        move || {
+            turn = turn.wrapping_add(1);
+            self.channels[turn % self.channels.len()].client().get()
+        }
     }
 
     /// All or none of the writes. Sent again when it is unclear whether they were applied, so each of
     /// them must be right when applied twice.
     pub async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
-        with_retries(deadline, || async {
-            let request = CommitRequest {
-                database: self.database.name(),
-                writes: writes.to_vec(),
-                ..CommitRequest::default()
-            };
-            let limit = deadline.for_call(COMMIT_TIMEOUT);
-            match tokio::time::timeout(limit, self.client().commit(request)).await {
-                Ok(answer) => answer.map_err(StoreError::of_commit)?,
-                Err(_) => return Err(StoreError::Timeout),
-            };
-            self.usage.firestore_writes.add(writes.len() as u64);
-            Ok(())
+        let mut clients = self.clients();
+        with_retries(deadline, || {
+            let mut client = clients();
+            async move {
+                let request = CommitRequest {
+                    database: self.database.name(),
+                    writes: writes.to_vec(),
+                    ..CommitRequest::default()
+                };
+                let limit = deadline.for_call(COMMIT_TIMEOUT);
+                match tokio::time::timeout(limit, client.commit(request)).await {
+                    Ok(answer) => answer.map_err(StoreError::of_commit)?,
+                    Err(_) => return Err(StoreError::Timeout),
+                };
+                self.usage.firestore_writes.add(writes.len() as u64);
+                Ok(())
+            }
         })
         .await
     }
@@ -213,18 +225,20 @@ impl Store {
             mask: Some(mask(fields.iter().copied())),
             ..BatchGetDocumentsRequest::default()
         };
-        with_retries(deadline, || self.look_up(request.clone(), deadline)).await
+        let mut clients = self.clients();
+        with_retries(deadline, || self.look_up(clients(), request.clone(), deadline)).await
     }
 
     async fn look_up(
         &self,
+        mut client: FirestoreClient<GoogleAuthMiddleware>,
         request: BatchGetDocumentsRequest,
         deadline: Deadline,
     ) -> Result<HashMap<String, Document>, StoreError> {
         let reading = async {
             let mut found = HashMap::new();
-            let mut answers = self.client().batch_get_documents(request).await?.into_inner();
-            while let Some(answer) = answers.message().await? {
+            let mut answers = in_time(client.batch_get_documents(request)).await?.into_inner();
+            while let Some(answer) = in_time(answers.message()).await? {
                 // A document that does not exist is billed like one that does.
                 self.usage.firestore_reads.add(u64::from(answer.result.is_some()));
                 if let Some(Lookup::Found(document)) = answer.result {
@@ -233,9 +247,15 @@ impl Store {
             }
             Ok(found)
         };
-        tokio::time::timeout(deadline.for_call(READ_TIMEOUT), reading)
-            .await
-            .unwrap_or(Err(StoreError::Timeout))
+        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
+    }
+}
+
+/// One part of a streamed answer.
+async fn in_time<T>(part: impl Future<Output = Result<T, Status>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(IDLE_TIMEOUT, part).await {
+        Ok(part) => part.map_err(StoreError::from),
+        Err(_) => Err(StoreError::Timeout),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Queries in pages by document name, each page resumed where it broke.
 
-use super::{READ_TIMEOUT, Store, StoreError};
+use super::{Store, StoreError, in_time};
 use crate::ids::{Database, DocumentId};
 use crate::retry::{Deadline, with_retries};
 use crate::store::values::{array, reference, text};
 use crate::trouble::{State, Trouble};
 use crate::user::User;
+use gcloud_sdk::GoogleAuthMiddleware;
+use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
 use gcloud_sdk::google::firestore::v1::structured_query::{
     CollectionSelector, Direction, FieldFilter, FieldReference, Filter, Order, Projection,
@@ -23,7 +25,7 @@ const PAGE_SIZE: usize = 500;
 const USER_PAGE_BUDGET: Duration = Duration::from_secs(60);
 
 /// Everybody waits for the trouble, and the pass can do without.
-const TROUBLE_PAGE_BUDGET: Duration = Duration::from_secs(5);
+const TROUBLE_PAGE_BUDGET: Duration = Duration::from_secs(14);
 
 /// A range of user ids in Firestore's order (by their UTF-8 bytes): one task's share of all users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,9 +121,10 @@ impl<T> Pages<T> {
         }
         let deadline = Deadline::after(self.budget);
         let page = Mutex::new(Page::new());
+        let mut clients = store.clients();
         let mut arrived = 0;
         let ended = loop {
-            let ended = with_retries(deadline, || self.read(store, &page, deadline)).await;
+            let ended = with_retries(deadline, || self.read(clients(), &page, deadline)).await;
             let count = lock(&page).count;
             if ended.is_ok() || count == arrived {
                 break ended;
@@ -140,24 +143,27 @@ impl<T> Pages<T> {
         Ok(Some(items))
     }
 
-    async fn read(&self, store: &Store, page: &Mutex<Page<T>>, deadline: Deadline) -> Result<(), StoreError> {
+    async fn read(
+        &self,
+        mut client: FirestoreClient<GoogleAuthMiddleware>,
+        page: &Mutex<Page<T>>,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
         let request = RunQueryRequest {
             parent: self.parent.clone(),
             query_type: Some(QueryType::StructuredQuery(self.query(&lock(page)))),
             ..RunQueryRequest::default()
         };
         let reading = async {
-            let mut answers = store.client().run_query(request).await?.into_inner();
-            while let Some(answer) = answers.message().await? {
+            let mut answers = in_time(client.run_query(request)).await?.into_inner();
+            while let Some(answer) = in_time(answers.message()).await? {
                 if let Some(document) = answer.document {
                     lock(page).take(document, &self.reduce);
                 }
             }
             Ok(())
         };
-        tokio::time::timeout(deadline.for_call(READ_TIMEOUT), reading)
-            .await
-            .unwrap_or(Err(StoreError::Timeout))
+        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
     }
 
     fn query(&self, page: &Page<T>) -> StructuredQuery {
