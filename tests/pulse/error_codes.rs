@@ -1,14 +1,14 @@
 //! Section 5 at the wire: for every cause its code, its line, and how often the failing call is sent, while
 //! another user is synced all the same.
 
+use crate::answers::answer;
 use crate::on_both;
-use crate::wire::{fields, sandbox, start_after};
-use crate::world::{Run, World, secret_of};
+use crate::traffic::{Traffic, start_after};
+use crate::world::{Run, World, fields_of, sandbox, secret_of};
 use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::secret_manager::VersionState;
 use alpaca_pulse::store::values::{Fields, text};
-use http::StatusCode;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value as Json, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -84,8 +84,7 @@ async fn faulty<'a>(world: &World, faults: &[(&'a str, &str)]) -> Vec<&'a str> {
 async fn answered<'a>(world: &World, answers: &[(&'a str, u16, String)]) -> Vec<&'a str> {
     for (user, status, body) in answers {
         world.user(user).await;
-        let status = StatusCode::from_u16(*status).expect("a status");
-        world.connect(user, Profile::Fixed { status, body: body.clone().into() });
+        world.connect(user, answer(*status, body));
     }
     answers.iter().map(|(user, ..)| *user).collect()
 }
@@ -183,7 +182,7 @@ on_both! {
         for user in users {
             world.put(&format!("users/{user}"), []).await;
         }
-        let accesses: Calls = |world, _| world.received(Service::SecretManager, "AccessSecretVersion").len();
+        let accesses: Calls = |world, _| Traffic::of(world).count(Service::SecretManager, "AccessSecretVersion");
         // The one is zoe's.
         row("user_id_invalid", SYNC, accesses, 1).fails(&world, &users).await;
         assert_eq!(world.calls(Service::SecretManager, "Unknown"), 0, "no odd id reaches a path");
@@ -285,9 +284,7 @@ on_both! {
     async fn a_broker_that_refuses_connections_is_unavailable(world) {
         let nobody = NobodyListens::new();
         world.user("ana").await;
-        let mut command = world.command(&[]);
-        command.env("APCA_API_BASE_URL", format!("http://{}", nobody.address));
-        let run = Run::of(command.spawn().expect("pulse starts")).await;
+        let run = world.pulse_in(&[("APCA_API_BASE_URL", &format!("http://{}", nobody.address))]).await;
         run.assert_completed("0 successful, 1 errors", 1);
         row("broker_unavailable", SYNC, ACCOUNT, 0).is_logged_for(&run, "ana");
         assert_eq!(world.document("ops/last_pulse").await["alpaca_calls"], json!({"integer": 3}));
@@ -594,7 +591,7 @@ async fn users_of_pages_that_break_are_synced_once_each() {
 }
 
 fn switched_off() -> Fields {
-    fields([("sync_enabled", crate::world::off())])
+    fields_of([("sync_enabled", crate::world::off())])
 }
 
 /// The record of trouble must not be spoilt by a pass that could not read it.
@@ -604,7 +601,7 @@ async fn unreadable_trouble_stops_nobody_and_stays_as_it_is() {
     world.user("recovered").await;
     world.user("rejected").await;
     world.connect("rejected", Profile::Revoked);
-    let trouble = || fields([("state", text("retrying")), ("error", text("keys_missing"))]);
+    let trouble = || fields_of([("state", text("retrying")), ("error", text("keys_missing"))]);
     world.put_all("(default)", [("users/recovered/alpacaAccounts/sync".into(), trouble())]);
     // A page of records whose users are gone comes before; the page after it cannot be read.
     let orphans = (0..500).map(|n| (format!("users/a-{n:03}/alpacaAccounts/sync"), trouble()));

@@ -1,8 +1,9 @@
 //! Sections 2, 5 and 5a: `users/{userId}/alpacaAccounts/sync`, what keeps a user from being synced.
 
+use crate::answers::answer;
 use crate::on_both;
 use crate::traffic::watched;
-use crate::world::{Backend, World, off, secret_of, timestamp};
+use crate::world::{World, off, sandbox, secret_of, timestamp};
 use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::secret_manager::VersionState;
@@ -51,7 +52,7 @@ async fn everybody_fails(world: &World) {
 
 /// An answer with this status and nothing usable in it.
 fn status(code: u16) -> Profile {
-    Profile::Fixed { status: http::StatusCode::from_u16(code).expect("a status"), body: "no JSON".into() }
+    answer(code, "no JSON")
 }
 
 async fn stored(world: &World, user: &str) -> Option<Document> {
@@ -462,10 +463,6 @@ on_both! {
         assert_eq!(run.severity_of(&fleet_wide(5, 24)).as_deref(), Some("CRITICAL"), "{}", run.stdout);
         assert_eq!(world.trouble("bad-0").await, json!(null));
     }
-}
-
-async fn sandbox() -> World {
-    World::new(Backend::Sandbox).await.expect("a sandbox")
 }
 
 #[tokio::test(flavor = "multi_thread")]
