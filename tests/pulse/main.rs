@@ -11,7 +11,6 @@
 mod answers;
 mod command_line;
 mod crowd;
-#[allow(unreachable_pub, reason = "other tests share it")]
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod error_codes;
