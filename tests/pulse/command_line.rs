@@ -1,21 +1,12 @@
 //! Section 3: flags, their variables, and exit codes.
 
+use crate::answers::answer;
 use crate::on_both;
-use crate::wire::{fields, sandbox};
-use crate::world::{Run, World, off, secret_of};
+use crate::world::{Env, Run, World, fields_of, off, sandbox, secret_of};
 use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::store::values::{Fields, text};
 use serde_json::{Value as Json, json};
-
-type Env<'a> = &'a [(&'a str, &'a str)];
-
-/// A run with these arguments and variables on top of what leads it to the world.
-async fn pulse(world: &World, args: &[&str], env: Env<'_>) -> Run {
-    let mut command = world.command(args);
-    command.envs(env.iter().copied());
-    Run::of(command.spawn().expect("pulse starts")).await
-}
 
 /// How a refusal ends: exit code 2, and nothing touched.
 fn assert_refused(world: &World, run: &Run) {
@@ -63,7 +54,7 @@ on_both! {
             for user in everybody {
                 world.delete(&format!("users/{user}/alpacaAccounts/snapshot")).await;
             }
-            let run = pulse(&world, args, env).await;
+            let run = world.pulse_with_in(args, env).await;
             run.assert_completed(&format!("{} successful, 0 errors", synced.len()), 0);
             for user in everybody {
                 let expected = synced.contains(&user);
@@ -72,19 +63,9 @@ on_both! {
         }
     }
 
-    async fn a_run_for_named_users_leaves_the_last_pulse_alone(world) {
-        world.user("ana").await;
-        pulse(&world, &["--user", "ana"], &[]).await.assert_completed("1 successful, 0 errors", 0);
-        assert_eq!(world.document("ops/last_pulse").await, Json::Null);
-        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
-        let before = world.document("ops/last_pulse").await;
-        pulse(&world, &["--user", "ana"], &[]).await.assert_completed("1 successful, 0 errors", 0);
-        assert_eq!(world.document("ops/last_pulse").await, before);
-    }
-
     async fn a_named_user_who_does_not_exist_is_skipped(world) {
         world.user("ana").await;
-        let run = pulse(&world, &["--user", "nobody,ana"], &[]).await;
+        let run = world.pulse_with(&["--user", "nobody,ana"]).await;
         run.assert_completed("1 successful, 0 errors, 1 skipped", 0);
         assert!(run.says("Skipped Alpaca account for user nobody: there is no such document in users"));
         assert_eq!((world.snapshot("nobody").await, world.trouble("nobody").await), (Json::Null, Json::Null));
@@ -116,7 +97,7 @@ async fn a_dry_run_checks_everything_and_writes_nothing() {
             world.put_all("(default)", [(format!("users/{user}"), Fields::new())]);
             world.connect(user, profile);
         }
-        let run = pulse(&world, args, env).await;
+        let run = world.pulse_with_in(args, env).await;
         run.assert_completed("2 successful, 1 errors, 1 skipped", 0);
         assert!(
             run.says("Would have synced Alpaca account for user user-0001 (dry run)"),
@@ -138,7 +119,7 @@ on_both! {
         ];
         for (args, env) in cases {
             world.delete("users/ana/alpacaAccounts/snapshot").await;
-            pulse(&world, args, env).await.assert_completed("1 successful, 0 errors", 0);
+            world.pulse_with_in(args, env).await.assert_completed("1 successful, 0 errors", 0);
             assert_eq!(world.snapshot("ana").await["status"], "ACTIVE", "{args:?} {env:?}");
         }
     }
@@ -149,7 +130,7 @@ on_both! {
             "multiplier": "2", "trading_blocked": false, "user_configurations": null, "nested": {"list": ["a", 1.5]},
         });
         world.user("ana").await;
-        world.connect("ana", Profile::Fixed { status: http::StatusCode::OK, body: account.to_string().into() });
+        world.connect("ana", answer(200, account.to_string()));
         let cases: [(&[&str], Env<'_>, &Json); 6] = [
             (&["--store-raw"], &[], &account),
             (&[], &[], &Json::Null),
@@ -159,7 +140,7 @@ on_both! {
             (&[], &[("PULSE_STORE_RAW", "0")], &Json::Null),
         ];
         for (args, env, raw) in cases {
-            pulse(&world, args, env).await.assert_completed("1 successful, 0 errors", 0);
+            world.pulse_with_in(args, env).await.assert_completed("1 successful, 0 errors", 0);
             let snapshot = world.snapshot("ana").await;
             assert_eq!(&snapshot["raw"], raw, "{args:?} {env:?}");
             assert_eq!(snapshot.get("raw").is_some(), !raw.is_null(), "{args:?} {env:?}");
@@ -176,7 +157,7 @@ on_both! {
         ];
         for (args, env, written) in cases {
             world.delete("tenants/ana/accounts/primary").await;
-            pulse(&world, args, env).await.assert_completed("1 successful, 0 errors", 0);
+            world.pulse_with_in(args, env).await.assert_completed("1 successful, 0 errors", 0);
             assert_eq!(world.primary("ana").await != Json::Null, written, "{args:?} {env:?}");
         }
     }
@@ -192,9 +173,9 @@ async fn another_database_is_read_and_written() {
     for (args, env) in cases {
         let world = sandbox().await;
         world.user("ana").await;
-        world.put_all("other", [("users/ben".to_owned(), fields([("display_name", text("Ben"))]))]);
+        world.put_all("other", [("users/ben".to_owned(), fields_of([("display_name", text("Ben"))]))]);
         world.connect("ben", Profile::active());
-        pulse(&world, args, env).await.assert_completed("1 successful, 0 errors", 0);
+        world.pulse_with_in(args, env).await.assert_completed("1 successful, 0 errors", 0);
         let database = format!("projects/{}/databases/other", world.project);
         let written = world.sandbox.firestore().documents(&database);
         let names: Vec<_> =
@@ -228,7 +209,7 @@ on_both! {
             (&["--fail-on-error=true"], &[("PULSE_FAIL_ON_ERROR", "0")], 1),
         ];
         for (args, env, exit) in cases {
-            pulse(&world, args, env).await.assert_completed("1 successful, 1 errors", exit);
+            world.pulse_with_in(args, env).await.assert_completed("1 successful, 1 errors", exit);
         }
         world.delete("users/ben").await;
         world.pulse_with(&["--fail-on-error"]).await.assert_completed("1 successful, 0 errors", 0);
@@ -272,7 +253,7 @@ async fn bad_usage_touches_nothing() {
     let world = sandbox().await;
     world.crowd(1);
     for (args, env) in cases {
-        let run = pulse(&world, args, env).await;
+        let run = world.pulse_with_in(args, env).await;
         assert_refused(&world, &run);
         assert!(!format!("{}{}", run.stdout, run.stderr).is_empty(), "{args:?} {env:?} is explained");
     }
@@ -289,7 +270,7 @@ async fn the_concurrency_is_1_to_1024() {
         (&["--concurrency", "2"], &[("PULSE_CONCURRENCY", "0x2")]),
     ];
     for (args, env) in cases {
-        pulse(&world, args, env).await.assert_completed("3 successful, 0 errors", 0);
+        world.pulse_with_in(args, env).await.assert_completed("3 successful, 0 errors", 0);
     }
 }
 
@@ -313,16 +294,14 @@ async fn the_project_is_the_flag_or_the_first_variable_set() {
     for (args, values) in cases {
         let names = ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"];
         let env: Vec<_> = names.into_iter().zip(values).collect();
-        pulse(&world, args, &env).await.assert_completed("1 successful, 0 errors", 0);
+        world.pulse_with_in(args, &env).await.assert_completed("1 successful, 0 errors", 0);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_project_is_explained_to_the_letter() {
     let world = sandbox().await;
-    let mut command = world.command(&[]);
-    command.env_remove("GCP_PROJECT");
-    let run = Run::of(command.spawn().expect("pulse starts")).await;
+    let run = Run::of(world.command(&[]).env_remove("GCP_PROJECT")).await;
     assert_refused(&world, &run);
     let entry = run.entry("Missing GCP_PROJECT or GCLOUD_PROJECT environment variable");
     assert_eq!(entry["message"], "Missing GCP_PROJECT or GCLOUD_PROJECT environment variable");
@@ -341,18 +320,18 @@ async fn plain_http_beyond_loopback_is_refused_unless_it_is_allowed() {
         ("APCA_API_BASE_URL", format!("http://{outside}")),
     ];
     for (name, value) in &variables {
-        let run = pulse(&world, &[], &[(name, value)]).await;
+        let run = world.pulse_in(&[(name, value)]).await;
         assert_refused(&world, &run);
         assert_eq!(run.entry(name)["severity"], "ERROR", "{name} is named");
     }
     for allowed in ["0", "", "no"] {
         let env =
             [("APCA_API_BASE_URL", variables[2].1.as_str()), ("PULSE_ALLOW_INSECURE_ENDPOINTS", allowed)];
-        assert_refused(&world, &pulse(&world, &[], &env).await);
+        assert_refused(&world, &world.pulse_in(&env).await);
     }
     let mut env: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     env.push(("PULSE_ALLOW_INSECURE_ENDPOINTS", "1"));
-    pulse(&world, &[], &env).await.assert_completed("1 successful, 0 errors", 0);
+    world.pulse_in(&env).await.assert_completed("1 successful, 0 errors", 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,7 +343,7 @@ async fn everything_that_is_wrong_is_reported_at_once() {
         ("APCA_API_BASE_URL", "http://example.com"),
         ("CLOUD_RUN_TASK_COUNT", "4"),
     ];
-    let run = pulse(&world, &["--user", "a/b"], &env).await;
+    let run = world.pulse_with_in(&["--user", "a/b"], &env).await;
     assert_refused(&world, &run);
     for part in ["GCP_PROJECT", "--user", "APCA_API_SECRET_KEY", "APCA_API_BASE_URL", "CLOUD_RUN_TASK_COUNT"]
     {
@@ -378,7 +357,7 @@ async fn everything_that_is_wrong_is_reported_at_once() {
 async fn help_names_every_flag_variable_and_exit_code() {
     let world = sandbox().await;
     for args in [&["--help"][..], &["sync", "--help"], &["help", "sync"]] {
-        let run = pulse(&world, args, &[]).await;
+        let run = world.pulse_with(args).await;
         assert_eq!(run.exit, Some(0), "{}", run.stderr);
         for word in [
             "--project",
@@ -428,7 +407,7 @@ async fn help_names_every_flag_variable_and_exit_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_version_is_shown() {
     let world = sandbox().await;
-    let run = pulse(&world, &["--version"], &[]).await;
+    let run = world.pulse_with(&["--version"]).await;
     assert_eq!((run.exit, run.stdout), (Some(0), format!("pulse {}\n", env!("CARGO_PKG_VERSION"))));
 }
 
@@ -436,8 +415,8 @@ async fn the_version_is_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn help_does_not_show_the_legacy_keys() {
     let world = sandbox().await;
-    let run =
-        pulse(&world, &["--help"], &[("APCA_API_SECRET_KEY", "hush-hush"), ("APCA_API_KEY_ID", "PKHUSH")])
-            .await;
+    let run = world
+        .pulse_with_in(&["--help"], &[("APCA_API_SECRET_KEY", "hush-hush"), ("APCA_API_KEY_ID", "PKHUSH")])
+        .await;
     assert!(!run.stdout.contains("hush-hush") && !run.stdout.contains("PKHUSH"), "{}", run.stdout);
 }

@@ -1,59 +1,67 @@
-//! An Alpaca that holds every call until the test lets it go, to see who is in flight together.
+//! An Alpaca that holds every call until the test lets it go: to see who is in flight together, and to change
+//! things after what decides about the users' tenants was read.
 
+use crate::answers::account;
 use crate::live::wait_until;
+use crate::world::{World, keys_of};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::process::Command;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-const ACCOUNT: &str = r#"{"id":"1d9eed04-be39-4e01-9b84-a48ac5bbafcf","status":"ACTIVE","currency":"USD",
-    "equity":"123346.11","buying_power":"245432.61","cash":"-122086.5"}"#;
+/// The equity of those who are let go without a word about it.
+const USUAL_EQUITY: &str = "123346.11";
 
 pub(crate) struct HeldAlpaca {
     address: SocketAddr,
-    calls: Arc<Calls>,
+    calls: Arc<Mutex<Calls>>,
     /// Ends the server with the test.
     _server: AbortOnDropHandle<()>,
 }
 
+#[derive(Default)]
 struct Calls {
-    /// Calls that may be answered.
-    released: Semaphore,
-    arrived: AtomicUsize,
-    in_flight: AtomicUsize,
-    most_in_flight: AtomicUsize,
+    /// The oldest first.
+    held: VecDeque<HeldCall>,
+    /// Calls still to come that are not held.
+    released: usize,
+    arrived: usize,
+    most_held: usize,
+}
+
+struct HeldCall {
+    key_id: String,
+    answer: oneshot::Sender<String>,
 }
 
 impl HeldAlpaca {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("loopback has a free port");
-        let calls = Arc::new(Calls {
-            released: Semaphore::new(0),
-            arrived: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
-            most_in_flight: AtomicUsize::new(0),
-        });
+        let calls = Arc::<Mutex<Calls>>::default();
         Self {
-            address: listener.local_addr().expect("bound"),
+            address: listener.local_addr().expect("a bound socket has an address"),
             calls: Arc::clone(&calls),
             _server: AbortOnDropHandle::new(tokio::spawn(serve(listener, calls))),
         }
     }
 
-    /// For `APCA_API_BASE_URL`.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// `pulse` with these arguments, led to the world but to this Alpaca.
+    pub(crate) fn command(&self, world: &World, args: &[&str]) -> Command {
+        let mut command = world.command(args);
+        command.env("APCA_API_BASE_URL", format!("http://{}", self.address));
+        command
     }
 
     /// Waits until so many calls have come since the start.
@@ -63,21 +71,46 @@ impl HeldAlpaca {
 
     /// Calls since the start.
     pub(crate) fn count(&self) -> usize {
-        self.calls.arrived.load(Ordering::SeqCst)
+        lock(&self.calls).arrived
     }
 
     /// The most calls that were ever held at the same time.
     pub(crate) fn most_in_flight(&self) -> usize {
-        self.calls.most_in_flight.load(Ordering::SeqCst)
+        lock(&self.calls).most_held
     }
 
-    /// Lets so many calls go, of those held or still to come.
+    /// Lets so many calls go, the oldest first, of those held or still to come.
     pub(crate) fn let_go(&self, calls: usize) {
-        self.calls.released.add_permits(calls);
+        let mut state = lock(&self.calls);
+        for _ in 0..calls {
+            match state.held.pop_front() {
+                Some(call) => call.answer(USUAL_EQUITY),
+                None => state.released += 1,
+            }
+        }
+    }
+
+    /// Lets the call for a user go: an open account with that much equity.
+    pub(crate) fn answer(&self, user: &str, equity: &str) {
+        let (key_id, _) = keys_of(user);
+        let mut state = lock(&self.calls);
+        let held = state.held.iter().position(|call| call.key_id == key_id);
+        let call = held.and_then(|position| state.held.remove(position));
+        call.expect("that user's account was asked for").answer(equity);
     }
 }
 
-async fn serve(listener: TcpListener, calls: Arc<Calls>) {
+impl HeldCall {
+    fn answer(self, equity: &str) {
+        self.answer.send(account(equity)).expect("the job waits for its answer");
+    }
+}
+
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    calls.lock().expect("nobody panics with it")
+}
+
+async fn serve(listener: TcpListener, calls: Arc<Mutex<Calls>>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
@@ -85,10 +118,13 @@ async fn serve(listener: TcpListener, calls: Arc<Calls>) {
     }
 }
 
-async fn connection(stream: TcpStream, calls: Arc<Calls>) {
-    let service = service_fn(|_: Request<Incoming>| {
-        let calls = Arc::clone(&calls);
-        async move { Ok::<_, Infallible>(calls.answer().await) }
+async fn connection(stream: TcpStream, calls: Arc<Mutex<Calls>>) {
+    let service = service_fn(|request| {
+        let body = lock(&calls).arrive(&request);
+        async {
+            let body = body.await.expect("the test lets it go or ends");
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body)))
+        }
     });
     // A client that goes away is its own business.
     let _ended =
@@ -96,13 +132,21 @@ async fn connection(stream: TcpStream, calls: Arc<Calls>) {
 }
 
 impl Calls {
-    async fn answer(&self) -> Response<Full<Bytes>> {
-        let together = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_in_flight.fetch_max(together, Ordering::SeqCst);
-        self.arrived.fetch_add(1, Ordering::SeqCst);
-        self.released.acquire().await.expect("never closed").forget();
-        // Counted as over before the answer is sent, since the next call follows at once.
-        self.in_flight.fetch_sub(1, Ordering::SeqCst);
-        Response::new(Full::from(ACCOUNT))
+    /// Takes a call in; its answer comes when it is let go.
+    fn arrive(&mut self, request: &Request<Incoming>) -> oneshot::Receiver<String> {
+        let key_id = request.headers().get("apca-api-key-id").and_then(|id| id.to_str().ok());
+        let key_id = key_id.expect("a key id").to_owned();
+        let (answer, body) = oneshot::channel();
+        let call = HeldCall { key_id, answer };
+        self.arrived += 1;
+        self.most_held = self.most_held.max(self.held.len() + 1);
+        match self.released.checked_sub(1) {
+            Some(left) => {
+                self.released = left;
+                call.answer(USUAL_EQUITY);
+            }
+            None => self.held.push_back(call),
+        }
+        body
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::on_both;
 use crate::traffic::watched;
-use crate::world::{Backend, World, off, secret_of, timestamp};
+use crate::world::{World, off, sandbox, secret_of, timestamp};
 use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::store::values::{text, timestamp as time};
@@ -121,10 +121,6 @@ on_both! {
             assert_eq!(world.stored("ops/last_pulse").await, written, "{args:?}");
         }
     }
-}
-
-async fn sandbox() -> World {
-    World::new(Backend::Sandbox).await.expect("a sandbox")
 }
 
 #[tokio::test(flavor = "multi_thread")]

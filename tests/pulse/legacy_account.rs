@@ -1,8 +1,8 @@
 //! Section 2: the single account of old deployments, whose keys are in the environment.
 
-use crate::held::account;
+use crate::answers::money;
 use crate::on_both;
-use crate::world::{Backend, Run, World, timestamp};
+use crate::world::{World, sandbox, timestamp};
 use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::store::values::{double, text};
@@ -19,10 +19,6 @@ fn legacy_account(world: &World, profile: Profile) {
     let (key_id, secret_key) = (KEY_ID.1.to_owned(), SECRET_KEY.1.to_owned());
     let keys = Keys { key_id, secret_key };
     world.sandbox.alpaca().register("legacy", keys, profile);
-}
-
-fn money(equity: &str) -> Profile {
-    Profile::Fixed { status: http::StatusCode::OK, body: account(equity).into() }
 }
 
 on_both! {
@@ -111,9 +107,7 @@ on_both! {
             (&["--legacy-tenant-path", "off"], "2 successful, 0 errors", true),
         ];
         for (args, counts, is_written) in runs {
-            let mut command = world.command(args);
-            command.envs(OF_ACME);
-            let run = Run::of(command.spawn().expect("pulse starts")).await;
+            let run = world.pulse_with_in(args, &OF_ACME).await;
             run.assert_completed(counts, 0);
             assert_eq!(world.primary("acme").await, json!(null), "{args:?}");
             let snapshot = world.document("alpacaAccounts/snapshot").await;
@@ -124,7 +118,7 @@ on_both! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_for_named_users_does_not_ask_about_it() {
-    let world = World::new(Backend::Sandbox).await.expect("a sandbox");
+    let world = sandbox().await;
     legacy_account(&world, money("1"));
     world.user("ana").await;
     let mut environment = OF_ACME.to_vec();
@@ -143,7 +137,7 @@ async fn half_a_key_pair_is_a_configuration_error_and_nothing_is_touched() {
         &[KEY_ID, ("APCA_API_SECRET_KEY", "")],
         &[("APCA_API_KEY_ID", ""), SECRET_KEY],
     ];
-    let world = World::new(Backend::Sandbox).await.expect("a sandbox");
+    let world = sandbox().await;
     for environment in half {
         let run = world.pulse_in(environment).await;
         assert_eq!(run.exit, Some(2), "{}", run.stdout);

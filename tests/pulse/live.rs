@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdout, Command};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause between two looks at something that cannot be awaited.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 pub(crate) struct Live {
     child: Child,
@@ -67,7 +67,7 @@ impl Live {
     /// Waits for the end.
     pub(crate) async fn end(mut self) -> Run {
         while self.line().await.is_some() {}
-        Run { stdout: self.stdout, ..Run::of(self.child).await }
+        Run { stdout: self.stdout, ..Run::end_of(self.child).await }
     }
 }
 

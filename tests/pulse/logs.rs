@@ -1,13 +1,12 @@
 //! Section 4: the log, line by line.
 
+use crate::answers::answer;
 use crate::on_both;
-use crate::world::{Run, World, secret_of};
-use alpaca_pulse::sandbox::alpaca::Profile;
+use crate::world::{Env, Run, World, off, secret_of};
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
 
 const LABELS: &str = "logging.googleapis.com/labels";
-type Env<'a> = &'a [(&'a str, &'a str)];
 
 const ESCAPE: char = '\u{1b}';
 
@@ -17,15 +16,8 @@ async fn one_of_each(world: &World) {
         world.user(user).await;
     }
     world.sandbox.secrets().delete(&secret_of("ben"));
-    let (status, body) = (http::StatusCode::OK, "not json".into());
-    world.connect("cy", Profile::Fixed { status, body });
-    world.put("users/dan", [("sync_enabled", crate::world::off())]).await;
-}
-
-async fn pulse_with_env(world: &World, args: &[&str], env: Env<'_>) -> Run {
-    let mut command = world.command(args);
-    command.envs(env.iter().copied());
-    Run::of(command.spawn().expect("pulse starts")).await
+    world.connect("cy", answer(200, "not json"));
+    world.put("users/dan", [("sync_enabled", off())]).await;
 }
 
 /// The messages about one user, in the order they were logged.
@@ -98,7 +90,7 @@ on_both! {
     async fn cloud_runs_execution_and_task_are_on_every_line(world) {
         one_of_each(&world).await;
         let env = [("CLOUD_RUN_EXECUTION", "pulse-x7k2p"), ("CLOUD_RUN_TASK_INDEX", "3"), ("CLOUD_RUN_TASK_COUNT", "1")];
-        let run = pulse_with_env(&world, &[], &env).await;
+        let run = world.pulse_in(&env).await;
         for entry in run.entries() {
             assert_eq!((&entry["execution"], &entry["task_index"]), (&json!("pulse-x7k2p"), &json!(3)));
             let labels = &entry[LABELS];
@@ -138,7 +130,7 @@ on_both! {
             (&["sync"], &[("PULSE_LOG_FORMAT", "text"), ("NO_COLOR", ""), ("TERM", "xterm-256color")]),
         ];
         for (args, env) in cases {
-            let run = pulse_with_env(&world, args, env).await;
+            let run = world.pulse_with_in(args, env).await;
             for message in [
                 "Successfully synced Alpaca account for user ana",
                 "Could not retrieve Alpaca keys for user ben",
@@ -160,14 +152,14 @@ on_both! {
             (&[], &[("PULSE_LOG_FORMAT", "json")]),
         ];
         for (args, env) in cases {
-            let run = pulse_with_env(&world, args, env).await;
+            let run = world.pulse_with_in(args, env).await;
             assert_eq!(run.entries().len(), 3, "{args:?} {env:?}:\n{}", run.stdout);
         }
     }
 
     async fn the_filter_is_rust_logs_own(world) {
         world.user("ana").await;
-        let of = async |filter| pulse_with_env(&world, &[], &[("RUST_LOG", filter)]).await;
+        let of = async |filter| world.pulse_in(&[("RUST_LOG", filter)]).await;
         assert_eq!(of("off").await.stdout, "");
         assert_eq!(of("error").await.stdout, "");
         assert!(of("trace").await.entries().len() > 10, "one object a line at every level");

@@ -8,12 +8,12 @@
     reason = "all of this is test code, though not all of it is a test"
 )]
 
+mod answers;
 mod command_line;
-#[allow(unreachable_pub, reason = "other tests share it")]
+mod crowd;
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod error_codes;
-mod held;
 mod held_alpaca;
 mod last_pulse;
 mod legacy_account;
@@ -26,7 +26,6 @@ mod snapshots;
 mod tenancy;
 mod traffic;
 mod trouble;
-mod wire;
 mod world;
 
 /// Makes two tests of a scenario, one for each Firestore.
@@ -35,13 +34,13 @@ macro_rules! on_both {
         mod $name {
             #[allow(unused_imports, reason = "a scenario uses what it needs of its module")]
             use super::*;
-            use crate::world::{Backend, World};
+            use crate::world::{Backend, World, sandbox};
 
             async fn scenario($world: World) $body
 
             #[tokio::test(flavor = "multi_thread")]
             async fn in_the_sandbox() {
-                scenario(World::new(Backend::Sandbox).await.expect("a sandbox")).await;
+                scenario(sandbox().await).await;
             }
 
             #[tokio::test(flavor = "multi_thread")]

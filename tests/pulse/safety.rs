@@ -3,13 +3,14 @@
 use crate::held_alpaca::HeldAlpaca;
 use crate::live::Live;
 use crate::on_both;
-use crate::wire::{sandbox, start_after};
-use crate::world::{Run, World, off};
+use crate::traffic::start_after;
+use crate::world::{Run, World, fields_of, off, sandbox};
 use alpaca_pulse::sandbox::call::Service;
 use gcloud_sdk::google::firestore::v1::structured_query::Direction;
 use serde_json::json;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use tokio::process::Command;
 
 /// A listener that nobody must talk to.
 struct Bystander(TcpListener);
@@ -37,6 +38,15 @@ impl Bystander {
     }
 }
 
+/// `pulse` in an environment that has a proxy.
+fn command_behind(proxy: &Bystander, world: &World) -> Command {
+    let mut command = world.command(&[]);
+    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env(variable, format!("http://{}", proxy.address()));
+    }
+    command
+}
+
 on_both! {
     async fn a_redirect_is_not_followed(world) {
         let elsewhere = Bystander::new();
@@ -54,13 +64,10 @@ on_both! {
     async fn a_proxy_does_not_get_the_keys_of_a_call_without_tls(world) {
         let proxy = Bystander::new();
         world.user("ana").await;
-        let mut command = world.command(&[]);
-        for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
-            command.env(variable, format!("http://{}", proxy.address()));
-        }
+        let mut command = command_behind(&proxy, &world);
         let port = world.sandbox.address().port();
         command.env("NO_PROXY", "127.0.0.1").env("APCA_API_BASE_URL", format!("http://localhost:{port}"));
-        Run::of(command.spawn().expect("pulse starts")).await.assert_completed("1 successful, 0 errors", 0);
+        Run::of(&mut command).await.assert_completed("1 successful, 0 errors", 0);
         assert!(!proxy.was_called());
     }
 
@@ -93,7 +100,7 @@ const USERS: usize = 24;
 async fn most_in_flight(world: &World, concurrency: usize) -> usize {
     let alpaca = HeldAlpaca::start().await;
     let flag = format!("--concurrency={concurrency}");
-    let running = Live::start(with_alpaca(world, &alpaca, &[&flag]));
+    let running = Live::start(alpaca.command(world, &[&flag]));
     for let_go in 0..=USERS - concurrency {
         alpaca.arrived(let_go + concurrency).await;
         alpaca.let_go(1);
@@ -103,20 +110,13 @@ async fn most_in_flight(world: &World, concurrency: usize) -> usize {
     alpaca.most_in_flight()
 }
 
-/// `pulse` with these arguments and that Alpaca.
-fn with_alpaca(world: &World, alpaca: &HeldAlpaca, args: &[&str]) -> tokio::process::Command {
-    let mut command = world.command(args);
-    command.env("APCA_API_BASE_URL", alpaca.url());
-    command
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn users_are_read_in_pages_by_name_with_only_the_fields_that_are_needed() {
     let world = sandbox().await;
     // Switched off, so that the request log has room for the queries.
     let users = (1..=1201).map(|number| {
         let path = format!("users/user-{number:04}");
-        (path, crate::wire::fields([("sync_enabled", off())]))
+        (path, fields_of([("sync_enabled", off())]))
     });
     world.put_all("(default)", users);
     world.pulse().await.assert_completed("0 successful, 0 errors, 1201 skipped", 0);
@@ -171,11 +171,8 @@ async fn a_proxy_does_not_get_the_secrets_of_a_call_without_tls() {
     let world = sandbox().await;
     let proxy = Bystander::new();
     world.user("ana").await;
-    let mut command = world.command(&[]);
-    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
-        command.env(variable, format!("http://{}", proxy.address()));
-    }
-    let run = Run::of(command.spawn().expect("pulse starts")).await;
+    let mut command = command_behind(&proxy, &world);
+    let run = Run::of(&mut command).await;
     assert_eq!(run.exit, Some(2), "Google's client would take the proxy: {}", run.stdout);
     assert!(
         run.entries()[0]["message"].as_str().is_some_and(|text| text.contains("NO_PROXY")),
@@ -185,7 +182,7 @@ async fn a_proxy_does_not_get_the_secrets_of_a_call_without_tls() {
     assert_eq!((world.secret_accesses("ana"), proxy.was_called()), (0, false));
 
     command.env("NO_PROXY", "localhost,127.0.0.1");
-    let run = Run::of(command.spawn().expect("pulse starts")).await;
+    let run = Run::of(&mut command).await;
     run.assert_completed("1 successful, 0 errors", 0);
     assert!(!proxy.was_called());
 }

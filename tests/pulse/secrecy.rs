@@ -1,13 +1,12 @@
 //! Keys leave only as request headers to Alpaca: whatever fails, and however much is logged.
 
-use crate::wire::sandbox;
-use crate::world::{Run, World, keys_of, secret_of};
+use crate::answers::answer;
+use crate::world::{Env, Run, World, keys_of, sandbox, secret_of};
 use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::secret_manager::VersionState;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::StatusCode;
 use std::fmt::Debug;
 
 /// What must not show up anywhere, in every spelling that a careless line could use.
@@ -39,7 +38,6 @@ impl Secrets {
 
 /// Users whose keys can go astray: one for each way to fail, and one for each echo of a key.
 async fn population(world: &World) -> Vec<String> {
-    let fixed = |body: String| Profile::Fixed { status: StatusCode::OK, body: body.into() };
     let users = [
         "synced",
         "missing",
@@ -89,14 +87,14 @@ async fn population(world: &World) -> Vec<String> {
     }
     world.connect("revoked", Profile::Revoked);
     world.connect("onboarding", Profile::onboarding());
-    world.connect("echo-html", fixed(format!("<html>{}</html>", echo("echo-html"))));
-    world.connect("echo-json", fixed(format!(r#"{{"id": "1", "{}": nonsense}}"#, echo("echo-json"))));
-    world.connect("echo-figure", fixed(format!(
+    world.connect("echo-html", answer(200, format!("<html>{}</html>", echo("echo-html"))));
+    world.connect("echo-json", answer(200, format!(r#"{{"id": "1", "{}": nonsense}}"#, echo("echo-json"))));
+    world.connect("echo-figure", answer(200, format!(
         r#"{{"id": "1", "status": "ACTIVE", "currency": "USD", "equity": "{0}", "cash": "{0}", "buying_power": "{0}"}}"#,
         echo("echo-figure"),
     )));
-    for (user, status) in [("echo-401", StatusCode::UNAUTHORIZED), ("echo-500", StatusCode::BAD_GATEWAY)] {
-        world.connect(user, Profile::Fixed { status, body: echo(user).into() });
+    for (user, status) in [("echo-401", 401), ("echo-500", 502)] {
+        world.connect(user, answer(status, echo(user)));
     }
     for fault in [
         "alpaca:redirect=http://127.0.0.1:9/,user=redirected",
@@ -141,10 +139,10 @@ fn assert_kept(world: &World, run: &Run, secrets: &Secrets) {
     }
 }
 
-async fn traced(world: &World, args: &[&str], env: &[(&str, &str)]) -> Run {
-    let mut command = world.command(args);
-    command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full").envs(env.iter().copied());
-    Run::of(command.spawn().expect("pulse starts")).await
+/// A run that logs everything it can.
+async fn traced(world: &World, args: &[&str], env: Env<'_>) -> Run {
+    let trace = [("RUST_LOG", "trace"), ("RUST_BACKTRACE", "full")];
+    world.pulse_with_in(args, &[&trace, env].concat()).await
 }
 
 /// The second pass finds the trouble that the first one recorded.
@@ -196,6 +194,7 @@ async fn the_legacy_accounts_keys_are_not_shown_either() {
         }
     }
 }
+
 /// As much can be wrong with Secret Manager's answer as with anybody's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_answer_of_secret_manager_is_not_quoted() {
@@ -225,8 +224,7 @@ async fn a_status_that_repeats_a_key_is_not_quoted() {
     world.user("echo").await;
     let (key_id, secret_key) = keys_of("echo");
     let body = format!(r#"{{"id": "1", "status": "no account for {key_id} {secret_key}"}}"#);
-    let status = StatusCode::OK;
-    world.connect("echo", Profile::Fixed { status, body: body.into() });
+    world.connect("echo", answer(200, body));
     let run = traced(&world, &[], &[]).await;
     assert!(run.error_of("echo").is_some());
     assert_kept(&world, &run, &secrets_of(&["echo".to_owned()]));

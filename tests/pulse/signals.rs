@@ -3,8 +3,7 @@
 use crate::held_alpaca::HeldAlpaca;
 use crate::live::{Live, wait_until};
 use crate::on_both;
-use crate::wire::sandbox;
-use crate::world::{Run, World};
+use crate::world::{Run, World, sandbox};
 use alpaca_pulse::sandbox::call::Service;
 use serde_json::{Value as Json, json};
 use std::time::Duration;
@@ -18,9 +17,7 @@ async fn stopped_in_the_middle(world: &World, signal: &str) -> (Run, usize) {
     for user in USERS {
         world.user(user).await;
     }
-    let mut command = world.command(&["--concurrency", "2"]);
-    command.env("APCA_API_BASE_URL", alpaca.url());
-    let mut running = Live::start(command);
+    let mut running = Live::start(alpaca.command(world, &["--concurrency", "2"]));
     alpaca.arrived(2).await;
     running.signal(signal);
     running.until(TOLD, 1).await;

@@ -1,8 +1,8 @@
 //! Section 2: the documents that a pass writes.
 
+use crate::answers::answer;
 use crate::on_both;
-use crate::world::{keys_of, secret_of, timestamp};
-use alpaca_pulse::sandbox::alpaca::Profile;
+use crate::world::{keys_of, sandbox, secret_of, timestamp};
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::store::values::text;
 use serde_json::json;
@@ -10,14 +10,10 @@ use serde_json::json;
 const ACCOUNT: &str = r#"{"id":"1d9eed04-be39-4e01-9b84-a48ac5bbafcf","status":"ACTIVE","currency":"USD",
     "equity":"123346.110","buying_power":"245432.61","cash":"-122086.5","multiplier":"2","user_configurations":null}"#;
 
-fn fixed(body: &str) -> Profile {
-    Profile::Fixed { status: http::StatusCode::OK, body: body.to_owned().into() }
-}
-
 on_both! {
     async fn a_snapshot_has_exactly_the_promised_fields(world) {
         world.user("ana").await;
-        world.connect("ana", fixed(ACCOUNT));
+        world.connect("ana", answer(200, ACCOUNT));
         let before = jiff::Timestamp::now();
         world.pulse().await.assert_completed("1 successful, 0 errors", 0);
 
@@ -48,7 +44,7 @@ on_both! {
 
     async fn the_tenants_document_carries_the_same_figures(world) {
         world.user("ana").await;
-        world.connect("ana", fixed(ACCOUNT));
+        world.connect("ana", answer(200, ACCOUNT));
         world.pulse().await.assert_completed("1 successful, 0 errors", 0);
         let (user, mut tenant) = (world.snapshot("ana").await, world.primary("ana").await);
         let fields = tenant.as_object_mut().expect("a document");
@@ -78,7 +74,7 @@ on_both! {
         world.pulse().await.assert_completed("1 successful, 0 errors", 0);
         let good = (world.snapshot("ana").await, world.primary("ana").await);
         for broken in [r#"{"id":"1","status":"ACTIVE"}"#, "not json", ""] {
-            world.connect("ana", fixed(broken));
+            world.connect("ana", answer(200, broken));
             world.pulse().await.assert_completed("0 successful, 1 errors", 1);
             assert_eq!((world.snapshot("ana").await, world.primary("ana").await), good, "after {broken:?}");
         }
@@ -95,7 +91,7 @@ on_both! {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keys_travel_only_as_headers_to_alpaca() {
-    let world = crate::world::World::new(crate::world::Backend::Sandbox).await.expect("a sandbox");
+    let world = sandbox().await;
     world.user("ana").await;
     world.pulse().await.assert_completed("1 successful, 0 errors", 0);
     let (key_id, secret_key) = keys_of("ana");

@@ -1,10 +1,11 @@
 //! Section 2, "Which tenant": whose figures `tenants/{tenantId}/accounts/primary` carries.
 
-use crate::held::{HeldPass, account};
+use crate::answers::money;
+use crate::held_alpaca::HeldAlpaca;
+use crate::live::Live;
 use crate::on_both;
 use crate::traffic::{Traffic, watched};
-use crate::world::{Backend, Run, World};
-use alpaca_pulse::sandbox::alpaca::Profile;
+use crate::world::{Run, World, sandbox};
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::store::values::{array, double, integer, map, null, text};
 use gcloud_sdk::google::firestore::v1::document_transform::field_transform::{ServerValue, TransformType};
@@ -15,10 +16,6 @@ use serde_json::json;
 use std::collections::BTreeSet;
 
 const ACME: &str = "tenants/acme/accounts/primary";
-
-fn money(equity: &str) -> Profile {
-    Profile::Fixed { status: http::StatusCode::OK, body: account(equity).into() }
-}
 
 /// A member of a tenant, whose account has that much equity.
 async fn member(world: &World, tenant: &str, user: &str, equity: &str) {
@@ -32,6 +29,14 @@ async fn owned(world: &World, tenant: &str, owner: &str, equity: f64) {
     let path = format!("tenants/{tenant}/accounts/primary");
     let fields = [("user_id", text(owner)), ("tenant_id", text(tenant)), ("equity", double(equity))];
     world.put(&path, fields).await;
+}
+
+/// A pass that has read what decides about the tenants of so many users, and waits for Alpaca.
+async fn held_pass(world: &World, users: usize) -> (Live, HeldAlpaca) {
+    let alpaca = HeldAlpaca::start().await;
+    let pass = Live::start(alpaca.command(world, &[]));
+    alpaca.arrived(users).await;
+    (pass, alpaca)
 }
 
 /// Owner and equity of a tenant's document, and the equity of a user's own snapshot.
@@ -144,9 +149,11 @@ on_both! {
     async fn two_members_in_one_pass_leave_one_owner_with_their_own_figures(world) {
         member(&world, "acme", "ana", "1").await;
         member(&world, "acme", "ben", "2").await;
-        let pass = HeldPass::of(&world, 2).await;
+        let (pass, alpaca) = held_pass(&world, 2).await;
         assert!(world.tenants_with_account().await.is_empty(), "both were told that there is none");
-        pass.answer_all([("ana", "1"), ("ben", "2")]).await.assert_completed("2 successful, 0 errors", 0);
+        alpaca.answer("ana", "1");
+        alpaca.answer("ben", "2");
+        pass.end().await.assert_completed("2 successful, 0 errors", 0);
         let (of_ana, of_ben) = (json!(["ana", 1.0]), json!(["ben", 2.0]));
         let (owner, ana) = owner_and_money(&world, "acme", "ana").await;
         assert!(owner == of_ana || owner == of_ben, "{owner}");
@@ -159,10 +166,10 @@ on_both! {
     async fn of_two_members_in_one_pass_the_first_whose_account_arrives_is_the_owner(world) {
         member(&world, "acme", "ana", "1").await;
         member(&world, "acme", "ben", "2").await;
-        let mut pass = HeldPass::of(&world, 2).await;
-        pass.answer("ben", "2").await;
+        let (pass, alpaca) = held_pass(&world, 2).await;
+        alpaca.answer("ben", "2");
         world.wait_for(ACME).await;
-        pass.answer("ana", "1").await;
+        alpaca.answer("ana", "1");
         pass.end().await.assert_completed("2 successful, 0 errors", 0);
         assert_eq!(owner_and_money(&world, "acme", "ana").await, (json!(["ben", 2.0]), json!(1.0)));
     }
@@ -230,15 +237,17 @@ on_both! {
         for user in ["taken", "deleted", "touched", "expelled"] {
             owned(&world, &format!("of-{user}"), user, 1.0).await;
         }
-        let pass = HeldPass::of(&world, 5).await;
+        let (pass, alpaca) = held_pass(&world, 5).await;
         owned(&world, "of-created", "somebody", 7.0).await;
         owned(&world, "of-taken", "somebody", 7.0).await;
         world.delete("tenants/of-deleted/accounts/primary").await;
         world.patch("tenants/of-touched/accounts/primary", [("theirs", text("stays"))]).await;
         world.delete("tenants/of-expelled/users/expelled").await;
         world.patch("tenants/of-expelled/accounts/primary", [("theirs", text("stays"))]).await;
-        let answers = ["created", "taken", "deleted", "touched", "expelled"].map(|user| (user, "2"));
-        let run = pass.answer_all(answers).await;
+        for user in ["created", "taken", "deleted", "touched", "expelled"] {
+            alpaca.answer(user, "2");
+        }
+        let run = pass.end().await;
 
         run.assert_completed("5 successful, 0 errors", 0);
         for (user, owner, equity) in [("created", "somebody", 7.0), ("taken", "somebody", 7.0),
@@ -250,10 +259,6 @@ on_both! {
         assert_eq!(world.primary("of-touched").await["theirs"], "stays");
         assert_refused(&run, &refusal("expelled", "of-expelled"));
     }
-}
-
-async fn sandbox() -> World {
-    World::new(Backend::Sandbox).await.expect("a sandbox")
 }
 
 /// What a write demands, in words.

@@ -2,6 +2,7 @@
 //! real `pulse` binary run against them.
 
 use crate::emulator::emulator;
+use crate::live::{LOOK_INTERVAL, in_time};
 use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::{Options, Sandbox};
@@ -28,7 +29,8 @@ use tokio::process::{Child, Command};
 /// Longest a run of the binary may take before the test gives up on it.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
 
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Variables for a run.
+pub(crate) type Env<'a> = &'a [(&'a str, &'a str)];
 
 /// Which Firestore a test runs against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,11 @@ pub(crate) struct World {
     pub project: String,
     firestore_host: String,
     client: Client,
+}
+
+/// An empty sandbox, for tests that need its request log or its faults.
+pub(crate) async fn sandbox() -> World {
+    World::new(Backend::Sandbox).await.expect("a sandbox")
 }
 
 impl World {
@@ -81,11 +88,7 @@ impl World {
     }
 
     fn document_of<const N: usize>(&self, path: &str, fields: [(&str, Value); N]) -> Document {
-        Document {
-            name: self.name(path),
-            fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-            ..Document::default()
-        }
+        Document { name: self.name(path), fields: fields_of(fields), ..Document::default() }
     }
 
     pub(crate) async fn delete(&self, path: &str) {
@@ -137,13 +140,12 @@ impl World {
 
     /// Waits until a document exists.
     pub(crate) async fn wait_for(&self, path: &str) {
-        let exists = async {
+        in_time(async {
             while self.stored(path).await.is_none() {
-                tokio::time::sleep(POLL_INTERVAL).await;
+                tokio::time::sleep(LOOK_INTERVAL).await;
             }
-        };
-        let waited = tokio::time::timeout(RUN_LIMIT, exists).await;
-        waited.unwrap_or_else(|_| panic!("{path} does not come into being"));
+        })
+        .await;
     }
 
     /// The tenants that have an account document, in the order of their names.
@@ -242,14 +244,16 @@ impl World {
     }
 
     pub(crate) async fn pulse_with(&self, args: &[&str]) -> Run {
-        Run::of(self.command(args).spawn().expect("pulse starts")).await
+        self.pulse_with_in(args, &[]).await
     }
 
     /// One pass with these variables in the environment.
-    pub(crate) async fn pulse_in(&self, environment: &[(&str, &str)]) -> Run {
-        let mut command = self.command(&[]);
-        command.envs(environment.iter().copied());
-        Run::of(command.spawn().expect("pulse starts")).await
+    pub(crate) async fn pulse_in(&self, env: Env<'_>) -> Run {
+        self.pulse_with_in(&[], env).await
+    }
+
+    pub(crate) async fn pulse_with_in(&self, args: &[&str], env: Env<'_>) -> Run {
+        Run::of(self.command(args).envs(env.iter().copied())).await
     }
 }
 
@@ -262,7 +266,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) async fn of(child: Child) -> Self {
+    /// Runs a command to its end.
+    pub(crate) async fn of(command: &mut Command) -> Self {
+        Self::end_of(command.spawn().expect("pulse starts")).await
+    }
+
+    /// What a process has left behind when it has ended.
+    pub(crate) async fn end_of(child: Child) -> Self {
         let ended = tokio::time::timeout(RUN_LIMIT, child.wait_with_output()).await;
         let output = ended.expect("pulse ends in time").expect("pulse can be waited for");
         Self {
@@ -322,6 +332,12 @@ pub(crate) fn secret_of(user: &str) -> String {
     format!("alpaca-keys-{user}")
 }
 
+/// The fields of a document.
+pub(crate) fn fields_of<const N: usize>(fields: [(&str, Value); N]) -> Fields {
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The `sync_enabled` of a user who switched the sync off.
 pub(crate) fn off() -> Value {
     boolean(false)
 }

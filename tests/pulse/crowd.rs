@@ -1,0 +1,39 @@
+//! Worlds with more users than one would write one by one: straight into the sandbox's Firestore.
+
+use crate::world::World;
+use alpaca_pulse::sandbox::alpaca::Profile;
+use alpaca_pulse::store::values::Fields;
+use gcloud_sdk::google::firestore::v1::write::Operation;
+use gcloud_sdk::google::firestore::v1::{Document, Write};
+
+impl World {
+    /// Documents of the sandbox's Firestore, all at once and past its request log.
+    pub(crate) fn put_all(&self, database: &str, documents: impl IntoIterator<Item = (String, Fields)>) {
+        let database = format!("projects/{}/databases/{database}", self.project);
+        let write = |(path, fields)| Write {
+            operation: Some(Operation::Update(Document {
+                name: format!("{database}/documents/{path}"),
+                fields,
+                ..Document::default()
+            })),
+            ..Write::default()
+        };
+        let writes: Vec<_> = documents.into_iter().map(write).collect();
+        self.sandbox.firestore().commit(&database, writes).expect("the test's own writes");
+    }
+
+    /// `user-0001`, `user-0002`, … with keys and accounts in good order; returns their ids.
+    pub(crate) fn crowd(&self, size: usize) -> Vec<String> {
+        let ids: Vec<_> = (1..=size).map(|number| format!("user-{number:04}")).collect();
+        self.put_all("(default)", ids.iter().map(|id| (format!("users/{id}"), Fields::new())));
+        for id in &ids {
+            self.connect(id, Profile::active());
+        }
+        ids
+    }
+
+    /// Whether a document of the sandbox's Firestore exists.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.sandbox.firestore().document(&self.name(path)).is_some()
+    }
+}

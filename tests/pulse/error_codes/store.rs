@@ -1,0 +1,164 @@
+//! Commits that Firestore does not take, and what it cannot tell about single users.
+
+use super::{COMMIT, SYNC, faulty, row};
+use crate::world::{fields_of, sandbox};
+use alpaca_pulse::sandbox::alpaca::Profile;
+use alpaca_pulse::store::values::text;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_unavailable() {
+    let world = sandbox().await;
+    // Three times, so that the trouble itself can be recorded.
+    let users = faulty(
+        &world,
+        &[
+            ("unavailable", "firestore/Commit:error=UNAVAILABLE,times=3"),
+            ("aborted", "firestore/Commit:error=ABORTED,times=3"),
+            ("exhausted", "firestore/Commit:error=RESOURCE_EXHAUSTED,times=3"),
+            ("internal", "firestore/Commit:error=INTERNAL,times=3"),
+            ("deadline", "firestore/Commit:error=DEADLINE_EXCEEDED,times=3"),
+        ],
+    )
+    .await;
+    row("store_unavailable", SYNC, COMMIT, 3).fails(&world, &users).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_rejected() {
+    let world = sandbox().await;
+    let users = faulty(
+        &world,
+        &[
+            ("denied", "firestore/Commit:error=PERMISSION_DENIED,times=1"),
+            ("invalid", "firestore/Commit:error=INVALID_ARGUMENT,times=1"),
+        ],
+    )
+    .await;
+    row("store_rejected", SYNC, COMMIT, 1).fails(&world, &users).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_recovers_within_three_attempts_is_a_success() {
+    let world = sandbox().await;
+    faulty(
+        &world,
+        &[
+            ("once", "firestore/Commit:error=UNAVAILABLE,times=1"),
+            ("twice", "firestore/Commit:error=ABORTED,times=2"),
+        ],
+    )
+    .await;
+    world.pulse().await.assert_completed("2 successful, 0 errors", 0);
+    assert_eq!((world.snapshot_commits("once"), world.snapshot_commits("twice")), (2, 3));
+    assert_eq!((world.trouble("once").await, world.trouble("twice").await), (json!(null), json!(null)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_connection_breaks_is_sent_again() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.fault("firestore/Commit:drop-before,user=ana,times=2");
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+    assert_eq!(world.snapshot_commits("ana"), 3);
+    world.fault("firestore/Commit:drop-before,user=ana,times=3");
+    world.pulse().await.assert_completed("0 successful, 1 errors", 1);
+    assert_eq!(world.trouble("ana").await["error"], "store_unavailable");
+}
+
+/// Both documents come from one commit, however often it was applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_leaves_the_right_documents() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    // The tenant's document is created in the first round, and replaced in the second.
+    for round in ["create", "replace"] {
+        world.sandbox.faults().clear();
+        world.fault("firestore/Commit:drop-after,user=ana,times=1");
+        let run = world.pulse().await;
+        run.assert_completed("1 successful, 0 errors", 0);
+        let (user, tenant) = (world.snapshot("ana").await, world.primary("ana").await);
+        for field in ["equity", "exact", "updated_at", "updated_at_iso", "user_id"] {
+            assert_eq!(user[field], tenant[field], "{round}: {field}");
+        }
+        let entry = run.entry("Successfully synced Alpaca account for user ana");
+        assert_eq!(entry["tenant_id"], "ana", "{round}");
+        assert_eq!(world.trouble("ana").await, json!(null), "{round}");
+    }
+}
+
+/// They are asked for once for the page, and then once for each user.
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_memberships_fail_their_users_before_anything_is_written() {
+    for (error, code, attempts) in
+        [("UNAVAILABLE", "store_unavailable", 3), ("PERMISSION_DENIED", "store_rejected", 1)]
+    {
+        let world = sandbox().await;
+        world.user("ana").await;
+        world.user_of_tenant("ben", text("acme")).await;
+        world.membership("acme", "ben").await;
+        // The first such read is that of the last pulse.
+        world.fault(&format!("firestore/BatchGetDocuments:error={error},skip=1,times={}", 3 * attempts));
+        let run = world.pulse().await;
+        run.assert_completed("0 successful, 2 errors", 1);
+        for user in ["ana", "ben"] {
+            row(code, SYNC, COMMIT, 0).is_logged_for(&run, user);
+            assert_eq!(world.snapshot_commits(user), 0, "{user}");
+        }
+        assert_eq!(world.primary("ana").await, json!(null));
+        assert_eq!(world.primary("acme").await, json!(null));
+        assert_eq!(world.faults_applied(), [3 * attempts], "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memberships_that_cannot_be_read_for_a_whole_page_are_read_user_by_user() {
+    let world = sandbox().await;
+    world.crowd(501);
+    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,skip=1,times=1");
+    let run = world.pulse().await;
+    run.assert_completed("501 successful, 0 errors", 0);
+    assert_eq!(run.entry("Could not read the tenants of 500 users at once")["severity"], "WARNING");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memberships_that_can_be_read_at_the_second_attempt_stop_nobody() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.fault("firestore/BatchGetDocuments:error=UNAVAILABLE,skip=1,times=1");
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_last_pulse_stops_nobody() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,times=1");
+    let run = world.pulse().await;
+    run.assert_completed("1 successful, 0 errors", 0);
+    assert_eq!(run.entry("Could not read when the last pulse started: ")["severity"], "WARNING");
+}
+
+/// The record of trouble must not be spoilt by a pass that could not read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_trouble_stops_nobody_and_stays_as_it_is() {
+    let world = sandbox().await;
+    world.user("recovered").await;
+    world.user("rejected").await;
+    world.connect("rejected", Profile::Revoked);
+    let trouble = || fields_of([("state", text("retrying")), ("error", text("keys_missing"))]);
+    world.put_all("(default)", [("users/recovered/alpacaAccounts/sync".into(), trouble())]);
+    // A page of records whose users are gone comes before; the page after it cannot be read.
+    let orphans = (0..500).map(|n| (format!("users/a-{n:03}/alpacaAccounts/sync"), trouble()));
+    world.put_all("(default)", orphans);
+    world.fault("firestore/RunQuery:error=PERMISSION_DENIED,user=a-499");
+    let before = world.trouble("recovered").await;
+
+    let run = world.pulse().await;
+    run.assert_completed("1 successful, 1 errors", 0);
+    let told = run.entry("Could not read who is in trouble");
+    assert_eq!((&told["severity"], &told["error"]), (&json!("ERROR"), &json!("store_rejected")));
+    assert_eq!(world.snapshot("recovered").await["status"], "ACTIVE");
+    assert_eq!(world.trouble("recovered").await, before);
+    assert_eq!(world.trouble("rejected").await, json!(null));
+}

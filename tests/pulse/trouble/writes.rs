@@ -1,0 +1,88 @@
+//! What trouble costs: the query it is learned from, and the commits it is written with.
+
+use super::{HOUR, fleet, needs_reauth, nobody_looks_at, record, says, status};
+use crate::traffic::watched;
+use crate::world::{sandbox, secret_of};
+use alpaca_pulse::sandbox::alpaca::Profile;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_trouble_is_learned_from_one_query() {
+    let world = sandbox().await;
+    fleet(&world, 3, 5).await;
+    for _ in 0..2 {
+        let (run, traffic) = watched(&world, &[]).await;
+        run.assert_completed("5 successful, 3 errors", 0);
+        let queries = traffic.queries();
+        let mut collections: Vec<_> = queries
+            .iter()
+            .flat_map(|query| &query.from)
+            .map(|from| (from.collection_id.as_str(), from.all_descendants))
+            .collect();
+        collections.sort_unstable();
+        assert_eq!(collections, [("alpacaAccounts", true), ("users", false)]);
+        let read: Vec<String> = traffic.lookups().into_iter().flatten().collect();
+        assert!(!read.iter().any(|path| path.starts_with("users/")), "{read:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_trouble_is_in_the_commit_of_the_snapshot() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.account("ana", status(200));
+    world.pulse().await.assert_completed("0 successful, 1 errors", 1);
+    world.account("ana", Profile::active());
+    let (run, traffic) = watched(&world, &[]).await;
+    run.assert_completed("1 successful, 0 errors", 0);
+    let commits = traffic.commits_to("users/ana/alpacaAccounts/sync");
+    assert_eq!(commits.len(), 1);
+    let mut paths: Vec<String> = commits[0].writes.iter().map(|write| traffic.path(write)).collect();
+    paths.sort_unstable();
+    let expected = [
+        "tenants/ana/accounts/primary",
+        "users/ana/alpacaAccounts/snapshot",
+        "users/ana/alpacaAccounts/sync",
+    ];
+    assert_eq!(paths, expected);
+    assert_eq!(traffic.commits().len(), 2, "and one for ops/last_pulse");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_ongoing_trouble_nor_its_absence_is_committed_again() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.user("ben").await;
+    world.sandbox.secrets().delete(&secret_of("ben"));
+    needs_reauth(&world, &nobody_looks_at(), HOUR).await;
+    world.pulse().await.assert_completed("1 successful, 1 errors, 1 skipped", 0);
+    let (run, traffic) = watched(&world, &[]).await;
+    run.assert_completed("1 successful, 1 errors, 1 skipped", 0);
+    assert!(traffic.commits_to("/alpacaAccounts/sync").is_empty());
+    assert_eq!(traffic.commits().len(), 2, "one for ana's snapshot, one for ops/last_pulse");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_firestore_does_not_take_is_recorded_once_it_takes_anything() {
+    for (fault, code) in
+        [("UNAVAILABLE,times=3", "store_unavailable"), ("PERMISSION_DENIED,times=1", "store_rejected")]
+    {
+        let world = sandbox().await;
+        world.user("ana").await;
+        world.fault(&format!("firestore/Commit:error={fault},user=ana"));
+        world.pulse().await.assert_completed("0 successful, 1 errors", 1);
+        let (record, ..) = record(&world, "ana").await;
+        assert_eq!(record, says("retrying", Some(code), 0, Some("1")));
+        assert_eq!(world.snapshot("ana").await, json!(null));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_records_no_trouble() {
+    let world = sandbox().await;
+    fleet(&world, 1, 1).await;
+    world.put("users/keyless", []).await;
+    let (run, traffic) = watched(&world, &["--dry-run"]).await;
+    run.assert_completed("1 successful, 2 errors", 0);
+    assert!(traffic.commits().is_empty());
+}
