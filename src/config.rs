@@ -45,19 +45,6 @@ pub struct Endpoints {
     pub alpaca: Option<Url>,
 }
 
-impl Endpoints {
-    /// The variables that are in force, and where they lead.
-    pub fn replaced(&self) -> impl Iterator<Item = (&'static str, &Url)> {
-        let Self { firestore, secret_manager, alpaca } = self;
-        let all = [
-            ("FIRESTORE_EMULATOR_HOST", firestore),
-            ("SECRET_MANAGER_EMULATOR_HOST", secret_manager),
-            ("APCA_API_BASE_URL", alpaca),
-        ];
-        all.into_iter().filter_map(|(variable, url)| Some((variable, url.as_ref()?)))
-    }
-}
-
 /// The single account of deployments that never had users.
 #[derive(Debug)]
 pub struct LegacyAccount {
@@ -112,11 +99,12 @@ impl Config {
         lookup: impl Fn(&str) -> Option<String>,
         execution: Execution,
     ) -> Result<Self, ConfigError> {
-        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let environment = lookup;
+        let lookup = |name: &str| environment(name).filter(|value| !value.is_empty());
         let mut wrong = Vec::new();
         let database = keep(&mut wrong, database(args, &lookup));
         let selection = keep(&mut wrong, selection(&args.users, &lookup));
-        let endpoints = endpoints(&lookup, &mut wrong);
+        let endpoints = endpoints(&lookup, &environment, &mut wrong);
         let legacy_account = keep(&mut wrong, legacy_account(&lookup)).flatten();
         keep(&mut wrong, one_task(&lookup));
         match (database, selection, wrong.is_empty()) {
@@ -179,7 +167,11 @@ fn selection(users: &[String], lookup: &impl Fn(&str) -> Option<String>) -> Resu
     if named.is_empty() { Err(format!("{name} names nobody")) } else { Ok(Selection::Named(named)) }
 }
 
-fn endpoints(lookup: &impl Fn(&str) -> Option<String>, wrong: &mut Vec<String>) -> Endpoints {
+fn endpoints(
+    lookup: &impl Fn(&str) -> Option<String>,
+    environment: &impl Fn(&str) -> Option<String>,
+    wrong: &mut Vec<String>,
+) -> Endpoints {
     let insecure = lookup("PULSE_ALLOW_INSECURE_ENDPOINTS").is_some_and(|value| value == "1");
     let mut endpoint = |name: &str| {
         let value = lookup(name)?;
@@ -192,24 +184,23 @@ fn endpoints(lookup: &impl Fn(&str) -> Option<String>, wrong: &mut Vec<String>) 
     };
     let secrets =
         endpoints.secret_manager.iter().filter(|url| url.scheme() == "http").find_map(Url::host_str);
-    keep(wrong, secrets.map_or(Ok(()), |host| bypasses_proxies(lookup, host)));
+    keep(wrong, secrets.map_or(Ok(()), |host| bypasses_proxies(environment, host)));
     endpoints
 }
 
 /// Google's client for Secret Manager obeys the proxy variables, and a proxy would see the keys of a
-/// call without TLS. Of `NO_PROXY` only the plain form is trusted that names the host.
-fn bypasses_proxies(lookup: &impl Fn(&str) -> Option<String>, host: &str) -> Result<(), String> {
-    let proxy = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+/// call without TLS. As there, the first of the two exempting variables that is set counts, even when it
+/// is empty; of its forms only the plain one is trusted, that names the host.
+fn bypasses_proxies(environment: &impl Fn(&str) -> Option<String>, host: &str) -> Result<(), String> {
+    let set = |name: &&&str| environment(name).is_some_and(|proxy| !proxy.is_empty());
+    let exempt = ["NO_PROXY", "no_proxy"]
         .into_iter()
-        .find(|name| lookup(name).is_some());
-    let exempt = ["NO_PROXY", "no_proxy"].into_iter().all(|name| {
-        lookup(name)
-            .is_some_and(|hosts| hosts.split(',').any(|exempt| exempt.trim().eq_ignore_ascii_case(host)))
-    });
-    match proxy {
+        .find_map(environment)
+        .is_some_and(|hosts| hosts.split(',').any(|exempt| exempt.trim().eq_ignore_ascii_case(host)));
+    match ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().find(set) {
         Some(name) if !exempt => Err(format!(
-            "{name} would get the keys of plain HTTP calls to SECRET_MANAGER_EMULATOR_HOST: unset it, or set both \
-             NO_PROXY and no_proxy to {host}"
+            "{name} would get the keys of plain HTTP calls to SECRET_MANAGER_EMULATOR_HOST: unset it, or add {host} \
+             to NO_PROXY"
         )),
         _ => Ok(()),
     }
@@ -348,14 +339,14 @@ mod tests {
         for proxy in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
             assert!(!with(&[(proxy, "http://proxy:3128")]), "{proxy}");
             assert!(!with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "example.com")]), "{proxy}");
-            let exempt = [
-                (proxy, "http://proxy:3128"),
-                ("NO_PROXY", "example.com, 127.0.0.1"),
-                ("no_proxy", "127.0.0.1"),
-            ];
-            assert!(with(&exempt), "{proxy}");
-            assert!(!with(&exempt[..2]), "{proxy}: which of the two counts differs from client to client");
-            assert!(!with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "*"), ("no_proxy", "*")]), "{proxy}");
+            assert!(with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "example.com, 127.0.0.1")]), "{proxy}");
+            assert!(with(&[(proxy, "http://proxy:3128"), ("no_proxy", "127.0.0.1")]), "{proxy}");
+            let hidden = [(proxy, "http://proxy:3128"), ("NO_PROXY", ""), ("no_proxy", "127.0.0.1")];
+            assert!(!with(&hidden), "{proxy}: the empty one counts");
+            assert!(
+                !with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "*")]),
+                "{proxy}: it does not cover addresses"
+            );
         }
         assert!(with(&[("HTTPS_PROXY", "http://proxy:3128")]), "of no concern to plain HTTP");
     }

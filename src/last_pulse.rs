@@ -5,7 +5,7 @@ use crate::ids::Database;
 use crate::outcome::{Counts, PassStatus};
 use crate::retry::Deadline;
 use crate::snapshot::FieldChange;
-use crate::store::values::{integer, string, text, time, timestamp};
+use crate::store::values::{integer, text, time, timestamp};
 use crate::store::{Demand, Store, StoreError, merge_at};
 use crate::usage::Usage;
 use gcloud_sdk::google::firestore::v1::Value;
@@ -63,14 +63,11 @@ impl LastPulse<'_> {
     }
 }
 
-/// When the pass before this one started, if there was one that reached all its users.
+/// When the pass before this one started, if there was one.
 pub async fn previous_start(store: &Store) -> Result<Option<Timestamp>, StoreError> {
     let name = name(store.database());
-    let found =
-        store.documents(vec![name.clone()], &["started_at", "status"], Deadline::after(READ_BUDGET)).await?;
-    let field = |field| found.get(&name).and_then(|document| document.fields.get(field));
-    let failed = field("status").and_then(string) == Some(PassStatus::Failed.as_str());
-    Ok(field("started_at").and_then(time).filter(|_| !failed))
+    let found = store.documents(vec![name.clone()], &["started_at"], Deadline::after(READ_BUDGET)).await?;
+    Ok(found.get(&name).and_then(|document| document.fields.get("started_at")).and_then(time))
 }
 
 fn name(database: &Database) -> String {

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use zeroize::Zeroize;
 
-/// Longest one access may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest one access may take. Three of them fit in a user's budget.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a user's keys cannot be had. One variant for each thing that has to be done about it.
 #[derive(Debug, thiserror::Error)]
