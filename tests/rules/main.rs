@@ -10,6 +10,7 @@ mod elsewhere;
 #[allow(unreachable_pub, reason = "other tests share it")]
 #[path = "../support/emulator.rs"]
 mod emulator;
+mod indexes;
 mod ops;
 mod project;
 mod scenario;
