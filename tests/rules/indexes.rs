@@ -1,0 +1,122 @@
+//! `firestore.indexes.json` against what the code writes and asks for.
+
+use alpaca_pulse::account::Account;
+use alpaca_pulse::ids::TenantId;
+use alpaca_pulse::keys::Environment;
+use alpaca_pulse::outcome::Code;
+use alpaca_pulse::secret_manager::KeyVersion;
+use alpaca_pulse::snapshot::{SERVER_TIME_FIELD, Snapshot, iso_millis};
+use alpaca_pulse::store::values::string;
+use alpaca_pulse::trouble::{State, Trouble};
+use gcloud_sdk::google::firestore::v1::Value;
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `alpacaAccounts`, `accounts`, `executions`.
+type Group = &'static str;
+
+/// The field that the pass asks for users in trouble by.
+const QUERIED: (Group, &str) = ("alpacaAccounts", "state");
+
+/// The ledger's fields that grow with time or are maps.
+const LEDGER: [&str; 7] = ["plan", "cursors", "counts", "started_at", "ended_at", "touched_at", "expires_at"];
+
+/// Each override of the file, by its collection group and field.
+fn overrides() -> BTreeMap<(String, String), Json> {
+    let file: Json = serde_json::from_str(include_str!("../../firestore.indexes.json")).expect("JSON");
+    assert_eq!(file["indexes"], json!([]), "no query of the job has more than one field and the name");
+    let entries = file["fieldOverrides"].as_array().expect("a list");
+    let of = |entry: &Json, key| entry[key].as_str().expect("a text").to_owned();
+    let overrides: BTreeMap<_, _> = entries
+        .iter()
+        .map(|entry| ((of(entry, "collectionGroup"), of(entry, "fieldPath")), entry.clone()))
+        .collect();
+    assert_eq!(overrides.len(), entries.len(), "a field is listed twice");
+    overrides
+}
+
+/// Every field that the code writes, with the values that it can have.
+fn written() -> Vec<(Group, &'static str, Option<Value>)> {
+    let body =
+        br#"{"id":"a1","status":"ACTIVE","currency":"USD","equity":"1","buying_power":"2","cash":"3"}"#;
+    let account = Account::from_answer(body).expect("an account");
+    let version = KeyVersion::parse("7").expect("a number");
+    let snapshot = Snapshot {
+        user_id: "ana",
+        account: &account,
+        environment: Environment::Paper,
+        answered_at: now(),
+        keys: Some(("projects/p/secrets/alpaca-keys-ana/versions/latest", &version)),
+        raw: Some(serde_json::Map::new()),
+    };
+    let trouble = Trouble {
+        state: State::NeedsReauth,
+        error: Some(Code::BrokerRejected),
+        since: now(),
+        rejections: 2,
+        key_version: Some(version.clone()),
+        next_attempt_at: Some(now()),
+    };
+    let tenant = TenantId::parse("acme").expect("legal");
+    let in_group = |group| move |(field, value)| (group, field, value);
+    let users = snapshot.user_document().into_iter().map(in_group("alpacaAccounts"));
+    let tenants = snapshot.tenant_document(&tenant).into_iter().map(in_group("accounts"));
+    let trouble = trouble.to_fields().map(|(field, value)| ("alpacaAccounts", field, Some(value)));
+    let times = ["alpacaAccounts", "accounts"].map(|group| (group, SERVER_TIME_FIELD, None));
+    users.chain(tenants).chain(trouble).chain(times).collect()
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_767_623_400).expect("in range")
+}
+
+/// Whether an automatic index of the field costs more than it can bring: it only ever grows, which caps the
+/// collection's writes, or is a map, whose every entry is indexed.
+fn is_costly(field: &str, value: Option<&Value>) -> bool {
+    let is_iso_time = value.and_then(string) == Some(&iso_millis(now()));
+    let kind = value.and_then(|value| value.value_type.as_ref());
+    let is_time_or_map = matches!(kind, Some(ValueType::TimestampValue(_) | ValueType::MapValue(_)));
+    field == SERVER_TIME_FIELD || is_iso_time || is_time_or_map
+}
+
+#[test]
+fn every_time_and_map_that_the_code_writes_is_exempt_and_nothing_else_is() {
+    let written = written();
+    let costly = written.iter().filter(|(_, field, value)| is_costly(field, value.as_ref()));
+    let costly = costly.map(|(group, field, _)| (*group, *field));
+    let expected: BTreeSet<_> = costly.chain(LEDGER.map(|field| ("executions", field))).collect();
+    let overrides = overrides();
+    let exempt = overrides.iter().filter(|(_, entry)| entry["indexes"] == json!([]));
+    let exempt: BTreeSet<_> = exempt.map(|((group, field), _)| (group.as_str(), field.as_str())).collect();
+    assert_eq!(exempt, expected);
+    let (group, field) = QUERIED;
+    let others: Vec<_> =
+        overrides.keys().filter(|(g, f)| !exempt.contains(&(g.as_str(), f.as_str()))).collect();
+    assert_eq!(others, [&(group.to_owned(), field.to_owned())]);
+}
+
+#[test]
+fn the_field_that_the_pass_queries_has_the_index_that_it_needs_and_no_other() {
+    assert!(written().iter().any(|(group, field, _)| (*group, *field) == QUERIED));
+    assert!(Trouble::FIELDS.contains(&QUERIED.1));
+    let (group, field) = QUERIED;
+    // Ascending, and with it by name: the order that the query asks for.
+    let index = json!([{"order": "ASCENDING", "queryScope": "COLLECTION_GROUP"}]);
+    assert_eq!(overrides()[&(group.to_owned(), field.to_owned())]["indexes"], index);
+}
+
+#[test]
+fn only_the_ledger_expires() {
+    let overrides = overrides();
+    let expiring = overrides.iter().filter(|(_, entry)| entry["ttl"] == true);
+    let expiring: Vec<_> = expiring.map(|((group, field), _)| (group.as_str(), field.as_str())).collect();
+    assert_eq!(expiring, [("executions", "expires_at")]);
+}
+
+#[test]
+fn the_firebase_cli_deploys_both_files() {
+    let file: Json = serde_json::from_str(include_str!("../../firebase.json")).expect("JSON");
+    assert_eq!(file["firestore"], json!({"rules": "firestore.rules", "indexes": "firestore.indexes.json"}));
+}
