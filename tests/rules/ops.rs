@@ -2,7 +2,7 @@
 
 use crate::caller::Caller::Anonymous;
 use crate::caller::{ANA, BOB};
-use crate::scenario::{create, delete, get, group, list, merge, overwrite};
+use crate::scenario::{create, delete, get, group, list, merge, named, overwrite};
 use crate::scenarios;
 use serde_json::json;
 
@@ -11,6 +11,7 @@ scenarios! {
     a_user_of_no_tenant_gets_the_last_pulse: BOB.may(get("ops/last_pulse"));
     nobody_anonymous_gets_the_last_pulse: Anonymous.may_not(get("ops/last_pulse"));
     nobody_lists_ops: ANA.may_not(list("ops"));
+    nobody_lists_ops_by_the_name_of_the_last_pulse: ANA.may_not(named("ops/last_pulse"));
     nobody_gets_another_document_of_ops: ANA.may_not(get("ops/other"));
     nobody_changes_the_last_pulse: ANA.may_not(merge("ops/last_pulse", &["status"], json!({"status": "failed"})));
     nobody_overwrites_the_last_pulse: ANA.may_not(overwrite("ops/last_pulse", json!({"status": "failed"})));

@@ -21,11 +21,8 @@ pub(crate) enum Request {
         parent: &'static str,
         collection: &'static str,
     },
-    /// Those documents of a root collection that have that name: at most one.
-    Named {
-        collection: &'static str,
-        path: &'static str,
-    },
+    /// Those documents of a path's collection that have that path: a list of at most one.
+    Named(&'static str),
     Count(&'static str),
     Write(&'static str, Change),
 }
@@ -55,8 +52,8 @@ pub(crate) fn group(parent: &'static str, collection: &'static str) -> Request {
     Request::Group { parent, collection }
 }
 
-pub(crate) fn named(collection: &'static str, path: &'static str) -> Request {
-    Request::Named { collection, path }
+pub(crate) fn named(path: &'static str) -> Request {
+    Request::Named(path)
 }
 
 pub(crate) fn count(collection: &'static str) -> Request {
@@ -176,7 +173,7 @@ impl Scenario {
 
 impl Request {
     async fn read(&self, project: &Project, caller: Caller) -> Answer {
-        let from = |collection, everywhere| {
+        let from = |collection: &str, everywhere: bool| {
             let selector = json!({"collectionId": collection, "allDescendants": everywhere});
             json!({"from": [selector]})
         };
@@ -186,12 +183,14 @@ impl Request {
                 let query = json!({"structuredQuery": from(collection, true)});
                 project.call(caller, parent, "runQuery", &query).await
             }
-            Self::Named { collection, path } => {
+            Self::Named(path) => {
+                let (collection, _) = path.rsplit_once('/').expect("a document's path");
+                let (parent, collection) = collection.rsplit_once('/').unwrap_or(("", collection));
                 let mut query = from(collection, false);
                 let name = json!({"referenceValue": project.name(path)});
                 let field = json!({"fieldPath": "__name__"});
                 query["where"] = json!({"fieldFilter": {"field": field, "op": "EQUAL", "value": name}});
-                project.call(caller, "", "runQuery", &json!({"structuredQuery": query})).await
+                project.call(caller, parent, "runQuery", &json!({"structuredQuery": query})).await
             }
             Self::Count(collection) => {
                 let count = json!([{"alias": "count", "count": {}}]);

@@ -40,7 +40,7 @@ scenarios! {
     nobody_anonymous_lists_accounts: Anonymous.may_not(list("tenants/acme/accounts"));
 
     nobody_lists_tenants: ANA.may_not(list("tenants"));
-    nobody_lists_tenants_by_the_name_of_their_own: ANA.may_not(named("tenants", "tenants/acme"));
+    nobody_lists_tenants_by_the_name_of_their_own: ANA.may_not(named("tenants/acme"));
     nobody_lists_the_accounts_of_all_tenants: ANA.may_not(group("", "accounts"));
 
     a_member_creates_no_tenant: ANA.may_not(create("tenants/new", json!({"name": "New"})));
@@ -67,6 +67,7 @@ scenarios! {
     a_member_does_not_get_anothers_membership: EVE_OF_RIVAL.may_not(get("tenants/rival/users/ana"));
     nobody_anonymous_gets_a_membership: Anonymous.may_not(get("tenants/acme/users/ana"));
     a_member_lists_no_members: ANA.may_not(list("tenants/acme/users"));
+    a_member_lists_no_members_by_their_own_name: ANA.may_not(named("tenants/acme/users/ana"));
     a_member_gets_nothing_below_their_membership: ANA.may_not(get("tenants/acme/users/ana/notes/one"));
 
     nobody_makes_themselves_a_member: EVE.may_not(create("tenants/acme/users/eve", json!({"role": "admin"})));

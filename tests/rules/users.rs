@@ -17,7 +17,7 @@ scenarios! {
 
     nobody_lists_users: ANA.may_not(list("users"));
     nobody_anonymous_lists_users: Anonymous.may_not(list("users"));
-    nobody_lists_users_by_their_own_name: ANA.may_not(named("users", "users/ana"));
+    nobody_lists_users_by_their_own_name: ANA.may_not(named("users/ana"));
     nobody_counts_users: ANA.may_not(count("users"));
     nobody_lists_users_of_all_parents: ANA.may_not(group("", "users"));
 
