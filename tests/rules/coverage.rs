@@ -57,7 +57,7 @@ fn is_condition(expression: &Value) -> bool {
 }
 
 fn source(expression: &Value) -> &str {
-    &RULES[offset(expression, "currentOffset")..offset(expression, "endOffset")]
+    &RULES[offset(expression, "currentOffset")..=offset(expression, "endOffset")]
 }
 
 /// A place in the rules. The emulator leaves out a zero.
