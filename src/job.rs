@@ -179,6 +179,9 @@ impl Job {
         started_at: Timestamp,
         deadline: Deadline,
     ) {
+        if self.config.dry_run {
+            return;
+        }
         for part in troubles.chunks(WRITES_PER_COMMIT * COMMITS_AT_ONCE) {
             let name = |user: &DocumentId| trouble_name(self.store.database(), user);
             let names = part.iter().map(|(user, _)| name(user)).collect();
