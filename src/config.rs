@@ -4,11 +4,12 @@ use crate::cli::{OnOff, SyncArgs};
 use crate::ids::{Database, DocumentId, TenantId};
 use crate::keys::AlpacaKeys;
 use crate::roster::Selection;
+use crate::shards::MAX_TASKS;
 use crate::store::query::IdRange;
 use jiff::Timestamp;
 use reqwest::Url;
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 /// A configuration that can be run.
 #[derive(Debug)]
@@ -60,9 +61,11 @@ pub struct LegacyAccount {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
     /// `CLOUD_RUN_EXECUTION`, or a fresh id outside Cloud Run.
-    pub id: String,
-    /// `CLOUD_RUN_TASK_INDEX`.
+    pub id: DocumentId,
+    /// `CLOUD_RUN_TASK_INDEX`: which of the tasks this is, from 0.
     pub task_index: u32,
+    /// `CLOUD_RUN_TASK_COUNT`: how many tasks the execution has.
+    pub task_count: NonZeroU32,
 }
 
 /// Everything that is wrong with the configuration.
@@ -79,14 +82,36 @@ impl std::error::Error for ConfigError {}
 
 impl Execution {
     /// Reads Cloud Run's variables; what is not there gets its meaning outside Cloud Run.
-    #[must_use]
-    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>, now: Timestamp) -> Self {
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>, now: Timestamp) -> Result<Self, ConfigError> {
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut wrong = Vec::new();
         let fresh = || format!("local-{}-{:08x}", now.as_second(), fastrand::u32(..));
-        Self {
-            id: lookup("CLOUD_RUN_EXECUTION").filter(|id| !id.is_empty()).unwrap_or_else(fresh),
-            task_index: lookup("CLOUD_RUN_TASK_INDEX")
-                .and_then(|index| index.parse().ok())
-                .unwrap_or_default(),
+        let id = lookup("CLOUD_RUN_EXECUTION").unwrap_or_else(fresh);
+        let id = DocumentId::parse(&id)
+            .map_err(|err| format!("CLOUD_RUN_EXECUTION {id:?} is no execution id: {err}"));
+        let id = keep(&mut wrong, id);
+        let mut number = |name: &str, default: u32| {
+            let number = lookup(name).map_or(Ok(default), |text| {
+                text.parse().map_err(|_| format!("{name} {text:?} is no number of tasks"))
+            });
+            keep(&mut wrong, number)
+        };
+        let (index, count) = (number("CLOUD_RUN_TASK_INDEX", 0), number("CLOUD_RUN_TASK_COUNT", 1));
+        let task_count = count.and_then(NonZeroU32::new).filter(|count| count.get() <= MAX_TASKS);
+        match (id, index, task_count) {
+            (Some(id), Some(task_index), Some(task_count)) if task_index < task_count.get() => {
+                Ok(Self { id, task_index, task_count })
+            }
+            (_, Some(index), _) => {
+                wrong.extend(count.map(|count| {
+                    format!(
+                        "CLOUD_RUN_TASK_INDEX {index} of CLOUD_RUN_TASK_COUNT {count}: there are 1 to {MAX_TASKS} \
+                         tasks, counted from 0"
+                    )
+                }));
+                Err(ConfigError(wrong))
+            }
+            _ => Err(ConfigError(wrong)),
         }
     }
 }
@@ -106,7 +131,6 @@ impl Config {
         let selection = keep(&mut wrong, selection(&args.users, &lookup));
         let endpoints = endpoints(&lookup, &environment, &mut wrong);
         let legacy_account = keep(&mut wrong, legacy_account(&lookup)).flatten();
-        keep(&mut wrong, one_task(&lookup));
         match (database, selection, wrong.is_empty()) {
             (Some(database), Some(selection), true) => Ok(Self {
                 database,
@@ -242,14 +266,6 @@ fn legacy_account(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Leg
     Ok(Some(LegacyAccount { keys, tenant, id }))
 }
 
-/// This version runs as one task: several would each sync all users.
-fn one_task(lookup: &impl Fn(&str) -> Option<String>) -> Result<(), String> {
-    match lookup("CLOUD_RUN_TASK_COUNT").as_deref() {
-        None | Some("1") => Ok(()),
-        Some(count) => Err(format!("CLOUD_RUN_TASK_COUNT is {count}: set the job's number of tasks to 1")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,7 +276,7 @@ mod tests {
         let cli = Cli::parse_from(["pulse"].iter().chain(flags));
         let lookup =
             |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-        Config::new(&cli.sync, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH))
+        Config::new(&cli.sync, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH)?)
     }
 
     fn refusal(flags: &[&str], variables: &[(&str, &str)]) -> String {
@@ -285,15 +301,9 @@ mod tests {
     fn everything_that_is_wrong_is_reported_at_once() {
         let message = refusal(
             &["--user", "a/b"],
-            &[
-                ("APCA_API_KEY_ID", "PK1"),
-                ("APCA_API_BASE_URL", "http://example.com"),
-                ("CLOUD_RUN_TASK_COUNT", "4"),
-            ],
+            &[("APCA_API_KEY_ID", "PK1"), ("APCA_API_BASE_URL", "http://example.com")],
         );
-        for part in
-            ["GCP_PROJECT", "--user", "APCA_API_SECRET_KEY", "APCA_API_BASE_URL", "CLOUD_RUN_TASK_COUNT"]
-        {
+        for part in ["GCP_PROJECT", "--user", "APCA_API_SECRET_KEY", "APCA_API_BASE_URL"] {
             assert!(message.contains(part), "{part} is not in: {message}");
         }
     }
@@ -397,9 +407,34 @@ mod tests {
                 |name| (name == "CLOUD_RUN_EXECUTION").then(|| set.map(str::to_owned))?,
                 Timestamp::UNIX_EPOCH,
             )
-            .id
         };
-        assert_eq!(execution(Some("pulse-x7k2p")), "pulse-x7k2p");
-        assert_ne!(execution(None), execution(None));
+        let named = execution(Some("pulse-x7k2p")).expect("usable");
+        assert_eq!((named.id.as_str(), named.task_index, named.task_count.get()), ("pulse-x7k2p", 0, 1));
+        assert_ne!(execution(None).expect("usable").id, execution(None).expect("usable").id);
+        assert!(execution(Some("a/b")).is_err());
+    }
+
+    #[test]
+    fn a_task_is_one_of_those_there_are() {
+        for (index, count, usable) in [
+            ("0", "1", true),
+            ("3", "4", true),
+            ("99", "100", true),
+            ("4", "4", false),
+            ("0", "0", false),
+            ("0", "101", false),
+            ("-1", "4", false),
+            ("x", "4", false),
+            ("0", "many", false),
+            ("", "", true),
+        ] {
+            let lookup = |name: &str| match name {
+                "CLOUD_RUN_TASK_INDEX" => Some(index.to_owned()),
+                "CLOUD_RUN_TASK_COUNT" => Some(count.to_owned()),
+                _ => None,
+            };
+            let execution = Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH);
+            assert_eq!(execution.is_ok(), usable, "{index} of {count}: {execution:?}");
+        }
     }
 }

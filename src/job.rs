@@ -1,10 +1,9 @@
-//! The clients of one pass, and the writes that several parts of it make.
+//! The clients of the job, and the writes that several parts of it make.
 
 use crate::alpaca::Alpaca;
 use crate::config::{Config, Endpoints};
 use crate::credentials;
 use crate::ids::{Database, DocumentId, TenantId};
-use crate::last_pulse;
 use crate::retry::{Deadline, MAX_ATTEMPTS, USER_BUDGET};
 use crate::secret_manager::SecretManager;
 use crate::snapshot::Snapshot;
@@ -13,7 +12,7 @@ use crate::store::tenants::primary_name;
 use crate::store::{Demand, Store, StoreError, merge};
 use crate::telemetry::Chain;
 use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
-use crate::trouble::{LookSchedule, Trouble};
+use crate::trouble::Trouble;
 use crate::usage::Usage;
 use crate::user::TenantClaim;
 use futures::{StreamExt, stream};
@@ -50,7 +49,7 @@ pub enum ConnectError {
     Alpaca(#[from] reqwest::Error),
 }
 
-/// One pass's configuration and clients, shared by all users' tasks.
+/// The configuration and the clients, shared by all users' tasks.
 #[derive(Debug)]
 pub struct Job {
     /// What was asked for.
@@ -61,15 +60,13 @@ pub struct Job {
     pub secrets: SecretManager,
     /// Alpaca.
     pub alpaca: Alpaca,
-    /// What the pass has used so far.
+    /// What the process has used so far.
     pub usage: Arc<Usage>,
-    /// Whose secrets are looked at.
-    pub schedule: LookSchedule,
 }
 
 impl Job {
-    /// Sets up the clients and reads when the pass before this one started.
-    pub async fn connect(config: Config, now: Timestamp) -> Result<Self, ConnectError> {
+    /// Sets up the clients.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let Endpoints { firestore, secret_manager, alpaca } = &config.endpoints;
         // Shared, so that one token serves both services; stand-ins for both need none at all.
         let google = match (firestore, secret_manager) {
@@ -91,22 +88,10 @@ impl Job {
             if secret_manager.is_some() { credentials::none() } else { google },
             Arc::clone(&usage),
         );
-        // Setting up the two HTTP clients loads certificates, which happens while Firestore answers.
-        let (previous, secrets, alpaca) = tokio::join!(
-            previous_start(&store, &config),
-            // The credentials may ask a metadata server, without a time limit of their own.
-            timeout(USER_BUDGET, secrets),
-            async { Alpaca::new(alpaca.clone(), Arc::clone(&usage)) },
-        );
-        let schedule = LookSchedule { previous, now };
-        Ok(Self {
-            store: Arc::new(store),
-            secrets: secrets.map_err(|_| ConnectError::Timeout)??,
-            alpaca: alpaca?,
-            config,
-            usage,
-            schedule,
-        })
+        // The credentials may ask a metadata server, without a time limit of their own.
+        let secrets = timeout(USER_BUDGET, secrets).await.map_err(|_| ConnectError::Timeout)??;
+        let alpaca = Alpaca::new(alpaca.clone(), Arc::clone(&usage))?;
+        Ok(Self { store: Arc::new(store), secrets, alpaca, config, usage })
     }
 
     /// Writes a snapshot and, where the rules allow it, the tenant's document, in one atomic commit
@@ -268,16 +253,4 @@ fn warn_unrecorded(users: usize, err: &StoreError) {
 fn update_time(document: &Document) -> Option<Timestamp> {
     let time = document.update_time?;
     Timestamp::new(time.seconds, time.nanos).ok()
-}
-
-/// When the pass before this one started. Without it everybody's secrets are looked at: that costs
-/// money but no freshness, and a person who names a user wants their new keys tried now.
-async fn previous_start(store: &Store, config: &Config) -> Option<Timestamp> {
-    if !config.takes_everybody() {
-        return None;
-    }
-    last_pulse::previous_start(store).await.unwrap_or_else(|err| {
-        warn!(error = err.code().as_str(), "Could not read when the last pulse started: {}", Chain(&err));
-        None
-    })
 }

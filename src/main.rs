@@ -8,15 +8,17 @@ use alpaca_pulse::failure::Failure;
 use alpaca_pulse::fan_out::{Ended, fan_out};
 use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
 use alpaca_pulse::job::{Arrival, ConnectError, Job};
-use alpaca_pulse::last_pulse::LastPulse;
-use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
+use alpaca_pulse::ledger::TaskState;
+use alpaca_pulse::outcome::{Code, Outcome, PassStatus};
+use alpaca_pulse::part::{Entry, EntryError, Part};
+use alpaca_pulse::progress::Rejections;
 use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET};
-use alpaca_pulse::roster::{Entry, Member, PageFacts, RosterReader, Unreadable};
+use alpaca_pulse::roster::{self, Member, PageFacts, RosterReader, Unreadable};
 use alpaca_pulse::secret_manager::StoredKeys;
 use alpaca_pulse::snapshot::Snapshot;
 use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain};
-use alpaca_pulse::trouble::{self, History, Plan};
+use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
 use alpaca_pulse::user::TenantClaim;
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
 use clap::Parser;
@@ -56,8 +58,8 @@ async fn run(cli: Cli) -> ExitCode {
 async fn sync(args: &SyncArgs) -> ExitCode {
     let environment = |name: &str| std::env::var(name).ok();
     let execution = Execution::from_lookup(environment, Timestamp::now());
-    telemetry::init(args.log_format, &execution, environment);
-    let config = match Config::new(args, environment, execution) {
+    telemetry::init(args.log_format, execution.as_ref().ok(), environment);
+    let config = match execution.and_then(|execution| Config::new(args, environment, execution)) {
         Ok(config) => config,
         Err(err) => {
             error!("{err}");
@@ -71,13 +73,7 @@ async fn sync(args: &SyncArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let status = match pulse(config, &stop).await {
-        Ok(status) => status,
-        Err(err) => {
-            error!(severity = "CRITICAL", "The pass could not begin: {}", Chain(&err));
-            PassStatus::Failed
-        }
-    };
+    let status = run_job(config, &stop).await;
     exit_code(status, args.fail_on_error, stop.signal())
 }
 
@@ -91,45 +87,80 @@ fn exit_code(status: PassStatus, fail_on_error: bool, signal: Option<StopSignal>
     }
 }
 
-/// One pass over all users.
-async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectError> {
-    let (started_at, start) = (Timestamp::now(), Instant::now());
-    let legacy = config.legacy_account.take().filter(|_| config.takes_everybody());
-    let job = tokio::select! {
-        job = Job::connect(config, started_at) => Arc::new(job?),
+/// Connects, finds out what this task's part is, and does it.
+async fn run_job(config: Config, stop: &Stop) -> PassStatus {
+    let start = Instant::now();
+    let began = async {
+        let execution = config.execution.clone();
+        let job = Arc::new(Job::connect(config).await.map_err(CannotBegin::Connect)?);
+        let part = Part::enter(&job, &execution, Timestamp::now()).await.map_err(CannotBegin::Enter)?;
+        Ok((job, part))
+    };
+    let began: Result<_, CannotBegin> = tokio::select! {
+        began = began => began,
         () = stop.requested() => {
-            conclude(&Verdicts::default(), None, Ended::Stopped, start);
-            return Ok(PassStatus::Failed);
+            conclude(&Verdicts::default(), None, None, Ended::Stopped, start);
+            return PassStatus::Failed;
         }
     };
+    match began {
+        Ok((job, Entry::Part(part))) => pulse(job, &part, stop, start).await,
+        Ok((_, Entry::Busy(other))) => {
+            warn!("Skipped pulse: execution {other} is still running");
+            PassStatus::Ok
+        }
+        Err(err) => {
+            error!(severity = "CRITICAL", "The pass could not begin: {}", Chain(&err));
+            PassStatus::Failed
+        }
+    }
+}
 
-    let roster = RosterReader::new(&job.store, job.config.legacy_tenant_path, started_at);
-    let pages = roster.start(job.config.selection.clone());
+/// Why a pass could not begin.
+#[derive(Debug, thiserror::Error)]
+enum CannotBegin {
+    #[error(transparent)]
+    Connect(ConnectError),
+    #[error(transparent)]
+    Enter(EntryError),
+}
+
+/// One pass over all users that are this task's.
+async fn pulse(mut job: Arc<Job>, part: &Part, stop: &Stop, start: Instant) -> PassStatus {
+    let legacy = Arc::get_mut(&mut job).and_then(|job| job.config.legacy_account.take());
+    let legacy = legacy.filter(|_| part.has_legacy_account);
+    let roster = RosterReader::new(&job.store, job.config.legacy_tenant_path, part.schedule.now);
+    let pages = roster.start(part.selection.clone());
     let mut unreadable = None;
     let users = stream::unfold(pages, |mut pages| async { Some((pages.recv().await?, pages)) })
         .filter_map(|page| std::future::ready(page.map_err(|err| unreadable = Some(err)).ok()))
         .flat_map(stream::iter)
-        .map(Subject::User);
+        .map(|entry| Subject::user(entry, &part.schedule));
     let subjects = stream::iter(legacy.map(Subject::Legacy)).chain(users);
-    let travellers = subjects.map(|subject| (subject.traveller(), subject));
+    let books = part.keep(&job.store, &job.usage);
+    let travellers = subjects.map(|subject| ((books.begin(subject.user_id()), subject.traveller()), subject));
 
-    let mut verdicts = Verdicts::default();
+    let mut verdicts = Verdicts::after(&part.finished);
     let journey = |subject| travel(Arc::clone(&job), subject);
-    let ended = fan_out(travellers, job.config.concurrency, stop, journey, |traveller, end| {
-        verdicts.add(traveller, end.ok());
+    let ended = fan_out(travellers, job.config.concurrency, stop, journey, |(place, traveller), end| {
+        books.end(place, verdicts.add(traveller, end.ok()));
     })
     .await;
 
-    let status = match (&unreadable, ended) {
-        (None, Ended::Complete) => verdicts.counts.status(),
-        _ => PassStatus::Failed,
+    let (status, state) = match (&unreadable, ended) {
+        (None, Ended::Complete) => (verdicts.counts.status(), TaskState::Completed),
+        (Some(_), _) => (PassStatus::Failed, TaskState::Failed),
+        (None, _) => (PassStatus::Failed, TaskState::Stopped),
     };
-    conclude(&verdicts, unreadable.as_ref(), ended, start);
     let closing = async {
+        let finished = books.close().await;
+        let fleet_wide = verdicts.fleet_wide(part.rejections_of_others(&job, &verdicts, &finished).await);
+        conclude(&verdicts, fleet_wide, unreadable.as_ref(), ended, start);
         // What the records cost is part of what is published; what is left of the time is for that.
         let deadline = Deadline::after(USER_BUDGET);
-        job.settle(verdicts.records(Timestamp::now()), started_at, deadline.less(PUBLISH_RESERVE)).await;
-        publish(&job, &verdicts.counts, status, started_at, start, deadline).await;
+        let records = verdicts.records(fleet_wide.is_some(), Timestamp::now());
+        job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+        part.leave(&job, state, &finished, &verdicts.counts, start, deadline).await;
     };
     // Once told to stop, there is little time before the process is killed.
     let patience = async {
@@ -140,12 +171,18 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectErr
         () = closing => {}
         () = patience => warn!("Stopped before everything was recorded"),
     }
-    Ok(status)
+    status
 }
 
 /// The last lines of the log.
-fn conclude(verdicts: &Verdicts, unreadable: Option<&Unreadable>, ended: Ended, start: Instant) {
-    if let Some((rejected, asked)) = verdicts.fleet_wide() {
+fn conclude(
+    verdicts: &Verdicts,
+    fleet_wide: Option<Rejections>,
+    unreadable: Option<&Unreadable>,
+    ended: Ended,
+    start: Instant,
+) {
+    if let Some(Rejections { asked, rejected }) = fleet_wide {
         error!(
             severity = "CRITICAL",
             error = Code::BrokerRejected.as_str(),
@@ -169,38 +206,39 @@ fn conclude(verdicts: &Verdicts, unreadable: Option<&Unreadable>, ended: Ended, 
     }
 }
 
-/// Tells the dashboards, unless it was not a pass for them.
-async fn publish(
-    job: &Job,
-    counts: &Counts,
-    status: PassStatus,
-    started_at: Timestamp,
-    start: Instant,
-    deadline: Deadline,
-) {
-    if job.config.dry_run || !job.config.takes_everybody() {
-        return;
-    }
-    let (execution, duration) = (job.config.execution.id.as_str(), start.elapsed());
-    let last_pulse = LastPulse { counts, status, execution, started_at, duration, usage: &job.usage };
-    if let Err(err) = last_pulse.write(&job.store, deadline).await {
-        error!(error = err.code().as_str(), "Could not write ops/last_pulse: {}", Chain(&err));
-    }
-}
-
 /// Who a journey is about.
 enum Subject {
-    User(Entry),
+    User(Box<Member>, Plan),
+    Nobody(DocumentId),
     Legacy(LegacyAccount),
 }
 
 impl Subject {
+    fn user(entry: roster::Entry, schedule: &LookSchedule) -> Self {
+        match entry {
+            roster::Entry::Member(member) => {
+                let plan = trouble::plan(&member.history, member.user.id.as_str(), schedule);
+                Self::User(member, plan)
+            }
+            roster::Entry::Nobody(id) => Self::Nobody(id),
+        }
+    }
+
+    /// Whom the cursor passes when they are finished.
+    fn user_id(&self) -> Option<DocumentId> {
+        match self {
+            Self::User(member, _) => Some(member.user.id.clone()),
+            Self::Nobody(id) => Some(id.clone()),
+            Self::Legacy(_) => None,
+        }
+    }
+
     fn traveller(&self) -> Traveller {
         match self {
-            Self::User(Entry::Member(member)) => {
+            Self::User(member, _) => {
                 Traveller { id: member.user.id.clone(), history: member.history.clone() }
             }
-            Self::User(Entry::Nobody(id)) => Traveller { id: id.clone(), history: History::Unknown },
+            Self::Nobody(id) => Traveller { id: id.clone(), history: History::Unknown },
             Self::Legacy(account) => Traveller { id: account.id.clone(), history: History::Unknown },
         }
     }
@@ -209,19 +247,18 @@ impl Subject {
 /// One journey.
 async fn travel(job: Arc<Job>, subject: Subject) -> End {
     match subject {
-        Subject::User(Entry::Member(member)) => sync_user(&job, &member).await,
-        Subject::User(Entry::Nobody(id)) => skip(&id, Outcome::Skipped, "there is no such document in users"),
+        Subject::User(member, plan) => sync_user(&job, &member, plan).await,
+        Subject::Nobody(id) => skip(&id, Outcome::Skipped, "there is no such document in users"),
         Subject::Legacy(account) => sync_legacy_account(&job, &account).await,
     }
 }
 
 /// One user's journey, from what is known of them to what became of it.
-async fn sync_user(job: &Job, member: &Member) -> End {
+async fn sync_user(job: &Job, member: &Member, plan: Plan) -> End {
     let (id, start) = (&member.user.id, Instant::now());
     if !member.user.sync_enabled {
         return skip(id, Outcome::Skipped, "sync_enabled is false");
     }
-    let plan = trouble::plan(&member.history, id.as_str(), &job.schedule);
     if plan == Plan::Wait {
         return skip(id, Outcome::NeedsReauth, REAUTH);
     }
@@ -387,12 +424,12 @@ async fn demo() -> std::io::Result<ExitCode> {
     let sandbox = Sandbox::start(Options { users: 25, trouble: true, ..Options::default() }).await?;
     let exports = sandbox.exports();
     let environment = |name: &str| Some(exports.iter().find(|(exported, _)| *exported == name)?.1.clone());
-    let execution = Execution::from_lookup(environment, Timestamp::now());
+    let execution = Execution::from_lookup(environment, Timestamp::now()).map_err(Error::other)?;
     let only_colours = |name: &str| std::env::var(name).ok().filter(|_| name == "NO_COLOR");
-    telemetry::init(LogFormat::Text, &execution, only_colours);
+    telemetry::init(LogFormat::Text, Some(&execution), only_colours);
     let config = Config::new(&SyncArgs::default(), environment, execution).map_err(Error::other)?;
     let stop = Stop::on_signals()?;
-    let status = pulse(config, &stop).await.map_err(Error::other)?;
+    let status = run_job(config, &stop).await;
     writeln!(std::io::stdout(), "\n{}", showcase::table(&sandbox))?;
     sandbox.stop().await;
     Ok(exit_code(status, false, stop.signal()))

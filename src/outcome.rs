@@ -157,6 +157,16 @@ impl Counts {
         }
     }
 
+    /// Counts all users of another count more.
+    pub fn add_all(&mut self, more: &Self) {
+        self.success += more.success;
+        self.skipped += more.skipped;
+        self.needs_reauth += more.needs_reauth;
+        for (code, count) in &more.errors {
+            *self.errors.entry(*code).or_default() += count;
+        }
+    }
+
     /// Users without a fresh snapshot.
     #[must_use]
     pub fn error(&self) -> u64 {

@@ -40,8 +40,9 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// Starts logging to stdout, once for the process. `lookup` is the environment.
-pub fn init(format: LogFormat, execution: &Execution, lookup: impl Fn(&str) -> Option<String>) {
+/// Starts logging to stdout, once for the process. `lookup` is the environment; an execution that is not
+/// usable is nothing to name in every line.
+pub fn init(format: LogFormat, execution: Option<&Execution>, lookup: impl Fn(&str) -> Option<String>) {
     let wanted = lookup("RUST_LOG").filter(|filter| !filter.is_empty());
     let filter = wanted.as_deref().map(EnvFilter::try_new);
     let (filter, bad_filter) = match filter {
@@ -82,8 +83,11 @@ struct CloudLogging {
 }
 
 impl CloudLogging {
-    fn new(execution: &Execution) -> Self {
-        Self { execution: execution.id.clone(), task_index: execution.task_index }
+    fn new(execution: Option<&Execution>) -> Self {
+        Self {
+            execution: execution.map(|execution| execution.id.to_string()).unwrap_or_default(),
+            task_index: execution.map(|execution| execution.task_index).unwrap_or_default(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::ids::DocumentId;
 use crate::outcome::{Code, Counts, Outcome};
+use crate::progress::{Finished, Rejections, Score};
 use crate::secret_manager::KeyVersion;
 use crate::trouble::{self, History, Trouble};
 use jiff::Timestamp;
@@ -44,10 +45,8 @@ impl End {
 pub struct Verdicts {
     /// Every user once.
     pub counts: Counts,
-    /// Users asked about in whose case it was open whether Alpaca takes their keys.
-    asked: u64,
-    /// Those of them who were rejected.
-    rejected: u64,
+    /// Of users in whose case it was open whether Alpaca takes their keys.
+    pub rejections: Rejections,
     held: Vec<(Traveller, Open)>,
 }
 
@@ -58,8 +57,14 @@ enum Open {
 }
 
 impl Verdicts {
-    /// Takes in how one journey ended; `None` when its task panicked.
-    pub fn add(&mut self, traveller: Traveller, end: Option<End>) {
+    /// Goes on from what an earlier attempt has learned.
+    #[must_use]
+    pub fn after(finished: &Finished) -> Self {
+        Self { counts: finished.counts.clone(), rejections: finished.rejections, held: Vec::new() }
+    }
+
+    /// Takes in how one journey ended, `None` when its task panicked, and says what of it counts.
+    pub fn add(&mut self, traveller: Traveller, end: Option<End>) -> Score {
         let end = end.unwrap_or_else(|| {
             let (id, user_id, error) = (&traveller.id, traveller.id.as_str(), Code::Internal.as_str());
             error!(user_id, error, "Failed to sync Alpaca account for user {id}: its task panicked");
@@ -69,13 +74,23 @@ impl Verdicts {
         self.counts.add(end.outcome);
         // A user whose keys are known to be rejected, or may be, proves nothing about the provider by
         // being rejected again.
-        if !matches!(traveller.history, History::Unknown) && !traveller.history.needs_reauth() {
-            self.asked += u64::from(end.asked);
-            self.rejected += u64::from(end.rejected.is_some());
-        }
+        let tells = !matches!(traveller.history, History::Unknown) && !traveller.history.needs_reauth();
+        let rejections = Rejections {
+            asked: u64::from(tells && end.asked),
+            rejected: u64::from(tells && end.rejected.is_some()),
+        };
+        self.rejections += rejections;
+        let score = Score { outcome: end.outcome, rejections };
         if let Some(version) = end.rejected {
             self.hold(&traveller, Open::Rejected(version));
         }
+        score
+    }
+
+    /// Whether there is anything to be recorded, or refrained from, at the end of the pass.
+    #[must_use]
+    pub fn holds_any(&self) -> bool {
+        !self.held.is_empty()
     }
 
     fn hold(&mut self, traveller: &Traveller, open: Open) {
@@ -84,17 +99,19 @@ impl Verdicts {
         }
     }
 
-    /// Rejected and asked, when so many were rejected that it is the provider's fault or ours.
+    /// The rejections of the whole pass, with what the other tasks have seen of it, when there are so many
+    /// that it is the provider's fault or ours.
     #[must_use]
-    pub fn fleet_wide(&self) -> Option<(u64, u64)> {
-        trouble::is_fleet_wide(self.rejected, self.asked).then_some((self.rejected, self.asked))
+    pub fn fleet_wide(&self, of_others: Rejections) -> Option<Rejections> {
+        let mut all = self.rejections;
+        all += of_others;
+        trouble::is_fleet_wide(all.rejected, all.asked).then_some(all)
     }
 
     /// What is to be recorded at the end of the pass. Rejections are left out when they are
     /// fleet-wide: then nobody's state changes.
     #[must_use]
-    pub fn records(&self, now: Timestamp) -> Vec<(DocumentId, Trouble)> {
-        let fleet_wide = self.fleet_wide().is_some();
+    pub fn records(&self, fleet_wide: bool, now: Timestamp) -> Vec<(DocumentId, Trouble)> {
         let record = |(traveller, open): &(Traveller, Open)| {
             let trouble = match open {
                 Open::Rejected(_) if fleet_wide => None,
@@ -131,24 +148,39 @@ mod tests {
 
     fn verdicts(rejections: u64, successes: u64) -> Verdicts {
         let mut verdicts = Verdicts::default();
-        (0..rejections).for_each(|n| verdicts.add(traveller(n, History::Clean), rejected()));
-        (0..successes).for_each(|n| verdicts.add(traveller(rejections + n, History::Clean), synced()));
+        (0..rejections).for_each(|n| {
+            verdicts.add(traveller(n, History::Clean), rejected());
+        });
+        (0..successes).for_each(|n| {
+            verdicts.add(traveller(rejections + n, History::Clean), synced());
+        });
         verdicts
+    }
+
+    /// Whether the rejections are fleet-wide, and how many are recorded.
+    fn judged(verdicts: &Verdicts) -> (Option<Rejections>, usize) {
+        let fleet_wide = verdicts.fleet_wide(Rejections::default());
+        (fleet_wide, verdicts.records(fleet_wide.is_some(), Timestamp::UNIX_EPOCH).len())
+    }
+
+    #[test]
+    fn other_tasks_rejections_count() {
+        let verdicts = verdicts(4, 0);
+        assert_eq!(judged(&verdicts), (None, 4), "four are too few to tell");
+        let of_others = Rejections { asked: 20, rejected: 4 };
+        assert_eq!(verdicts.fleet_wide(of_others), Some(Rejections { asked: 24, rejected: 8 }));
     }
 
     #[test]
     fn a_few_rejections_are_the_users_own() {
         let verdicts = verdicts(5, 20);
-        assert_eq!((verdicts.fleet_wide(), verdicts.records(Timestamp::UNIX_EPOCH).len()), (None, 5));
+        assert_eq!(judged(&verdicts), (None, 5));
     }
 
     #[test]
     fn many_rejections_mark_nobody() {
         let verdicts = verdicts(6, 20);
-        assert_eq!(
-            (verdicts.fleet_wide(), verdicts.records(Timestamp::UNIX_EPOCH).len()),
-            (Some((6, 26)), 0)
-        );
+        assert_eq!(judged(&verdicts), (Some(Rejections { asked: 26, rejected: 6 }), 0));
         assert_eq!(verdicts.counts.error(), 6, "they count as failed all the same");
     }
 
@@ -160,8 +192,10 @@ mod tests {
             )
         });
         let mut verdicts = verdicts(0, 10);
-        (0..100).for_each(|n| verdicts.add(traveller(n, known.clone()), rejected()));
-        assert_eq!((verdicts.fleet_wide(), verdicts.records(Timestamp::UNIX_EPOCH).len()), (None, 100));
+        (0..100).for_each(|n| {
+            verdicts.add(traveller(n, known.clone()), rejected());
+        });
+        assert_eq!(judged(&verdicts), (None, 100));
     }
 
     #[test]
@@ -169,12 +203,12 @@ mod tests {
         let mut verdicts = Verdicts::default();
         verdicts.add(traveller(1, History::Clean), None);
         assert_eq!(verdicts.counts.errors.get(&Code::Internal), Some(&1));
-        let records = verdicts.records(Timestamp::UNIX_EPOCH);
+        let records = verdicts.records(false, Timestamp::UNIX_EPOCH);
         assert_eq!((records[0].1.state, records[0].1.error), (State::Retrying, Some(Code::Internal)));
     }
 
     #[test]
     fn what_is_held_for_the_end_is_bounded() {
-        assert_eq!(verdicts(12_000, 100_000).records(Timestamp::UNIX_EPOCH).len(), MAX_HELD);
+        assert_eq!(verdicts(12_000, 100_000).records(false, Timestamp::UNIX_EPOCH).len(), MAX_HELD);
     }
 }

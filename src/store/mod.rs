@@ -1,5 +1,6 @@
 //! Firestore: where the users are read and the snapshots are written.
 
+pub mod ledger;
 pub mod query;
 pub mod tenants;
 pub mod values;
@@ -216,13 +217,22 @@ impl Store {
         fields: &[&str],
         deadline: Deadline,
     ) -> Result<HashMap<String, Document>, StoreError> {
+        Ok(self.found(names, Some(mask(fields.iter().copied())), deadline).await?.documents)
+    }
+
+    async fn found(
+        &self,
+        names: Vec<String>,
+        mask: Option<DocumentMask>,
+        deadline: Deadline,
+    ) -> Result<Found, StoreError> {
         if names.is_empty() {
-            return Ok(HashMap::new());
+            return Ok(Found::default());
         }
         let request = BatchGetDocumentsRequest {
             database: self.database.name(),
             documents: names,
-            mask: Some(mask(fields.iter().copied())),
+            mask,
             ..BatchGetDocumentsRequest::default()
         };
         let mut clients = self.clients();
@@ -234,21 +244,31 @@ impl Store {
         mut client: FirestoreClient<GoogleAuthMiddleware>,
         request: BatchGetDocumentsRequest,
         deadline: Deadline,
-    ) -> Result<HashMap<String, Document>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let reading = async {
-            let mut found = HashMap::new();
+            let mut found = Found::default();
             let mut answers = in_time(client.batch_get_documents(request)).await?.into_inner();
             while let Some(answer) = in_time(answers.message()).await? {
                 // A document that does not exist is billed like one that does.
                 self.usage.firestore_reads.add(u64::from(answer.result.is_some()));
+                found.read_at = answer.read_time.or(found.read_at);
                 if let Some(Lookup::Found(document)) = answer.result {
-                    found.insert(document.name.clone(), document);
+                    found.documents.insert(document.name.clone(), document);
                 }
             }
             Ok(found)
         };
         tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
     }
+}
+
+/// What a lookup found.
+#[derive(Debug, Default)]
+struct Found {
+    /// By their full names.
+    documents: HashMap<String, Document>,
+    /// The server's time.
+    read_at: Option<gcloud_sdk::prost_types::Timestamp>,
 }
 
 /// One part of a streamed answer.

@@ -36,6 +36,14 @@ pub struct IdRange {
     pub until: Option<DocumentId>,
 }
 
+impl IdRange {
+    /// Whether no id can be in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!((&self.after, &self.until), (Some(after), Some(until)) if after >= until)
+    }
+}
+
 /// A query that is read page by page, in the order of the documents' names.
 ///
 /// Each document is reduced to what is needed of it as it arrives: users write theirs, and may write
@@ -70,7 +78,7 @@ impl Pages<User> {
             budget: USER_PAGE_BUDGET,
             after: range.after.as_ref().map(name),
             until: range.until.as_ref().map(name),
-            exhausted: false,
+            exhausted: range.is_empty(),
             broken: None,
         }
     }
@@ -100,7 +108,7 @@ impl Pages<(DocumentId, Trouble)> {
             budget: TROUBLE_PAGE_BUDGET,
             after: range.after.as_ref().map(name),
             until: range.until.as_ref().map(name),
-            exhausted: false,
+            exhausted: range.is_empty(),
             broken: None,
         }
     }

@@ -101,6 +101,24 @@ pub fn time(value: &Value) -> Option<Timestamp> {
     }
 }
 
+/// The fields of the map in a value, if it is one.
+#[must_use]
+pub fn entries(value: &Value) -> Option<&Fields> {
+    match &value.value_type {
+        Some(ValueType::MapValue(map)) => Some(&map.fields),
+        _ => None,
+    }
+}
+
+/// The items of the array in a value, if it is one.
+#[must_use]
+pub fn items(value: &Value) -> Option<&[Value]> {
+    match &value.value_type {
+        Some(ValueType::ArrayValue(array)) => Some(&array.values),
+        _ => None,
+    }
+}
+
 /// A whole JSON object as a map.
 ///
 /// What Firestore cannot hold (an array directly in an array, an empty or reserved field name,

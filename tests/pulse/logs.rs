@@ -89,12 +89,12 @@ on_both! {
 
     async fn cloud_runs_execution_and_task_are_on_every_line(world) {
         one_of_each(&world).await;
-        let env = [("CLOUD_RUN_EXECUTION", "pulse-x7k2p"), ("CLOUD_RUN_TASK_INDEX", "3"), ("CLOUD_RUN_TASK_COUNT", "1")];
+        let env = [("CLOUD_RUN_EXECUTION", "pulse-x7k2p"), ("CLOUD_RUN_TASK_INDEX", "0"), ("CLOUD_RUN_TASK_COUNT", "1")];
         let run = world.pulse_in(&env).await;
         for entry in run.entries() {
-            assert_eq!((&entry["execution"], &entry["task_index"]), (&json!("pulse-x7k2p"), &json!(3)));
+            assert_eq!((&entry["execution"], &entry["task_index"]), (&json!("pulse-x7k2p"), &json!(0)));
             let labels = &entry[LABELS];
-            assert_eq!((&labels["execution"], &labels["task_index"]), (&json!("pulse-x7k2p"), &json!("3")));
+            assert_eq!((&labels["execution"], &labels["task_index"]), (&json!("pulse-x7k2p"), &json!("0")));
         }
         assert_eq!(world.document("ops/last_pulse").await["execution"], "pulse-x7k2p");
     }

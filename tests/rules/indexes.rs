@@ -21,7 +21,7 @@ type Group = &'static str;
 const QUERIED: (Group, &str) = ("alpacaAccounts", "state");
 
 /// The ledger's fields that grow with time or are maps.
-const LEDGER: [&str; 7] = ["plan", "cursors", "counts", "started_at", "ended_at", "touched_at", "expires_at"];
+const LEDGER: [&str; 6] = ["plan", "tasks", "started_at", "ended_at", "touched_at", "expires_at"];
 
 /// Each override of the file, by its collection group and field.
 fn overrides() -> BTreeMap<(String, String), Json> {

@@ -130,13 +130,18 @@ async fn memberships_that_can_be_read_at_the_second_attempt_stop_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_last_pulse_stops_nobody() {
+async fn a_ledger_that_cannot_be_kept_stops_nobody() {
     let world = sandbox().await;
     world.user("ana").await;
     world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,times=1");
     let run = world.pulse().await;
     run.assert_completed("1 successful, 0 errors", 0);
-    assert_eq!(run.entry("Could not read when the last pulse started: ")["severity"], "WARNING");
+    assert_eq!(run.entry("Could not keep the ledger ")["severity"], "ERROR");
+    assert_eq!(
+        world.document("ops/last_pulse").await["status"],
+        "ok",
+        "the dashboards are told all the same"
+    );
 }
 
 /// The record of trouble must not be spoilt by a pass that could not read it.

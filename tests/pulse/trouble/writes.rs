@@ -49,7 +49,7 @@ async fn the_end_of_trouble_is_in_the_commit_of_the_snapshot() {
         "users/ana/alpacaAccounts/sync",
     ];
     assert_eq!(paths, expected);
-    assert_eq!(traffic.commits().len(), 2, "and one for ops/last_pulse");
+    assert_eq!(traffic.commits().len(), 3, "and the ledger's first and last");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,7 @@ async fn neither_ongoing_trouble_nor_its_absence_is_committed_again() {
     let (run, traffic) = watched(&world, &[]).await;
     run.assert_completed("1 successful, 1 errors, 1 skipped", 0);
     assert!(traffic.commits_to("/alpacaAccounts/sync").is_empty());
-    assert_eq!(traffic.commits().len(), 2, "one for ana's snapshot, one for ops/last_pulse");
+    assert_eq!(traffic.commits().len(), 3, "one for ana's snapshot, the ledger's first and last");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,524 @@
+//! The ledger of an execution, `ops/last_pulse/executions/{execution}`: its plan, and how far each of its
+//! tasks has come.
+
+use crate::ids::DocumentId;
+use crate::outcome::{Code, Counts, PassStatus};
+use crate::progress::{Finished, Rejections};
+use crate::shards::{Sample, Shards};
+use crate::store::values::{Fields, array, entries, integer, items, map, string, text, time, whole_number};
+use crate::usage::Used;
+use gcloud_sdk::google::firestore::v1::Value;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// An execution whose ledger has not been touched for so long is dead.
+const ALIVE_FOR: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long a ledger is kept.
+pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What the ledger says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ledger {
+    /// The plan: which task has which users.
+    pub shards: Shards,
+    /// When the first task claimed it.
+    pub started_at: Timestamp,
+    /// When a task last wrote it, by the server's clock.
+    pub touched_at: Timestamp,
+    /// When its last task came to rest.
+    pub ended_at: Option<Timestamp>,
+    /// The tasks that have arrived so far, by their index.
+    pub tasks: BTreeMap<usize, TaskRecord>,
+}
+
+/// What one task has recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRecord {
+    /// What it is doing.
+    pub state: TaskState,
+    /// How far it has come.
+    pub finished: Finished,
+    /// What it has used, all attempts together.
+    pub used: Used,
+}
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Syncing users.
+    Running,
+    /// All its users are finished; what was learned from them is being recorded.
+    Settling,
+    /// Done.
+    Completed,
+    /// Told to stop, or out of time, before all its users were reached.
+    Stopped,
+    /// It could not read its users.
+    Failed,
+}
+
+impl TaskState {
+    const ALL: [Self; 5] = [Self::Running, Self::Settling, Self::Completed, Self::Stopped, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Settling => "settling",
+            Self::Completed => "completed",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing more is to be expected of the task, unless it is tried again.
+    #[must_use]
+    pub fn is_at_rest(self) -> bool {
+        matches!(self, Self::Completed | Self::Stopped | Self::Failed)
+    }
+}
+
+/// What a task that arrives has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its execution has begun: take part in it.
+    Join,
+    /// No execution is alive: make this one the current one.
+    Claim,
+    /// Another one is alive: leave.
+    Busy,
+}
+
+/// Where an execution stands that finds this: its own ledger, whether it is the current one, and the
+/// ledger of the current one if that is another.
+#[must_use]
+pub fn standing(own: Option<&Ledger>, is_current: bool, other: Option<&Ledger>, now: Timestamp) -> Standing {
+    match (own, is_current, other) {
+        (Some(_), true, _) => Standing::Join,
+        (_, _, Some(other)) if other.is_alive(now) => Standing::Busy,
+        _ => Standing::Claim,
+    }
+}
+
+impl Ledger {
+    /// Whether some task of it is at work, as far as can be told.
+    #[must_use]
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        // A time in the future proves no more than one in the past.
+        self.ended_at.is_none() && now.duration_since(self.touched_at).abs() <= ALIVE_FOR
+    }
+
+    /// Whether every task has come, and has come to rest.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.every_task(|record| record.state.is_at_rest())
+    }
+
+    /// Whether every task but this one has finished its users.
+    #[must_use]
+    pub fn others_have_finished(&self, task: usize) -> bool {
+        self.indices().all(|index| {
+            index == task || self.tasks.get(&index).is_some_and(|record| record.state != TaskState::Running)
+        })
+    }
+
+    /// What the fleet guard is to know of the tasks but this one.
+    #[must_use]
+    pub fn rejections_of_others(&self, task: usize) -> Rejections {
+        let mut rejections = Rejections::default();
+        for (_, record) in self.tasks.iter().filter(|(index, _)| **index != task) {
+            rejections += record.finished.rejections;
+        }
+        rejections
+    }
+
+    /// The sums over all tasks, for `ops/last_pulse`.
+    #[must_use]
+    pub fn sums(&self) -> (Counts, Used, PassStatus) {
+        let (mut counts, mut used) = (Counts::default(), Used::default());
+        for record in self.tasks.values() {
+            counts.add_all(&record.finished.counts);
+            used = used + record.used;
+        }
+        let completed = self.every_task(|record| record.state == TaskState::Completed);
+        let status = if completed { counts.status() } else { PassStatus::Failed };
+        (counts, used, status)
+    }
+
+    /// The plan for an execution after this one.
+    #[must_use]
+    pub fn plan_next(&self, tasks: usize) -> Option<Shards> {
+        // Who was not reached is in no sample, so half a pass would put the others' borders wrong.
+        let complete = self.every_task(|record| record.state == TaskState::Completed);
+        match (complete, self.shards.tasks() == tasks) {
+            (false, true) => Some(self.shards.clone()),
+            _ => Shards::even(tasks, self.tasks.values().map(|record| &record.finished.sample)),
+        }
+    }
+
+    fn indices(&self) -> impl Iterator<Item = usize> {
+        0..self.shards.tasks()
+    }
+
+    fn every_task(&self, is_so: impl Fn(&TaskRecord) -> bool) -> bool {
+        self.indices().all(|index| self.tasks.get(&index).is_some_and(&is_so))
+    }
+
+    /// Reads the document; `None` when it is no ledger that this version can work with.
+    #[must_use]
+    pub fn from_fields(fields: &Fields) -> Option<Self> {
+        let plan = fields.get("plan").and_then(entries)?;
+        let splits = ids(plan.get("splits")?)?;
+        let tasks = fields.get("tasks").and_then(entries);
+        let task = |(name, record): (&String, &Value)| {
+            Some((name.strip_prefix(TASK_PREFIX)?.parse().ok()?, TaskRecord::from_value(record)?))
+        };
+        Some(Self {
+            shards: Shards::new(splits)?,
+            started_at: fields.get("started_at").and_then(time)?,
+            touched_at: fields.get("touched_at").and_then(time)?,
+            ended_at: fields.get("ended_at").and_then(time),
+            tasks: tasks.into_iter().flatten().map(task).collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Field names that begin with a digit would have to be quoted in paths.
+const TASK_PREFIX: &str = "task_";
+
+/// The name of a task's record among the `tasks`.
+#[must_use]
+pub fn task_field(task: usize) -> String {
+    format!("{TASK_PREFIX}{task}")
+}
+
+/// The plan as it is stored.
+#[must_use]
+pub fn plan_value(shards: &Shards) -> Value {
+    let splits = shards.splits().iter().map(|id| text(id.as_str())).collect();
+    record([("tasks", count(shards.tasks() as u64)), ("splits", array(splits))])
+}
+
+impl TaskRecord {
+    /// The record as it is stored.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let Self { state, finished: Finished { cursor, counts, rejections, sample }, used } = self;
+        let errors = counts.errors.iter().map(|(code, number)| (code.as_str().to_owned(), count(*number)));
+        let mut fields = vec![
+            ("state", text(state.as_str())),
+            (
+                "counts",
+                record([
+                    ("success", count(counts.success)),
+                    ("skipped", count(counts.skipped)),
+                    ("needs_reauth", count(counts.needs_reauth)),
+                    ("errors", map(errors.collect())),
+                ]),
+            ),
+            (
+                "rejections",
+                record([("asked", count(rejections.asked)), ("rejected", count(rejections.rejected))]),
+            ),
+            (
+                "sample",
+                record([
+                    ("seen", count(sample.seen)),
+                    ("stride", count(sample.stride)),
+                    ("ids", array(sample.ids.iter().map(|id| text(id.as_str())).collect())),
+                ]),
+            ),
+            (
+                "used",
+                record([
+                    ("firestore_reads", count(used.firestore_reads)),
+                    ("firestore_writes", count(used.firestore_writes)),
+                    ("secret_accesses", count(used.secret_accesses)),
+                    ("alpaca_calls", count(used.alpaca_calls)),
+                ]),
+            ),
+        ];
+        fields.extend(cursor.as_ref().map(|cursor| ("cursor", text(cursor.as_str()))));
+        record(fields)
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        let fields = entries(value)?;
+        let part = |name| fields.get(name).and_then(entries);
+        let state = fields.get("state").and_then(string)?;
+        let (counts, rejections, sample, used) =
+            (part("counts")?, part("rejections")?, part("sample")?, part("used")?);
+        let error = |(code, number): (&String, &Value)| Some((Code::parse(code)?, counted(number)?));
+        Some(Self {
+            state: TaskState::ALL.into_iter().find(|known| known.as_str() == state)?,
+            finished: Finished {
+                cursor: match fields.get("cursor") {
+                    Some(cursor) => Some(id(cursor)?),
+                    None => None,
+                },
+                counts: Counts {
+                    success: number(counts, "success")?,
+                    skipped: number(counts, "skipped")?,
+                    needs_reauth: number(counts, "needs_reauth")?,
+                    errors: entries(counts.get("errors")?)?.iter().map(error).collect::<Option<_>>()?,
+                },
+                rejections: Rejections {
+                    asked: number(rejections, "asked")?,
+                    rejected: number(rejections, "rejected")?,
+                },
+                sample: Sample {
+                    seen: number(sample, "seen")?,
+                    stride: number(sample, "stride").filter(|stride| *stride > 0)?,
+                    ids: ids(sample.get("ids")?)?,
+                },
+            },
+            used: Used {
+                firestore_reads: number(used, "firestore_reads")?,
+                firestore_writes: number(used, "firestore_writes")?,
+                secret_accesses: number(used, "secret_accesses")?,
+                alpaca_calls: number(used, "alpaca_calls")?,
+            },
+        })
+    }
+}
+
+fn record(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn count(number: u64) -> Value {
+    integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// More users than that is not a count but damage, and would overflow sums.
+const MOST: u64 = 1 << 48;
+
+fn counted(value: &Value) -> Option<u64> {
+    whole_number(value).and_then(|number| u64::try_from(number).ok()).filter(|number| *number <= MOST)
+}
+
+fn number(fields: &Fields, name: &str) -> Option<u64> {
+    fields.get(name).and_then(counted)
+}
+
+fn id(value: &Value) -> Option<DocumentId> {
+    string(value).filter(|id| !id.is_empty() && !id.contains('/')).map(DocumentId::of_existing)
+}
+
+fn ids(value: &Value) -> Option<Vec<DocumentId>> {
+    items(value)?.iter().map(id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Outcome;
+    use crate::store::values::timestamp;
+    use gcloud_sdk::google::firestore::v1::value::ValueType;
+    use proptest::collection::{btree_map, hash_map, vec};
+    use proptest::prelude::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_767_623_400 + second).expect("in range")
+    }
+
+    fn split(text: &str) -> DocumentId {
+        DocumentId::parse(text).expect("legal")
+    }
+
+    fn ledger(states: &[Option<TaskState>]) -> Ledger {
+        let record = |state| TaskRecord { state, finished: Finished::default(), used: Used::default() };
+        let tasks = states.iter().enumerate().filter_map(|(task, state)| Some((task, record((*state)?))));
+        Ledger {
+            shards: Shards::guessed(states.len()),
+            started_at: at(0),
+            touched_at: at(10),
+            ended_at: None,
+            tasks: tasks.collect(),
+        }
+    }
+
+    fn stored(ledger: &Ledger) -> Fields {
+        let tasks = ledger.tasks.iter().map(|(task, record)| (task_field(*task), record.to_value()));
+        let mut fields = vec![
+            ("plan", plan_value(&ledger.shards)),
+            ("started_at", timestamp(ledger.started_at)),
+            ("touched_at", timestamp(ledger.touched_at)),
+            ("tasks", map(tasks.collect())),
+        ];
+        fields.extend(ledger.ended_at.map(|time| ("ended_at", timestamp(time))));
+        fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    const RUNNING: Option<TaskState> = Some(TaskState::Running);
+    const COMPLETED: Option<TaskState> = Some(TaskState::Completed);
+
+    #[test]
+    fn another_execution_is_left_alone_while_it_is_alive() {
+        let other = ledger(&[RUNNING, None]);
+        for (now, expected) in
+            [(10, Standing::Busy), (70, Standing::Busy), (71, Standing::Claim), (-50, Standing::Busy)]
+        {
+            assert_eq!(standing(None, false, Some(&other), at(now)), expected, "{now}");
+            // One that was taken over meanwhile is in no better position.
+            assert_eq!(standing(Some(&ledger(&[RUNNING])), false, Some(&other), at(now)), expected, "{now}");
+        }
+        assert_eq!(standing(None, false, Some(&other), at(-51)), Standing::Claim, "a clock that jumped");
+        let ended = Ledger { ended_at: Some(at(11)), ..other };
+        assert_eq!(standing(None, false, Some(&ended), at(12)), Standing::Claim);
+        assert_eq!(standing(None, false, None, at(12)), Standing::Claim);
+    }
+
+    #[test]
+    fn the_tasks_of_one_execution_join_it_however_long_it_takes() {
+        let own = ledger(&[RUNNING, None]);
+        assert_eq!(standing(Some(&own), true, None, at(100_000)), Standing::Join);
+        assert_eq!(standing(None, true, None, at(0)), Standing::Claim, "its ledger was deleted");
+    }
+
+    #[test]
+    fn the_last_task_is_the_one_that_finds_all_at_rest() {
+        assert!(!ledger(&[COMPLETED, None]).is_at_rest());
+        assert!(!ledger(&[COMPLETED, RUNNING]).is_at_rest());
+        assert!(!ledger(&[COMPLETED, Some(TaskState::Settling)]).is_at_rest());
+        assert!(ledger(&[COMPLETED, Some(TaskState::Stopped), Some(TaskState::Failed)]).is_at_rest());
+        assert!(ledger(&[RUNNING, Some(TaskState::Settling), COMPLETED]).others_have_finished(0));
+        assert!(!ledger(&[RUNNING, RUNNING]).others_have_finished(0));
+        assert!(!ledger(&[RUNNING, None]).others_have_finished(0));
+    }
+
+    #[test]
+    fn the_sums_are_of_all_tasks_and_failed_when_one_did_not_complete() {
+        let mut ledger = ledger(&[COMPLETED, COMPLETED]);
+        for record in ledger.tasks.values_mut() {
+            record.finished.counts.add(Outcome::Synced);
+            record.finished.counts.add(Outcome::Failed(Code::KeysMissing));
+            record.finished.rejections = Rejections { asked: 5, rejected: 2 };
+            record.used.alpaca_calls = 3;
+        }
+        let (counts, used, status) = ledger.sums();
+        assert_eq!((counts.success, counts.error(), used.alpaca_calls), (2, 2, 6));
+        assert_eq!(status, PassStatus::Degraded);
+        assert_eq!(ledger.rejections_of_others(1), Rejections { asked: 5, rejected: 2 });
+        ledger.tasks.get_mut(&0).expect("task 0").state = TaskState::Stopped;
+        assert_eq!(ledger.sums().2, PassStatus::Failed);
+    }
+
+    #[test]
+    fn half_a_pass_teaches_no_new_borders() {
+        let mut half = ledger(&[COMPLETED, Some(TaskState::Stopped)]);
+        half.shards = Shards::new(vec![split("m")]).expect("in order");
+        let sample = &mut half.tasks.get_mut(&0).expect("task 0").finished.sample;
+        ["a", "b", "c"].iter().for_each(|id| sample.take(&split(id), 2));
+        assert_eq!(half.plan_next(2), Some(half.shards.clone()));
+        half.tasks.get_mut(&1).expect("task 1").state = TaskState::Completed;
+        assert_eq!(half.plan_next(2).map(|shards| shards.splits().to_vec()), Some(vec![split("a")]));
+    }
+
+    #[test]
+    fn what_is_no_ledger_is_not_taken_for_one() {
+        let whole = stored(&ledger(&[RUNNING, None]));
+        assert!(Ledger::from_fields(&whole).is_some());
+        for field in ["plan", "started_at", "touched_at"] {
+            let mut fields = whole.clone();
+            fields.remove(field);
+            assert_eq!(Ledger::from_fields(&fields), None, "without {field}");
+        }
+        let mut unsorted = whole.clone();
+        let splits = array(vec![text("b"), text("a")]);
+        unsorted.insert("plan".into(), record([("splits", splits)]));
+        assert_eq!(Ledger::from_fields(&unsorted), None);
+    }
+
+    fn any_id() -> impl Strategy<Value = DocumentId> {
+        "[a-zA-Z0-9é_.-]{1,8}".prop_map(|text| DocumentId::of_existing(&text))
+    }
+
+    prop_compose! {
+        fn any_record()(
+            state in proptest::sample::select(TaskState::ALL.to_vec()),
+            cursor in proptest::option::of(any_id()),
+            success in 0..MOST, skipped in 0..MOST, needs_reauth in 0..MOST, errors in 0..MOST,
+            asked in 0..MOST, rejected in 0..MOST,
+            seen in 0..MOST, stride in 1..MOST, ids in vec(any_id(), 0..20),
+            reads in 0..MOST, writes in 0..MOST,
+        ) -> TaskRecord {
+            TaskRecord {
+                state,
+                finished: Finished {
+                    cursor,
+                    counts: Counts { success, skipped, needs_reauth, errors: [(Code::KeysMissing, errors)].into() },
+                    rejections: Rejections { asked, rejected },
+                    sample: Sample { seen, stride, ids },
+                },
+                used: Used { firestore_reads: reads, firestore_writes: writes, ..Used::default() },
+            }
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<i64>().prop_map(integer),
+            "\\PC{0,6}".prop_map(text),
+            any::<f64>().prop_map(crate::store::values::double),
+            (any::<i64>(), any::<i32>()).prop_map(|(seconds, nanos)| Value {
+                value_type: Some(ValueType::TimestampValue(gcloud_sdk::prost_types::Timestamp {
+                    seconds,
+                    nanos
+                }))
+            }),
+        ];
+        let name = prop_oneof![
+            Just("splits".to_owned()),
+            Just("task_0".to_owned()),
+            Just("state".to_owned()),
+            Just("sample".to_owned()),
+            Just("counts".to_owned()),
+            Just("ids".to_owned()),
+            "\\PC{0,6}"
+        ];
+        leaf.prop_recursive(4, 32, 6, move |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(array),
+                hash_map(name.clone(), inner, 0..6).prop_map(map),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_ledger_survives_being_stored(
+            records in btree_map(0_usize..40, any_record(), 0..5),
+            mut splits in vec(any_id(), 0..10),
+            ended in proptest::option::of(0_i64..1_000_000),
+        ) {
+            splits.sort();
+            let ledger = Ledger {
+                shards: Shards::new(splits).expect("in order"),
+                started_at: at(0),
+                touched_at: at(1),
+                ended_at: ended.map(at),
+                tasks: records,
+            };
+            prop_assert_eq!(Ledger::from_fields(&stored(&ledger)), Some(ledger));
+        }
+
+        #[test]
+        fn no_document_panics(
+            fields in hash_map(
+                prop_oneof![
+                    Just("plan".to_owned()), Just("tasks".to_owned()), Just("started_at".to_owned()),
+                    Just("touched_at".to_owned()), Just("ended_at".to_owned()), "\\PC{0,6}"
+                ],
+                any_value(),
+                0..6,
+            ),
+            now in any::<i32>(),
+        ) {
+            if let Some(ledger) = Ledger::from_fields(&fields) {
+                let now = Timestamp::from_second(now.into()).expect("in range");
+                let _ = (ledger.is_alive(now), ledger.sums(), ledger.plan_next(3), ledger.is_at_rest());
+            }
+        }
+    }
+}

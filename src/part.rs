@@ -1,0 +1,523 @@
+//! One task's part in an execution: which users are its own, what earlier attempts have done of them, and
+//! the ledger it keeps so that others know.
+
+use crate::config::Execution;
+use crate::ids::DocumentId;
+use crate::job::Job;
+use crate::last_pulse::LastPulse;
+use crate::ledger::{Ledger, Standing, TaskRecord, TaskState, standing};
+use crate::outcome::{Code, Counts};
+use crate::progress::{Finished, Place, Progress, Rejections, Score};
+use crate::retry::{Deadline, USER_BUDGET};
+use crate::roster::Selection;
+use crate::shards::Shards;
+use crate::store::ledger::{End, Look, task_write};
+use crate::store::query::IdRange;
+use crate::store::{Store, StoreError};
+use crate::telemetry::Chain;
+use crate::trouble::LookSchedule;
+use crate::usage::{Usage, Used};
+use crate::verdicts::Verdicts;
+use jiff::Timestamp;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, info, warn};
+
+/// The cursor is saved at least this often.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// And after so many users.
+const SAVE_EVERY_USERS: u64 = 1_000;
+
+/// For one save of the cursor, all tries together.
+const SAVE_BUDGET: Duration = Duration::from_secs(8);
+
+/// A save that is under way when the pass ends must not be overtaken by the last one, nor hold it up.
+const LAST_SAVE_WAIT: Duration = Duration::from_millis(500);
+
+/// Tries to become the current execution while others do the same.
+const CLAIMS: u32 = 5;
+
+/// So few users asked about do not tell whether rejections are the provider's fault; until the other
+/// tasks have finished theirs, it is better to wait a little.
+const TELLING_NUMBER: u64 = 25;
+
+/// How long, and how often the ledger is read meanwhile.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+const LOOK_AT_OTHERS_EVERY: Duration = Duration::from_millis(250);
+
+/// Why a task could not take its part.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// Without the ledger, one of several tasks does not know which users are its own.
+    #[error("the ledger of the execution could not be read or written, and this is one of several tasks")]
+    Ledger(#[source] StoreError),
+    /// The execution's id was used before, for another number of tasks.
+    #[error("the ledger of execution {execution} is for {planned} tasks, not {tasks}: start a new execution")]
+    OtherPlan {
+        /// The execution.
+        execution: String,
+        /// The tasks it was planned for.
+        planned: usize,
+        /// The tasks there are.
+        tasks: usize,
+    },
+}
+
+/// What a task finds on arrival.
+#[derive(Debug)]
+pub enum Entry {
+    /// Its part.
+    Part(Box<Part>),
+    /// That another execution is still running.
+    Busy(DocumentId),
+}
+
+/// One task's part in an execution.
+#[derive(Debug)]
+pub struct Part {
+    /// Its users. Those that an earlier attempt has finished are not among them.
+    pub selection: Selection,
+    /// Whether the legacy account is this task's, and still to be done.
+    pub has_legacy_account: bool,
+    /// When secrets are looked at.
+    pub schedule: LookSchedule,
+    /// What earlier attempts have finished.
+    pub finished: Finished,
+    execution: DocumentId,
+    /// When the execution started.
+    started_at: Timestamp,
+    task: usize,
+    tasks: usize,
+    /// What earlier attempts have used, less what the process had used before this part.
+    used_before: (Used, Used),
+    /// How the part is recorded.
+    record: Recording,
+    /// Whether an earlier attempt has finished this part; only the sums may still be missing.
+    is_completed: bool,
+    /// Whether they are not.
+    has_ended: bool,
+}
+
+/// How a part is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Recording {
+    /// In the ledger and, at the end, in `ops/last_pulse`.
+    Ledger,
+    /// Only in `ops/last_pulse`: the ledger could not be written.
+    LastPulse,
+    /// Nowhere: a person's own run.
+    Nowhere,
+}
+
+impl Part {
+    /// Takes this task's part in the execution.
+    ///
+    /// A single task goes on when Firestore does not let it keep a ledger: fresh snapshots matter more
+    /// than two passes at the same time, which do no harm.
+    pub async fn enter(job: &Job, execution: &Execution, now: Timestamp) -> Result<Entry, EntryError> {
+        let alone = Self::new(job, execution, now);
+        if !job.config.takes_everybody() {
+            return Ok(Entry::Part(Box::new(alone)));
+        }
+        match alone.join(job).await {
+            Err(EntryError::Ledger(err)) if execution.task_count.get() == 1 => {
+                error!(
+                    error = err.code().as_str(),
+                    "Could not keep the ledger ops/last_pulse/executions/{}, so this pulse runs without: {}",
+                    execution.id,
+                    Chain(&err)
+                );
+                let record = if job.config.dry_run { Recording::Nowhere } else { Recording::LastPulse };
+                let alone = Self { record, ..Self::new(job, execution, now) };
+                Ok(Entry::Part(Box::new(alone)))
+            }
+            joined => joined,
+        }
+    }
+
+    fn new(job: &Job, execution: &Execution, now: Timestamp) -> Self {
+        Self {
+            selection: job.config.selection.clone(),
+            has_legacy_account: job.config.takes_everybody(),
+            schedule: LookSchedule { previous: None, now },
+            finished: Finished::default(),
+            execution: execution.id.clone(),
+            started_at: now,
+            task: execution.task_index as usize,
+            tasks: execution.task_count.get() as usize,
+            used_before: (Used::default(), job.usage.so_far()),
+            record: Recording::Nowhere,
+            is_completed: false,
+            has_ended: false,
+        }
+    }
+
+    async fn join(mut self, job: &Job) -> Result<Entry, EntryError> {
+        let deadline = Deadline::after(USER_BUDGET);
+        let mut conflict = None;
+        for _ in 0..CLAIMS {
+            let look = job.store.look(&self.execution, deadline).await.map_err(EntryError::Ledger)?;
+            match self.claim(job, &look, deadline).await {
+                Ok(Ok((shards, own))) => {
+                    self.take(&look, &shards, own)?;
+                    if !job.config.dry_run {
+                        self.record = Recording::Ledger;
+                    }
+                    return Ok(Entry::Part(Box::new(self)));
+                }
+                Ok(Err(other)) => return Ok(Entry::Busy(other)),
+                Err(err @ StoreError::Conflict(_)) => conflict = Some(err),
+                Err(err) => return Err(EntryError::Ledger(err)),
+            }
+        }
+        Err(EntryError::Ledger(conflict.unwrap_or(StoreError::Timeout)))
+    }
+
+    /// Claims the pulse for the execution where that is due. Returns its plan and, where another task or
+    /// attempt was here before, its ledger; or the execution that is in the way.
+    async fn claim(
+        &self,
+        job: &Job,
+        look: &Look,
+        deadline: Deadline,
+    ) -> Result<Result<(Shards, Option<Ledger>), DocumentId>, StoreError> {
+        let current = look.current.execution.as_ref();
+        let is_current = current == Some(&self.execution);
+        let other = current.filter(|_| !is_current);
+        // One task has everybody, whatever the last execution saw.
+        let last = look.last.execution.as_ref().filter(|_| self.tasks > 1 && look.own.is_none());
+        let [other_ledger, last_ledger] = job.store.ledgers([other, last], deadline).await?;
+        let standing = standing(look.own.as_ref(), is_current, other_ledger.as_ref(), look.now);
+        let plan = || {
+            let plan = last_ledger.as_ref().and_then(|last| last.plan_next(self.tasks));
+            plan.unwrap_or_else(|| Shards::guessed(self.tasks))
+        };
+        let found = match &look.own {
+            Some(own) => (own.shards.clone(), Some(own.clone())),
+            None => (plan(), None),
+        };
+        match (standing, other) {
+            // A dry run writes nothing, and is in nobody's way.
+            _ if job.config.dry_run => {}
+            (Standing::Busy, Some(other)) => return Ok(Err(other.clone())),
+            (Standing::Join, _) => {}
+            (Standing::Claim | Standing::Busy, _) => {
+                let new = found.1.is_none().then_some((&found.0, self.started_at));
+                job.store.claim(&self.execution, new, &look.current, deadline).await?;
+            }
+        }
+        Ok(Ok(found))
+    }
+
+    /// Takes what the plan gives this task, less what an earlier attempt has finished.
+    fn take(&mut self, look: &Look, shards: &Shards, own: Option<Ledger>) -> Result<(), EntryError> {
+        let planned = shards.tasks();
+        let range = shards.range(self.task).filter(|_| planned == self.tasks);
+        let range = range.ok_or_else(|| EntryError::OtherPlan {
+            execution: self.execution.to_string(),
+            planned,
+            tasks: self.tasks,
+        })?;
+        self.schedule.previous = look.last.started_at;
+        let (mut record, mut has_ended) = (None, false);
+        if let Some(mut own) = own {
+            has_ended = own.ended_at.is_some();
+            self.started_at = own.started_at;
+            record = own.tasks.remove(&self.task);
+        }
+        if let Some(TaskRecord { state, finished, used }) = record {
+            info!("Going on where the attempt before ended: {} so far", finished.counts);
+            self.is_completed = state == TaskState::Completed;
+            self.has_ended = has_ended;
+            self.finished = finished;
+            self.used_before.0 = used;
+        }
+        let after = self.finished.cursor.clone().or(range.after);
+        self.selection = Selection::Range(IdRange { after, until: range.until });
+        // It comes before all users.
+        self.has_legacy_account = self.task == 0 && self.finished.counts.users() == 0;
+        Ok(())
+    }
+
+    /// Starts to keep the ledger.
+    #[must_use]
+    pub fn keep(&self, store: &Arc<Store>, usage: &Arc<Usage>) -> Bookkeeper {
+        let progress = Progress::resume(self.finished.clone(), self.tasks);
+        let book = Arc::new(Book {
+            progress: Mutex::new((progress, self.finished.counts.users())),
+            enough: Notify::new(),
+            over: CancellationToken::new(),
+        });
+        let saver = (self.record == Recording::Ledger && !self.is_completed).then(|| {
+            let saver = Saver {
+                book: Arc::clone(&book),
+                store: Arc::clone(store),
+                usage: Arc::clone(usage),
+                execution: self.execution.clone(),
+                task: self.task,
+                used_before: self.used_before,
+            };
+            // One that was at rest is at work again.
+            let is_retried = self.finished != Finished::default();
+            AbortOnDropHandle::new(tokio::spawn(saver.run(is_retried)))
+        });
+        Bookkeeper { book, saver }
+    }
+
+    /// What is known of the rejections that the other tasks of the execution have seen. Where the few
+    /// users of this task alone would not tell whose fault they are, waits for the others a little.
+    pub async fn rejections_of_others(
+        &self,
+        job: &Job,
+        verdicts: &Verdicts,
+        finished: &Finished,
+    ) -> Rejections {
+        let mut known = Rejections::default();
+        if self.tasks == 1 || self.record != Recording::Ledger || !verdicts.holds_any() {
+            return known;
+        }
+        let waiting = async {
+            let settling = self.record(TaskState::Settling, finished, job);
+            self.save(job, &settling, End::Unchanged, Deadline::after(SAVE_BUDGET)).await;
+            loop {
+                let deadline = Deadline::after(SAVE_BUDGET);
+                match self.ledger(job, deadline).await {
+                    Some(ledger) => {
+                        known = ledger.rejections_of_others(self.task);
+                        let asked = known.asked + verdicts.rejections.asked;
+                        if asked >= TELLING_NUMBER || ledger.others_have_finished(self.task) {
+                            break;
+                        }
+                    }
+                    None => break,
+                }
+                sleep(LOOK_AT_OTHERS_EVERY).await;
+            }
+        };
+        // Whatever is known by then has to do.
+        let _ = timeout(WAIT_FOR_OTHERS, waiting).await;
+        known
+    }
+
+    /// Records that this task has come to rest and, if it is the last one, tells the dashboards.
+    pub async fn leave(
+        &self,
+        job: &Job,
+        state: TaskState,
+        finished: &Finished,
+        counts: &Counts,
+        start: Instant,
+        deadline: Deadline,
+    ) {
+        if self.record == Recording::Nowhere || self.has_ended && self.is_completed {
+            return;
+        }
+        let record = self.record(state, finished, job);
+        let mut ledger = Ledger {
+            shards: Shards::guessed(self.tasks),
+            started_at: self.started_at,
+            touched_at: self.started_at,
+            ended_at: None,
+            tasks: Default::default(),
+        };
+        if self.tasks > 1 {
+            self.save(job, &record, End::Unchanged, deadline).await;
+            match self.ledger(job, deadline).await {
+                Some(found) => ledger = found,
+                None => return,
+            }
+        }
+        ledger.tasks.insert(self.task, record.clone());
+        if !ledger.is_at_rest() || ledger.ended_at.is_some() {
+            return;
+        }
+        // The cursor may be behind users that are finished: they count, and are synced again by a retry.
+        let published =
+            TaskRecord { finished: Finished { counts: counts.clone(), ..finished.clone() }, ..record };
+        ledger.tasks.insert(self.task, TaskRecord { used: self.used(job), ..published });
+        self.publish(job, &ledger, &record, start, deadline).await;
+    }
+
+    async fn publish(
+        &self,
+        job: &Job,
+        sums: &Ledger,
+        record: &TaskRecord,
+        start: Instant,
+        deadline: Deadline,
+    ) {
+        let now = Timestamp::now();
+        let (counts, used, status) = sums.sums();
+        // Of the whole execution; no clock that jumps makes it shorter than this part of it.
+        let duration = Duration::try_from(now.duration_since(self.started_at)).unwrap_or_default();
+        let last_pulse = |own_writes| {
+            LastPulse {
+                counts: &counts,
+                status,
+                execution: self.execution.as_str(),
+                started_at: self.started_at,
+                duration: duration.max(start.elapsed()),
+                used: used + Used { firestore_writes: own_writes, ..Used::default() },
+            }
+            .to_write(job.store.database())
+        };
+        if self.record == Recording::Ledger {
+            let end = task_write(job.store.database(), &self.execution, self.task, record, End::At(now));
+            match job.store.commit(&[end, last_pulse(2)], deadline).await {
+                // The ledger is gone; the dashboards are not.
+                Err(StoreError::Conflict(_)) => {}
+                result => return report(result),
+            }
+        }
+        report(job.store.commit(&[last_pulse(1)], deadline).await);
+    }
+
+    async fn ledger(&self, job: &Job, deadline: Deadline) -> Option<Ledger> {
+        match job.store.ledgers([Some(&self.execution)], deadline).await {
+            Ok([ledger]) => ledger,
+            Err(err) => {
+                report_unsaved(&self.execution, &err);
+                None
+            }
+        }
+    }
+
+    async fn save(&self, job: &Job, record: &TaskRecord, end: End, deadline: Deadline) {
+        let write = task_write(job.store.database(), &self.execution, self.task, record, end);
+        if let Err(err) = job.store.commit(&[write], deadline).await {
+            report_unsaved(&self.execution, &err);
+        }
+    }
+
+    fn record(&self, state: TaskState, finished: &Finished, job: &Job) -> TaskRecord {
+        TaskRecord { state, finished: finished.clone(), used: self.used(job) }
+    }
+
+    fn used(&self, job: &Job) -> Used {
+        used(self.used_before, &job.usage)
+    }
+}
+
+fn used((earlier, of_others): (Used, Used), usage: &Usage) -> Used {
+    earlier + (usage.so_far() - of_others)
+}
+
+fn report(published: Result<(), StoreError>) {
+    if let Err(err) = published {
+        error!(error = err.code().as_str(), "Could not write ops/last_pulse: {}", Chain(&err));
+    }
+}
+
+fn report_unsaved(execution: &DocumentId, err: &StoreError) {
+    warn!(
+        error = err.code().as_str(),
+        "Could not keep the ledger ops/last_pulse/executions/{execution}: {}",
+        Chain(err)
+    );
+}
+
+/// What the pass and the task that saves share.
+#[derive(Debug)]
+struct Book {
+    /// And the number of users that were finished when a save was last asked for.
+    progress: Mutex<(Progress, u64)>,
+    /// Enough users are finished for a save.
+    enough: Notify,
+    /// The pass is over.
+    over: CancellationToken,
+}
+
+impl Book {
+    fn progress(&self) -> MutexGuard<'_, (Progress, u64)> {
+        // Whatever panics while it is locked leaves progress that is whole.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows the pass, and has its progress saved.
+#[derive(Debug)]
+pub struct Bookkeeper {
+    book: Arc<Book>,
+    saver: Option<AbortOnDropHandle<()>>,
+}
+
+impl Bookkeeper {
+    /// A journey begins; see [`Progress::begin`].
+    #[must_use]
+    pub fn begin(&self, user: Option<DocumentId>) -> Place {
+        self.book.progress().0.begin(user)
+    }
+
+    /// It ends.
+    pub fn end(&self, place: Place, score: Score) {
+        let (progress, saved) = &mut *self.book.progress();
+        progress.end(place, score);
+        let users = progress.finished().counts.users();
+        if users >= *saved + SAVE_EVERY_USERS {
+            *saved = users;
+            self.book.enough.notify_one();
+        }
+    }
+
+    /// The pass is over; how far it came.
+    pub async fn close(self) -> Finished {
+        self.book.over.cancel();
+        if let Some(saver) = self.saver {
+            // Longer than that, and the last save will have to do.
+            let _ = timeout(LAST_SAVE_WAIT, saver).await;
+        }
+        self.book.progress().0.finished().clone()
+    }
+}
+
+/// Saves the cursor in the background.
+struct Saver {
+    book: Arc<Book>,
+    store: Arc<Store>,
+    usage: Arc<Usage>,
+    execution: DocumentId,
+    task: usize,
+    used_before: (Used, Used),
+}
+
+impl Saver {
+    async fn run(self, is_retried: bool) {
+        if is_retried {
+            self.save(End::Open).await;
+        }
+        loop {
+            tokio::select! {
+                () = sleep(SAVE_EVERY) => {}
+                () = self.book.enough.notified() => {}
+                () = self.book.over.cancelled() => return,
+            }
+            self.save(End::Unchanged).await;
+        }
+    }
+
+    async fn save(&self, end: End) {
+        let finished = self.book.progress().0.finished().clone();
+        let used = used(self.used_before, &self.usage);
+        let record = TaskRecord { state: TaskState::Running, finished, used };
+        let write = task_write(self.store.database(), &self.execution, self.task, &record, end);
+        if let Err(err) = self.store.commit(&[write], Deadline::after(SAVE_BUDGET)).await {
+            report_unsaved(&self.execution, &err);
+        }
+    }
+}
+
+impl EntryError {
+    /// The code that logs use for it.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Ledger(err) => err.code(),
+            Self::OtherPlan { .. } => Code::StoreRejected,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The documents by which the tasks of an execution, and executions among themselves, agree.
+
+use super::{Demand, Found, Store, StoreError, mask, merge_at};
+use crate::ids::{Database, DocumentId};
+use crate::ledger::{KEPT_FOR, Ledger, TaskRecord, plan_value, task_field};
+use crate::retry::Deadline;
+use crate::shards::Shards;
+use crate::snapshot::FieldChange;
+use crate::store::values::{map, string, text, time, timestamp};
+use gcloud_sdk::google::firestore::v1::write::Operation;
+use gcloud_sdk::google::firestore::v1::{Document, Write};
+use gcloud_sdk::prost_types;
+use jiff::Timestamp;
+
+/// The field that says when a task last wrote the ledger.
+const TOUCHED_AT: &str = "touched_at";
+
+/// What is known when a task arrives.
+#[derive(Debug)]
+pub struct Look {
+    /// By the server's clock, which all tasks share.
+    pub now: Timestamp,
+    /// The ledger of the task's own execution.
+    pub own: Option<Ledger>,
+    /// The execution that claimed last.
+    pub current: Current,
+    /// The execution that finished last.
+    pub last: Last,
+}
+
+/// `ops/current_pulse`: the execution that claimed last. A claim replaces it only as it was read, so of two
+/// that claim at once, one finds the other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Current {
+    /// Which it is.
+    pub execution: Option<DocumentId>,
+    version: Option<prost_types::Timestamp>,
+}
+
+/// What `ops/last_pulse` says of the execution that finished last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Last {
+    /// Which it was.
+    pub execution: Option<DocumentId>,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Looks around, on arrival.
+    pub async fn look(&self, execution: &DocumentId, deadline: Deadline) -> Result<Look, StoreError> {
+        let database = self.database();
+        let names = [last_pulse_name(database), current_name(database), ledger_name(database, execution)];
+        let found = self.found(names.to_vec(), None, deadline).await?;
+        let [last, current, own] = names.map(|name| found.documents.get(&name));
+        let id = |document: Option<&Document>| {
+            let id = document?.fields.get("execution").and_then(string)?;
+            DocumentId::parse(id).ok()
+        };
+        Ok(Look {
+            now: server_time(&found),
+            own: own.and_then(|document| Ledger::from_fields(&document.fields)),
+            current: Current {
+                execution: id(current),
+                version: current.and_then(|document| document.update_time),
+            },
+            last: Last {
+                execution: id(last),
+                started_at: last.and_then(|document| document.fields.get("started_at")).and_then(time),
+            },
+        })
+    }
+
+    /// The ledgers of those executions, in the same order.
+    pub async fn ledgers<const N: usize>(
+        &self,
+        executions: [Option<&DocumentId>; N],
+        deadline: Deadline,
+    ) -> Result<[Option<Ledger>; N], StoreError> {
+        let names = executions.map(|execution| execution.map(|id| ledger_name(self.database(), id)));
+        let mut wanted: Vec<_> = names.iter().flatten().cloned().collect();
+        wanted.dedup();
+        let found = self.found(wanted, None, deadline).await?;
+        Ok(names.map(|name| Ledger::from_fields(&found.documents.get(&name?)?.fields)))
+    }
+
+    /// Makes an execution the current one, with a new ledger unless it has one. A conflict means that
+    /// another task was faster.
+    pub async fn claim(
+        &self,
+        execution: &DocumentId,
+        new: Option<(&Shards, Timestamp)>,
+        found: &Current,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        let name = ledger_name(self.database(), execution);
+        let ledger = match new {
+            Some((shards, now)) => {
+                let fields: [FieldChange; 4] = [
+                    ("plan", Some(plan_value(shards))),
+                    ("tasks", Some(map(Default::default()))),
+                    ("started_at", Some(timestamp(now))),
+                    ("expires_at", Some(timestamp(now.saturating_add(KEPT_FOR).unwrap_or(now)))),
+                ];
+                merge_at(name, fields.into(), TOUCHED_AT, Demand::Absent)
+            }
+            None => merge_at(name, Vec::new(), TOUCHED_AT, Demand::Unchanged(None)),
+        };
+        let demand = match &found.version {
+            Some(version) => Demand::Unchanged(Some(*version)),
+            None => Demand::Absent,
+        };
+        let current = vec![("execution", Some(text(execution.as_str())))];
+        let current = merge_at(current_name(self.database()), current, "claimed_at", demand);
+        self.commit(&[ledger, current], deadline).await
+    }
+}
+
+/// The write that brings a task's record in the ledger up to date. Its ledger must exist: half a ledger
+/// would be none.
+#[must_use]
+pub fn task_write(
+    database: &Database,
+    execution: &DocumentId,
+    task: usize,
+    record: &TaskRecord,
+    end: End,
+) -> Write {
+    let ended_at = match end {
+        End::Open => vec![("ended_at", None)],
+        End::Unchanged => Vec::new(),
+        End::At(time) => vec![("ended_at", Some(timestamp(time)))],
+    };
+    let name = ledger_name(database, execution);
+    let mut write = merge_at(name, ended_at, TOUCHED_AT, Demand::Unchanged(None));
+    let field = task_field(task);
+    let paths = write.update_mask.get_or_insert_with(|| mask([]));
+    paths.field_paths.push(format!("tasks.{field}"));
+    if let Some(Operation::Update(document)) = &mut write.operation {
+        document.fields.insert("tasks".into(), map([(field, record.to_value())].into()));
+    }
+    write
+}
+
+/// What a task's record says of the end of the whole execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It has not ended.
+    Open,
+    /// Nothing.
+    Unchanged,
+    /// This was its end.
+    At(Timestamp),
+}
+
+fn server_time(found: &Found) -> Timestamp {
+    let time = found.read_at.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+    time.unwrap_or_else(Timestamp::now)
+}
+
+/// Full name of `ops/last_pulse`.
+#[must_use]
+pub fn last_pulse_name(database: &Database) -> String {
+    database.document(format_args!("ops/last_pulse"))
+}
+
+fn current_name(database: &Database) -> String {
+    database.document(format_args!("ops/current_pulse"))
+}
+
+fn ledger_name(database: &Database, execution: &DocumentId) -> String {
+    database.document(format_args!("ops/last_pulse/executions/{}", execution.as_str()))
+}
