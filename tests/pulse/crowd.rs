@@ -32,6 +32,23 @@ impl World {
         ids
     }
 
+    /// The same for users with these ids, in either Firestore.
+    pub(crate) async fn many(&self, ids: &[String]) {
+        for part in ids.chunks(400) {
+            let write = |id| Write {
+                operation: Some(Operation::Update(Document {
+                    name: self.name(&format!("users/{id}")),
+                    ..Document::default()
+                })),
+                ..Write::default()
+            };
+            self.commit(part.iter().map(write).collect()).await;
+        }
+        for id in ids {
+            self.connect(id, Profile::active());
+        }
+    }
+
     /// Whether a document of the sandbox's Firestore exists.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.sandbox.firestore().document(&self.name(path)).is_some()

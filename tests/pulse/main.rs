@@ -23,6 +23,7 @@ mod safety;
 mod secrecy;
 mod signals;
 mod snapshots;
+mod tasks;
 mod tenancy;
 mod traffic;
 mod trouble;

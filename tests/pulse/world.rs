@@ -96,9 +96,14 @@ impl World {
     }
 
     async fn write(&self, operation: Operation, update_mask: Option<DocumentMask>) {
+        self.commit(vec![Write { operation: Some(operation), update_mask, ..Write::default() }]).await;
+    }
+
+    /// The test's own writes.
+    pub(crate) async fn commit(&self, writes: Vec<Write>) {
         let request = CommitRequest {
             database: format!("projects/{}/databases/(default)", self.project),
-            writes: vec![Write { operation: Some(operation), update_mask, ..Write::default() }],
+            writes,
             ..CommitRequest::default()
         };
         self.client.clone().commit(request).await.expect("the test's own write");
