@@ -1,0 +1,29 @@
+# The production image: the binary without its sandbox, on a base that has glibc, CA roots and no shell.
+#
+#     docker build --tag pulse .
+
+# Both are Debian 12: the binary links to the glibc of the first and runs on that of the second.
+ARG BUILD_IMAGE=rust:1.95.0-bookworm
+ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${BUILD_IMAGE} AS dependencies
+WORKDIR /pulse
+# The dependencies are compiled for an empty crate, so that their layer stays while only the source changes.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src \
+ && touch src/lib.rs \
+ && echo 'fn main() {}' > src/main.rs \
+ && cargo build --locked --release --no-default-features
+
+FROM dependencies AS build
+COPY src src
+# Files keep their time, and cargo takes what is older than the empty crate's build for built.
+RUN touch src/lib.rs src/main.rs \
+ && cargo build --locked --release --no-default-features
+
+FROM ${RUNTIME_IMAGE}
+COPY --from=build /pulse/target/release/pulse /pulse
+# The base image's own; by number, for whoever brings another base.
+USER 65532:65532
+ENTRYPOINT ["/pulse"]
+CMD ["sync"]

@@ -1,0 +1,123 @@
+//! The commands of `README.md`.
+
+use crate::gcloud::assert_understood;
+use crate::read;
+use crate::shell::{Call, Cloud};
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All `sh` blocks as one script, and the commands of `gcloud` that a sentence mentions.
+fn scripts() -> (String, String) {
+    let (mut blocks, mut prose, mut language) = (String::new(), String::new(), None);
+    for line in read("README.md").lines() {
+        let fence = line.trim_start().strip_prefix("```");
+        match (fence, language.as_deref()) {
+            (Some(name), None) => language = Some(name.to_owned()),
+            (Some(_), Some(_)) => language = None,
+            (None, Some("sh")) => blocks += &format!("{line}\n"),
+            (None, Some(_)) => {
+                assert!(!line.contains("gcloud "), "a command that is not in an `sh` block: {line}")
+            }
+            (None, None) => prose += &format!("{line}\n"),
+        }
+    }
+    let mentioned: Vec<&str> =
+        prose.split('`').skip(1).step_by(2).filter(|span| span.starts_with("gcloud ")).collect();
+    (blocks, mentioned.join("\n"))
+}
+
+/// What the README's commands call, in their order, from an empty terminal.
+pub(crate) fn calls() -> Vec<Call> {
+    let (blocks, mentioned) = scripts();
+    let run = Cloud::empty().run(&format!("set -u\n{blocks}\n{mentioned}\ntrue"), &BTreeMap::new());
+    assert!(run.succeeded, "{}", run.stderr);
+    assert_eq!(run.stderr, "", "bash has something to say");
+
+    let is_command = |line: &&str| !line.trim_start().starts_with('#');
+    let written =
+        blocks.lines().filter(is_command).map(|line| line.matches("gcloud ").count()).sum::<usize>();
+    let called = run.calls.iter().filter(|call| call[0] == "gcloud").count();
+    assert!(called >= written, "{written} commands are written, and {called} were called");
+    run.calls
+}
+
+/// What follows `prefix` in the calls that begin with it.
+pub(crate) fn after<'a>(calls: &'a [Call], prefix: &str) -> Vec<&'a [String]> {
+    let prefix: Vec<&str> = prefix.split(' ').collect();
+    let rest = |call: &'a Call| call.starts_with_words(&prefix).then(|| &call[prefix.len()..]);
+    calls.iter().filter_map(rest).collect()
+}
+
+trait StartsWithWords {
+    fn starts_with_words(&self, words: &[&str]) -> bool;
+}
+
+impl StartsWithWords for Call {
+    fn starts_with_words(&self, words: &[&str]) -> bool {
+        self.len() >= words.len() && self.iter().zip(words).all(|(word, expected)| word == expected)
+    }
+}
+
+#[test]
+fn gcloud_takes_every_command() {
+    assert_understood(&calls());
+}
+
+#[test]
+fn a_role_on_the_project_is_never_one_that_owns_it() {
+    let calls = calls();
+    let grants = after(&calls, "gcloud projects add-iam-policy-binding");
+    let role =
+        |grant: &[String]| grant.iter().find_map(|word| word.strip_prefix("--role=")).map(str::to_owned);
+    let roles: BTreeSet<_> = grants.iter().map(|grant| role(grant).expect("a role")).collect();
+    let expected = [
+        "roles/cloudscheduler.admin",
+        "roles/datastore.indexAdmin",
+        "roles/datastore.user",
+        "roles/firebaserules.admin",
+        "roles/logging.logWriter",
+        "roles/run.developer",
+        "roles/secretmanager.secretAccessor",
+        "roles/serviceusage.serviceUsageConsumer",
+    ];
+    assert_eq!(roles, expected.map(str::to_owned).into());
+}
+
+/// gcloud asks, and without a terminal fails, when a policy has a condition and a further grant does not say.
+#[test]
+fn the_jobs_access_to_secrets_is_limited_and_every_other_grant_says_that_it_is_not() {
+    for grant in after(&calls(), "gcloud projects add-iam-policy-binding") {
+        let condition = grant.iter().find_map(|word| word.strip_prefix("--condition=")).expect("a condition");
+        if grant.iter().any(|word| word == "--role=roles/secretmanager.secretAccessor") {
+            let limit = "expression=resource.name.startsWith('projects/1/secrets/alpaca-keys-')";
+            assert_eq!(condition, format!("title=alpaca-keys,{limit}"));
+        } else {
+            assert_eq!(condition, "None", "{grant:?}");
+        }
+    }
+}
+
+/// Old ledgers go away however the policy got there.
+#[test]
+fn the_policy_on_ledgers_is_that_of_the_index_file() {
+    let file: Json = serde_json::from_str(&read("firestore.indexes.json")).expect("JSON");
+    let overrides = file["fieldOverrides"].as_array().expect("a list");
+    let expiring: Vec<_> = overrides.iter().filter(|entry| entry["ttl"] == true).collect();
+    let [ledger] = expiring[..] else { panic!("one field expires: {expiring:?}") };
+    assert_eq!(
+        (&ledger["collectionGroup"], &ledger["fieldPath"]),
+        (&"executions".into(), &"expires_at".into())
+    );
+
+    let calls = calls();
+    let [update] = after(&calls, "gcloud firestore fields ttls update")[..] else { panic!("one policy") };
+    assert_eq!(update, ["expires_at", "--collection-group=executions", "--enable-ttl", "--async"]);
+}
+
+#[test]
+fn firebase_json_names_the_two_files() {
+    let file: Json = serde_json::from_str(&read("firebase.json")).expect("JSON");
+    let name = |key: &str| file["firestore"][key].as_str().expect("a path").to_owned();
+    assert!(read(&name("rules")).starts_with("rules_version = '2';"));
+    serde_json::from_str::<Json>(&read(&name("indexes"))).expect("JSON");
+}
