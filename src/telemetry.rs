@@ -5,8 +5,9 @@
 use crate::cli::LogFormat;
 use crate::config::Execution;
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
@@ -91,27 +92,42 @@ impl CloudLogging {
     }
 }
 
-#[derive(Serialize)]
+/// One line.
 struct Entry<'a> {
+    format: &'a CloudLogging,
     severity: &'a str,
-    message: &'a str,
-    time: String,
-    #[serde(rename = "logging.googleapis.com/labels")]
-    labels: Labels<'a>,
-    execution: &'a str,
-    task_index: u32,
     target: &'a str,
-    #[serde(flatten)]
-    fields: Map<String, Value>,
+    seen: &'a Seen,
+}
+
+impl Serialize for Entry<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { format: CloudLogging { execution, task_index }, severity, target, seen } = self;
+        let user_id = seen.fields.iter().find(|(name, _)| *name == "user_id");
+        let user_id = user_id.and_then(|(_, id)| id.as_str());
+        let mut entry = serializer.serialize_map(None)?;
+        entry.serialize_entry("severity", severity)?;
+        entry.serialize_entry("message", capped(&seen.message))?;
+        entry.serialize_entry("time", &format_args!("{:.6}", Timestamp::now()))?;
+        let labels = Labels { execution, task_index: &format_args!("{task_index}"), user_id };
+        entry.serialize_entry("logging.googleapis.com/labels", &labels)?;
+        entry.serialize_entry("execution", execution)?;
+        entry.serialize_entry("task_index", task_index)?;
+        entry.serialize_entry("target", target)?;
+        for (name, value) in &seen.fields {
+            entry.serialize_entry(name, value)?;
+        }
+        entry.end()
+    }
 }
 
 /// Labels are what `gcloud logging read` filters by; their values must be texts.
 #[derive(Serialize)]
 struct Labels<'a> {
     execution: &'a str,
-    task_index: String,
+    task_index: &'a fmt::Arguments<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<String>,
+    user_id: Option<&'a str>,
 }
 
 impl<S, N> FormatEvent<S, N> for CloudLogging
@@ -122,21 +138,8 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut seen = Seen::default();
         event.record(&mut seen);
-        let Seen { message, severity, fields } = seen;
-        let entry = Entry {
-            severity: severity.as_deref().unwrap_or(severity_of(*event.metadata().level())),
-            message: capped(&message),
-            time: format!("{:.6}", Timestamp::now()),
-            labels: Labels {
-                execution: &self.execution,
-                task_index: self.task_index.to_string(),
-                user_id: fields.get("user_id").and_then(Value::as_str).map(str::to_owned),
-            },
-            execution: &self.execution,
-            task_index: self.task_index,
-            target: event.metadata().target(),
-            fields,
-        };
+        let severity = seen.severity.as_deref().unwrap_or(severity_of(*event.metadata().level()));
+        let entry = Entry { format: self, severity, target: event.metadata().target(), seen: &seen };
         let json = serde_json::to_string(&entry).map_err(|_| fmt::Error)?;
         writeln!(line, "{json}")
     }
@@ -162,7 +165,7 @@ struct Seen {
     message: String,
     /// Replaces the level's, for CRITICAL, which `tracing` does not have.
     severity: Option<String>,
-    fields: Map<String, Value>,
+    fields: Vec<(&'static str, Value)>,
 }
 
 impl Seen {
@@ -172,7 +175,7 @@ impl Seen {
             ("severity", Value::String(text)) => self.severity = Some(text),
             // Names of the entry itself, as a library's own event might use them.
             ("time" | "execution" | "task_index" | "target", _) => {}
-            (name, value) => drop(self.fields.insert(name.to_owned(), value)),
+            (name, value) => self.fields.push((name, value)),
         }
     }
 }
