@@ -17,6 +17,7 @@ pub mod job;
 pub mod keys;
 pub mod last_pulse;
 pub mod outcome;
+pub mod ramp;
 pub mod retry;
 pub mod roster;
 pub mod secret_manager;

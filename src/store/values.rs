@@ -101,6 +101,15 @@ pub fn time(value: &Value) -> Option<Timestamp> {
     }
 }
 
+/// The fields of a value, if it is a map.
+#[must_use]
+pub fn fields(value: &Value) -> Option<&Fields> {
+    match &value.value_type {
+        Some(ValueType::MapValue(map)) => Some(&map.fields),
+        _ => None,
+    }
+}
+
 /// A whole JSON object as a map.
 ///
 /// What Firestore cannot hold (an array directly in an array, an empty or reserved field name,
