@@ -12,6 +12,7 @@ pub mod credentials;
 pub mod failure;
 pub mod fan_out;
 pub mod figure;
+pub mod filter;
 pub mod ids;
 pub mod job;
 pub mod keys;
