@@ -5,7 +5,9 @@ use crate::config::{Config, Endpoints};
 use crate::credentials;
 use crate::ids::{Database, DocumentId, TenantId};
 use crate::last_pulse;
+use crate::pace::Pace;
 use crate::retry::{Deadline, MAX_ATTEMPTS, USER_BUDGET};
+use crate::roster::{Member, PageFacts};
 use crate::secret_manager::SecretManager;
 use crate::snapshot::Snapshot;
 use crate::store::query::trouble_name;
@@ -13,7 +15,7 @@ use crate::store::tenants::primary_name;
 use crate::store::{Demand, Store, StoreError, merge};
 use crate::telemetry::Chain;
 use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
-use crate::trouble::{LookSchedule, Trouble};
+use crate::trouble::{History, LookSchedule, Trouble};
 use crate::usage::Usage;
 use crate::user::TenantClaim;
 use futures::{StreamExt, stream};
@@ -23,9 +25,6 @@ use reqwest::Url;
 use std::sync::Arc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
-
-/// Writes in one commit of trouble: Firestore takes more, but one that is refused takes all with it.
-const WRITES_PER_COMMIT: usize = 500;
 
 /// Commits of trouble at the same time, at the end of a pass.
 const COMMITS_AT_ONCE: usize = 4;
@@ -63,6 +62,8 @@ pub struct Job {
     pub alpaca: Alpaca,
     /// What the pass has used so far.
     pub usage: Arc<Usage>,
+    /// How fast it may go on.
+    pub pace: Arc<Pace>,
     /// Whose secrets are looked at.
     pub schedule: LookSchedule,
 }
@@ -77,12 +78,13 @@ impl Job {
             _ => credentials::application_default()?,
         };
         let usage = Arc::new(Usage::default());
+        let pace = Arc::new(Pace::new(&config.budgets, config.execution.share(), now));
         let store = Store::connect(
             &config.database,
             firestore.as_ref().map(Url::as_str),
             if firestore.is_some() { credentials::emulator_owner() } else { google.clone() },
             config.concurrency.get(),
-            Arc::clone(&usage),
+            (Arc::clone(&usage), Arc::clone(&pace)),
             Deadline::after(USER_BUDGET),
         )
         .await?;
@@ -90,13 +92,14 @@ impl Job {
             secret_manager.as_ref().map(Url::as_str),
             if secret_manager.is_some() { credentials::none() } else { google },
             Arc::clone(&usage),
+            Arc::clone(&pace),
         );
         // Setting up the two HTTP clients loads certificates, which happens while Firestore answers.
         let (previous, secrets, alpaca) = tokio::join!(
             previous_start(&store, &config),
             // The credentials may ask a metadata server, without a time limit of their own.
             timeout(USER_BUDGET, secrets),
-            async { Alpaca::new(alpaca.clone(), Arc::clone(&usage)) },
+            async { Alpaca::new(alpaca.clone(), Arc::clone(&usage), Arc::clone(&pace)) },
         );
         let schedule = LookSchedule { previous, now };
         Ok(Self {
@@ -105,12 +108,14 @@ impl Job {
             alpaca: alpaca?,
             config,
             usage,
+            pace,
             schedule,
         })
     }
 
     /// Writes a snapshot and, where the rules allow it, the tenant's document, in one atomic commit
-    /// with the end of any trouble. Decides anew when the tenant's document changes meanwhile.
+    /// with the end of any trouble. Decides anew when the tenant's document changes meanwhile. The pace
+    /// must have allowed the writes.
     ///
     /// Returns the tenant whose document was written.
     pub async fn write(
@@ -124,7 +129,11 @@ impl Job {
             if self.config.dry_run {
                 break;
             }
-            match self.store.commit(&writes, deadline).await {
+            let committed = match attempt {
+                1 => self.store.commit_allowed(&writes, deadline).await,
+                _ => self.store.commit(&writes, deadline).await,
+            };
+            match committed {
                 Err(StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => {}
                 result => {
                     result?;
@@ -182,7 +191,7 @@ impl Job {
         if self.config.dry_run {
             return;
         }
-        for part in troubles.chunks(WRITES_PER_COMMIT * COMMITS_AT_ONCE) {
+        for part in troubles.chunks(self.pace.writes_per_commit() * COMMITS_AT_ONCE) {
             let name = |user: &DocumentId| trouble_name(self.store.database(), user);
             let names = part.iter().map(|(user, _)| name(user)).collect();
             match self.store.documents(names, &["state"], deadline).await {
@@ -206,7 +215,7 @@ impl Job {
         let writes = |batch: &[(DocumentId, Trouble)]| -> Vec<Write> {
             batch.iter().map(|(user, trouble)| self.trouble_write(user, trouble)).collect()
         };
-        let batches: Vec<_> = troubles.chunks(WRITES_PER_COMMIT).map(writes).collect();
+        let batches: Vec<_> = troubles.chunks(self.pace.writes_per_commit()).map(writes).collect();
         let failed: Vec<_> = stream::iter(batches)
             .map(|writes| async move {
                 let result = self.store.commit(&writes, deadline).await;
@@ -220,6 +229,22 @@ impl Job {
             let users: usize = failed.iter().map(|(users, _)| users).sum();
             warn_unrecorded(users, err);
         }
+    }
+
+    /// How many writes [`Job::write`] is going to make for a user whose journey ends well.
+    #[must_use]
+    pub fn expected_writes(&self, member: &Member) -> u32 {
+        if self.config.dry_run {
+            return 0;
+        }
+        // What is not known yet is read on the journey, and may well allow it.
+        let with_tenant = self.config.legacy_tenant_path
+            && member
+                .facts
+                .clone()
+                .and_then(PageFacts::fresh)
+                .is_none_or(|facts| decide(member.user.id.as_str(), &member.user.tenant, &facts).is_ok());
+        1 + u32::from(with_tenant) + u32::from(matches!(member.history, History::Troubled(_)))
     }
 
     /// The write that records a user's trouble, or its end.

@@ -5,7 +5,9 @@
 //! Modules that talk to a service say so in their name; the others decide and do no I/O.
 
 pub mod account;
+pub mod admission;
 pub mod alpaca;
+pub mod census;
 pub mod cli;
 pub mod config;
 pub mod credentials;
@@ -18,6 +20,7 @@ pub mod job;
 pub mod keys;
 pub mod last_pulse;
 pub mod outcome;
+pub mod pace;
 pub mod ramp;
 pub mod retry;
 pub mod roster;

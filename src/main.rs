@@ -1,5 +1,8 @@
 //! The job `pulse`: one pass over all users, each on a journey from their keys to a fresh snapshot.
 
+use alpaca_pulse::admission::Admission;
+use alpaca_pulse::alpaca::AlpacaError;
+use alpaca_pulse::census::{self, Unreached};
 #[cfg(feature = "sandbox")]
 use alpaca_pulse::cli::LogFormat;
 use alpaca_pulse::cli::{Cli, Command, SyncArgs};
@@ -10,11 +13,12 @@ use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
 use alpaca_pulse::job::{Arrival, ConnectError, Job};
 use alpaca_pulse::last_pulse::LastPulse;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
+use alpaca_pulse::pace::Calls;
 use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET};
 use alpaca_pulse::roster::{Entry, Member, PageFacts, RosterReader, Unreadable};
 use alpaca_pulse::secret_manager::StoredKeys;
 use alpaca_pulse::snapshot::Snapshot;
-use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
+use alpaca_pulse::stop::{CLOSING_LIMIT, DRAIN_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain};
 use alpaca_pulse::trouble::{self, History, Plan};
 use alpaca_pulse::user::TenantClaim;
@@ -24,6 +28,7 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -54,6 +59,7 @@ async fn run(cli: Cli) -> ExitCode {
 
 /// Configuration, one pass, exit code.
 async fn sync(args: &SyncArgs) -> ExitCode {
+    let begun = Instant::now();
     let environment = |name: &str| std::env::var(name).ok();
     let execution = Execution::from_lookup(environment, Timestamp::now());
     telemetry::init(args.log_format, &execution, environment);
@@ -71,6 +77,9 @@ async fn sync(args: &SyncArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(deadline) = config.deadline {
+        stop.by_deadline(deadline, begun);
+    }
     let status = match pulse(config, &stop).await {
         Ok(status) => status,
         Err(err) => {
@@ -98,20 +107,31 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectErr
     let job = tokio::select! {
         job = Job::connect(config, started_at) => Arc::new(job?),
         () = stop.requested() => {
-            conclude(&Verdicts::default(), None, Ended::Stopped, start);
+            let unreached = stop.deadline().map(|_| Unreached::Unknown);
+            conclude(&Verdicts::default(), None, Ended::Stopped, unreached, start);
             return Ok(PassStatus::Failed);
         }
     };
 
+    let Config { selection, filter, spread, .. } = &job.config;
+    let spread = tokio::select! {
+        spread = census::spread(&job.store, selection, filter, *spread, start) => spread,
+        () = stop.requested() => None,
+    };
+    let admission = Admission::new(&job.pace, spread);
     let roster = RosterReader::new(&job.store, job.config.legacy_tenant_path, started_at);
-    let pages = roster.start(job.config.selection.clone());
+    let roster = roster.only(filter.clone());
+    let pages = roster.start(selection.clone());
     let mut unreadable = None;
     let users = stream::unfold(pages, |mut pages| async { Some((pages.recv().await?, pages)) })
         .filter_map(|page| std::future::ready(page.map_err(|err| unreadable = Some(err)).ok()))
         .flat_map(stream::iter)
         .map(Subject::User);
     let subjects = stream::iter(legacy.map(Subject::Legacy)).chain(users);
-    let travellers = subjects.map(|subject| (subject.traveller(), subject));
+    let travellers = subjects.then(async |subject| {
+        admit(&admission, &job, &subject).await;
+        (subject.traveller(), subject)
+    });
 
     let mut verdicts = Verdicts::default();
     let journey = |subject| travel(Arc::clone(&job), subject);
@@ -120,11 +140,25 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectErr
     })
     .await;
 
+    let unreached = match stop.deadline().filter(|_| ended != Ended::Complete) {
+        Some(told) => {
+            // The drain may have left nothing of its time, which a count must have a little of.
+            let limit = DRAIN_LIMIT.saturating_sub(told.elapsed()).max(LEAST_COUNT_LIMIT);
+            let deadline = Deadline::after(limit);
+            Some(census::unreached(&job.store, selection, filter, admission.reached(), deadline).await)
+        }
+        None => None,
+    };
+    let (ended, unreached) = match (ended, unreached) {
+        // The deadline came when the last ones were already on their way.
+        (Ended::Stopped, Some(Unreached::Users(0))) => (Ended::Complete, None),
+        other => other,
+    };
     let status = match (&unreadable, ended) {
         (None, Ended::Complete) => verdicts.counts.status(),
         _ => PassStatus::Failed,
     };
-    conclude(&verdicts, unreadable.as_ref(), ended, start);
+    conclude(&verdicts, unreadable.as_ref(), ended, unreached, start);
     let closing = async {
         // What the records cost is part of what is published; what is left of the time is for that.
         let deadline = Deadline::after(USER_BUDGET);
@@ -144,7 +178,13 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectErr
 }
 
 /// The last lines of the log.
-fn conclude(verdicts: &Verdicts, unreadable: Option<&Unreadable>, ended: Ended, start: Instant) {
+fn conclude(
+    verdicts: &Verdicts,
+    unreadable: Option<&Unreadable>,
+    ended: Ended,
+    unreached: Option<Unreached>,
+    start: Instant,
+) {
     if let Some((rejected, asked)) = verdicts.fleet_wide() {
         error!(
             severity = "CRITICAL",
@@ -162,9 +202,11 @@ fn conclude(verdicts: &Verdicts, unreadable: Option<&Unreadable>, ended: Ended, 
             Chain(err)
         ),
         (None, Ended::Complete) => info!(duration_ms, "Completed multi-tenant sync: {counts}"),
-        (None, Ended::Stopped) => warn!(duration_ms, "Stopped multi-tenant sync: {counts}"),
-        (None, Ended::CutOff) => {
-            warn!(duration_ms, "Stopped multi-tenant sync: {counts}; what was in flight is given up");
+        (None, Ended::Stopped | Ended::CutOff) => {
+            let not_reached = unreached.and_then(Unreached::count);
+            let unreached = unreached.map(|users| format!("; {users}")).unwrap_or_default();
+            let given_up = if ended == Ended::CutOff { "; what was in flight is given up" } else { "" };
+            warn!(duration_ms, not_reached, "Stopped multi-tenant sync: {counts}{unreached}{given_up}");
         }
     }
 }
@@ -203,6 +245,34 @@ impl Subject {
             Self::User(Entry::Nobody(id)) => Traveller { id: id.clone(), history: History::Unknown },
             Self::Legacy(account) => Traveller { id: account.id.clone(), history: History::Unknown },
         }
+    }
+}
+
+/// For counting those who were not reached, when the drain has taken all of its time.
+const LEAST_COUNT_LIMIT: Duration = Duration::from_millis(500);
+
+/// Waits until a journey may begin.
+async fn admit(admission: &Admission, job: &Job, subject: &Subject) {
+    match subject {
+        Subject::User(Entry::Member(member)) => admission.admit(&member.user.id, calls_of(job, member)).await,
+        Subject::User(Entry::Nobody(id)) => admission.admit(id, Calls::NONE).await,
+        Subject::Legacy(_) => {
+            let writes = if job.config.dry_run { 0 } else { 1 + u32::from(job.config.legacy_tenant_path) };
+            job.pace.allow(Calls { writes, ..Calls::ALPACA_CALL }).await;
+        }
+    }
+}
+
+/// The calls of a journey that ends well, so that it need not wait on its way.
+fn calls_of(job: &Job, member: &Member) -> Calls {
+    let has_keys = member.user.sync_enabled && UserId::parse(member.user.id.as_str()).is_ok();
+    match trouble::plan(&member.history, member.user.id.as_str(), &job.schedule) {
+        Plan::Ask if has_keys => {
+            Calls { secret_accesses: 1, alpaca_calls: 1, writes: job.expected_writes(member) }
+        }
+        // Nearly all of them still have the keys that are known, and then it ends with that.
+        Plan::AskUnless(_) if has_keys => Calls::SECRET_ACCESS,
+        Plan::Ask | Plan::AskUnless(_) | Plan::Wait => Calls::NONE,
     }
 }
 
@@ -263,8 +333,15 @@ async fn keys_to_snapshot(
 
     let StoredKeys { keys, version } =
         job.secrets.keys(database, &user, deadline).await.map_err(Failure::Keys)?;
-    if plan == Plan::AskUnless(version.clone()) {
-        return Ok(Arrived::SameKeys);
+    if let Plan::AskUnless(rejected) = plan {
+        if rejected == version {
+            return Ok(Arrived::SameKeys);
+        }
+        // Only now is it known that there is more to do.
+        let calls = Calls { writes: job.expected_writes(member), ..Calls::ALPACA_CALL };
+        if !job.pace.allow_by(calls, deadline).await {
+            return Err(Failure::Broker(AlpacaError::TooLate, Some(version)));
+        }
     }
     let answer = job.alpaca.account(&keys, deadline).await;
     let answer = answer.map_err(|err| Failure::Broker(err, Some(version.clone())))?;
