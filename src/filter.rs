@@ -87,14 +87,18 @@ impl UserFilter {
 
 impl Condition {
     fn filter(&self) -> Filter {
-        let field = Some(FieldReference { field_path: self.path.clone() });
+        let field = FieldReference { field_path: self.path.clone() };
         if matches!(self.value.value_type, Some(ValueType::NullValue(_))) {
-            let operand_type = Some(unary_filter::OperandType::Field(field.unwrap_or_default()));
+            let operand_type = Some(unary_filter::OperandType::Field(field));
             let op = unary_filter::Operator::IsNull.into();
             return of_type(FilterType::UnaryFilter(UnaryFilter { op, operand_type }));
         }
         let op = field_filter::Operator::Equal.into();
-        of_type(FilterType::FieldFilter(FieldFilter { field, op, value: Some(self.value.clone()) }))
+        of_type(FilterType::FieldFilter(FieldFilter {
+            field: Some(field),
+            op,
+            value: Some(self.value.clone()),
+        }))
     }
 }
 

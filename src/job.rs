@@ -231,10 +231,10 @@ impl Job {
         }
     }
 
-    /// How many writes [`Job::write`] is going to make for a user whose journey ends well.
+    /// How many writes the pace has to allow [`Job::write`] for a user whose journey ends well.
     #[must_use]
     pub fn expected_writes(&self, member: &Member) -> u32 {
-        if self.config.dry_run {
+        if self.config.dry_run || !self.pace.limits_writes() {
             return 0;
         }
         // What is not known yet is read on the journey, and may well allow it.

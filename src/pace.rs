@@ -146,6 +146,12 @@ impl Pace {
         tokio::time::timeout(deadline.left(), self.allow(calls)).await.is_ok()
     }
 
+    /// Whether writes have to be allowed at all.
+    #[must_use]
+    pub fn limits_writes(&self) -> bool {
+        !matches!(self.writes, Writes::Unlimited)
+    }
+
     /// Writes to put in one commit when there are many: no more than a second's worth, so that a commit
     /// need not wait for longer than its deadline.
     #[must_use]
@@ -168,12 +174,15 @@ impl Pace {
         }
     }
 
-    /// How far the database is ramped up by now, for the executions to come; nothing without
-    /// `--ramp-writes`.
+    /// How far the database is ramped up by now, and how many writes this task has made in its busiest
+    /// second at that limit: for the executions to come. Nothing without `--ramp-writes`.
     #[must_use]
-    pub fn ramp(&self) -> Option<Ramp> {
+    pub fn ramp(&self) -> Option<(Ramp, u32)> {
         match &self.writes {
-            Writes::Ramping(ramping) => Some(lock(ramping).ramp),
+            Writes::Ramping(ramping) => {
+                let ramping = lock(ramping);
+                Some((ramping.ramp, ramping.shown.most))
+            }
             Writes::Unlimited | Writes::Limited(_) => None,
         }
     }
@@ -365,7 +374,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_to_alpaca_are_smoothed() {
-        for (per_second, burst) in [(1, 1), (3, 1), (7, 1), (25, 2), (100, 10), (1999, 199)] {
+        for (per_second, burst) in [(1, 1), (3, 1), (7, 1), (25, 2), (100, 10), (509, 50)] {
             let pace =
                 pace(Budgets { alpaca_calls_per_second: Some(limit(per_second)), ..Budgets::default() });
             let times = times(&pace, Calls::ALPACA_CALL, 10 * per_second as usize).await;
@@ -457,9 +466,12 @@ mod tests {
     async fn a_long_process_ramps_up_every_five_minutes() {
         let pace = ramping(None);
         for expected in [500, 750, 1125] {
-            let writes = writes_in(&pace, 300).await;
-            let most = expected * 300;
+            let writes = writes_in(&pace, 295).await;
+            let most = expected * 295;
             assert!((most * 9 / 10..=most + expected / 5).contains(&writes), "{writes} at {expected}");
+            let shown = pace.ramp().map(|(_, shown)| shown).expect("a ramp");
+            assert!((expected * 9 / 10..=expected * 11 / 10).contains(&shown), "{shown} at {expected}");
+            writes_in(&pace, 5).await;
         }
     }
 
@@ -470,7 +482,7 @@ mod tests {
             pace.allow(Calls::writes(300)).await;
             tokio::time::sleep(MINUTE).await;
         }
-        assert_eq!(pace.ramp(), Some(Ramp::first(Timestamp::UNIX_EPOCH)));
+        assert_eq!(pace.ramp(), Some((Ramp::first(Timestamp::UNIX_EPOCH), 300)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -484,9 +496,9 @@ mod tests {
         let pace = ramping(None);
         let previous = Ramp { limit: 2000, since: at(-400) };
         pace.resume_ramp(previous, 100.0);
-        assert_eq!(pace.ramp(), Some(previous));
+        assert_eq!(pace.ramp(), Some((previous, 0)));
         pace.resume_ramp(previous, 1900.0);
-        assert_eq!(pace.ramp(), Some(Ramp { limit: 3000, since: at(0) }));
+        assert_eq!(pace.ramp(), Some((Ramp { limit: 3000, since: at(0) }, 0)));
         assert!(writes_in(&pace, 10).await > 20_000);
         let unramped = super::tests::pace(Budgets::default());
         unramped.resume_ramp(previous, 1900.0);
