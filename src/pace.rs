@@ -191,7 +191,8 @@ impl Pace {
 /// The whole limit at once, and whole again after a minute: a pass wants all of it at its start.
 ///
 /// A bucket that holds a minute's worth but fills up steadily would let twice that through in its first
-/// minute, beyond Google's quota.
+/// minute, beyond Google's quota. This one cannot do so to a pass, which goes on without a break; after
+/// one, the end of a minute and the beginning of the next may come together.
 fn each_minute(limit: NonZeroU32) -> RateLimiter {
     let limit = limit.get() as usize;
     RateLimiter::builder().max(limit).initial(limit).refill(limit).interval(MINUTE).build()

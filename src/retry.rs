@@ -125,8 +125,12 @@ where
     E: Advise,
     F: Future<Output = Result<T, E>>,
 {
-    let mut attempts = 0..;
-    let numbered = || call(attempts.next().unwrap_or(MAX_ATTEMPTS));
+    let mut attempt = 0;
+    let numbered = || {
+        let call = call(attempt);
+        attempt += 1;
+        call
+    };
     numbered
         .retry(FullJitter { attempt: 0 })
         .sleep(tokio::time::sleep)

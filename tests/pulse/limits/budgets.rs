@@ -100,6 +100,41 @@ async fn further_attempts_are_part_of_the_budget() {
     assert_eq!((world.secret_accesses("user-0001"), world.secret_accesses("user-0002")), (3, 0));
 }
 
+/// Between three attempts more than a second goes by, where backing off alone takes 600 ms at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn further_attempts_wait_for_the_second_they_belong_to() {
+    let cases = [
+        ("--alpaca-calls-per-second=1", "alpaca:error=503,times=2"),
+        ("--max-writes-per-second=2", "firestore/Commit:error=UNAVAILABLE,user=user-0001,times=2"),
+    ];
+    for (limit, fault) in cases {
+        let world = sandbox().await;
+        world.crowd(1);
+        world.fault(fault);
+        let run = world.pulse_with(&[limit]).await;
+        run.assert_completed("1 successful, 0 errors", 0);
+        assert_eq!(world.faults_applied(), [2]);
+        let took = run.entry(SYNCED)["duration_ms"].as_u64();
+        assert!(took > Some(1000), "{limit}: {took:?} ms");
+    }
+}
+
+/// A second for each user's snapshot, which is kept for them, and one for each record.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_trouble_are_writes_like_any_other() {
+    let world = sandbox().await;
+    for user in ["a", "b", "c", "d", "e"] {
+        world.put(&format!("users/{user}"), []).await;
+    }
+    let run = world.pulse_with(&["--max-writes-per-second=1", "--legacy-tenant-path=off"]).await;
+    run.assert_completed("0 successful, 5 errors", 1);
+    let took = run.entry("Completed")["duration_ms"].as_u64();
+    assert!(took > Some(8000), "{took:?} ms for ten writes, one of them at once");
+    for user in ["a", "b", "c", "d", "e"] {
+        assert_eq!(world.trouble(user).await["error"], "keys_missing");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_may_not_be_made_in_time_is_not_made() {
     let world = sandbox().await;
