@@ -4,6 +4,7 @@ use crate::admission::{Reached, Spread};
 use crate::filter::UserFilter;
 use crate::retry::Deadline;
 use crate::roster::Selection;
+use crate::stop::DRAIN_LIMIT;
 use crate::store::query::{IdRange, Pages};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Chain;
@@ -15,6 +16,9 @@ use tracing::warn;
 /// For counting users before they are started. A pass that has to do without the count is as good,
 /// only not spread.
 const COUNT_BUDGET: Duration = Duration::from_secs(8);
+
+/// The least for counting those who were not reached, when the drain has taken all of its time.
+const LEAST_COUNT_BUDGET: Duration = Duration::from_millis(500);
 
 /// The users who were not started before the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +72,14 @@ pub async fn spread(
     }
 }
 
-/// Counts the users who come after those that were reached.
+/// Counts the users who come after those that were reached, in what the drain has left of its time since
+/// the pass was told to stop.
 pub async fn unreached(
     store: &Store,
     selection: &Selection,
     filter: &UserFilter,
     reached: Reached,
-    deadline: Deadline,
+    told: Instant,
 ) -> Unreached {
     let range = match selection {
         Selection::Named(users) => {
@@ -84,7 +89,8 @@ pub async fn unreached(
     };
     let after = reached.last.or_else(|| range.after.clone());
     let rest = IdRange { after, until: range.until.clone() };
-    match count(store, &rest, filter, deadline).await {
+    let budget = DRAIN_LIMIT.saturating_sub(told.elapsed()).max(LEAST_COUNT_BUDGET);
+    match count(store, &rest, filter, Deadline::after(budget)).await {
         Ok(users) => Unreached::Users(users),
         Err(err) => {
             warn!(

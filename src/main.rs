@@ -18,7 +18,7 @@ use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET
 use alpaca_pulse::roster::{Entry, Member, PageFacts, RosterReader, Unreadable};
 use alpaca_pulse::secret_manager::StoredKeys;
 use alpaca_pulse::snapshot::Snapshot;
-use alpaca_pulse::stop::{CLOSING_LIMIT, DRAIN_LIMIT, Stop, StopSignal};
+use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain};
 use alpaca_pulse::trouble::{self, History, Plan};
 use alpaca_pulse::user::TenantClaim;
@@ -28,7 +28,6 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -141,12 +140,7 @@ async fn pulse(mut config: Config, stop: &Stop) -> Result<PassStatus, ConnectErr
     .await;
 
     let unreached = match stop.deadline().filter(|_| ended != Ended::Complete) {
-        Some(told) => {
-            // The drain may have left nothing of its time, which a count must have a little of.
-            let limit = DRAIN_LIMIT.saturating_sub(told.elapsed()).max(LEAST_COUNT_LIMIT);
-            let deadline = Deadline::after(limit);
-            Some(census::unreached(&job.store, selection, filter, admission.reached(), deadline).await)
-        }
+        Some(told) => Some(census::unreached(&job.store, selection, filter, admission.reached(), told).await),
         None => None,
     };
     let (ended, unreached) = match (ended, unreached) {
@@ -247,9 +241,6 @@ impl Subject {
         }
     }
 }
-
-/// For counting those who were not reached, when the drain has taken all of its time.
-const LEAST_COUNT_LIMIT: Duration = Duration::from_millis(500);
 
 /// Waits until a journey may begin.
 async fn admit(admission: &Admission, job: &Job, subject: &Subject) {

@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::warn;
 
 /// What Secret Manager counts its quota by.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -143,7 +144,12 @@ impl Pace {
     /// Waits for calls that come up on a journey, at most until its deadline. `false`: they may not be
     /// made in time.
     pub async fn allow_by(&self, calls: Calls, deadline: Deadline) -> bool {
-        tokio::time::timeout(deadline.left(), self.allow(calls)).await.is_ok()
+        let allowed = tokio::time::timeout(deadline.left(), self.allow(calls)).await.is_ok();
+        if !allowed {
+            // The caller reports a call without an answer, and it was not the service that gave none.
+            warn!("A call was not made: its budget was used up for longer than it could wait");
+        }
+        allowed
     }
 
     /// Whether writes have to be allowed at all.
@@ -494,14 +500,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ramp_goes_on_where_the_last_execution_left_it() {
-        let pace = ramping(None);
+        let ramping = ramping(None);
         let previous = Ramp { limit: 2000, since: at(-400) };
-        pace.resume_ramp(previous, 100.0);
-        assert_eq!(pace.ramp(), Some((previous, 0)));
-        pace.resume_ramp(previous, 1900.0);
-        assert_eq!(pace.ramp(), Some((Ramp { limit: 3000, since: at(0) }, 0)));
-        assert!(writes_in(&pace, 10).await > 20_000);
-        let unramped = super::tests::pace(Budgets::default());
+        ramping.resume_ramp(previous, 100.0);
+        assert_eq!(ramping.ramp(), Some((previous, 0)));
+        ramping.resume_ramp(previous, 1900.0);
+        assert_eq!(ramping.ramp(), Some((Ramp { limit: 3000, since: at(0) }, 0)));
+        assert!(writes_in(&ramping, 10).await > 20_000);
+        let unramped = pace(Budgets::default());
         unramped.resume_ramp(previous, 1900.0);
         assert_eq!(unramped.ramp(), None);
     }

@@ -143,6 +143,7 @@ async fn an_attempt_that_may_not_be_made_in_time_is_not_made() {
     let run = world.pulse_with(&["--secret-accesses-per-minute", "1"]).await;
     run.assert_completed("0 successful, 1 errors", 1);
     assert_eq!(run.error_of("user-0001").as_deref(), Some("keys_unavailable"));
+    assert_eq!(run.entry("A call was not made: its budget was used up")["severity"], "WARNING");
     assert_eq!(world.secret_accesses("user-0001"), 1);
 }
 
