@@ -3,7 +3,8 @@
 use crate::account::{Account, AnswerError};
 use crate::keys::AlpacaKeys;
 use crate::outcome::Code;
-use crate::retry::{Advice, Advise, Deadline, asked_wait, with_retries};
+use crate::pace::{Calls, Pace};
+use crate::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
 use crate::usage::Usage;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -145,11 +146,12 @@ pub struct Alpaca {
     /// Replaces both of Alpaca's hosts.
     base_url: Option<Url>,
     usage: Arc<Usage>,
+    pace: Arc<Pace>,
 }
 
 impl Alpaca {
     /// `base_url` replaces Alpaca's hosts for all keys (`APCA_API_BASE_URL`).
-    pub fn new(base_url: Option<Url>, usage: Arc<Usage>) -> Result<Self, reqwest::Error> {
+    pub fn new(base_url: Option<Url>, usage: Arc<Usage>, pace: Arc<Pace>) -> Result<Self, reqwest::Error> {
         let plain_http = base_url.as_ref().is_some_and(|url| url.scheme() == "http");
         let http = reqwest::Client::builder()
             // Custom headers, the keys among them, would follow a redirect to any host.
@@ -165,15 +167,19 @@ impl Alpaca {
             .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
         // A proxy would see the keys of a call without TLS.
         let http = if plain_http { http.no_proxy() } else { http };
-        Ok(Self { http: http.build()?, base_url, usage })
+        Ok(Self { http: http.build()?, base_url, usage, pace })
     }
 
-    /// The account that the keys belong to.
+    /// The account that the keys belong to. The pace must have allowed the call; further attempts wait
+    /// for it.
     pub async fn account(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
-        with_retries(deadline, || self.ask(keys, deadline)).await
+        with_numbered_retries(deadline, |attempt| self.ask(attempt, keys, deadline)).await
     }
 
-    async fn ask(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
+    async fn ask(&self, attempt: u32, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
+        if attempt > 0 && !self.pace.allow_by(Calls::ALPACA_CALL, deadline).await {
+            return Err(AlpacaError::TooLate);
+        }
         self.usage.alpaca_calls.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
         tokio::time::timeout(limit, self.call(keys)).await.unwrap_or(Err(AlpacaError::TooLate))
@@ -254,6 +260,7 @@ async fn read_body(mut answer: Response) -> Result<Vec<u8>, AlpacaError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pace::{Budgets, Share};
 
     fn keys(payload: &str) -> AlpacaKeys {
         AlpacaKeys::from_payload(payload.as_bytes()).expect("well-formed")
@@ -261,9 +268,12 @@ mod tests {
 
     #[test]
     fn the_keys_choose_the_host_unless_it_is_overridden() {
+        let pace = Arc::new(Pace::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH));
         let url = |base: Option<&str>, payload| {
             let base = base.map(|base| base.parse().expect("a URL"));
-            Alpaca::new(base, Arc::default()).expect("a client").account_url(&keys(payload))
+            Alpaca::new(base, Arc::default(), Arc::clone(&pace))
+                .expect("a client")
+                .account_url(&keys(payload))
         };
         let paper = r#"{"key_id":"PKTEST","secret_key":"s"}"#;
         let live = r#"{"key_id":"AKTEST","secret_key":"s"}"#;

@@ -1,6 +1,9 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::pace::SECRET_ACCESSES_PER_MINUTE;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// Keeps a fresh snapshot of every user's Alpaca account in Firestore.
 ///
@@ -19,7 +22,8 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "Exit codes:
   0    the pass completed (some users may have failed: see the log and ops/last_pulse)
-  1    the pass failed: users could not be read, or no user was synced and at least one failed
+  1    the pass failed: users could not be read, no user was synced and at least one failed, or
+       --deadline came before all users were reached
   2    bad usage or configuration, nothing was touched
   143  stopped by SIGTERM after finishing what was in flight (130: by SIGINT)
 
@@ -63,6 +67,40 @@ pub struct SyncArgs {
     #[arg(long = "user", value_name = "ID")]
     pub users: Vec<String>,
 
+    /// Sync only the users whose documents have this value, such as has_active_strategy=true; the
+    /// others cost nothing (repeat for more, all must hold; not with --user) [env: PULSE_WHERE=, with
+    /// commas between]
+    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    pub conditions: Vec<String>,
+
+    /// Start the users evenly over this time, such as 40s, rather than as fast as possible
+    #[arg(long, value_name = "TIME", env = "PULSE_SPREAD", value_parser = spread)]
+    pub spread: Option<Duration>,
+
+    /// Be done this long after the start: 10 s earlier no new user is started. Exits with 1 if users
+    /// were not reached
+    #[arg(long, value_name = "TIME", env = "PULSE_DEADLINE", value_parser = deadline)]
+    pub deadline: Option<Duration>,
+
+    /// Secrets accessed a minute, by all tasks together; Google's quota is 90000
+    #[arg(long, value_name = "N", env = "PULSE_SECRET_ACCESSES_PER_MINUTE", default_value_t = SECRET_ACCESSES_PER_MINUTE,
+          value_parser = rate)]
+    pub secret_accesses_per_minute: NonZeroU32,
+
+    /// Calls to Alpaca a second, by all tasks together, over all users
+    #[arg(long, value_name = "N", env = "PULSE_ALPACA_CALLS_PER_SECOND", value_parser = rate)]
+    pub alpaca_calls_per_second: Option<NonZeroU32>,
+
+    /// Documents written to Firestore a second, by all tasks together
+    #[arg(long, value_name = "N", env = "PULSE_MAX_WRITES_PER_SECOND", value_parser = rate)]
+    pub max_writes_per_second: Option<NonZeroU32>,
+
+    /// Write to a new database as Firestore asks for: 500 documents a second at first, half as many
+    /// more every 5 minutes
+    #[arg(long, env = "PULSE_RAMP_WRITES", value_name = "BOOL", default_value = "false", hide_default_value = true,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    pub ramp_writes: bool,
+
     /// Fetch and check everything, write nothing
     #[arg(long, env = "PULSE_DRY_RUN", value_name = "BOOL", default_value = "false", hide_default_value = true,
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
@@ -95,6 +133,13 @@ impl Default for SyncArgs {
             database: "(default)".into(),
             concurrency: 64,
             users: Vec::new(),
+            conditions: Vec::new(),
+            spread: None,
+            deadline: None,
+            secret_accesses_per_minute: SECRET_ACCESSES_PER_MINUTE,
+            alpaca_calls_per_second: None,
+            max_writes_per_second: None,
+            ramp_writes: false,
             dry_run: false,
             legacy_tenant_path: OnOff::On,
             store_raw: false,
@@ -103,6 +148,15 @@ impl Default for SyncArgs {
         }
     }
 }
+
+/// Beyond what any of the services allows: whoever writes more has mistaken the unit.
+const MAX_RATE: u32 = 10_000_000;
+
+/// A pass that spreads its users over more than this is not one that keeps them fresh.
+const MAX_SPREAD: Duration = Duration::from_secs(60 * 60);
+
+/// Longest that Cloud Run lets a task run.
+const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A switch that is spelled out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -133,6 +187,30 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// A limit: a whole number above 0.
+fn rate(text: &str) -> Result<NonZeroU32, String> {
+    let rate = text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= MAX_RATE);
+    rate.ok_or_else(|| format!("use a whole number from 1 to {MAX_RATE}"))
+}
+
+fn spread(text: &str) -> Result<Duration, String> {
+    time(text, Duration::from_millis(1), MAX_SPREAD)
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    time(text, Duration::from_secs(1), MAX_DEADLINE)
+}
+
+/// A time with its unit.
+fn time(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|err| format!("{err}: use a time such as 40s"))?;
+    if time < least || time > most {
+        let [least, most] = [least, most].map(humantime::format_duration);
+        return Err(format!("use a time from {least} to {most}"));
+    }
+    Ok(time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +237,50 @@ mod tests {
         {
             let args = Cli::try_parse_from(["pulse", &format!("--concurrency={given}")]);
             assert_eq!(args.is_ok(), usable, "{given}");
+        }
+    }
+
+    #[test]
+    fn pulse_alone_has_the_defaults_of_the_command_line() {
+        let parsed = Cli::try_parse_from(["pulse"]).expect("usable").sync;
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", SyncArgs::default()));
+    }
+
+    #[test]
+    fn limits_and_times_are_bounded() {
+        let usable = |arg: &str| Cli::try_parse_from(["pulse", arg]).is_ok();
+        for flag in ["secret-accesses-per-minute", "alpaca-calls-per-second", "max-writes-per-second"] {
+            for (given, expected) in [
+                ("1", true),
+                ("10000000", true),
+                ("10000001", false),
+                ("0", false),
+                ("-1", false),
+                ("1.5", false),
+                ("", false),
+                ("many", false),
+            ] {
+                assert_eq!(usable(&format!("--{flag}={given}")), expected, "{flag} {given}");
+            }
+        }
+        for (given, spread, deadline) in [
+            ("40s", true, true),
+            ("1m 30s", true, true),
+            ("500ms", true, false),
+            ("1h", true, true),
+            ("61m", false, true),
+            ("7days", false, true),
+            ("8days", false, false),
+            ("0s", false, false),
+            ("0", false, false),
+            ("-5s", false, false),
+            ("40", false, false),
+            ("", false, false),
+            ("soon", false, false),
+            ("99999999999999999999s", false, false),
+        ] {
+            assert_eq!(usable(&format!("--spread={given}")), spread, "spread {given}");
+            assert_eq!(usable(&format!("--deadline={given}")), deadline, "deadline {given}");
         }
     }
 

@@ -1,8 +1,10 @@
 //! The configuration of one pass: a pure function of the command line and the environment.
 
 use crate::cli::{OnOff, SyncArgs};
+use crate::filter::UserFilter;
 use crate::ids::{Database, DocumentId, TenantId};
 use crate::keys::AlpacaKeys;
+use crate::pace::{Budgets, Share};
 use crate::roster::Selection;
 use crate::shards::MAX_TASKS;
 use crate::store::query::IdRange;
@@ -10,6 +12,7 @@ use jiff::Timestamp;
 use reqwest::Url;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
 
 /// A configuration that can be run.
 #[derive(Debug)]
@@ -20,6 +23,14 @@ pub struct Config {
     pub concurrency: NonZeroUsize,
     /// Who is synced. `--user`, else everybody.
     pub selection: Selection,
+    /// Which of all users take part. `--where`.
+    pub filter: UserFilter,
+    /// The time over which the users are started, if not as fast as possible. `--spread`.
+    pub spread: Option<Duration>,
+    /// The time from the start in which the pass has to be done. `--deadline`.
+    pub deadline: Option<Duration>,
+    /// How fast the services may be called, by all tasks together.
+    pub budgets: Budgets,
     /// Write nothing. `--dry-run`.
     pub dry_run: bool,
     /// Write the tenants' documents. `--legacy-tenant-path`.
@@ -114,6 +125,12 @@ impl Execution {
             _ => Err(ConfigError(wrong)),
         }
     }
+
+    /// This task's part of what the execution may use.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share { task_index: self.task_index, task_count: self.task_count }
+    }
 }
 
 impl Config {
@@ -129,13 +146,28 @@ impl Config {
         let mut wrong = Vec::new();
         let database = keep(&mut wrong, database(args, &lookup));
         let selection = keep(&mut wrong, selection(&args.users, &lookup));
+        let filter = keep(&mut wrong, filter(args, &lookup));
+        if let (Some(spread), Some(deadline)) = (args.spread, args.deadline)
+            && spread >= deadline
+        {
+            wrong.push("--spread must be shorter than --deadline: not all users would be started".into());
+        }
         let endpoints = endpoints(&lookup, &environment, &mut wrong);
         let legacy_account = keep(&mut wrong, legacy_account(&lookup)).flatten();
-        match (database, selection, wrong.is_empty()) {
-            (Some(database), Some(selection), true) => Ok(Self {
+        match (database, selection, filter, wrong.is_empty()) {
+            (Some(database), Some(selection), Some(filter), true) => Ok(Self {
                 database,
                 concurrency: NonZeroUsize::new(args.concurrency.into()).unwrap_or(NonZeroUsize::MIN),
                 selection,
+                filter,
+                spread: args.spread,
+                deadline: args.deadline,
+                budgets: Budgets {
+                    secret_accesses_per_minute: args.secret_accesses_per_minute,
+                    alpaca_calls_per_second: args.alpaca_calls_per_second,
+                    max_writes_per_second: args.max_writes_per_second,
+                    ramp_writes: args.ramp_writes,
+                },
                 dry_run: args.dry_run,
                 legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
                 store_raw: args.store_raw,
@@ -189,6 +221,28 @@ fn selection(users: &[String], lookup: &impl Fn(&str) -> Option<String>) -> Resu
         }
     }
     if named.is_empty() { Err(format!("{name} names nobody")) } else { Ok(Selection::Named(named)) }
+}
+
+/// `--where`, else `PULSE_WHERE`, else everybody. A user who is named is synced, whatever their document
+/// says: with the flag beside it, a person wants two things at once, while a job's variable gives way to
+/// a flag as it always does.
+fn filter(args: &SyncArgs, lookup: &impl Fn(&str) -> Option<String>) -> Result<UserFilter, String> {
+    let from_variable = || lookup("PULSE_WHERE").map(|conditions| ("PULSE_WHERE", vec![conditions]));
+    let from_flags = (!args.conditions.is_empty()).then(|| ("--where", args.conditions.clone()));
+    let is_flag = from_flags.is_some();
+    let Some((name, conditions)) = from_flags.or_else(from_variable) else {
+        return Ok(UserFilter::default());
+    };
+    let mut filter = UserFilter::default();
+    for part in &conditions {
+        let with = UserFilter::parse(part).and_then(|more| filter.and(more));
+        filter = with.map_err(|err| format!("{name} {part:?} is no condition: {err}"))?;
+    }
+    match (args.users.is_empty(), lookup("PULSE_USERS").is_some()) {
+        (true, false) => Ok(filter),
+        (false, _) if !is_flag => Ok(UserFilter::default()),
+        _ => Err(format!("{name} and --user exclude each other: a named user is synced in any case")),
+    }
 }
 
 fn endpoints(
@@ -382,6 +436,43 @@ mod tests {
         let named = config(&["--user", "ana, ben,ana,"], &[("GCP_PROJECT", "p")]).expect("usable").selection;
         let ids = ["ana", "ben"].map(|id| DocumentId::parse(id).expect("legal"));
         assert_eq!(named, Selection::Named(ids.to_vec()));
+    }
+
+    #[test]
+    fn conditions_come_from_the_flags_or_the_variable() {
+        let filter = |flags: &[&str], variables: &[_]| {
+            config(flags, &[&[("GCP_PROJECT", "p")], variables].concat()).map(|config| config.filter)
+        };
+        let of = |text| UserFilter::parse(text).expect("usable");
+        assert_eq!(filter(&[], &[]), Ok(UserFilter::default()));
+        assert_eq!(filter(&["--where", "a=1", "--where=b=2,c=3"], &[]), Ok(of("a=1,b=2,c=3")));
+        assert_eq!(filter(&[], &[("PULSE_WHERE", "a=1,b=2")]), Ok(of("a=1,b=2")));
+        assert_eq!(filter(&["--where", "a=1"], &[("PULSE_WHERE", "b=2")]), Ok(of("a=1")));
+        assert_eq!(filter(&[], &[("PULSE_WHERE", "")]), Ok(UserFilter::default()));
+        for (flags, variable) in
+            [(["--where="].as_slice(), ""), (&["--where", "a=1", "--where", "b"], ""), (&[], " ")]
+        {
+            assert!(filter(flags, &[("PULSE_WHERE", variable)]).is_err(), "{flags:?} {variable:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_and_named_users_exclude_each_other_unless_the_flag_wins() {
+        let of = |flags: &[&str], variables: &[_]| {
+            config(flags, &[&[("GCP_PROJECT", "p")], variables].concat()).map(|config| config.filter)
+        };
+        assert!(of(&["--where", "a=1", "--user", "ana"], &[]).is_err());
+        assert!(of(&["--where", "a=1"], &[("PULSE_USERS", "ana")]).is_err());
+        assert!(of(&[], &[("PULSE_WHERE", "a=1"), ("PULSE_USERS", "ana")]).is_err());
+        assert_eq!(of(&["--user", "ana"], &[("PULSE_WHERE", "a=1")]), Ok(UserFilter::default()));
+        assert!(of(&["--user", "ana"], &[("PULSE_WHERE", "a")]).is_err(), "wrong in any case");
+    }
+
+    #[test]
+    fn a_spread_must_fit_in_the_deadline() {
+        let fits = |flags: &[&str]| config(flags, &[("GCP_PROJECT", "p")]).is_ok();
+        assert!(fits(&["--spread=40s", "--deadline=50s"]));
+        assert!(!fits(&["--spread=50s", "--deadline=50s"]));
     }
 
     #[test]

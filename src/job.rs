@@ -4,7 +4,9 @@ use crate::alpaca::Alpaca;
 use crate::config::{Config, Endpoints};
 use crate::credentials;
 use crate::ids::{Database, DocumentId, TenantId};
+use crate::pace::Pace;
 use crate::retry::{Deadline, MAX_ATTEMPTS, USER_BUDGET};
+use crate::roster::{Member, PageFacts};
 use crate::secret_manager::SecretManager;
 use crate::snapshot::Snapshot;
 use crate::store::query::trouble_name;
@@ -12,7 +14,7 @@ use crate::store::tenants::primary_name;
 use crate::store::{Demand, Store, StoreError, merge};
 use crate::telemetry::Chain;
 use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
-use crate::trouble::Trouble;
+use crate::trouble::{History, Trouble};
 use crate::usage::Usage;
 use crate::user::TenantClaim;
 use futures::{StreamExt, stream};
@@ -22,9 +24,6 @@ use reqwest::Url;
 use std::sync::Arc;
 use tokio::time::timeout;
 use tracing::{debug, warn};
-
-/// Writes in one commit of trouble: Firestore takes more, but one that is refused takes all with it.
-const WRITES_PER_COMMIT: usize = 500;
 
 /// Commits of trouble at the same time, at the end of a pass.
 const COMMITS_AT_ONCE: usize = 4;
@@ -62,6 +61,8 @@ pub struct Job {
     pub alpaca: Alpaca,
     /// What the process has used so far.
     pub usage: Arc<Usage>,
+    /// How fast it may go on.
+    pub pace: Arc<Pace>,
 }
 
 impl Job {
@@ -74,12 +75,13 @@ impl Job {
             _ => credentials::application_default()?,
         };
         let usage = Arc::new(Usage::default());
+        let pace = Arc::new(Pace::new(&config.budgets, config.execution.share(), Timestamp::now()));
         let store = Store::connect(
             &config.database,
             firestore.as_ref().map(Url::as_str),
             if firestore.is_some() { credentials::emulator_owner() } else { google.clone() },
             config.concurrency.get(),
-            Arc::clone(&usage),
+            (Arc::clone(&usage), Arc::clone(&pace)),
             Deadline::after(USER_BUDGET),
         )
         .await?;
@@ -87,15 +89,17 @@ impl Job {
             secret_manager.as_ref().map(Url::as_str),
             if secret_manager.is_some() { credentials::none() } else { google },
             Arc::clone(&usage),
+            Arc::clone(&pace),
         );
         // The credentials may ask a metadata server, without a time limit of their own.
         let secrets = timeout(USER_BUDGET, secrets).await.map_err(|_| ConnectError::Timeout)??;
-        let alpaca = Alpaca::new(alpaca.clone(), Arc::clone(&usage))?;
-        Ok(Self { store: Arc::new(store), secrets, alpaca, config, usage })
+        let alpaca = Alpaca::new(alpaca.clone(), Arc::clone(&usage), Arc::clone(&pace))?;
+        Ok(Self { store: Arc::new(store), secrets, alpaca, config, usage, pace })
     }
 
     /// Writes a snapshot and, where the rules allow it, the tenant's document, in one atomic commit
-    /// with the end of any trouble. Decides anew when the tenant's document changes meanwhile.
+    /// with the end of any trouble. Decides anew when the tenant's document changes meanwhile. The pace
+    /// must have allowed the writes.
     ///
     /// Returns the tenant whose document was written.
     pub async fn write(
@@ -109,7 +113,11 @@ impl Job {
             if self.config.dry_run {
                 break;
             }
-            match self.store.commit(&writes, deadline).await {
+            let committed = match attempt {
+                1 => self.store.commit_allowed(&writes, deadline).await,
+                _ => self.store.commit(&writes, deadline).await,
+            };
+            match committed {
                 Err(StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => {}
                 result => {
                     result?;
@@ -167,7 +175,7 @@ impl Job {
         if self.config.dry_run {
             return;
         }
-        for part in troubles.chunks(WRITES_PER_COMMIT * COMMITS_AT_ONCE) {
+        for part in troubles.chunks(self.pace.writes_per_commit() * COMMITS_AT_ONCE) {
             let name = |user: &DocumentId| trouble_name(self.store.database(), user);
             let names = part.iter().map(|(user, _)| name(user)).collect();
             match self.store.documents(names, &["state"], deadline).await {
@@ -191,7 +199,7 @@ impl Job {
         let writes = |batch: &[(DocumentId, Trouble)]| -> Vec<Write> {
             batch.iter().map(|(user, trouble)| self.trouble_write(user, trouble)).collect()
         };
-        let batches: Vec<_> = troubles.chunks(WRITES_PER_COMMIT).map(writes).collect();
+        let batches: Vec<_> = troubles.chunks(self.pace.writes_per_commit()).map(writes).collect();
         let failed: Vec<_> = stream::iter(batches)
             .map(|writes| async move {
                 let result = self.store.commit(&writes, deadline).await;
@@ -205,6 +213,22 @@ impl Job {
             let users: usize = failed.iter().map(|(users, _)| users).sum();
             warn_unrecorded(users, err);
         }
+    }
+
+    /// How many writes the pace has to allow [`Job::write`] for a user whose journey ends well.
+    #[must_use]
+    pub fn expected_writes(&self, member: &Member) -> u32 {
+        if self.config.dry_run || !self.pace.limits_writes() {
+            return 0;
+        }
+        // What is not known yet is read on the journey, and may well allow it.
+        let with_tenant = self.config.legacy_tenant_path
+            && member
+                .facts
+                .clone()
+                .and_then(PageFacts::fresh)
+                .is_none_or(|facts| decide(member.user.id.as_str(), &member.user.tenant, &facts).is_ok());
+        1 + u32::from(with_tenant) + u32::from(matches!(member.history, History::Troubled(_)))
     }
 
     /// The write that records a user's trouble, or its end.

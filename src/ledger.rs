@@ -4,6 +4,7 @@
 use crate::ids::DocumentId;
 use crate::outcome::{Code, Counts, PassStatus};
 use crate::progress::{Finished, Rejections};
+use crate::ramp::Ramp;
 use crate::shards::{Sample, Shards};
 use crate::store::values::{Fields, array, entries, integer, items, map, string, text, time, whole_number};
 use crate::usage::Used;
@@ -41,6 +42,9 @@ pub struct TaskRecord {
     pub finished: Finished,
     /// What it has used, all attempts together.
     pub used: Used,
+    /// How far the database is ramped up, and the writes of this task's busiest second at that; only with
+    /// `--ramp-writes`.
+    pub ramp: Option<(Ramp, u32)>,
 }
 
 /// What a task is doing.
@@ -145,6 +149,14 @@ impl Ledger {
         (counts, used, status)
     }
 
+    /// How far the database was ramped up, and how many writes a second it was shown at most.
+    #[must_use]
+    pub fn ramp(&self) -> Option<(Ramp, f64)> {
+        let ramps: Vec<_> = self.tasks.values().filter_map(|record| record.ramp).collect();
+        let ramp = ramps.iter().map(|(ramp, _)| *ramp).max_by_key(|ramp| ramp.limit)?;
+        Some((ramp, ramps.iter().map(|(_, busiest)| f64::from(*busiest)).sum()))
+    }
+
     /// The plan for an execution after this one.
     #[must_use]
     pub fn plan_next(&self, tasks: usize) -> Option<Shards> {
@@ -203,7 +215,7 @@ impl TaskRecord {
     /// The record as it is stored.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let Self { state, finished: Finished { cursor, counts, rejections, sample }, used } = self;
+        let Self { state, finished: Finished { cursor, counts, rejections, sample }, used, ramp } = self;
         let errors = counts.errors.iter().map(|(code, number)| (code.as_str().to_owned(), count(*number)));
         let mut fields = vec![
             ("state", text(state.as_str())),
@@ -239,6 +251,9 @@ impl TaskRecord {
             ),
         ];
         fields.extend(cursor.as_ref().map(|cursor| ("cursor", text(cursor.as_str()))));
+        if let Some((ramp, busiest)) = ramp {
+            fields.extend([("ramp", ramp.to_value()), ("busiest_second", integer((*busiest).into()))]);
+        }
         record(fields)
     }
 
@@ -278,6 +293,11 @@ impl TaskRecord {
                 secret_accesses: number(used, "secret_accesses")?,
                 alpaca_calls: number(used, "alpaca_calls")?,
             },
+            // Nothing depends on it that would be worth losing the rest for.
+            ramp: fields
+                .get("ramp")
+                .and_then(Ramp::from_value)
+                .zip(number(fields, "busiest_second").and_then(|busiest| u32::try_from(busiest).ok())),
         })
     }
 }
@@ -327,7 +347,8 @@ mod tests {
     }
 
     fn ledger(states: &[Option<TaskState>]) -> Ledger {
-        let record = |state| TaskRecord { state, finished: Finished::default(), used: Used::default() };
+        let record =
+            |state| TaskRecord { state, finished: Finished::default(), used: Used::default(), ramp: None };
         let tasks = states.iter().enumerate().filter_map(|(task, state)| Some((task, record((*state)?))));
         Ledger {
             shards: Shards::guessed(states.len()),
@@ -405,6 +426,15 @@ mod tests {
     }
 
     #[test]
+    fn what_all_tasks_have_shown_the_database_counts() {
+        let mut ledger = ledger(&[COMPLETED, COMPLETED]);
+        assert_eq!(ledger.ramp(), None);
+        let ramp = Ramp { limit: 750, since: at(0) };
+        ledger.tasks.values_mut().for_each(|record| record.ramp = Some((ramp, 300)));
+        assert_eq!(ledger.ramp(), Some((ramp, 600.0)));
+    }
+
+    #[test]
     fn half_a_pass_teaches_no_new_borders() {
         let mut half = ledger(&[COMPLETED, Some(TaskState::Stopped)]);
         half.shards = Shards::new(vec![split("m")]).expect("in order");
@@ -442,6 +472,7 @@ mod tests {
             asked in 0..MOST, rejected in 0..MOST,
             seen in 0..MOST, stride in 1..MOST, ids in vec(any_id(), 0..20),
             reads in 0..MOST, writes in 0..MOST,
+            ramp in proptest::option::of((500_u32.., 0_i64..1_000_000, any::<u32>())),
         ) -> TaskRecord {
             TaskRecord {
                 state,
@@ -452,6 +483,7 @@ mod tests {
                     sample: Sample { seen, stride, ids },
                 },
                 used: Used { firestore_reads: reads, firestore_writes: writes, ..Used::default() },
+                ramp: ramp.map(|(limit, since, busiest)| (Ramp { limit, since: at(since) }, busiest)),
             }
         }
     }

@@ -5,21 +5,26 @@
 //! Modules that talk to a service say so in their name; the others decide and do no I/O.
 
 pub mod account;
+pub mod admission;
 pub mod alpaca;
+pub mod census;
 pub mod cli;
 pub mod config;
 pub mod credentials;
 pub mod failure;
 pub mod fan_out;
 pub mod figure;
+pub mod filter;
 pub mod ids;
 pub mod job;
 pub mod keys;
 pub mod last_pulse;
 pub mod ledger;
 pub mod outcome;
+pub mod pace;
 pub mod part;
 pub mod progress;
+pub mod ramp;
 pub mod retry;
 pub mod roster;
 pub mod secret_manager;

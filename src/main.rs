@@ -1,5 +1,8 @@
 //! The job `pulse`: one pass over all users, each on a journey from their keys to a fresh snapshot.
 
+use alpaca_pulse::admission::Admission;
+use alpaca_pulse::alpaca::AlpacaError;
+use alpaca_pulse::census::{self, Unreached};
 #[cfg(feature = "sandbox")]
 use alpaca_pulse::cli::LogFormat;
 use alpaca_pulse::cli::{Cli, Command, SyncArgs};
@@ -9,8 +12,9 @@ use alpaca_pulse::fan_out::{Ended, fan_out};
 use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
 use alpaca_pulse::job::{Arrival, ConnectError, Job};
 use alpaca_pulse::ledger::TaskState;
-use alpaca_pulse::outcome::{Code, Outcome, PassStatus};
-use alpaca_pulse::part::{Entry, EntryError, Part};
+use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
+use alpaca_pulse::pace::Calls;
+use alpaca_pulse::part::{Bookkeeper, Entry, EntryError, Part};
 use alpaca_pulse::progress::Rejections;
 use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET};
 use alpaca_pulse::roster::{self, Member, PageFacts, RosterReader, Unreadable};
@@ -56,6 +60,7 @@ async fn run(cli: Cli) -> ExitCode {
 
 /// Configuration, one pass, exit code.
 async fn sync(args: &SyncArgs) -> ExitCode {
+    let begun = Instant::now();
     let environment = |name: &str| std::env::var(name).ok();
     let execution = Execution::from_lookup(environment, Timestamp::now());
     telemetry::init(args.log_format, execution.as_ref().ok(), environment);
@@ -73,6 +78,9 @@ async fn sync(args: &SyncArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(deadline) = config.deadline {
+        stop.by_deadline(deadline, begun);
+    }
     let status = run_job(config, &stop).await;
     exit_code(status, args.fail_on_error, stop.signal())
 }
@@ -99,7 +107,8 @@ async fn run_job(config: Config, stop: &Stop) -> PassStatus {
     let began: Result<_, CannotBegin> = tokio::select! {
         began = began => began,
         () = stop.requested() => {
-            conclude(&Verdicts::default(), None, None, Ended::Stopped, start);
+            let unreached = stop.deadline().map(|_| Unreached::Unknown);
+            conclude(&Verdicts::default(), None, &Ending { ended: Ended::Stopped, unreached, unreadable: None }, start);
             return PassStatus::Failed;
         }
     };
@@ -129,7 +138,14 @@ enum CannotBegin {
 async fn pulse(mut job: Arc<Job>, part: &Part, stop: &Stop, start: Instant) -> PassStatus {
     let legacy = Arc::get_mut(&mut job).and_then(|job| job.config.legacy_account.take());
     let legacy = legacy.filter(|_| part.has_legacy_account);
-    let roster = RosterReader::new(&job.store, job.config.legacy_tenant_path, part.schedule.now);
+    let Config { filter, spread, concurrency, legacy_tenant_path, .. } = &job.config;
+    let spread = tokio::select! {
+        spread = census::spread(&job.store, &part.selection, filter, *spread, start) => spread,
+        () = stop.requested() => None,
+    };
+    let admission = Admission::new(&job.pace, spread);
+
+    let roster = RosterReader::new(&job.store, *legacy_tenant_path, part.schedule.now).only(filter.clone());
     let pages = roster.start(part.selection.clone());
     let mut unreadable = None;
     let users = stream::unfold(pages, |mut pages| async { Some((pages.recv().await?, pages)) })
@@ -137,51 +153,93 @@ async fn pulse(mut job: Arc<Job>, part: &Part, stop: &Stop, start: Instant) -> P
         .flat_map(stream::iter)
         .map(|entry| Subject::user(entry, &part.schedule));
     let subjects = stream::iter(legacy.map(Subject::Legacy)).chain(users);
-    let books = part.keep(&job.store, &job.usage);
-    let travellers = subjects.map(|subject| ((books.begin(subject.user_id()), subject.traveller()), subject));
+    let books = part.keep(&job);
+    let travellers = subjects.then(async |subject| {
+        admit(&admission, &job, &subject).await;
+        ((books.begin(subject.user_id()), subject.traveller()), subject)
+    });
 
     let mut verdicts = Verdicts::after(&part.finished);
     let journey = |subject| travel(Arc::clone(&job), subject);
-    let ended = fan_out(travellers, job.config.concurrency, stop, journey, |(place, traveller), end| {
+    let ended = fan_out(travellers, *concurrency, stop, journey, |(place, traveller), end| {
         books.end(place, verdicts.add(traveller, end.ok()));
     })
     .await;
 
-    let (status, state) = match (&unreadable, ended) {
-        (None, Ended::Complete) => (verdicts.counts.status(), TaskState::Completed),
-        (Some(_), _) => (PassStatus::Failed, TaskState::Failed),
-        (None, _) => (PassStatus::Failed, TaskState::Stopped),
+    let told = stop.deadline().filter(|_| ended != Ended::Complete);
+    let unreached = match told {
+        Some(told) => {
+            let reached = admission.reached();
+            Some(census::unreached(&job.store, &part.selection, filter, reached, told).await)
+        }
+        None => None,
     };
-    let closing = async {
-        let finished = books.close().await;
-        let fleet_wide = verdicts.fleet_wide(part.rejections_of_others(&job, &verdicts, &finished).await);
-        conclude(&verdicts, fleet_wide, unreadable.as_ref(), ended, start);
-        // What the records cost is part of what is published; what is left of the time is for that.
-        let deadline = Deadline::after(USER_BUDGET);
-        let records = verdicts.records(fleet_wide.is_some(), Timestamp::now());
-        job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
-        part.leave(&job, state, &finished, &verdicts.counts, start, deadline).await;
-    };
-    // Once told to stop, there is little time before the process is killed.
-    let patience = async {
-        stop.requested().await;
-        tokio::time::sleep(CLOSING_LIMIT).await;
-    };
+    let ending = Ending::new(ended, unreached, unreadable);
+    let status = ending.status(&verdicts.counts);
     tokio::select! {
-        () = closing => {}
-        () = patience => warn!("Stopped before everything was recorded"),
+        () = close(&job, part, books, &verdicts, &ending, start) => {}
+        // Once told to stop, there is little time before the process is killed.
+        () = stop.requested_for(CLOSING_LIMIT) => warn!("Stopped before everything was recorded"),
     }
     status
 }
 
-/// The last lines of the log.
-fn conclude(
+/// Says how it went, and records it.
+async fn close(
+    job: &Job,
+    part: &Part,
+    books: Bookkeeper,
     verdicts: &Verdicts,
-    fleet_wide: Option<Rejections>,
-    unreadable: Option<&Unreadable>,
-    ended: Ended,
+    ending: &Ending,
     start: Instant,
 ) {
+    let finished = books.close().await;
+    let fleet_wide = verdicts.fleet_wide(part.rejections_of_others(job, verdicts, &finished).await);
+    conclude(verdicts, fleet_wide, ending, start);
+    // What the records cost is part of what is published; what is left of the time is for that.
+    let deadline = Deadline::after(USER_BUDGET);
+    let records = verdicts.records(fleet_wide.is_some(), Timestamp::now());
+    job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+    part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+}
+
+/// How reading and syncing the users ended.
+struct Ending {
+    ended: Ended,
+    /// Only when the deadline ended it.
+    unreached: Option<Unreached>,
+    unreadable: Option<Unreadable>,
+}
+
+impl Ending {
+    fn new(ended: Ended, unreached: Option<Unreached>, unreadable: Option<Unreadable>) -> Self {
+        match (ended, unreached) {
+            // The deadline came when the last ones were already on their way.
+            (Ended::Stopped, Some(Unreached::Users(0))) => {
+                Self { ended: Ended::Complete, unreached: None, unreadable }
+            }
+            _ => Self { ended, unreached, unreadable },
+        }
+    }
+
+    fn state(&self) -> TaskState {
+        match (&self.unreadable, self.ended) {
+            (Some(_), _) => TaskState::Failed,
+            (None, Ended::Complete) => TaskState::Completed,
+            (None, Ended::Stopped | Ended::CutOff) => TaskState::Stopped,
+        }
+    }
+
+    fn status(&self, counts: &Counts) -> PassStatus {
+        match self.state() {
+            TaskState::Completed => counts.status(),
+            _ => PassStatus::Failed,
+        }
+    }
+}
+
+/// The last lines of the log.
+fn conclude(verdicts: &Verdicts, fleet_wide: Option<Rejections>, ending: &Ending, start: Instant) {
     if let Some(Rejections { asked, rejected }) = fleet_wide {
         error!(
             severity = "CRITICAL",
@@ -190,7 +248,7 @@ fn conclude(
         );
     }
     let (counts, duration_ms) = (&verdicts.counts, millis(start));
-    match (unreadable, ended) {
+    match (&ending.unreadable, ending.ended) {
         (Some(err), _) => error!(
             severity = "CRITICAL",
             error = err.code().as_str(),
@@ -199,9 +257,11 @@ fn conclude(
             Chain(err)
         ),
         (None, Ended::Complete) => info!(duration_ms, "Completed multi-tenant sync: {counts}"),
-        (None, Ended::Stopped) => warn!(duration_ms, "Stopped multi-tenant sync: {counts}"),
-        (None, Ended::CutOff) => {
-            warn!(duration_ms, "Stopped multi-tenant sync: {counts}; what was in flight is given up");
+        (None, ended) => {
+            let not_reached = ending.unreached.and_then(Unreached::count);
+            let unreached = ending.unreached.map(|users| format!("; {users}")).unwrap_or_default();
+            let given_up = if ended == Ended::CutOff { "; what was in flight is given up" } else { "" };
+            warn!(duration_ms, not_reached, "Stopped multi-tenant sync: {counts}{unreached}{given_up}");
         }
     }
 }
@@ -241,6 +301,31 @@ impl Subject {
             Self::Nobody(id) => Traveller { id: id.clone(), history: History::Unknown },
             Self::Legacy(account) => Traveller { id: account.id.clone(), history: History::Unknown },
         }
+    }
+}
+
+/// Waits until a journey may begin.
+async fn admit(admission: &Admission, job: &Job, subject: &Subject) {
+    match subject {
+        Subject::User(member, plan) => admission.admit(&member.user.id, calls_of(job, member, plan)).await,
+        Subject::Nobody(id) => admission.admit(id, Calls::NONE).await,
+        Subject::Legacy(_) => {
+            let writes = if job.config.dry_run { 0 } else { 1 + u32::from(job.config.legacy_tenant_path) };
+            job.pace.allow(Calls { writes, ..Calls::ALPACA_CALL }).await;
+        }
+    }
+}
+
+/// The calls of a journey that ends well, so that it need not wait on its way.
+fn calls_of(job: &Job, member: &Member, plan: &Plan) -> Calls {
+    let has_keys = member.user.sync_enabled && UserId::parse(member.user.id.as_str()).is_ok();
+    match plan {
+        Plan::Ask if has_keys => {
+            Calls { secret_accesses: 1, alpaca_calls: 1, writes: job.expected_writes(member) }
+        }
+        // Nearly all of them still have the keys that are known, and then it ends with that.
+        Plan::AskUnless(_) if has_keys => Calls::SECRET_ACCESS,
+        Plan::Ask | Plan::AskUnless(_) | Plan::Wait => Calls::NONE,
     }
 }
 
@@ -300,8 +385,15 @@ async fn keys_to_snapshot(
 
     let StoredKeys { keys, version } =
         job.secrets.keys(database, &user, deadline).await.map_err(Failure::Keys)?;
-    if plan == Plan::AskUnless(version.clone()) {
-        return Ok(Arrived::SameKeys);
+    if let Plan::AskUnless(rejected) = plan {
+        if rejected == version {
+            return Ok(Arrived::SameKeys);
+        }
+        // Only now is it known that there is more to do.
+        let calls = Calls { writes: job.expected_writes(member), ..Calls::ALPACA_CALL };
+        if !job.pace.allow_by(calls, deadline).await {
+            return Err(Failure::Broker(AlpacaError::TooLate, Some(version)));
+        }
     }
     let answer = job.alpaca.account(&keys, deadline).await;
     let answer = answer.map_err(|err| Failure::Broker(err, Some(version.clone())))?;

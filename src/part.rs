@@ -7,6 +7,7 @@ use crate::job::Job;
 use crate::last_pulse::LastPulse;
 use crate::ledger::{Ledger, Standing, TaskRecord, TaskState, standing};
 use crate::outcome::{Code, Counts};
+use crate::pace::Pace;
 use crate::progress::{Finished, Place, Progress, Rejections, Score};
 use crate::retry::{Deadline, USER_BUDGET};
 use crate::roster::Selection;
@@ -190,13 +191,17 @@ impl Part {
         let is_current = current == Some(&self.execution);
         let other = current.filter(|_| !is_current);
         // One task has everybody, whatever the last execution saw.
-        let last = look.last.execution.as_ref().filter(|_| self.tasks > 1 && look.own.is_none());
+        let plans = self.tasks > 1 && look.own.is_none();
+        let last = look.last.execution.as_ref().filter(|_| plans || job.pace.ramp().is_some());
         let [other_ledger, last_ledger] = job.store.ledgers([other, last], deadline).await?;
         let standing = standing(look.own.as_ref(), is_current, other_ledger.as_ref(), look.now);
         let plan = || {
             let plan = last_ledger.as_ref().and_then(|last| last.plan_next(self.tasks));
             plan.unwrap_or_else(|| Shards::guessed(self.tasks))
         };
+        if let Some((ramp, shown_rate)) = last_ledger.as_ref().and_then(Ledger::ramp) {
+            job.pace.resume_ramp(ramp, shown_rate);
+        }
         let found = match &look.own {
             Some(own) => (own.shards.clone(), Some(own.clone())),
             None => (plan(), None),
@@ -230,7 +235,7 @@ impl Part {
             self.started_at = own.started_at;
             record = own.tasks.remove(&self.task);
         }
-        if let Some(TaskRecord { state, finished, used }) = record {
+        if let Some(TaskRecord { state, finished, used, ramp: _ }) = record {
             info!("Going on where the attempt before ended: {} so far", finished.counts);
             self.is_completed = state == TaskState::Completed;
             self.has_ended = has_ended;
@@ -246,7 +251,7 @@ impl Part {
 
     /// Starts to keep the ledger.
     #[must_use]
-    pub fn keep(&self, store: &Arc<Store>, usage: &Arc<Usage>) -> Bookkeeper {
+    pub fn keep(&self, job: &Job) -> Bookkeeper {
         let progress = Progress::resume(self.finished.clone(), self.tasks);
         let book = Arc::new(Book {
             progress: Mutex::new((progress, self.finished.counts.users())),
@@ -256,8 +261,9 @@ impl Part {
         let saver = (self.record == Recording::Ledger && !self.is_completed).then(|| {
             let saver = Saver {
                 book: Arc::clone(&book),
-                store: Arc::clone(store),
-                usage: Arc::clone(usage),
+                store: Arc::clone(&job.store),
+                usage: Arc::clone(&job.usage),
+                pace: Arc::clone(&job.pace),
                 execution: self.execution.clone(),
                 task: self.task,
                 used_before: self.used_before,
@@ -395,7 +401,7 @@ impl Part {
     }
 
     fn record(&self, state: TaskState, finished: &Finished, job: &Job) -> TaskRecord {
-        TaskRecord { state, finished: finished.clone(), used: self.used(job) }
+        TaskRecord { state, finished: finished.clone(), used: self.used(job), ramp: job.pace.ramp() }
     }
 
     fn used(&self, job: &Job) -> Used {
@@ -480,6 +486,7 @@ struct Saver {
     book: Arc<Book>,
     store: Arc<Store>,
     usage: Arc<Usage>,
+    pace: Arc<Pace>,
     execution: DocumentId,
     task: usize,
     used_before: (Used, Used),
@@ -503,7 +510,7 @@ impl Saver {
     async fn save(&self, end: End) {
         let finished = self.book.progress().0.finished().clone();
         let used = used(self.used_before, &self.usage);
-        let record = TaskRecord { state: TaskState::Running, finished, used };
+        let record = TaskRecord { state: TaskState::Running, finished, used, ramp: self.pace.ramp() };
         let write = task_write(self.store.database(), &self.execution, self.task, &record, end);
         if let Err(err) = self.store.commit(&[write], Deadline::after(SAVE_BUDGET)).await {
             report_unsaved(&self.execution, &err);

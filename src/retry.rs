@@ -108,12 +108,31 @@ fn wait(advice: Advice, backoff: Option<Duration>, left: Duration) -> Option<Dur
 }
 
 /// Calls until it works, the error is final, the attempts are used up, or the budget is.
-pub async fn with_retries<T, E, F>(deadline: Deadline, call: impl FnMut() -> F) -> Result<T, E>
+pub async fn with_retries<T, E, F>(deadline: Deadline, mut call: impl FnMut() -> F) -> Result<T, E>
 where
     E: Advise,
     F: Future<Output = Result<T, E>>,
 {
-    call.retry(FullJitter { attempt: 0 })
+    with_numbered_retries(deadline, |_| call()).await
+}
+
+/// The same for a call that is to know how many attempts there were before: 0 for the first.
+pub async fn with_numbered_retries<T, E, F>(
+    deadline: Deadline,
+    mut call: impl FnMut(u32) -> F,
+) -> Result<T, E>
+where
+    E: Advise,
+    F: Future<Output = Result<T, E>>,
+{
+    let mut attempt = 0;
+    let numbered = || {
+        let call = call(attempt);
+        attempt += 1;
+        call
+    };
+    numbered
+        .retry(FullJitter { attempt: 0 })
         .sleep(tokio::time::sleep)
         .adjust(|err: &E, backoff| wait(err.advice(), backoff, deadline.left()))
         .await
@@ -198,6 +217,18 @@ mod tests {
             async move { answer }
         });
         assert_eq!(result.await, Ok(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_attempts_are_numbered_from_0() {
+        let mut numbers = Vec::new();
+        let result: Result<(), _> = with_numbered_retries(Deadline::after(USER_BUDGET), |attempt| {
+            numbers.push(attempt);
+            async { Err(Failure(Advice::BackOff)) }
+        })
+        .await;
+        assert!(result.is_err());
+        assert_eq!(numbers, [0, 1, 2]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The users of a pass, page by page, each with what has to be known before their journey.
 
+use crate::filter::UserFilter;
 use crate::ids::DocumentId;
 use crate::outcome::Code;
 use crate::retry::{Deadline, USER_BUDGET};
@@ -92,6 +93,7 @@ pub enum Entry {
 #[derive(Debug)]
 pub struct RosterReader {
     store: Arc<Store>,
+    filter: UserFilter,
     with_tenants: bool,
     now: Timestamp,
 }
@@ -101,7 +103,13 @@ impl RosterReader {
     /// only for a pass that writes them.
     #[must_use]
     pub fn new(store: &Arc<Store>, with_tenants: bool, now: Timestamp) -> Self {
-        Self { store: Arc::clone(store), with_tenants, now }
+        Self { store: Arc::clone(store), filter: UserFilter::default(), with_tenants, now }
+    }
+
+    /// Leaves out the users of a range whom the filter does not let through.
+    #[must_use]
+    pub fn only(self, filter: UserFilter) -> Self {
+        Self { filter, ..self }
     }
 
     /// Reads in the background: one page waits while another is worked on, so that memory does not
@@ -129,7 +137,7 @@ impl RosterReader {
             Selection::Range(range) => range,
         };
         let database = self.store.database();
-        let mut users = Pages::of_users(database, &range);
+        let mut users = Pages::of_users(database, &range, &self.filter);
         let mut trouble = TroubleFeed::new(Pages::of_trouble(database, &range, self.now));
         // A page is read when there is room for it; without a receiver there never is.
         while let Ok(room) = pages.reserve().await {

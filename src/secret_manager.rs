@@ -3,7 +3,8 @@
 use crate::ids::{Database, UserId};
 use crate::keys::{AlpacaKeys, MalformedKeys};
 use crate::outcome::Code;
-use crate::retry::{Advice, Advise, Deadline, asked_wait, with_retries};
+use crate::pace::{Calls, Pace};
+use crate::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
 use crate::usage::Usage;
 use google_cloud_auth::credentials::Credentials;
 use google_cloud_gax::error::Error as GaxError;
@@ -190,6 +191,7 @@ pub struct StoredKeys {
 pub struct SecretManager {
     client: SecretManagerService,
     usage: Arc<Usage>,
+    pace: Arc<Pace>,
 }
 
 impl SecretManager {
@@ -198,6 +200,7 @@ impl SecretManager {
         endpoint: Option<&str>,
         credentials: Credentials,
         usage: Arc<Usage>,
+        pace: Arc<Pace>,
     ) -> Result<Self, google_cloud_gax::client_builder::Error> {
         let builder =
             SecretManagerService::builder().with_credentials(credentials).with_retry_policy(NeverRetry);
@@ -205,10 +208,11 @@ impl SecretManager {
             Some(endpoint) => builder.with_endpoint(endpoint),
             None => builder,
         };
-        Ok(Self { client: builder.build().await?, usage })
+        Ok(Self { client: builder.build().await?, usage, pace })
     }
 
-    /// The user's keys in their newest version.
+    /// The user's keys in their newest version. The pace must have allowed the access; further attempts
+    /// wait for it.
     pub async fn keys(
         &self,
         database: &Database,
@@ -217,10 +221,19 @@ impl SecretManager {
     ) -> Result<StoredKeys, SecretError> {
         let name = database.latest_keys(user);
         let secret = format!("alpaca-keys-{user}");
-        with_retries(deadline, || self.access(&name, &secret, deadline)).await
+        with_numbered_retries(deadline, |attempt| self.access(attempt, &name, &secret, deadline)).await
     }
 
-    async fn access(&self, name: &str, secret: &str, deadline: Deadline) -> Result<StoredKeys, SecretError> {
+    async fn access(
+        &self,
+        attempt: u32,
+        name: &str,
+        secret: &str,
+        deadline: Deadline,
+    ) -> Result<StoredKeys, SecretError> {
+        if attempt > 0 && !self.pace.allow_by(Calls::SECRET_ACCESS, deadline).await {
+            return Err(unavailable(secret, UnavailableCause::Timeout));
+        }
         self.usage.secret_accesses.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
         let call = self.client.access_secret_version().set_name(name).with_attempt_timeout(limit).send();

@@ -7,7 +7,8 @@ pub mod values;
 
 use crate::ids::Database;
 use crate::outcome::Code;
-use crate::retry::{Advice, Advise, Deadline, with_retries};
+use crate::pace::{Calls, Pace};
+use crate::retry::{Advice, Advise, Deadline, with_numbered_retries, with_retries};
 use crate::snapshot::{FieldChange, SERVER_TIME_FIELD};
 use crate::usage::Usage;
 use firestore::{FirestoreDb, FirestoreDbOptions};
@@ -136,6 +137,7 @@ pub struct Store {
     next_channel: AtomicUsize,
     database: Database,
     usage: Arc<Usage>,
+    pace: Arc<Pace>,
 }
 
 impl Store {
@@ -145,7 +147,7 @@ impl Store {
         endpoint: Option<&str>,
         credentials: Credentials,
         concurrency: usize,
-        usage: Arc<Usage>,
+        (usage, pace): (Arc<Usage>, Arc<Pace>),
         deadline: Deadline,
     ) -> Result<Self, StoreError> {
         let options = FirestoreDbOptions::new(database.project.to_string())
@@ -167,6 +169,7 @@ impl Store {
             next_channel: AtomicUsize::new(0),
             database: database.clone(),
             usage,
+            pace,
         })
     }
 
@@ -187,12 +190,30 @@ impl Store {
     }
 
     /// All or none of the writes. Sent again when it is unclear whether they were applied, so each of
-    /// them must be right when applied twice.
+    /// them must be right when applied twice. Waits until the pace allows them.
     pub async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
+        self.commit_after(0, writes, deadline).await
+    }
+
+    /// The same for writes that the pace has already allowed, once.
+    pub async fn commit_allowed(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
+        self.commit_after(1, writes, deadline).await
+    }
+
+    /// A commit of which so many attempts are already allowed.
+    async fn commit_after(
+        &self,
+        allowed: u32,
+        writes: &[Write],
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
         let mut clients = self.clients();
-        with_retries(deadline, || {
+        with_numbered_retries(deadline, |attempt| {
             let mut client = clients();
             async move {
+                if attempt >= allowed && !self.pace.allow_by(Calls::writes(writes.len()), deadline).await {
+                    return Err(StoreError::Timeout);
+                }
                 let request = CommitRequest {
                     database: self.database.name(),
                     writes: writes.to_vec(),

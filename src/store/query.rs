@@ -1,25 +1,41 @@
 //! Queries in pages by document name, each page resumed where it broke.
 
 use super::{Store, StoreError, in_time};
+use crate::filter::UserFilter;
 use crate::ids::{Database, DocumentId};
 use crate::retry::{Deadline, with_retries};
-use crate::store::values::{array, reference, text};
+use crate::store::values::{array, reference, text, whole_number};
 use crate::trouble::{State, Trouble};
 use crate::user::User;
 use gcloud_sdk::GoogleAuthMiddleware;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
+use gcloud_sdk::google::firestore::v1::run_aggregation_query_request::QueryType as AggregationType;
 use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
+use gcloud_sdk::google::firestore::v1::structured_aggregation_query::aggregation::{
+    Count, Operator as Measure,
+};
+use gcloud_sdk::google::firestore::v1::structured_aggregation_query::{Aggregation, QueryType as Counted};
 use gcloud_sdk::google::firestore::v1::structured_query::{
     CollectionSelector, Direction, FieldFilter, FieldReference, Filter, Order, Projection,
     field_filter::Operator, filter::FilterType,
 };
-use gcloud_sdk::google::firestore::v1::{Cursor, Document, RunQueryRequest, StructuredQuery};
+use gcloud_sdk::google::firestore::v1::{
+    Cursor, Document, RunAggregationQueryRequest, RunQueryRequest, StructuredAggregationQuery,
+    StructuredQuery,
+};
+use gcloud_sdk::tonic::Status;
 use jiff::Timestamp;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Documents of one page.
 const PAGE_SIZE: usize = 500;
+
+/// Documents that are counted at the price of one read.
+pub const COUNTED_PER_READ: u64 = 1000;
+
+/// What the count is called in the answer.
+const COUNT: &str = "count";
 
 /// Without the users there is no pass, so a page of them may take long.
 const USER_PAGE_BUDGET: Duration = Duration::from_secs(60);
@@ -63,14 +79,14 @@ pub struct Pages<T> {
 }
 
 impl Pages<User> {
-    /// The users of a range.
+    /// The users of a range that a filter lets through.
     #[must_use]
-    pub fn of_users(database: &Database, range: &IdRange) -> Self {
+    pub fn of_users(database: &Database, range: &IdRange, filter: &UserFilter) -> Self {
         let name = |id: &DocumentId| database.document(format_args!("users/{}", id.as_str()));
         Self {
             parent: format!("{}/documents", database.name()),
             collection: CollectionSelector { collection_id: "users".into(), all_descendants: false },
-            filter: None,
+            filter: filter.to_query(),
             fields: &User::FIELDS,
             reduce: Box::new(|document| {
                 Some(User::from_fields(DocumentId::of_existing(&document.name), &document.fields))
@@ -81,6 +97,44 @@ impl Pages<User> {
             exhausted: range.is_empty(),
             broken: None,
         }
+    }
+
+    /// How many users there are, without reading them: billed as one read for each
+    /// [`COUNTED_PER_READ`] of them.
+    pub async fn count(&self, store: &Store, deadline: Deadline) -> Result<u64, StoreError> {
+        let query = StructuredQuery { limit: None, select: None, ..self.query(&Page::new()) };
+        let mut clients = store.clients();
+        let counted =
+            with_retries(deadline, || self.ask_for_count(clients(), query.clone(), deadline)).await?;
+        store.usage.firestore_reads.add(counted.div_ceil(COUNTED_PER_READ).max(1));
+        Ok(counted)
+    }
+
+    async fn ask_for_count(
+        &self,
+        mut client: FirestoreClient<GoogleAuthMiddleware>,
+        query: StructuredQuery,
+        deadline: Deadline,
+    ) -> Result<u64, StoreError> {
+        let count = Aggregation { alias: COUNT.into(), operator: Some(Measure::Count(Count::default())) };
+        let counting = StructuredAggregationQuery {
+            aggregations: vec![count],
+            query_type: Some(Counted::StructuredQuery(query)),
+        };
+        let request = RunAggregationQueryRequest {
+            parent: self.parent.clone(),
+            query_type: Some(AggregationType::StructuredAggregationQuery(counting)),
+            ..RunAggregationQueryRequest::default()
+        };
+        let asking = async {
+            // One answer, which takes as long as the counting does.
+            let mut answers = client.run_aggregation_query(request).await?.into_inner();
+            let result = answers.message().await?.and_then(|answer| answer.result).unwrap_or_default();
+            let count = result.aggregate_fields.get(COUNT).and_then(whole_number);
+            let count = count.and_then(|count| u64::try_from(count).ok());
+            count.ok_or_else(|| Status::unknown("the answer has no count").into())
+        };
+        tokio::time::timeout(deadline.left(), asking).await.unwrap_or(Err(StoreError::Timeout))
     }
 }
 
@@ -259,7 +313,7 @@ mod tests {
     #[test]
     fn a_range_becomes_exclusive_and_inclusive_cursors() {
         let range = IdRange { after: DocumentId::parse("a").ok(), until: DocumentId::parse("m").ok() };
-        let query = Pages::of_users(&database(), &range).query(&Page::new());
+        let query = Pages::of_users(&database(), &range, &UserFilter::default()).query(&Page::new());
         let cursor = |id: &str| {
             Some(Cursor {
                 values: vec![reference(database().document(format_args!("users/{id}")))],
@@ -276,7 +330,7 @@ mod tests {
         for _ in 0..120 {
             page.take(Document { name: name.clone(), ..Document::default() }, |_| None);
         }
-        let query = Pages::of_users(&database(), &IdRange::default()).query(&page);
+        let query = Pages::of_users(&database(), &IdRange::default(), &UserFilter::default()).query(&page);
         assert_eq!(query.start_at, Some(Cursor { values: vec![reference(name)], before: false }));
         assert_eq!(query.limit, Some(380));
     }

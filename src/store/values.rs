@@ -101,7 +101,7 @@ pub fn time(value: &Value) -> Option<Timestamp> {
     }
 }
 
-/// The fields of the map in a value, if it is one.
+/// The fields of a value, if it is a map.
 #[must_use]
 pub fn entries(value: &Value) -> Option<&Fields> {
     match &value.value_type {

@@ -17,6 +17,7 @@ mod error_codes;
 mod held_alpaca;
 mod last_pulse;
 mod legacy_account;
+mod limits;
 mod live;
 mod logs;
 mod safety;
