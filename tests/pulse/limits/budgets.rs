@@ -83,7 +83,8 @@ async fn waiting_for_a_budget_is_not_part_of_a_users_time() {
     let last_pulse = world.document("ops/last_pulse").await;
     let took = timestamp(&last_pulse["timestamp"]) - timestamp(&last_pulse["started_at"]);
     let took = took.total(jiff::Unit::Second).expect("a span");
-    assert!(took >= (writes - 1) as f64, "{writes} writes in {took} s");
+    // One is allowed at once, and a second may go by before the pass starts.
+    assert!(took >= (writes - 2) as f64, "{writes} writes in {took} s");
 }
 
 #[tokio::test(flavor = "multi_thread")]
