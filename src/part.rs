@@ -124,7 +124,7 @@ impl Part {
         if !job.config.takes_everybody() {
             return Ok(Entry::Part(Box::new(alone)));
         }
-        match alone.join(job).await {
+        match alone.join(job, execution).await {
             Err(EntryError::Ledger(err)) if execution.task_count.get() == 1 => {
                 error!(
                     error = err.code().as_str(),
@@ -138,6 +138,15 @@ impl Part {
             }
             joined => joined,
         }
+    }
+
+    /// Whether an earlier attempt has done all of the execution. Whatever cannot be read is not done.
+    pub async fn is_done(job: &Job, execution: &Execution) -> bool {
+        if !job.config.takes_everybody() {
+            return false;
+        }
+        let ledger = job.store.ledgers([Some(&execution.id)], Deadline::after(USER_BUDGET)).await;
+        matches!(ledger, Ok([Some(ledger)]) if ledger.is_done())
     }
 
     fn new(job: &Job, execution: &Execution, now: Timestamp) -> Self {
@@ -157,12 +166,12 @@ impl Part {
         }
     }
 
-    async fn join(mut self, job: &Job) -> Result<Entry, EntryError> {
+    async fn join(mut self, job: &Job, execution: &Execution) -> Result<Entry, EntryError> {
         let deadline = Deadline::after(USER_BUDGET);
         let mut conflict = None;
         for _ in 0..CLAIMS {
             let look = job.store.look(&self.execution, deadline).await.map_err(EntryError::Ledger)?;
-            match self.claim(job, &look, deadline).await {
+            match self.claim(job, execution, &look, deadline).await {
                 Ok(Ok((shards, own))) => {
                     self.take(&look, &shards, own)?;
                     if !job.config.dry_run {
@@ -183,12 +192,14 @@ impl Part {
     async fn claim(
         &self,
         job: &Job,
+        execution: &Execution,
         look: &Look,
         deadline: Deadline,
     ) -> Result<Result<(Shards, Option<Ledger>), DocumentId>, StoreError> {
         let current = look.current.execution.as_ref();
         let is_current = current == Some(&self.execution);
-        let other = current.filter(|_| !is_current);
+        // Of the pulses of one loop no two run at the same time, whatever their ledgers say.
+        let other = current.filter(|other| !is_current && !execution.is_of_same_loop(other));
         // One task has everybody, whatever the last execution saw.
         let last = look.last.execution.as_ref().filter(|_| self.tasks > 1 && look.own.is_none());
         let [other_ledger, last_ledger] = job.store.ledgers([other, last], deadline).await?;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::{Arc, PoisonError, RwLock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -40,9 +41,29 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
+/// The execution that every line names. Clones name the same.
+#[derive(Clone, Debug, Default)]
+pub struct ExecutionLabel(Arc<RwLock<String>>);
+
+impl ExecutionLabel {
+    /// Lines from now on are about this one.
+    pub fn set(&self, execution: &Execution) {
+        // Whatever panics while it is locked leaves a whole name.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = execution.id.to_string();
+    }
+}
+
 /// Starts logging to stdout, once for the process. `lookup` is the environment; an execution that is not
 /// usable is nothing to name in every line.
-pub fn init(format: LogFormat, execution: Option<&Execution>, lookup: impl Fn(&str) -> Option<String>) {
+pub fn init(
+    format: LogFormat,
+    execution: Option<&Execution>,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> ExecutionLabel {
+    let label = ExecutionLabel::default();
+    if let Some(execution) = execution {
+        label.set(execution);
+    }
     let wanted = lookup("RUST_LOG").filter(|filter| !filter.is_empty());
     let filter = wanted.as_deref().map(EnvFilter::try_new);
     let (filter, bad_filter) = match filter {
@@ -59,7 +80,8 @@ pub fn init(format: LogFormat, execution: Option<&Execution>, lookup: impl Fn(&s
             lines.with_ansi(colours).with_target(false).compact().try_init()
         }
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
-            lines.event_format(CloudLogging::new(execution)).try_init()
+            let task_index = execution.map(|execution| execution.task_index).unwrap_or_default();
+            lines.event_format(CloudLogging { execution: label.clone(), task_index }).try_init()
         }
     };
     if let Some(err) = bad_filter {
@@ -73,22 +95,14 @@ pub fn init(format: LogFormat, execution: Option<&Execution>, lookup: impl Fn(&s
             panic.payload_as_str().unwrap_or("no message")
         );
     }));
+    label
 }
 
 /// Writes an event as a `LogEntry`'s JSON.
 #[derive(Debug)]
 struct CloudLogging {
-    execution: String,
+    execution: ExecutionLabel,
     task_index: u32,
-}
-
-impl CloudLogging {
-    fn new(execution: Option<&Execution>) -> Self {
-        Self {
-            execution: execution.map(|execution| execution.id.to_string()).unwrap_or_default(),
-            task_index: execution.map(|execution| execution.task_index).unwrap_or_default(),
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -123,16 +137,17 @@ where
         let mut seen = Seen::default();
         event.record(&mut seen);
         let Seen { message, severity, fields } = seen;
+        let execution = self.execution.0.read().unwrap_or_else(PoisonError::into_inner);
         let entry = Entry {
             severity: severity.as_deref().unwrap_or(severity_of(*event.metadata().level())),
             message: capped(&message),
             time: format!("{:.6}", Timestamp::now()),
             labels: Labels {
-                execution: &self.execution,
+                execution: &execution,
                 task_index: self.task_index.to_string(),
                 user_id: fields.get("user_id").and_then(Value::as_str).map(str::to_owned),
             },
-            execution: &self.execution,
+            execution: &execution,
             task_index: self.task_index,
             target: event.metadata().target(),
             fields,
@@ -230,7 +245,8 @@ mod tests {
     fn logged(log: impl FnOnce()) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let format = CloudLogging { execution: "pulse-x7k2p".into(), task_index: 3 };
+        let execution = ExecutionLabel(Arc::new(RwLock::new("pulse-x7k2p".into())));
+        let format = CloudLogging { execution, task_index: 3 };
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::TRACE)
             .event_format(format)
