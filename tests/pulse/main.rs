@@ -19,6 +19,7 @@ mod last_pulse;
 mod legacy_account;
 mod live;
 mod logs;
+mod loops;
 mod safety;
 mod secrecy;
 mod signals;
