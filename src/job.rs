@@ -104,8 +104,7 @@ impl Job {
             store: Arc::new(store),
             secrets,
             alpaca,
-            // A dry run writes nothing that could be unchanged.
-            written: refresh.filter(|_| !config.dry_run).map(Written::new),
+            written: refresh.map(Written::new),
             key_cache: key_ttl.map(KeyCache::new),
             config,
             usage,

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Most users who are remembered, with about 100 bytes each; further ones are written at every pulse.
+/// Most users who are remembered, with 150 bytes each at most; further ones are written at every pulse.
 const MOST: usize = 500_000;
 
 /// Stands for everything that a snapshot says but its time. 128 bits under keys that nobody knows: two

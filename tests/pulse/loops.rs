@@ -7,6 +7,7 @@ use crate::live::Live;
 use crate::on_both;
 use crate::world::{Env, Run, World, fields_of, keys_of, sandbox};
 use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
+use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::store::values::{array, integer, map, text, timestamp};
 use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
@@ -319,6 +320,25 @@ async fn keys_that_stay_rejected_are_tried_once_a_pulse_and_reported() {
     assert_eq!((&trouble["state"], &trouble["rejections"]), (&json!("needs_reauth"), &json!({"integer": 2})));
 }
 
+/// So many rejections at once are nobody's trouble, and change nobody's state.
+#[tokio::test(flavor = "multi_thread")]
+async fn rejected_keys_are_not_tried_again_before_their_secret_is_looked_at() {
+    let world = sandbox().await;
+    let users = world.crowd(5);
+    let mut running = looping(&world, &[]);
+    running.until(COMPLETED, 1).await;
+    for user in &users {
+        world.account(user, Profile::Revoked);
+    }
+    running.until("Failed to sync Alpaca account for user user-0001", 3).await;
+    stopped(running).await;
+    let calls = world.sandbox.requests().received();
+    let of_user = calls.iter().filter(|call| call.user.as_deref() == Some("user-0001"));
+    let services: Vec<_> = of_user.map(|call| call.method.service()).collect();
+    let twice = services.windows(2).filter(|two| *two == [Service::SecretManager; 2]).count();
+    assert_eq!(twice, 1, "once after the rejection, and then before the next try: {services:?}");
+}
+
 // Unchanged accounts.
 
 on_both! {
@@ -396,14 +416,31 @@ on_both! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_finds_nothing_unchanged() {
+async fn nobody_knows_what_a_failed_write_has_left_behind() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.account("ana", money("1.00"));
+    let mut running = looping(&world, &[]);
+    running.until(COMPLETED, 2).await;
+    world.fault("firestore/Commit:error=PERMISSION_DENIED");
+    world.account("ana", money("2.00"));
+    running.until("Could not record the trouble of 1 users", 1).await;
+    world.account("ana", money("1.00"));
+    world.sandbox.faults().clear();
+    running.until("Successfully synced Alpaca account for user ana", 2).await;
+    let run = stopped(running).await;
+    assert_eq!(unchanged(&run, "ana").iter().filter(|unchanged| !**unchanged).count(), 2, "{}", run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_writes_nothing_however_often() {
     let world = sandbox().await;
     world.user("ana").await;
     world.account("ana", money("1.00"));
     let mut running = looping(&world, &["--dry-run"]);
     running.until("Would have synced Alpaca account for user ana (dry run)", 3).await;
     let run = stopped(running).await;
-    assert!(run.entries().iter().all(|entry| entry["unchanged"].is_null()), "{}", run.stdout);
+    assert!(!run.stdout.contains("Successfully synced"), "{}", run.stdout);
     assert_eq!((world.snapshot("ana").await, world.secret_accesses("ana")), (Json::Null, 1));
 }
 
