@@ -84,7 +84,8 @@ pub struct SyncArgs {
     #[arg(long, env = "PULSE_EVERY", value_name = "TIME", value_parser = parse_duration)]
     pub every: Option<Duration>,
 
-    /// How long to repeat it: no pulse starts once so much time has passed since the process started
+    /// How long to repeat it: no pulse starts once so much time has passed since the process started. The exit
+    /// code is that of the last pulse
     #[arg(long = "for", env = "PULSE_FOR", value_name = "TIME", value_parser = parse_duration)]
     pub length: Option<Duration>,
 

@@ -36,6 +36,9 @@ const SAVE_EVERY_USERS: u64 = 1_000;
 /// For one save of the cursor, all tries together.
 const SAVE_BUDGET: Duration = Duration::from_secs(8);
 
+/// For finding out whether anything is left to do: where that takes long, it is better to begin.
+const DONE_BUDGET: Duration = Duration::from_secs(3);
+
 /// A save that is under way when the pass ends must not be overtaken by the last one, nor hold it up.
 const LAST_SAVE_WAIT: Duration = Duration::from_millis(500);
 
@@ -145,7 +148,7 @@ impl Part {
         if !job.config.takes_everybody() {
             return false;
         }
-        let ledger = job.store.ledgers([Some(&execution.id)], Deadline::after(USER_BUDGET)).await;
+        let ledger = job.store.ledgers([Some(&execution.id)], Deadline::after(DONE_BUDGET)).await;
         matches!(ledger, Ok([Some(ledger)]) if ledger.is_done())
     }
 

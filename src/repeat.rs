@@ -114,7 +114,7 @@ pub async fn run(
             let execution = first.nth(number);
             let turn = tokio::select! {
                 turn = pulse(execution.clone(), due) => turn,
-                never = ticks.skip(&execution) => match never {},
+                never = ticks.skip(&execution, stop) => match never {},
             };
             match turn {
                 Turn::Ran(ran) => status = ran,
@@ -155,9 +155,9 @@ impl Ticks {
         Some(due)
     }
 
-    /// Uses up those that come due meanwhile.
-    async fn skip(&mut self, running: &Execution) -> Infallible {
-        while self.next().await.is_some() {
+    /// Uses up those that come due meanwhile. Once told to stop, there are none that could be missed.
+    async fn skip(&mut self, running: &Execution, stop: &Stop) -> Infallible {
+        while self.next().await.is_some() && stop.signal().is_none() {
             warn!("Skipped pulse: execution {} is still running", running.id);
         }
         std::future::pending().await
