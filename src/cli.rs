@@ -2,6 +2,7 @@
 
 use crate::pace::SECRET_ACCESSES_PER_MINUTE;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use humantime::parse_duration;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -115,6 +116,25 @@ pub struct SyncArgs {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub store_raw: bool,
 
+    /// Repeat the pulse in one process, so often: from the start of one to the start of the next, such as 60s;
+    /// takes --for
+    #[arg(long, env = "PULSE_EVERY", value_name = "TIME", value_parser = parse_duration)]
+    pub every: Option<Duration>,
+
+    /// How long to repeat it: no pulse starts once so much time has passed since the process started. The exit
+    /// code is that of the last pulse
+    #[arg(long = "for", env = "PULSE_FOR", value_name = "TIME", value_parser = parse_duration)]
+    pub length: Option<Duration>,
+
+    /// With --every: how long a user's keys are kept in memory; 0s fetches them for every pulse
+    #[arg(long, env = "PULSE_KEY_TTL", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub key_ttl: Duration,
+
+    /// With --every: the age at which the snapshot of an unchanged account is rewritten; 0s rewrites all
+    #[arg(long, env = "PULSE_REFRESH_UNCHANGED", value_name = "TIME", default_value = "120s",
+          value_parser = parse_duration)]
+    pub refresh_unchanged: Duration,
+
     /// How to log; auto is text on a terminal and JSON for Cloud Logging elsewhere
     #[arg(long, env = "PULSE_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
@@ -143,6 +163,10 @@ impl Default for SyncArgs {
             dry_run: false,
             legacy_tenant_path: OnOff::On,
             store_raw: false,
+            every: None,
+            length: None,
+            key_ttl: Duration::from_mins(10),
+            refresh_unchanged: Duration::from_secs(120),
             log_format: LogFormat::Auto,
             fail_on_error: false,
         }

@@ -5,6 +5,7 @@ use crate::filter::UserFilter;
 use crate::ids::{Database, DocumentId, TenantId};
 use crate::keys::AlpacaKeys;
 use crate::pace::{Budgets, Share};
+use crate::repeat::Repeat;
 use crate::roster::Selection;
 use crate::shards::MAX_TASKS;
 use crate::store::query::IdRange;
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use reqwest::Url;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A configuration that can be run.
@@ -40,8 +42,10 @@ pub struct Config {
     /// Replacements of the services' own addresses.
     pub endpoints: Endpoints,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
-    pub legacy_account: Option<LegacyAccount>,
-    /// Which run this is.
+    pub legacy_account: Option<Arc<LegacyAccount>>,
+    /// How the pulse is repeated, if it is. `--every`, `--for`, `--key-ttl`, `--refresh-unchanged`.
+    pub repeat: Option<Repeat>,
+    /// Which run this is; of a loop, the first.
     pub execution: Execution,
 }
 
@@ -71,8 +75,10 @@ pub struct LegacyAccount {
 /// Which run of the job this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
-    /// `CLOUD_RUN_EXECUTION`, or a fresh id outside Cloud Run.
+    /// `CLOUD_RUN_EXECUTION`, or a fresh id outside Cloud Run; after the first pulse of a loop with its number.
     pub id: DocumentId,
+    /// The same without a number.
+    base: DocumentId,
     /// `CLOUD_RUN_TASK_INDEX`: which of the tasks this is, from 0.
     pub task_index: u32,
     /// `CLOUD_RUN_TASK_COUNT`: how many tasks the execution has.
@@ -111,7 +117,7 @@ impl Execution {
         let task_count = count.and_then(NonZeroU32::new).filter(|count| count.get() <= MAX_TASKS);
         match (id, index, task_count) {
             (Some(id), Some(task_index), Some(task_count)) if task_index < task_count.get() => {
-                Ok(Self { id, task_index, task_count })
+                Ok(Self { base: id.clone(), id, task_index, task_count })
             }
             (_, Some(index), _) => {
                 wrong.extend(count.map(|count| {
@@ -130,6 +136,24 @@ impl Execution {
     #[must_use]
     pub fn share(&self) -> Share {
         Share { task_index: self.task_index, task_count: self.task_count }
+    }
+}
+
+impl Execution {
+    /// The execution of the pulse with this number in a loop, from 1.
+    #[must_use]
+    pub fn nth(&self, number: u32) -> Self {
+        let id = if number > 1 { self.base.numbered(number) } else { self.base.clone() };
+        Self { id, ..self.clone() }
+    }
+
+    /// Whether that is a pulse of the same loop. One process runs them one after the other.
+    #[must_use]
+    pub fn is_of_same_loop(&self, other: &DocumentId) -> bool {
+        let number = other.as_str().strip_prefix(self.base.as_str());
+        let digits = number.and_then(|number| number.strip_prefix('-'));
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        number == Some("") || digits.is_some_and(is_number)
     }
 }
 
@@ -153,7 +177,8 @@ impl Config {
             wrong.push("--spread must be shorter than --deadline: not all users would be started".into());
         }
         let endpoints = endpoints(&lookup, &environment, &mut wrong);
-        let legacy_account = keep(&mut wrong, legacy_account(&lookup)).flatten();
+        let legacy_account = keep(&mut wrong, legacy_account(&lookup)).flatten().map(Arc::new);
+        let repeat = Repeat::from_args(args, &execution, &mut wrong);
         match (database, selection, filter, wrong.is_empty()) {
             (Some(database), Some(selection), Some(filter), true) => Ok(Self {
                 database,
@@ -173,6 +198,7 @@ impl Config {
                 store_raw: args.store_raw,
                 endpoints,
                 legacy_account,
+                repeat,
                 execution,
             }),
             _ => Err(ConfigError(wrong)),

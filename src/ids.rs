@@ -72,6 +72,12 @@ impl DocumentId {
         Self(document_name.rsplit('/').next().unwrap_or_default().into())
     }
 
+    /// The id with a number after it. Only too long can it be then, which Firestore says itself.
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> Self {
+        Self(format!("{}-{number}", self.0).into())
+    }
+
     /// The id as Firestore has it.
     #[must_use]
     pub fn as_str(&self) -> &str {

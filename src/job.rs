@@ -3,11 +3,12 @@
 use crate::alpaca::Alpaca;
 use crate::config::{Config, Endpoints};
 use crate::credentials;
-use crate::ids::{Database, DocumentId, TenantId};
+use crate::ids::{Database, DocumentId, TenantId, UserId};
+use crate::key_cache::KeyCache;
 use crate::pace::Pace;
 use crate::retry::{Deadline, MAX_ATTEMPTS, USER_BUDGET};
 use crate::roster::{Member, PageFacts};
-use crate::secret_manager::SecretManager;
+use crate::secret_manager::{SecretManager, StoredKeys};
 use crate::snapshot::Snapshot;
 use crate::store::query::trouble_name;
 use crate::store::tenants::primary_name;
@@ -15,6 +16,7 @@ use crate::store::{Demand, Store, StoreError, merge};
 use crate::telemetry::Chain;
 use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
 use crate::trouble::{History, Trouble};
+use crate::unchanged::Written;
 use crate::usage::Usage;
 use crate::user::TenantClaim;
 use futures::{StreamExt, stream};
@@ -22,7 +24,7 @@ use gcloud_sdk::google::firestore::v1::{Document, Write};
 use jiff::Timestamp;
 use reqwest::Url;
 use std::sync::Arc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 /// Commits of trouble at the same time, at the end of a pass.
@@ -59,6 +61,10 @@ pub struct Job {
     pub secrets: SecretManager,
     /// Alpaca.
     pub alpaca: Alpaca,
+    /// Keys kept from earlier pulses of a loop.
+    pub key_cache: Option<KeyCache>,
+    /// What earlier pulses of a loop have written.
+    pub written: Option<Written>,
     /// What the process has used so far.
     pub usage: Arc<Usage>,
     /// How fast it may go on.
@@ -94,7 +100,25 @@ impl Job {
         // The credentials may ask a metadata server, without a time limit of their own.
         let secrets = timeout(USER_BUDGET, secrets).await.map_err(|_| ConnectError::Timeout)??;
         let alpaca = Alpaca::new(alpaca.clone(), Arc::clone(&usage), Arc::clone(&pace))?;
-        Ok(Self { store: Arc::new(store), secrets, alpaca, config, usage, pace })
+        let repeat = config.repeat.as_ref();
+        let key_ttl = repeat.map(|repeat| repeat.key_ttl).filter(|ttl| !ttl.is_zero());
+        let refresh = repeat.map(|repeat| repeat.refresh_unchanged).filter(|refresh| !refresh.is_zero());
+        Ok(Self {
+            store: Arc::new(store),
+            secrets,
+            alpaca,
+            written: refresh.map(Written::new),
+            key_cache: key_ttl.map(KeyCache::new),
+            config,
+            usage,
+            pace,
+        })
+    }
+
+    /// A user's keys, if an earlier pulse of a loop has left them.
+    #[must_use]
+    pub fn kept_keys(&self, user: &UserId, history: &History) -> Option<Arc<StoredKeys>> {
+        self.key_cache.as_ref()?.get(user, history)
     }
 
     /// Writes a snapshot and, where the rules allow it, the tenant's document, in one atomic commit
@@ -107,7 +131,43 @@ impl Job {
         arrival: &Arrival<'_>,
         deadline: Deadline,
     ) -> Result<Option<TenantId>, StoreError> {
-        let mut tenant = self.tenant_write(arrival, &arrival.facts);
+        self.write_as(arrival, self.tenant_write(arrival, &arrival.facts), deadline).await
+    }
+
+    /// The same for the pulse that was due at `due`, but leaves alone what an earlier pulse of the loop
+    /// has written and what has not changed since. Returns whether it did, too.
+    pub async fn write_if_changed(
+        &self,
+        user: &DocumentId,
+        history: &History,
+        arrival: &Arrival<'_>,
+        due: Instant,
+        deadline: Deadline,
+    ) -> Result<(Option<TenantId>, bool), StoreError> {
+        let tenant = self.tenant_write(arrival, &arrival.facts);
+        let Some(written) = &self.written else {
+            return Ok((self.write_as(arrival, tenant, deadline).await?, false));
+        };
+        let kept = tenant.as_ref().map(TenantWrite::tenant);
+        let print = written.fingerprint(&arrival.snapshot, kept);
+        // A tenant's document that is not there yet, or not any more, is a change.
+        let is_there = !matches!(tenant, Some(TenantWrite::Create(_)));
+        if *history == History::Clean && is_there && written.is_unchanged(user, print, due) {
+            return Ok((kept.cloned(), true));
+        }
+        // A write that fails, or whose outcome nobody learns, must not pass for one that worked.
+        written.forget(user);
+        let tenant = self.write_as(arrival, tenant, deadline).await?;
+        written.remember(user, written.fingerprint(&arrival.snapshot, tenant.as_ref()), due);
+        Ok((tenant, false))
+    }
+
+    async fn write_as(
+        &self,
+        arrival: &Arrival<'_>,
+        mut tenant: Option<TenantWrite>,
+        deadline: Deadline,
+    ) -> Result<Option<TenantId>, StoreError> {
         for attempt in 1.. {
             let writes = arrival.writes(self.store.database(), tenant.as_ref());
             if self.config.dry_run {

@@ -118,6 +118,16 @@ impl Ledger {
         self.every_task(|record| record.state.is_at_rest())
     }
 
+    /// Whether every task has finished its users, and the dashboards know.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.ended_at.is_some() && self.is_completed()
+    }
+
+    fn is_completed(&self) -> bool {
+        self.every_task(|record| record.state == TaskState::Completed)
+    }
+
     /// Whether every task but this one has finished its users.
     #[must_use]
     pub fn others_have_finished(&self, task: usize) -> bool {
@@ -144,8 +154,7 @@ impl Ledger {
             counts.add_all(&record.finished.counts);
             used = used + record.used;
         }
-        let completed = self.every_task(|record| record.state == TaskState::Completed);
-        let status = if completed { counts.status() } else { PassStatus::Failed };
+        let status = if self.is_completed() { counts.status() } else { PassStatus::Failed };
         (counts, used, status)
     }
 
@@ -161,8 +170,7 @@ impl Ledger {
     #[must_use]
     pub fn plan_next(&self, tasks: usize) -> Option<Shards> {
         // Who was not reached is in no sample, so half a pass would put the others' borders wrong.
-        let complete = self.every_task(|record| record.state == TaskState::Completed);
-        match (complete, self.shards.tasks() == tasks) {
+        match (self.is_completed(), self.shards.tasks() == tasks) {
             (false, true) => Some(self.shards.clone()),
             _ => Shards::even(tasks, self.tasks.values().map(|record| &record.finished.sample)),
         }

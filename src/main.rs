@@ -1,7 +1,7 @@
 //! The job `pulse`: one pass over all users, each on a journey from their keys to a fresh snapshot.
 
 use alpaca_pulse::admission::Admission;
-use alpaca_pulse::alpaca::AlpacaError;
+use alpaca_pulse::alpaca::{AlpacaError, Answer};
 use alpaca_pulse::census::{self, Unreached};
 #[cfg(feature = "sandbox")]
 use alpaca_pulse::cli::LogFormat;
@@ -11,17 +11,19 @@ use alpaca_pulse::failure::Failure;
 use alpaca_pulse::fan_out::{Ended, fan_out};
 use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
 use alpaca_pulse::job::{Arrival, ConnectError, Job};
+use alpaca_pulse::keys::Environment;
 use alpaca_pulse::ledger::TaskState;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
 use alpaca_pulse::pace::Calls;
 use alpaca_pulse::part::{Bookkeeper, Entry, EntryError, Part};
 use alpaca_pulse::progress::Rejections;
+use alpaca_pulse::repeat::{self, Turn};
 use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET};
 use alpaca_pulse::roster::{self, Member, PageFacts, RosterReader, Unreadable};
-use alpaca_pulse::secret_manager::StoredKeys;
+use alpaca_pulse::secret_manager::{KeyVersion, StoredKeys};
 use alpaca_pulse::snapshot::Snapshot;
 use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
-use alpaca_pulse::telemetry::{self, Chain};
+use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
 use alpaca_pulse::user::TenantClaim;
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
@@ -58,12 +60,12 @@ async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Configuration, one pass, exit code.
+/// Configuration, one pass or several, exit code.
 async fn sync(args: &SyncArgs) -> ExitCode {
     let begun = Instant::now();
     let environment = |name: &str| std::env::var(name).ok();
     let execution = Execution::from_lookup(environment, Timestamp::now());
-    telemetry::init(args.log_format, execution.as_ref().ok(), environment);
+    let label = telemetry::init(args.log_format, execution.as_ref().ok(), environment);
     let config = match execution.and_then(|execution| Config::new(args, environment, execution)) {
         Ok(config) => config,
         Err(err) => {
@@ -81,7 +83,7 @@ async fn sync(args: &SyncArgs) -> ExitCode {
     if let Some(deadline) = config.deadline {
         stop.by_deadline(deadline, begun);
     }
-    let status = run_job(config, &stop).await;
+    let status = run_job(config, &label, &stop).await;
     exit_code(status, args.fail_on_error, stop.signal())
 }
 
@@ -95,34 +97,65 @@ fn exit_code(status: PassStatus, fail_on_error: bool, signal: Option<StopSignal>
     }
 }
 
-/// Connects, finds out what this task's part is, and does it.
-async fn run_job(config: Config, stop: &Stop) -> PassStatus {
+/// Connects once, and runs the pulse or the pulses.
+async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop) -> PassStatus {
     let start = Instant::now();
-    let began = async {
-        let execution = config.execution.clone();
-        let job = Arc::new(Job::connect(config).await.map_err(CannotBegin::Connect)?);
-        let part = Part::enter(&job, &execution, Timestamp::now()).await.map_err(CannotBegin::Enter)?;
-        Ok((job, part))
+    let (first, repeat) = (config.execution.clone(), config.repeat.clone());
+    let job = tokio::select! {
+        job = Job::connect(config) => job,
+        () = stop.requested() => return stopped_early(stop, start),
     };
-    let began: Result<_, CannotBegin> = tokio::select! {
-        began = began => began,
-        () = stop.requested() => {
-            let unreached = stop.deadline().map(|_| Unreached::Unknown);
-            conclude(&Verdicts::default(), None, &Ending { ended: Ended::Stopped, unreached, unreadable: None }, start);
-            return PassStatus::Failed;
+    let job = match job {
+        Ok(job) => Arc::new(job),
+        Err(err) => return could_not_begin(&CannotBegin::Connect(err)),
+    };
+    let Some(repeat) = repeat else {
+        return match take_turn(job, &first, start, stop, start).await {
+            Turn::Ran(status) => status,
+            Turn::Busy | Turn::DoneBefore => PassStatus::Ok,
+        };
+    };
+    repeat::run(&repeat, &first, start, stop, async |execution, due| {
+        label.set(&execution);
+        let began = Instant::now();
+        let is_done = tokio::select! {
+            is_done = Part::is_done(&job, &execution) => is_done,
+            () = stop.requested() => false,
+        };
+        match is_done {
+            true => Turn::DoneBefore,
+            false => take_turn(Arc::clone(&job), &execution, due, stop, began).await,
         }
+    })
+    .await
+}
+
+/// Finds out what this task's part is in the execution that was due at `due`, and does it.
+async fn take_turn(job: Arc<Job>, execution: &Execution, due: Instant, stop: &Stop, start: Instant) -> Turn {
+    let entry = tokio::select! {
+        entry = Part::enter(&job, execution, Timestamp::now()) => entry,
+        () = stop.requested() => return Turn::Ran(stopped_early(stop, start)),
     };
-    match began {
-        Ok((job, Entry::Part(part))) => pulse(job, &part, stop, start).await,
-        Ok((_, Entry::Busy(other))) => {
+    match entry {
+        Ok(Entry::Part(part)) => Turn::Ran(pulse(job, &part, due, stop, start).await),
+        Ok(Entry::Busy(other)) => {
             warn!("Skipped pulse: execution {other} is still running");
-            PassStatus::Ok
+            Turn::Busy
         }
-        Err(err) => {
-            error!(severity = "CRITICAL", "The pass could not begin: {}", Chain(&err));
-            PassStatus::Failed
-        }
+        Err(err) => Turn::Ran(could_not_begin(&CannotBegin::Enter(err))),
     }
+}
+
+fn stopped_early(stop: &Stop, start: Instant) -> PassStatus {
+    let unreached = stop.deadline().map(|_| Unreached::Unknown);
+    let ending = Ending { ended: Ended::Stopped, unreached, unreadable: None };
+    conclude(&Verdicts::default(), None, &ending, start);
+    PassStatus::Failed
+}
+
+fn could_not_begin(err: &CannotBegin) -> PassStatus {
+    error!(severity = "CRITICAL", "The pass could not begin: {}", Chain(err));
+    PassStatus::Failed
 }
 
 /// Why a pass could not begin.
@@ -134,11 +167,13 @@ enum CannotBegin {
     Enter(EntryError),
 }
 
-/// One pass over all users that are this task's.
-async fn pulse(mut job: Arc<Job>, part: &Part, stop: &Stop, start: Instant) -> PassStatus {
-    let legacy = Arc::get_mut(&mut job).and_then(|job| job.config.legacy_account.take());
-    let legacy = legacy.filter(|_| part.has_legacy_account);
-    let Config { filter, spread, concurrency, legacy_tenant_path, .. } = &job.config;
+/// One pass over all users that are this task's, which was due at `due`.
+async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Instant) -> PassStatus {
+    let Config { filter, spread, concurrency, legacy_account, legacy_tenant_path, .. } = &job.config;
+    let legacy = legacy_account.clone().filter(|_| part.has_legacy_account);
+    if let Some(written) = &job.written {
+        written.begin(due);
+    }
     let spread = tokio::select! {
         spread = census::spread(&job.store, &part.selection, filter, *spread, start) => spread,
         () = stop.requested() => None,
@@ -160,7 +195,7 @@ async fn pulse(mut job: Arc<Job>, part: &Part, stop: &Stop, start: Instant) -> P
     });
 
     let mut verdicts = Verdicts::after(&part.finished);
-    let journey = |subject| travel(Arc::clone(&job), subject);
+    let journey = |subject| travel(Arc::clone(&job), subject, due);
     let ended = fan_out(travellers, *concurrency, stop, journey, |(place, traveller), end| {
         books.end(place, verdicts.add(traveller, end.ok()));
     })
@@ -270,7 +305,7 @@ fn conclude(verdicts: &Verdicts, fleet_wide: Option<Rejections>, ending: &Ending
 enum Subject {
     User(Box<Member>, Plan),
     Nobody(DocumentId),
-    Legacy(LegacyAccount),
+    Legacy(Arc<LegacyAccount>),
 }
 
 impl Subject {
@@ -318,28 +353,31 @@ async fn admit(admission: &Admission, job: &Job, subject: &Subject) {
 
 /// The calls of a journey that ends well, so that it need not wait on its way.
 fn calls_of(job: &Job, member: &Member, plan: &Plan) -> Calls {
-    let has_keys = member.user.sync_enabled && UserId::parse(member.user.id.as_str()).is_ok();
+    let user = UserId::parse(member.user.id.as_str()).ok().filter(|_| member.user.sync_enabled);
+    let Some(user) = user else { return Calls::NONE };
     match plan {
-        Plan::Ask if has_keys => {
-            Calls { secret_accesses: 1, alpaca_calls: 1, writes: job.expected_writes(member) }
+        Plan::Ask => {
+            let is_known = job.kept_keys(&user, &member.history).is_some();
+            let writes = job.expected_writes(member);
+            Calls { secret_accesses: u32::from(!is_known), alpaca_calls: 1, writes }
         }
         // Nearly all of them still have the keys that are known, and then it ends with that.
-        Plan::AskUnless(_) if has_keys => Calls::SECRET_ACCESS,
-        Plan::Ask | Plan::AskUnless(_) | Plan::Wait => Calls::NONE,
+        Plan::AskUnless(_) => Calls::SECRET_ACCESS,
+        Plan::Wait => Calls::NONE,
     }
 }
 
 /// One journey.
-async fn travel(job: Arc<Job>, subject: Subject) -> End {
+async fn travel(job: Arc<Job>, subject: Subject, due: Instant) -> End {
     match subject {
-        Subject::User(member, plan) => sync_user(&job, &member, plan).await,
+        Subject::User(member, plan) => sync_user(&job, &member, plan, due).await,
         Subject::Nobody(id) => skip(&id, Outcome::Skipped, "there is no such document in users"),
         Subject::Legacy(account) => sync_legacy_account(&job, &account).await,
     }
 }
 
 /// One user's journey, from what is known of them to what became of it.
-async fn sync_user(job: &Job, member: &Member, plan: Plan) -> End {
+async fn sync_user(job: &Job, member: &Member, plan: Plan, due: Instant) -> End {
     let (id, start) = (&member.user.id, Instant::now());
     if !member.user.sync_enabled {
         return skip(id, Outcome::Skipped, "sync_enabled is false");
@@ -349,8 +387,9 @@ async fn sync_user(job: &Job, member: &Member, plan: Plan) -> End {
     }
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     let deadline = Deadline::after(USER_BUDGET);
-    match keys_to_snapshot(job, member, plan, deadline.less(RECORD_RESERVE)).await {
-        Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), start),
+    match keys_to_snapshot(job, member, plan, due, deadline.less(RECORD_RESERVE)).await {
+        Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), None, start),
+        Ok(Arrived::Unchanged(tenant)) => succeed(job, id, tenant.as_ref(), Some(true), start),
         Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
         Err(failure) => {
             let end = fail(id, &member.history, &failure, start);
@@ -372,6 +411,7 @@ async fn keys_to_snapshot(
     job: &Job,
     member: &Member,
     plan: Plan,
+    due: Instant,
     deadline: Deadline,
 ) -> Result<Arrived, Failure> {
     let user = UserId::parse(member.user.id.as_str()).map_err(Failure::Id)?;
@@ -383,22 +423,10 @@ async fn keys_to_snapshot(
     };
     let database = job.store.database();
 
-    let StoredKeys { keys, version } =
-        job.secrets.keys(database, &user, deadline).await.map_err(Failure::Keys)?;
-    if let Plan::AskUnless(rejected) = plan {
-        if rejected == version {
-            return Ok(Arrived::SameKeys);
-        }
-        // Only now is it known that there is more to do.
-        let calls = Calls { writes: job.expected_writes(member), ..Calls::ALPACA_CALL };
-        if !job.pace.allow_by(calls, deadline).await {
-            return Err(Failure::Broker(AlpacaError::TooLate, Some(version)));
-        }
-    }
-    let answer = job.alpaca.account(&keys, deadline).await;
-    let answer = answer.map_err(|err| Failure::Broker(err, Some(version.clone())))?;
-    let environment = keys.environment();
-    drop(keys);
+    let Some((answer, environment, version)) = keys_to_account(job, member, &user, plan, deadline).await?
+    else {
+        return Ok(Arrived::SameKeys);
+    };
 
     let over = trouble::after_success(&member.history, &version, Timestamp::now());
     let arrival = Arrival {
@@ -415,9 +443,73 @@ async fn keys_to_snapshot(
         facts,
         end_of_trouble: over.map(|trouble| job.trouble_write(&member.user.id, &trouble)),
     };
-    let tenant =
-        job.write(&arrival, deadline).await.map_err(|err| Failure::Store(err, Some(version.clone())))?;
-    Ok(Arrived::Synced(tenant))
+    let id = &member.user.id;
+    match job.write_if_changed(id, &member.history, &arrival, due, deadline).await {
+        Ok((tenant, true)) => Ok(Arrived::Unchanged(tenant)),
+        Ok((tenant, false)) => Ok(Arrived::Synced(tenant)),
+        Err(err) => Err(Failure::Store(err, Some(version))),
+    }
+}
+
+/// The first half of it. Nothing when the keys are those that Alpaca is known to reject.
+async fn keys_to_account(
+    job: &Job,
+    member: &Member,
+    user: &UserId,
+    plan: Plan,
+    deadline: Deadline,
+) -> Result<Option<(Answer, Environment, KeyVersion)>, Failure> {
+    let mut rejected = None;
+    if let Some(kept) = job.kept_keys(user, &member.history) {
+        match ask(job, user, &kept, deadline).await {
+            // Kept keys may be old ones: the user may have stored others since.
+            Err(failure) if failure.rejected().is_some() => {
+                let calls = Calls { secret_accesses: 1, ..Calls::ALPACA_CALL };
+                if !job.pace.allow_by(calls, deadline).await {
+                    return Err(failure);
+                }
+                rejected = Some((kept.version.clone(), failure));
+            }
+            answer => return answer.map(Some),
+        }
+    }
+    let newest = job.secrets.keys(job.store.database(), user, deadline).await.map_err(Failure::Keys)?;
+    if let Plan::AskUnless(known) = plan {
+        if known == newest.version {
+            return Ok(None);
+        }
+        // Only now is it known that there is more to do.
+        let calls = Calls { writes: job.expected_writes(member), ..Calls::ALPACA_CALL };
+        if !job.pace.allow_by(calls, deadline).await {
+            return Err(Failure::Broker(AlpacaError::TooLate, Some(newest.version)));
+        }
+    }
+    if let Some((_, failure)) = rejected.filter(|(version, _)| *version == newest.version) {
+        return Err(failure);
+    }
+    let newest = Arc::new(newest);
+    if let Some(cache) = &job.key_cache {
+        cache.keep(user, &newest);
+    }
+    ask(job, user, &newest, deadline).await.map(Some)
+}
+
+/// Asks Alpaca; keys that it rejects are not kept.
+async fn ask(
+    job: &Job,
+    user: &UserId,
+    StoredKeys { keys, version }: &StoredKeys,
+    deadline: Deadline,
+) -> Result<(Answer, Environment, KeyVersion), Failure> {
+    match job.alpaca.account(keys, deadline).await {
+        Ok(answer) => Ok((answer, keys.environment(), version.clone())),
+        Err(err) => {
+            if let (AlpacaError::Rejected { .. }, Some(cache)) = (&err, &job.key_cache) {
+                cache.forget(user);
+            }
+            Err(Failure::Broker(err, Some(version.clone())))
+        }
+    }
 }
 
 /// The same for the single account of old deployments, whose keys are in the configuration.
@@ -429,7 +521,7 @@ async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount) -> End {
     );
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     match legacy_keys_to_snapshot(job, legacy).await {
-        Ok(tenant) => succeed(job, id, tenant.as_ref(), start),
+        Ok(tenant) => succeed(job, id, tenant.as_ref(), None, start),
         Err(failure) => fail(id, &History::Unknown, &failure, start),
     }
 }
@@ -461,18 +553,27 @@ async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Op
 enum Arrived {
     /// At a fresh snapshot, and the document of this tenant.
     Synced(Option<TenantId>),
+    /// At ones that are fresh enough and say the same.
+    Unchanged(Option<TenantId>),
     /// At the keys that Alpaca is known to reject.
     SameKeys,
 }
 
 const REAUTH: &str = "Alpaca rejects its keys, and the user has not stored new ones yet";
 
-fn succeed(job: &Job, id: &DocumentId, tenant: Option<&TenantId>, start: Instant) -> End {
+/// `unchanged` is true for a user whose snapshot said the same already.
+fn succeed(
+    job: &Job,
+    id: &DocumentId,
+    tenant: Option<&TenantId>,
+    unchanged: Option<bool>,
+    start: Instant,
+) -> End {
     let (user_id, tenant_id, duration_ms) = (id.as_str(), tenant.map(TenantId::as_str), millis(start));
     if job.config.dry_run {
         info!(user_id, tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)");
     } else {
-        info!(user_id, tenant_id, duration_ms, "Successfully synced Alpaca account for user {id}");
+        info!(user_id, tenant_id, unchanged, duration_ms, "Successfully synced Alpaca account for user {id}");
     }
     End { outcome: Outcome::Synced, asked: true, rejected: None }
 }
@@ -518,10 +619,10 @@ async fn demo() -> std::io::Result<ExitCode> {
     let environment = |name: &str| Some(exports.iter().find(|(exported, _)| *exported == name)?.1.clone());
     let execution = Execution::from_lookup(environment, Timestamp::now()).map_err(Error::other)?;
     let only_colours = |name: &str| std::env::var(name).ok().filter(|_| name == "NO_COLOR");
-    telemetry::init(LogFormat::Text, Some(&execution), only_colours);
+    let label = telemetry::init(LogFormat::Text, Some(&execution), only_colours);
     let config = Config::new(&SyncArgs::default(), environment, execution).map_err(Error::other)?;
     let stop = Stop::on_signals()?;
-    let status = run_job(config, &stop).await;
+    let status = run_job(config, &label, &stop).await;
     writeln!(std::io::stdout(), "\n{}", showcase::table(&sandbox))?;
     sandbox.stop().await;
     Ok(exit_code(status, false, stop.signal()))

@@ -37,6 +37,9 @@ const SAVE_EVERY_USERS: u64 = 1_000;
 /// For one save of the cursor, all tries together.
 const SAVE_BUDGET: Duration = Duration::from_secs(8);
 
+/// For finding out whether anything is left to do: where that takes long, it is better to begin.
+const DONE_BUDGET: Duration = Duration::from_secs(3);
+
 /// A save that is under way when the pass ends must not be overtaken by the last one, nor hold it up.
 const LAST_SAVE_WAIT: Duration = Duration::from_millis(500);
 
@@ -125,7 +128,7 @@ impl Part {
         if !job.config.takes_everybody() {
             return Ok(Entry::Part(Box::new(alone)));
         }
-        match alone.join(job).await {
+        match alone.join(job, execution).await {
             Err(EntryError::Ledger(err)) if execution.task_count.get() == 1 => {
                 error!(
                     error = err.code().as_str(),
@@ -139,6 +142,15 @@ impl Part {
             }
             joined => joined,
         }
+    }
+
+    /// Whether an earlier attempt has done all of the execution. Whatever cannot be read is not done.
+    pub async fn is_done(job: &Job, execution: &Execution) -> bool {
+        if !job.config.takes_everybody() {
+            return false;
+        }
+        let ledger = job.store.ledgers([Some(&execution.id)], Deadline::after(DONE_BUDGET)).await;
+        matches!(ledger, Ok([Some(ledger)]) if ledger.is_done())
     }
 
     fn new(job: &Job, execution: &Execution, now: Timestamp) -> Self {
@@ -158,12 +170,12 @@ impl Part {
         }
     }
 
-    async fn join(mut self, job: &Job) -> Result<Entry, EntryError> {
+    async fn join(mut self, job: &Job, execution: &Execution) -> Result<Entry, EntryError> {
         let deadline = Deadline::after(USER_BUDGET);
         let mut conflict = None;
         for _ in 0..CLAIMS {
             let look = job.store.look(&self.execution, deadline).await.map_err(EntryError::Ledger)?;
-            match self.claim(job, &look, deadline).await {
+            match self.claim(job, execution, &look, deadline).await {
                 Ok(Ok((shards, own))) => {
                     self.take(&look, &shards, own)?;
                     if !job.config.dry_run {
@@ -184,12 +196,14 @@ impl Part {
     async fn claim(
         &self,
         job: &Job,
+        execution: &Execution,
         look: &Look,
         deadline: Deadline,
     ) -> Result<Result<(Shards, Option<Ledger>), DocumentId>, StoreError> {
         let current = look.current.execution.as_ref();
         let is_current = current == Some(&self.execution);
-        let other = current.filter(|_| !is_current);
+        // Of the pulses of one loop no two run at the same time, whatever their ledgers say.
+        let other = current.filter(|other| !is_current && !execution.is_of_same_loop(other));
         // One task has everybody, whatever the last execution saw.
         let plans = self.tasks > 1 && look.own.is_none();
         let last = look.last.execution.as_ref().filter(|_| plans || job.pace.ramp().is_some());

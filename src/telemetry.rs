@@ -11,6 +11,7 @@ use serde_json::Value;
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::{Arc, PoisonError, RwLock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -41,9 +42,29 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
+/// The execution that every line names. Clones name the same.
+#[derive(Clone, Debug, Default)]
+pub struct ExecutionLabel(Arc<RwLock<String>>);
+
+impl ExecutionLabel {
+    /// Lines from now on are about this one.
+    pub fn set(&self, execution: &Execution) {
+        // Whatever panics while it is locked leaves a whole name.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = execution.id.to_string();
+    }
+}
+
 /// Starts logging to stdout, once for the process. `lookup` is the environment; an execution that is not
 /// usable is nothing to name in every line.
-pub fn init(format: LogFormat, execution: Option<&Execution>, lookup: impl Fn(&str) -> Option<String>) {
+pub fn init(
+    format: LogFormat,
+    execution: Option<&Execution>,
+    lookup: impl Fn(&str) -> Option<String>,
+) -> ExecutionLabel {
+    let label = ExecutionLabel::default();
+    if let Some(execution) = execution {
+        label.set(execution);
+    }
     let wanted = lookup("RUST_LOG").filter(|filter| !filter.is_empty());
     let filter = wanted.as_deref().map(EnvFilter::try_new);
     let (filter, bad_filter) = match filter {
@@ -60,7 +81,8 @@ pub fn init(format: LogFormat, execution: Option<&Execution>, lookup: impl Fn(&s
             lines.with_ansi(colours).with_target(false).compact().try_init()
         }
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
-            lines.event_format(CloudLogging::new(execution)).try_init()
+            let task_index = execution.map(|execution| execution.task_index).unwrap_or_default();
+            lines.event_format(CloudLogging { execution: label.clone(), task_index }).try_init()
         }
     };
     if let Some(err) = bad_filter {
@@ -74,35 +96,28 @@ pub fn init(format: LogFormat, execution: Option<&Execution>, lookup: impl Fn(&s
             panic.payload_as_str().unwrap_or("no message")
         );
     }));
+    label
 }
 
 /// Writes an event as a `LogEntry`'s JSON.
 #[derive(Debug)]
 struct CloudLogging {
-    execution: String,
+    execution: ExecutionLabel,
     task_index: u32,
-}
-
-impl CloudLogging {
-    fn new(execution: Option<&Execution>) -> Self {
-        Self {
-            execution: execution.map(|execution| execution.id.to_string()).unwrap_or_default(),
-            task_index: execution.map(|execution| execution.task_index).unwrap_or_default(),
-        }
-    }
 }
 
 /// One line.
 struct Entry<'a> {
-    format: &'a CloudLogging,
     severity: &'a str,
+    execution: &'a str,
+    task_index: u32,
     target: &'a str,
     seen: &'a Seen,
 }
 
 impl Serialize for Entry<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { format: CloudLogging { execution, task_index }, severity, target, seen } = self;
+        let Self { severity, execution, task_index, target, seen } = self;
         let user_id = seen.fields.iter().find(|(name, _)| *name == "user_id");
         let user_id = user_id.and_then(|(_, id)| id.as_str());
         let mut entry = serializer.serialize_map(None)?;
@@ -138,8 +153,15 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut seen = Seen::default();
         event.record(&mut seen);
+        let execution = self.execution.0.read().unwrap_or_else(PoisonError::into_inner);
         let severity = seen.severity.as_deref().unwrap_or(severity_of(*event.metadata().level()));
-        let entry = Entry { format: self, severity, target: event.metadata().target(), seen: &seen };
+        let entry = Entry {
+            severity,
+            execution: &execution,
+            task_index: self.task_index,
+            target: event.metadata().target(),
+            seen: &seen,
+        };
         let json = serde_json::to_string(&entry).map_err(|_| fmt::Error)?;
         writeln!(line, "{json}")
     }
@@ -233,7 +255,8 @@ mod tests {
     fn logged(log: impl FnOnce()) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let format = CloudLogging { execution: "pulse-x7k2p".into(), task_index: 3 };
+        let execution = ExecutionLabel(Arc::new(RwLock::new("pulse-x7k2p".into())));
+        let format = CloudLogging { execution, task_index: 3 };
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::TRACE)
             .event_format(format)

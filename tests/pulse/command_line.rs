@@ -9,7 +9,7 @@ use alpaca_pulse::store::values::{Fields, text};
 use serde_json::{Value as Json, json};
 
 /// How a refusal ends: exit code 2, and nothing touched.
-fn assert_refused(world: &World, run: &Run) {
+pub(crate) fn assert_refused(world: &World, run: &Run) {
     assert_eq!(run.exit, Some(2), "{}{}", run.stdout, run.stderr);
     for (service, method) in [
         (Service::Firestore, "RunQuery"),

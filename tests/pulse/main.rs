@@ -20,6 +20,7 @@ mod legacy_account;
 mod limits;
 mod live;
 mod logs;
+mod loops;
 mod safety;
 mod secrecy;
 mod signals;
