@@ -14,6 +14,7 @@ mod crowd;
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod error_codes;
+mod faults;
 mod held_alpaca;
 mod last_pulse;
 mod legacy_account;
@@ -23,6 +24,7 @@ mod safety;
 mod secrecy;
 mod signals;
 mod snapshots;
+mod tcp_proxy;
 mod tenancy;
 mod traffic;
 mod trouble;
