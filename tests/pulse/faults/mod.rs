@@ -30,7 +30,7 @@ fn names(count: usize) -> Vec<String> {
 }
 
 /// Demands that every snapshot is whole and the same as its tenant's document; returns the users who have one, and
-/// when it was written.
+/// when it was written. Only while no pass is running: it takes two looks.
 async fn whole_snapshots(world: &World) -> BTreeMap<String, Timestamp> {
     let (accounts, tenants) = tokio::join!(world.group("alpacaAccounts"), world.group("accounts"));
     let user_of = |path: &str| {
