@@ -41,8 +41,16 @@ struct Weather {
 /// What the next connections to qualify are in for.
 #[derive(Default)]
 struct Plans {
-    answers: Vec<usize>,
+    answers: Vec<(usize, Spoilt)>,
     marked: Option<(Vec<u8>, Marked)>,
+}
+
+/// What happens to a connection that has carried so many bytes of answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spoilt {
+    Reset,
+    /// What comes next is not what the service sent.
+    Garbled,
 }
 
 /// What happens to a connection over which something marked is sent.
@@ -60,6 +68,7 @@ pub(crate) struct Tally {
     pub accepted: u64,
     pub reset: u64,
     pub unanswered: u64,
+    pub garbled: u64,
 }
 
 impl TcpProxy {
@@ -119,7 +128,12 @@ impl TcpProxy {
 
     /// Resets the next connections, one for each of these numbers, once they have carried so many bytes of answers.
     pub(crate) fn cut_answers_after(&self, bytes: impl IntoIterator<Item = usize>) {
-        self.shared.plans().answers.extend(bytes);
+        self.shared.plans().answers.extend(bytes.into_iter().map(|bytes| (bytes, Spoilt::Reset)));
+    }
+
+    /// Lets the next connections, one for each of these numbers, carry something else after so many bytes of answers.
+    pub(crate) fn garble_answers_after(&self, bytes: impl IntoIterator<Item = usize>) {
+        self.shared.plans().answers.extend(bytes.into_iter().map(|bytes| (bytes, Spoilt::Garbled)));
     }
 
     /// Lets this happen to the next connection over which these bytes are sent.
@@ -250,22 +264,27 @@ async fn carry_answers(
         if *unanswered.borrow() {
             continue;
         }
-        let limit = take_limit(shared, carried + length);
-        let allowed = limit.map_or(length, |limit| limit.saturating_sub(carried).min(length));
+        let due = take_due(shared, carried + length);
+        let intact = due.map_or(length, |(bytes, _)| bytes.saturating_sub(carried).min(length));
+        if let Some((_, Spoilt::Garbled)) = due {
+            chunk[intact..length].fill(0xff);
+            shared.tally.send_modify(|tally| tally.garbled += 1);
+        }
+        let allowed = if let Some((_, Spoilt::Reset)) = due { intact } else { length };
         if to.write_all(&chunk[..allowed]).await.is_err() {
             return End::Closed;
         }
-        if limit.is_some() {
+        if let Some((_, Spoilt::Reset)) = due {
             return End::Reset;
         }
         carried += length;
     }
 }
 
-/// After how many bytes a connection that carries so many is to be cut, if it is.
-fn take_limit(shared: &Shared, bytes: usize) -> Option<usize> {
+/// What is to become of a connection that has carried so many bytes of answers, and where.
+fn take_due(shared: &Shared, bytes: usize) -> Option<(usize, Spoilt)> {
     let mut plans = shared.plans();
-    let due = plans.answers.iter().position(|limit| *limit <= bytes)?;
+    let due = plans.answers.iter().position(|(limit, _)| *limit < bytes)?;
     Some(plans.answers.remove(due))
 }
 

@@ -4,7 +4,7 @@ use super::{completed, names, users_with, whole_snapshots};
 use crate::live::{LOOK_INTERVAL, Live, in_time};
 use crate::on_both;
 use crate::tcp_proxy::{Marked, TcpProxy};
-use crate::world::{Run, World, timestamp};
+use crate::world::{Run, World, sandbox, timestamp};
 use alpaca_pulse::sandbox::call::Service;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -119,6 +119,19 @@ on_both! {
         assert_eq!(world.document("ops/last_pulse").await["users_count"], json!({"integer": 800}));
     }
 
+    async fn bytes_that_are_no_answer_lose_nobody(world) {
+        let proxy = TcpProxy::start(&world.firestore_host).await;
+        let ids = names(800);
+        world.users(&ids).await;
+        // In the first settings of a connection, in the middle of a page, and later.
+        proxy.garble_answers_after([5, 12_345, 33_333]);
+        let run = pulse_through(&world, &proxy, &["--concurrency=32"]).await;
+        run.assert_completed("800 successful, 0 errors", 0);
+        assert_eq!(proxy.tally().garbled, 3);
+        assert_eq!(everybody_is_accounted_for(&world, &run, &ids).await, 800);
+        assert_eq!(world.calls(Service::Alpaca, "GetAccount"), 800);
+    }
+
     async fn a_commit_that_is_cut_off_on_its_way_is_sent_again(world) {
         let proxy = TcpProxy::start(&world.firestore_host).await;
         world.users(&["ana".into()]).await;
@@ -177,4 +190,21 @@ on_both! {
         assert!((4..=36).contains(&synced), "{synced}");
         world.pulse().await.assert_completed("40 successful, 0 errors", 0);
     }
+}
+
+/// As Google's front ends do it every now and then: what is in flight is answered, and the next call needs another
+/// connection. What is just about to be sent costs an attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firestore_that_closes_its_connections_politely_loses_nobody() {
+    let world = sandbox().await;
+    let ids = world.crowd(200);
+    world.fault("firestore/RunQuery:goaway,times=1");
+    for commits in [20, 80, 140] {
+        world.fault(&format!("firestore/Commit:goaway,skip={commits},times=1"));
+    }
+    let run = world.pulse().await;
+    run.assert_completed("200 successful, 0 errors", 0);
+    assert_eq!(everybody_is_accounted_for(&world, &run, &ids).await, 200);
+    assert_eq!(world.faults_applied(), [1, 1, 1, 1]);
+    assert_eq!(world.calls(Service::Alpaca, "GetAccount"), 200);
 }
