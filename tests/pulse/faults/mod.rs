@@ -2,6 +2,7 @@
 //! that jumps. Whatever happens, nobody is lost, and nothing is half-written.
 
 mod connections;
+mod stops;
 
 use crate::world::{Run, World, timestamp};
 use jiff::Timestamp;

@@ -1,5 +1,6 @@
 //! Sections 2, 5 and 5a: `users/{userId}/alpacaAccounts/sync`, what keeps a user from being synced.
 
+mod clocks;
 mod fleet_guard;
 mod reauth;
 mod records;
