@@ -28,6 +28,8 @@ mod tcp_proxy;
 mod tenancy;
 mod traffic;
 mod trouble;
+#[cfg(target_os = "linux")]
+mod vitals;
 mod world;
 
 /// Makes two tests of a scenario, one for each Firestore.

@@ -2,6 +2,8 @@
 //! that jumps. Whatever happens, nobody is lost, and nothing is half-written.
 
 mod connections;
+#[cfg(target_os = "linux")]
+mod endurance;
 mod stops;
 
 use crate::world::{Run, World, timestamp};
