@@ -264,17 +264,15 @@ mod tests {
     fn is_storable(value: &Value, depth: usize, in_array: bool) -> bool {
         match &value.value_type {
             Some(ValueType::ArrayValue(array)) => {
-                let items = array.values.iter();
-                !in_array
-                    && depth <= MAX_DEPTH
-                    && items.fold(true, |all, item| all && is_storable(item, depth + 1, true))
+                let mut items = array.values.iter();
+                !in_array && depth <= MAX_DEPTH && items.all(|item| is_storable(item, depth + 1, true))
             }
             Some(ValueType::MapValue(map)) => {
-                let fields = map.fields.iter();
-                depth <= MAX_DEPTH
-                    && fields.fold(true, |all, (name, value)| {
-                        all && is_field_name(name) && is_storable(value, depth + 1, false)
-                    })
+                let mut fields = map.fields.iter();
+                let is_right = |(name, value): (&String, &Value)| {
+                    is_field_name(name) && is_storable(value, depth + 1, false)
+                };
+                depth <= MAX_DEPTH && fields.all(is_right)
             }
             Some(_) => true,
             None => false,
