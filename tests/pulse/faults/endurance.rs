@@ -6,8 +6,7 @@ use crate::vitals::{Peak, watched_run};
 use crate::world::{World, sandbox, secret_of, timestamp};
 use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::{Options, Sandbox};
-use alpaca_pulse::store::values::{integer, text, timestamp as time};
-use gcloud_sdk::google::firestore::v1::value::ValueType;
+use alpaca_pulse::store::values::{integer, text, timestamp as time, whole_number};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -21,10 +20,7 @@ async fn peak_of_a_pass_over(users: u32) -> Peak {
     command.env_clear().envs(sandbox.exports()).env("RUST_LOG", "warn").kill_on_drop(true);
     let (run, peak) = watched_run(&mut command).await;
     assert_eq!(run.exit, Some(0), "{}", run.stderr);
-    let last_pulse = format!("projects/{}/databases/(default)/documents/ops/last_pulse", sandbox.project());
-    let last_pulse = sandbox.firestore().document(&last_pulse).expect("it is written");
-    let synced = last_pulse.fields["success_count"].value_type.clone();
-    assert_eq!(synced, Some(ValueType::IntegerValue(users.into())));
+    assert_eq!(counts(&sandbox), [users.into(), users.into(), 0, 0]);
     println!("{users} users: {peak:?}");
     peak
 }
@@ -91,10 +87,12 @@ async fn four_users_in_trouble(world: &World) {
     world.account("unopened", Profile::onboarding());
 }
 
-async fn counts(world: &World) -> [u64; 4] {
-    let last_pulse = world.document("ops/last_pulse").await;
-    ["users_count", "success_count", "error_count", "skipped_count"]
-        .map(|count| last_pulse[count]["integer"].as_u64().expect("a number"))
+/// Users, and how many of them were successful, failed, and skipped. Past the faults.
+fn counts(sandbox: &Sandbox) -> [u64; 4] {
+    let last_pulse = format!("projects/{}/databases/(default)/documents/ops/last_pulse", sandbox.project());
+    let last_pulse = sandbox.firestore().document(&last_pulse).expect("it is written");
+    let count = |name: &str| whole_number(&last_pulse.fields[name]).and_then(|number| number.try_into().ok());
+    ["users_count", "success_count", "error_count", "skipped_count"].map(|name| count(name).expect("a count"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +105,7 @@ async fn twenty_pulses_with_faults_on_everything_lose_nobody_and_take_no_more_ea
         let mut command = world.command(&["--concurrency=128"]);
         let start = Instant::now();
         let (run, peak) = watched_run(command.env("RUST_LOG", "warn")).await;
-        let [users, success, error, skipped] = counts(&world).await;
+        let [users, success, error, skipped] = counts(&world.sandbox);
         assert_eq!((run.exit, users), (Some(0), success + error + skipped), "{}", run.stderr);
         assert_eq!(users, HEALTHY as u64 + 4, "nobody is lost");
         println!(
