@@ -242,6 +242,38 @@ mod tests {
         }
 
         #[test]
+        fn a_damaged_answer_is_refused_or_all_its_figures_are_numbers(
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            insert in prop::option::of((any::<prop::sample::Index>(), "[\\[\\]{}\",:0-9eE.+ -]{1,6}")),
+        ) {
+            let mut body = answer().to_string().into_bytes();
+            for (place, byte) in damage {
+                *place.get_mut(&mut body) = byte;
+            }
+            if let Some((place, text)) = insert {
+                let place = place.index(body.len());
+                body.splice(place..place, text.bytes());
+            }
+            if let Ok(account) = Account::from_answer(&body) {
+                prop_assert!(!account.external_account_id.is_empty() && !account.currency.is_empty());
+                for figure in [&account.equity, &account.buying_power, &account.cash] {
+                    prop_assert!(figure.to_double().is_finite());
+                    let text = figure.text().as_bytes();
+                    prop_assert!(body.windows(text.len()).any(|part| part == text), "no figure of its own making");
+                }
+            }
+        }
+
+        #[test]
+        fn any_figure_is_kept_to_the_letter_or_refused(figure in "\\PC{0,30}|[0-9eE+.-]{0,20}", quoted: bool) {
+            let json = if quoted { json!(figure).to_string() } else { figure.clone() };
+            let body = answer().to_string().replace("\"123346.11\"", &json);
+            if let Ok(account) = Account::from_answer(body.as_bytes()) {
+                prop_assert!(account.equity.text() == figure.trim() || account.equity.text() == "123346.11");
+            }
+        }
+
+        #[test]
         fn a_truncated_answer_is_never_an_account(cut in 0_usize..200) {
             let body = answer().to_string();
             prop_assume!(cut < body.len());

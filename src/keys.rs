@@ -204,12 +204,54 @@ mod tests {
         }
     }
 
+    /// The JSON of something that may stand where a text should.
+    fn any_field() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "\\PC{0,12}".prop_map(|text| serde_json::json!(format!("hush{text}")).to_string()),
+            "[ -~]{0,12}".prop_map(|text| serde_json::json!(text).to_string()),
+            prop::sample::select(vec![
+                "\"paper\"",
+                "\"live\"",
+                "\"\"",
+                "null",
+                "7",
+                "{\"hush\":1}",
+                "[\"hush\"]",
+                "true",
+                "hush"
+            ])
+            .prop_map(str::to_owned),
+            "\\\\u[0-9a-f]{4}".prop_map(|escape| format!("\"{escape}\"")),
+        ]
+    }
+
     proptest! {
         #[test]
         fn any_payload_is_refused_or_can_be_sent(payload in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(keys) = AlpacaKeys::from_payload(&payload) {
                 for secret in [keys.key_id(), keys.secret_key()] {
                     prop_assert!(reqwest::header::HeaderValue::from_str(secret.expose_secret()).is_ok());
+                }
+            }
+        }
+
+        #[test]
+        fn anything_like_a_payload_is_refused_or_can_be_sent_and_is_never_quoted(
+            key_id in any_field(), secret_key in any_field(), environment in any_field(), cut in 0_usize..400,
+        ) {
+            let payload = format!(r#"{{"key_id":{key_id},"secret_key":{secret_key},"environment":{environment}}}"#);
+            let cut = payload.floor_char_boundary(cut.min(payload.len()));
+            for payload in [&payload[..], &payload[..cut]] {
+                match AlpacaKeys::from_payload(payload.as_bytes()) {
+                    Ok(keys) => for secret in [keys.key_id(), keys.secret_key()] {
+                        let text = secret.expose_secret();
+                        let sent = reqwest::header::HeaderValue::from_str(text).expect("a header");
+                        prop_assert!(!text.is_empty() && sent.as_bytes() == text.as_bytes());
+                    },
+                    Err(refusal) => {
+                        let shown = format!("{refusal} {refusal:?}");
+                        prop_assert!(!shown.contains("hush"));
+                    }
                 }
             }
         }

@@ -264,6 +264,15 @@ mod tests {
         }
 
         #[test]
+        fn a_wait_until_any_point_in_time_is_the_time_until_then(now in 0_u64..4_000_000_000, then in 0_u64..4_000_000_000) {
+            let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+            let expected = Some(Duration::from_secs(then.saturating_sub(now)));
+            prop_assert_eq!(asked_wait(Some(&then.to_string()), None, at(now)), expected);
+            prop_assert_eq!(asked_wait(None, Some(&httpdate::fmt_http_date(at(then))), at(now)), expected);
+            prop_assert_eq!(asked_wait(None, Some(&then.to_string()), at(now)), Some(Duration::from_secs(then)));
+        }
+
+        #[test]
         fn no_header_panics(reset in "\\PC{0,24}|[0-9]{0,24}", after in "\\PC{0,40}|[0-9]{0,24}") {
             let _ = asked_wait(Some(&reset), Some(&after), SystemTime::now());
         }

@@ -271,6 +271,30 @@ fn read(answer: AccessSecretVersionResponse, secret: &str) -> Result<StoredKeys,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_answered_only_an_intact_payload_with_its_version_gives_keys(
+            name in "\\PC{0,20}|projects/1/secrets/s/versions/[0-9]{1,3}",
+            data in prop::collection::vec(any::<u8>(), 0..40).prop_map(Some)
+                .boxed().prop_union(Just(Some(br#"{"key_id":"PK1","secret_key":"s"}"#.to_vec())).boxed()),
+            checksum in prop_oneof![Just(None), any::<i64>().prop_map(Some), Just(Some(-1))], right: bool,
+        ) {
+            let intact = data.as_deref().map(|data| i64::from(crc32c::crc32c(data)));
+            let checksum = if right { intact } else { checksum };
+            let payload = data.map(|data| {
+                let payload = SecretPayload::new().set_data(data);
+                match checksum { Some(sum) => payload.set_data_crc32c(sum), None => payload }
+            });
+            let answer = AccessSecretVersionResponse::new().set_name(&name).set_or_clear_payload(payload);
+            if let Ok(stored) = read(answer, "s") {
+                prop_assert!(checksum.is_none() || checksum == intact);
+                let end = format!("/versions/{}", stored.version.as_str());
+                prop_assert!(name.ends_with(&end));
+            }
+        }
+    }
 
     #[test]
     fn a_version_is_the_number_at_the_end_of_its_name() {

@@ -11,6 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 /// proves little.
 const REJECTIONS_THAT_COUNT: u32 = 2;
 
+/// Longest rest of rejected keys.
+const LONGEST_REST: SignedDuration = SignedDuration::from_hours(24);
+
+/// How far the clocks of two machines may be apart.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_hours(1);
+
 /// How often the secret of a user who needs re-authentication is looked at, in seconds.
 const LOOK_EVERY_SECONDS: i64 = 300;
 
@@ -218,7 +224,7 @@ fn pause(rejections: u32) -> SignedDuration {
         0 => SignedDuration::from_mins(15),
         1 => SignedDuration::from_hours(1),
         2 => SignedDuration::from_hours(6),
-        _ => SignedDuration::from_hours(24),
+        _ => LONGEST_REST,
     }
 }
 
@@ -251,7 +257,9 @@ impl Trouble {
         ]
     }
 
-    /// Reads the record of a user in trouble; `None` when its state is none of trouble.
+    /// Reads the record of a user in trouble; `None` when its state is none of trouble. A next attempt
+    /// farther away than keys ever rest was written by a clock that was wrong, and counts as due: the
+    /// user must not wait for it.
     #[must_use]
     pub fn from_fields(fields: &Fields, now: Timestamp) -> Option<Self> {
         let word = |field| fields.get(field).and_then(string);
@@ -263,7 +271,10 @@ impl Trouble {
             since: fields.get("since").and_then(time).unwrap_or(now),
             rejections: rejections.unwrap_or_default(),
             key_version: word("key_version").and_then(KeyVersion::parse),
-            next_attempt_at: fields.get("next_attempt_at").and_then(time),
+            next_attempt_at: fields
+                .get("next_attempt_at")
+                .and_then(time)
+                .filter(|next| next.duration_since(now) <= LONGEST_REST + CLOCK_TOLERANCE),
         })
     }
 }
@@ -271,6 +282,7 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::values::arbitrary::any_fields;
     use proptest::prelude::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -383,6 +395,22 @@ mod tests {
     }
 
     #[test]
+    fn a_next_attempt_that_only_a_wrong_clock_can_have_written_is_due() {
+        let read = |next: Timestamp| {
+            let written = rejected(2).trouble().expect("in trouble").to_fields();
+            let mut fields = Fields::from_iter(written.map(|(name, value)| (name.to_owned(), value)));
+            fields.insert("next_attempt_at".into(), timestamp(next));
+            Trouble::from_fields(&fields, at(0)).expect("in trouble").next_attempt_at
+        };
+        for next in [at(24 * 3600), at(25 * 3600), at(-24 * 3600), Timestamp::MIN] {
+            assert_eq!(read(next), Some(next), "{next}");
+        }
+        for next in [at(25 * 3600 + 1), at(10 * 365 * 24 * 3600), Timestamp::MAX] {
+            assert_eq!(read(next), None, "{next}");
+        }
+    }
+
+    #[test]
     fn a_history_that_could_not_be_read_is_not_overwritten() {
         assert_eq!(after_failure(&History::Unknown, Code::KeysMissing, None, at(0)), None);
         assert_eq!(after_rejection(&History::Unknown, &version(3), at(0)), None);
@@ -425,6 +453,43 @@ mod tests {
         fn each_user_is_looked_at_exactly_once_in_five_minutes_of_pulses(user in "[a-zA-Z0-9]{1,28}", start in 0_i64..100_000) {
             let pulses = (0..5).map(|n| LookSchedule { previous: Some(at(start + 60 * n)), now: at(start + 60 * (n + 1)) });
             prop_assert_eq!(pulses.filter(|pulse| pulse.is_due(&user)).count(), 1);
+        }
+
+        #[test]
+        fn whatever_a_record_says_its_user_is_asked_about_within_a_day_or_so(
+            mut fields in any_fields(&Trouble::FIELDS), user in "[a-z]{1,8}", previous in prop::option::of(any::<i32>()),
+            state in prop::sample::select(vec!["needs_reauth", "retrying", "incomplete"]),
+            rests in prop::option::of((1_u32..9, -400_000_i64..400_000)),
+        ) {
+            fields.insert("state".into(), text(state));
+            if let Some((number, next)) = rests {
+                fields.insert("key_version".into(), text(version(number).as_str()));
+                fields.insert("next_attempt_at".into(), timestamp(at(next)));
+            }
+            let previous = previous.map(|seconds| at(i64::from(seconds)));
+            let known = troubled(Trouble::from_fields(&fields, at(0)));
+            prop_assert!(known.trouble().is_some());
+            let later = LookSchedule { previous, now: at(25 * 3600) };
+            prop_assert_eq!(plan(&known, &user, &later), Plan::Ask);
+            // Whatever happens then can be recorded, and keeps nobody for longer than a day.
+            let records = [
+                after_failure(&known, Code::BrokerUnavailable, Some(&version(3)), at(0)),
+                after_rejection(&known, &version(3), at(0)),
+                after_success(&known, &version(3), at(0)),
+            ];
+            for record in records.into_iter().flatten() {
+                prop_assert!(record.next_attempt_at.is_none_or(|next| next <= at(24 * 3600)));
+            }
+        }
+
+        #[test]
+        fn a_pulse_whose_clock_was_wrong_delays_no_look_by_more_than_five_minutes(
+            user in "[a-zA-Z0-9]{1,28}", wrong in any::<i32>(), start in 0_i64..100_000,
+        ) {
+            let now = |n: i64| at(start + 60 * n);
+            let wrong = LookSchedule { previous: Some(at(i64::from(wrong))), now: now(0) };
+            let right = (1..=5).map(|n| LookSchedule { previous: Some(now(n - 1)), now: now(n) });
+            prop_assert!(std::iter::once(wrong).chain(right).any(|pulse| pulse.is_due(&user)));
         }
 
         #[test]

@@ -50,7 +50,9 @@ impl User {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::values::arbitrary::any_fields;
     use crate::store::values::{boolean, integer, null, text};
+    use proptest::prelude::*;
 
     fn user(fields: Vec<(&str, gcloud_sdk::google::firestore::v1::Value)>) -> User {
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -79,5 +81,25 @@ mod tests {
         assert!(user(vec![("sync_enabled", boolean(true))]).sync_enabled);
         assert!(user(vec![("sync_enabled", text("false"))]).sync_enabled);
         assert!(!user(vec![("sync_enabled", boolean(false))]).sync_enabled);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_user_writes_names_a_tenant_by_its_own_text_or_none(fields in any_fields(&User::FIELDS)) {
+            let id = DocumentId::parse("ana").expect("legal");
+            let user = User::from_fields(id.clone(), &fields);
+            prop_assert_eq!(user.id, id);
+            let said = fields.get("tenant_id");
+            match user.tenant {
+                TenantClaim::Own => prop_assert!(said.is_none()),
+                TenantClaim::Of(tenant) => {
+                    prop_assert_eq!(said.and_then(string), Some(tenant.as_str()));
+                    prop_assert!(!tenant.as_str().contains('/'));
+                }
+                TenantClaim::Unusable => prop_assert!(said.is_some()),
+                TenantClaim::Assigned(_) => prop_assert!(false, "no user document can assign a tenant"),
+            }
+            prop_assert_eq!(user.sync_enabled, fields.get("sync_enabled") != Some(&boolean(false)));
+        }
     }
 }

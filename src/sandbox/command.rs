@@ -18,10 +18,12 @@ Faults of any service:
   stall             never answers, and keeps the connection open
   drop-before       cuts the connection before the call is handled
   drop-after        handles the call, then cuts the connection
+  goaway            answers the call, and takes no more over its connection
 
 Faults of firestore:
   error=UNAVAILABLE a gRPC status
   break-after=3     ends the stream with UNAVAILABLE after 3 messages
+  garbage           a message that cannot be read
 
 Faults of secret-manager and alpaca:
   error=503         an HTTP status, with header='Retry-After: 1' and body=TEXT if wanted

@@ -35,20 +35,33 @@ pub(super) struct Cloud {
     pub(super) latency: Duration,
 }
 
-/// Cuts the connection that a call came over.
+/// Ends the connection that a call came over.
 #[derive(Default)]
-pub(super) struct HangUp(Notify);
+pub(super) struct HangUp {
+    cut: Notify,
+    farewell: Notify,
+}
 
 impl HangUp {
     /// Asks for the cut, and never returns: the connection takes its calls with it.
     async fn now(&self) -> Infallible {
-        self.0.notify_one();
+        self.cut.notify_one();
         pending().await
+    }
+
+    /// Asks for an end once the calls that are on it are answered.
+    fn once_idle(&self) {
+        self.farewell.notify_one();
     }
 
     /// Returns once a call asks for the cut.
     pub(super) async fn requested(&self) {
-        self.0.notified().await;
+        self.cut.notified().await;
+    }
+
+    /// Returns once a call asks for the end.
+    pub(super) async fn announced(&self) {
+        self.farewell.notified().await;
     }
 }
 
@@ -117,6 +130,11 @@ impl Cloud {
                 self.requests.ended(call, Outcome::Dropped);
                 match hang_up.now().await {}
             }
+            Fault::GoAway => {
+                hang_up.once_idle();
+                self.handle(call)
+            }
+            Fault::Grpc(GrpcFault::Garbage) => faults::garbage(),
             Fault::Grpc(GrpcFault::Error(code)) => Status::new(code, "sent by a fault rule").into_http(),
             Fault::Grpc(GrpcFault::BreakAfter(messages)) => faults::broken_after(self.handle(call), messages),
             Fault::Rest(fault) => self.spoil_rest(call, fault),

@@ -58,10 +58,13 @@ async fn connection(stream: TcpStream, cloud: Arc<Cloud>, stop: watch::Receiver<
     tokio::select! {
         _ended = connection.as_mut() => return, // a peer that went away is its own business
         () = hang_up.requested() => return,
+        () = hang_up.announced() => connection.as_mut().graceful_shutdown(),
         () = stopped(stop) => connection.as_mut().graceful_shutdown(),
     }
-    // A call that hangs up only now is cut off with the rest, once the grace period is over.
-    let _ended = connection.await;
+    tokio::select! {
+        _ended = connection.as_mut() => {}
+        () = hang_up.requested() => {}
+    }
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {

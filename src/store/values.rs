@@ -159,9 +159,56 @@ fn text_or_double(number: &serde_json::Number) -> Value {
     number.as_f64().map_or_else(|| text(number.to_string()), double)
 }
 
+/// What a document may hold, whoever wrote it.
+#[cfg(test)]
+pub(crate) mod arbitrary {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scalar() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value { value_type: None }),
+            Just(null()),
+            any::<bool>().prop_map(boolean),
+            any::<i64>().prop_map(integer),
+            any::<f64>().prop_map(double),
+            "\\PC{0,20}".prop_map(text),
+            "[0-9]{1,5}|ok|retrying|needs_reauth|incomplete|broker_rejected|keys_missing".prop_map(text),
+            (any::<i64>(), any::<i32>()).prop_map(|(seconds, nanos)| {
+                value(ValueType::TimestampValue(prost_types::Timestamp { seconds, nanos }))
+            }),
+            (-100_000_i64..100_000).prop_map(|seconds| {
+                timestamp(Timestamp::from_second(1_700_000_000 + seconds).expect("in range"))
+            }),
+            "\\PC{0,20}".prop_map(reference),
+            prop::collection::vec(any::<u8>(), 0..8).prop_map(|bytes| value(ValueType::BytesValue(bytes))),
+        ]
+    }
+
+    /// Any value, as deep as it matters.
+    pub(crate) fn any_value() -> impl Strategy<Value = Value> {
+        scalar().prop_recursive(2, 8, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(array),
+                prop::collection::hash_map("[a-z_]{0,8}", inner, 0..3).prop_map(map),
+            ]
+        })
+    }
+
+    /// Fields of these names, each there or not, with any value.
+    pub(crate) fn any_fields(names: &'static [&'static str]) -> impl Strategy<Value = Fields> {
+        prop::collection::vec(prop::option::of(any_value()), names.len()).prop_map(|values| {
+            let fields = names.iter().zip(values);
+            fields.filter_map(|(name, value)| Some(((*name).to_owned(), value?))).collect()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::arbitrary::any_value;
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn stored(json: serde_json::Value) -> Value {
@@ -210,6 +257,58 @@ mod tests {
         for nanos in [0, 1_700_000_000_123_456_789, -1, -1_500_000_000] {
             let moment = Timestamp::from_nanosecond(nanos).expect("in range");
             assert_eq!(time(&timestamp(moment)), Some(moment));
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(|switch| json!(switch)),
+            any::<i64>().prop_map(|number| json!(number)),
+            any::<u64>().prop_map(|number| json!(number)),
+            any::<f64>().prop_map(|number| json!(number)),
+            "\\PC{0,12}".prop_map(|text| json!(text)),
+        ];
+        leaf.prop_recursive(25, 40, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(|items| json!(items)),
+                prop::collection::hash_map("[a-z_]{0,6}|__[a-z]{0,3}__", inner, 0..3)
+                    .prop_map(|fields| json!(fields)),
+            ]
+        })
+    }
+
+    /// Whether Firestore takes it, `depth` maps and arrays deep.
+    fn is_storable(value: &Value, depth: usize, in_array: bool) -> bool {
+        match &value.value_type {
+            Some(ValueType::ArrayValue(array)) => {
+                let mut items = array.values.iter();
+                !in_array && depth <= MAX_DEPTH && items.all(|item| is_storable(item, depth + 1, true))
+            }
+            Some(ValueType::MapValue(map)) => {
+                let mut fields = map.fields.iter();
+                let is_right = |(name, value): (&String, &Value)| {
+                    is_field_name(name) && is_storable(value, depth + 1, false)
+                };
+                depth <= MAX_DEPTH && fields.all(is_right)
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_object_becomes_what_firestore_takes(
+            fields in prop::collection::hash_map("[a-z_]{0,6}|__[a-z]{0,3}__", any_json(), 0..4),
+        ) {
+            prop_assert!(is_storable(&stored(json!(fields)), 0, false));
+        }
+
+        #[test]
+        fn any_value_is_read_as_what_it_is_or_not_at_all(value in any_value()) {
+            let read = [string(&value).is_some(), whole_number(&value).is_some(), time(&value).is_some()];
+            prop_assert!(read.iter().filter(|read| **read).count() <= 1);
         }
     }
 }

@@ -14,6 +14,7 @@ mod crowd;
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod error_codes;
+mod faults;
 mod held_alpaca;
 mod last_pulse;
 mod legacy_account;
@@ -26,9 +27,12 @@ mod secrecy;
 mod signals;
 mod snapshots;
 mod tasks;
+mod tcp_proxy;
 mod tenancy;
 mod traffic;
 mod trouble;
+#[cfg(target_os = "linux")]
+mod vitals;
 mod world;
 
 /// Makes two tests of a scenario, one for each Firestore.

@@ -21,6 +21,7 @@ use gcloud_sdk::tonic::metadata::MetadataValue;
 use gcloud_sdk::tonic::transport::{Channel, Endpoint};
 use gcloud_sdk::tonic::{Request, Status, service::interceptor::InterceptedService};
 use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -28,6 +29,9 @@ use tokio::process::{Child, Command};
 
 /// Longest a run of the binary may take before the test gives up on it.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
+
+/// As many as Firestore's emulator takes at once.
+const WRITES_PER_COMMIT: usize = 500;
 
 /// Variables for a run.
 pub(crate) type Env<'a> = &'a [(&'a str, &'a str)];
@@ -45,7 +49,7 @@ pub(crate) struct World {
     pub sandbox: Sandbox,
     pub backend: Backend,
     pub project: String,
-    firestore_host: String,
+    pub firestore_host: String,
     client: Client,
 }
 
@@ -155,8 +159,18 @@ impl World {
 
     /// The tenants that have an account document, in the order of their names.
     pub(crate) async fn tenants_with_account(&self) -> Vec<String> {
+        let tenant = |path: String| {
+            let tenant =
+                path.strip_prefix("tenants/").and_then(|path| path.strip_suffix("/accounts/primary"));
+            tenant.map_or(path.clone(), str::to_owned)
+        };
+        self.group("accounts").await.into_keys().map(tenant).collect()
+    }
+
+    /// All documents of all collections with this id, by their paths.
+    pub(crate) async fn group(&self, collection_id: &str) -> BTreeMap<String, Json> {
         let query = StructuredQuery {
-            from: vec![CollectionSelector { collection_id: "accounts".into(), all_descendants: true }],
+            from: vec![CollectionSelector { collection_id: collection_id.into(), all_descendants: true }],
             ..StructuredQuery::default()
         };
         let request = RunQueryRequest {
@@ -166,16 +180,29 @@ impl World {
         };
         let answers = self.client.clone().run_query(request).await;
         let mut answers = answers.expect("the test's own query").into_inner();
-        let mut tenants = Vec::new();
+        let mut documents = BTreeMap::new();
         while let Some(answer) = answers.message().await.expect("an answer") {
-            let name = answer.document.map(|document| document.name);
-            let tenant = |name: String| {
-                let path = name.strip_prefix(&self.name("tenants/"))?;
-                Some(path.strip_suffix("/accounts/primary")?.to_owned())
-            };
-            tenants.extend(name.map(|name| tenant(name.clone()).unwrap_or(name)));
+            let root = self.name("");
+            documents.extend(answer.document.map(|Document { name, fields, .. }| {
+                let path = name.strip_prefix(&root).expect("a document of this world");
+                (path.to_owned(), fields_to_json(fields))
+            }));
         }
-        tenants
+        documents
+    }
+
+    /// Users with keys and accounts in good order, in as few commits as it takes.
+    pub(crate) async fn users(&self, ids: &[String]) {
+        for ids in ids.chunks(WRITES_PER_COMMIT) {
+            let write = |id: &String| Write {
+                operation: Some(Operation::Update(self.document_of(&format!("users/{id}"), []))),
+                ..Write::default()
+            };
+            self.commit(ids.iter().map(write).collect()).await;
+        }
+        for id in ids {
+            self.connect(id, Profile::active());
+        }
     }
 
     /// The full name of a document.

@@ -4,7 +4,7 @@ use crate::sandbox::answer::Answer;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::stream::{self, Stream};
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -82,6 +82,18 @@ pub(in crate::sandbox) fn broken_after(answer: Response<Body>, messages: u32) ->
             }
         })))
     })
+}
+
+/// A gRPC answer of one message that no protocol has.
+pub(in crate::sandbox) fn garbage() -> Response<Body> {
+    // Its field has the number 0, which none has.
+    let message = Bytes::from_static(b"\0\0\0\0\x04\x02\xff\xff\xff");
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let frames = [Frame::data(message), Frame::trailers(trailers)].map(Ok::<_, io::Error>);
+    let mut answer = Response::new(Body::new(StreamBody::new(stream::iter(frames))));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    answer
 }
 
 /// A gRPC body that is cut up into its messages.
@@ -209,6 +221,14 @@ mod tests {
             let (data, trailers) = read(broken_after(three_messages(), messages)).await;
             assert_eq!((&data[..], trailers["grpc-status"].as_bytes()), (sent, &b"14"[..]));
         }
+    }
+
+    #[tokio::test]
+    async fn garbage_is_a_whole_message_that_says_nothing() {
+        let (data, trailers) = read(garbage()).await;
+        assert_eq!((&data[..5], trailers["grpc-status"].as_bytes()), (&b"\0\0\0\0\x04"[..], &b"0"[..]));
+        assert_eq!(data.len(), 9);
+        assert!(<() as prost::Message>::decode(&data[5..]).is_err());
     }
 
     #[tokio::test]

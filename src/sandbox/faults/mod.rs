@@ -6,7 +6,7 @@ mod spec;
 
 use super::alpaca::scramble;
 use super::call::Call;
-pub(super) use body::{broken_after, corrupt_checksum, padded, slow, truncated};
+pub(super) use body::{broken_after, corrupt_checksum, garbage, padded, slow, truncated};
 pub use rule::{Fault, GrpcFault, InvalidRule, RestFault, Rule};
 pub(super) use spec::code_name;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -16,6 +16,9 @@ pub enum Fault {
     DropBefore,
     /// The call is handled, and the connection is cut instead of answering. Other calls on it are lost too.
     DropAfter,
+    /// The call is handled and answered, and its connection takes no further calls: GOAWAY over HTTP/2. Calls that
+    /// are on it already are answered.
+    GoAway,
     /// A fault of a gRPC service, that is of Firestore.
     Grpc(GrpcFault),
     /// A fault of a REST service, that is of Secret Manager and Alpaca.
@@ -29,6 +32,8 @@ pub enum GrpcFault {
     Error(Code),
     /// The answer ends with UNAVAILABLE after this many messages; one with fewer messages is left alone.
     BreakAfter(u32),
+    /// The call is not handled, and answered with a message that is none of Firestore's.
+    Garbage,
 }
 
 /// What happens to a call of a REST service.
@@ -79,7 +84,9 @@ impl Rule {
     pub fn new(service: Service, fault: Fault) -> Result<Self, InvalidRule> {
         match (&fault, service) {
             (Fault::Grpc(_), Service::SecretManager | Service::Alpaca) => {
-                return refuse("only firestore speaks gRPC: no gRPC code and no broken stream elsewhere");
+                return refuse(
+                    "only firestore speaks gRPC: no gRPC code, broken stream or message elsewhere",
+                );
             }
             (Fault::Rest(_), Service::Firestore) => {
                 return refuse("firestore speaks gRPC: it has no HTTP status, body, redirect or checksum");

@@ -35,8 +35,8 @@ const CODES: [(&str, Code); 16] = [
     ("UNAUTHENTICATED", Code::Unauthenticated),
 ];
 
-const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, error, break-after, slow, \
-                      truncate, padding, redirect, wrong-checksum and body";
+const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, goaway, error, break-after, garbage, \
+                      slow, truncate, padding, redirect, wrong-checksum and body";
 
 /// A name, and the value behind it if there is one.
 type Word = (String, Option<String>);
@@ -247,6 +247,8 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
         ("stall", Fault::Stall),
         ("drop-before", Fault::DropBefore),
         ("drop-after", Fault::DropAfter),
+        ("goaway", Fault::GoAway),
+        ("garbage", Fault::Grpc(GrpcFault::Garbage)),
         ("truncate", Fault::Rest(RestFault::Truncate)),
         ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
     ] {
@@ -295,8 +297,10 @@ fn words(rule: &Rule) -> Vec<Word> {
         Fault::Stall => vec![flag("stall")],
         Fault::DropBefore => vec![flag("drop-before")],
         Fault::DropAfter => vec![flag("drop-after")],
+        Fault::GoAway => vec![flag("goaway")],
         Fault::Grpc(GrpcFault::Error(code)) => vec![word("error", code_name(*code).to_owned())],
         Fault::Grpc(GrpcFault::BreakAfter(messages)) => vec![word("break-after", messages.to_string())],
+        Fault::Grpc(GrpcFault::Garbage) => vec![flag("garbage")],
         Fault::Rest(RestFault::Error { status, headers, body }) => {
             let mut words = vec![word("error", status.as_u16().to_string())];
             words.extend(headers.iter().map(|(name, value)| {
@@ -386,6 +390,7 @@ mod tests {
             ("alpaca:error=UNAVAILABLE", "not an HTTP status"),
             ("alpaca:error=200", "400 to 599"),
             ("alpaca:break-after=1", "only firestore speaks gRPC"),
+            ("alpaca:garbage", "only firestore speaks gRPC"),
             ("alpaca:wrong-checksum", "only secret-manager"),
             ("secret-manager/AddSecretVersion:wrong-checksum", "only AccessSecretVersion"),
             ("alpaca/Commit:stall", "alpaca has no method `Commit`"),
@@ -427,6 +432,7 @@ mod tests {
             Just(Fault::Stall),
             Just(Fault::DropBefore),
             Just(Fault::DropAfter),
+            Just(Fault::GoAway),
         ]
     }
 
@@ -434,6 +440,7 @@ mod tests {
         prop_oneof![
             proptest::sample::select(&CODES[..]).prop_map(|(_, code)| GrpcFault::Error(code)),
             any::<u32>().prop_map(GrpcFault::BreakAfter),
+            Just(GrpcFault::Garbage),
         ]
         .prop_map(Fault::Grpc)
     }

@@ -104,6 +104,9 @@ on_both! {
             ("broken", "alpaca:error=500"),
             ("bad-gateway", "alpaca:error=502,body=<html>Bad Gateway</html>"),
             ("timeout", "alpaca:error=408"),
+            ("not-implemented", "alpaca:error=501"),
+            ("gateway-timeout", "alpaca:error=504"),
+            ("proxys-own", "alpaca:error=520"),
             ("overloaded", "alpaca:error=503,header=Retry-After: 1"),
             ("cut-before", "alpaca:drop-before"),
             ("cut-after", "alpaca:drop-after"),
@@ -152,6 +155,12 @@ on_both! {
             ("words", 200, account_with("cash", r#""1,000.00""#)),
             ("no-figures", 200, r#"{"id": "1", "status": "ACTIVE", "currency": "USD"}"#.into()),
             ("not-found", 404, r#"{"message": "endpoint not found."}"#.into()),
+            ("bad-request", 400, r#"{"message": "bad request"}"#.into()),
+            ("not-allowed", 405, String::new()),
+            ("gone", 410, String::new()),
+            ("unprocessable", 422, r#"{"code": 42210000, "message": "unprocessable"}"#.into()),
+            ("moved", 301, String::new()),
+            ("half-an-answer", 200, usual[..usual.len() / 2].to_owned()),
             ("one-byte-more", 200, padded),
         ]).await;
         row("broker_bad_answer", SYNC, ACCOUNT, 1).fails(&world, &users).await;

@@ -16,7 +16,8 @@ on_both! {
         // Creates the secret, without a version.
         world.sandbox.secrets().forbid(&secret_of("no-version"), true);
         world.sandbox.secrets().forbid(&secret_of("no-version"), false);
-        row("keys_missing", KEYS, SECRET, 1).fails(&world, &["no-secret", "no-version"]).await;
+        faulty(&world, &[("bare-404", "secret-manager/AccessSecretVersion:error=404")]).await;
+        row("keys_missing", KEYS, SECRET, 1).fails(&world, &["no-secret", "no-version", "bare-404"]).await;
     }
 
     async fn keys_forbidden(world) {
@@ -66,6 +67,14 @@ on_both! {
             ("hollow", "secret-manager:body={}"),
             ("no-payload", r#"secret-manager:body={"name": "projects/1/secrets/s/versions/1"}"#),
             ("cut-short", "secret-manager:truncate"),
+            ("half-an-answer", r#"secret-manager:body={"name": "projects/1/secrets/s/versions/1"\, "payl"#),
+            ("html", "secret-manager:body=<html>Sign in to this network</html>"),
+            ("timeout", "secret-manager:error=408"),
+            ("bad-gateway", "secret-manager:error=502,body=<html>Bad Gateway</html>"),
+            ("gateway-timeout", "secret-manager:error=504"),
+            ("no-token", "secret-manager:error=401"),
+            ("aborted", r#"secret-manager:error=409,body={"error": {"code": 409\, "status": "ABORTED"}}"#),
+            ("cancelled", r#"secret-manager:error=499,body={"error": {"code": 499\, "status": "CANCELLED"}}"#),
         ]).await;
         row("keys_unavailable", KEYS, SECRET, 3).fails(&world, &users).await;
         assert!(users.iter().all(|user| world.account_calls(user) == 0));
@@ -74,6 +83,11 @@ on_both! {
     async fn keys_unavailable_for_longer_than_the_budget_is_not_waited_for(world) {
         let users = faulty(&world, &[("later", "secret-manager:error=503,header=Retry-After: 3600")]).await;
         row("keys_unavailable", KEYS, SECRET, 1).fails(&world, &users).await;
+    }
+
+    async fn a_secret_in_five_megabytes_of_blanks_is_read_all_the_same(world) {
+        faulty(&world, &[("vast", "secret-manager:padding=5000000")]).await;
+        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
     }
 
     async fn user_id_invalid(world) {

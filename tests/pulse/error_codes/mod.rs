@@ -5,6 +5,7 @@ mod broker;
 mod keys;
 mod roster;
 mod stalls;
+mod statuses;
 mod store;
 
 use crate::world::{Run, World};

@@ -11,6 +11,7 @@ async fn a_stall_costs_its_user_the_attempts_that_fit_and_nobody_else_anything()
         &world,
         &[
             ("secret-stalls", "secret-manager:stall"),
+            ("secret-trickles", "secret-manager:slow=100ms"),
             ("broker-stalls", "alpaca:stall"),
             ("broker-trickles", "alpaca:slow=100ms"),
             ("store-stalls", "firestore/Commit:stall"),
@@ -19,10 +20,11 @@ async fn a_stall_costs_its_user_the_attempts_that_fit_and_nobody_else_anything()
     .await;
     world.user("zoe").await;
     let run = world.pulse().await;
-    run.assert_completed("1 successful, 4 errors", 0);
+    run.assert_completed("1 successful, 5 errors", 0);
     // Google's services get five seconds for a call, Alpaca ten.
     for (user, code, line, calls, attempts) in [
         ("secret-stalls", "keys_unavailable", KEYS, SECRET, 3),
+        ("secret-trickles", "keys_unavailable", KEYS, SECRET, 3),
         ("broker-stalls", "broker_unavailable", SYNC, ACCOUNT, 2),
         ("broker-trickles", "broker_unavailable", SYNC, ACCOUNT, 2),
         ("store-stalls", "store_unavailable", SYNC, COMMIT, 3),

@@ -18,6 +18,9 @@ async fn store_unavailable() {
             ("exhausted", "firestore/Commit:error=RESOURCE_EXHAUSTED,times=3"),
             ("internal", "firestore/Commit:error=INTERNAL,times=3"),
             ("deadline", "firestore/Commit:error=DEADLINE_EXCEEDED,times=3"),
+            ("cancelled", "firestore/Commit:error=CANCELLED,times=3"),
+            ("unknown", "firestore/Commit:error=UNKNOWN,times=3"),
+            ("garbage", "firestore/Commit:garbage,times=3"),
         ],
     )
     .await;
@@ -32,10 +35,38 @@ async fn store_rejected() {
         &[
             ("denied", "firestore/Commit:error=PERMISSION_DENIED,times=1"),
             ("invalid", "firestore/Commit:error=INVALID_ARGUMENT,times=1"),
+            ("unauthenticated", "firestore/Commit:error=UNAUTHENTICATED,times=1"),
+            ("unimplemented", "firestore/Commit:error=UNIMPLEMENTED,times=1"),
+            ("out-of-range", "firestore/Commit:error=OUT_OF_RANGE,times=1"),
+            ("data-loss", "firestore/Commit:error=DATA_LOSS,times=1"),
         ],
     )
     .await;
     row("store_rejected", SYNC, COMMIT, 1).fails(&world, &users).await;
+}
+
+/// What a commit demands of the tenant's document is decided anew each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_keep_changing_are_given_up_after_three_decisions() {
+    let world = sandbox().await;
+    let users = faulty(
+        &world,
+        &[
+            ("exists", "firestore/Commit:error=ALREADY_EXISTS,times=3"),
+            ("gone", "firestore/Commit:error=NOT_FOUND,times=3"),
+            ("changed", "firestore/Commit:error=FAILED_PRECONDITION,times=3"),
+        ],
+    )
+    .await;
+    row("store_unavailable", SYNC, COMMIT, 3).fails(&world, &users).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_changed_twice_is_written_at_the_third_decision() {
+    let world = sandbox().await;
+    faulty(&world, &[("changed", "firestore/Commit:error=FAILED_PRECONDITION,times=2")]).await;
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+    assert_eq!(world.snapshot_commits("changed"), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,10 +77,11 @@ async fn a_commit_that_recovers_within_three_attempts_is_a_success() {
         &[
             ("once", "firestore/Commit:error=UNAVAILABLE,times=1"),
             ("twice", "firestore/Commit:error=ABORTED,times=2"),
+            ("garbage", "firestore/Commit:garbage,times=2"),
         ],
     )
     .await;
-    world.pulse().await.assert_completed("2 successful, 0 errors", 0);
+    world.pulse().await.assert_completed("3 successful, 0 errors", 0);
     assert_eq!((world.snapshot_commits("once"), world.snapshot_commits("twice")), (2, 3));
     assert_eq!((world.trouble("once").await, world.trouble("twice").await), (json!(null), json!(null)));
 }

@@ -1,5 +1,7 @@
 //! Sections 2, 5 and 5a: `users/{userId}/alpacaAccounts/sync`, what keeps a user from being synced.
 
+mod clocks;
+mod crowd;
 mod fleet_guard;
 mod reauth;
 mod records;

@@ -1,0 +1,84 @@
+//! What goes wrong in production: connections that break, services that refuse, a process that is killed, a clock
+//! that jumps. Whatever happens, nobody is lost, and nothing is half-written.
+
+mod connections;
+#[cfg(target_os = "linux")]
+mod endurance;
+mod stops;
+
+use crate::world::{Run, World, timestamp};
+use jiff::Timestamp;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// What the tenant's document has of the snapshot.
+const SHARED: [&str; 12] = [
+    "broker",
+    "user_id",
+    "external_account_id",
+    "status",
+    "environment",
+    "currency",
+    "equity",
+    "buying_power",
+    "cash",
+    "exact",
+    "updated_at",
+    "updated_at_iso",
+];
+
+/// `user-0001`, `user-0002`, …
+fn names(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("user-{number:04}")).collect()
+}
+
+/// Demands that every snapshot is whole and the same as its tenant's document; returns the users who have one, and
+/// when it was written. Only while no pass is running: it takes two looks.
+async fn whole_snapshots(world: &World) -> BTreeMap<String, Timestamp> {
+    let (accounts, tenants) = tokio::join!(world.group("alpacaAccounts"), world.group("accounts"));
+    let user_of = |path: &str| {
+        let path = path.strip_prefix("users/")?;
+        Some(path.strip_suffix("/alpacaAccounts/snapshot")?.to_owned())
+    };
+    let mut written = BTreeMap::new();
+    for (path, snapshot) in &accounts {
+        let Some(user) = user_of(path) else { continue };
+        let tenant = tenants.get(&format!("tenants/{user}/accounts/primary"));
+        let tenant = tenant.unwrap_or_else(|| panic!("{user} has a snapshot, but no tenant's document"));
+        for field in SHARED {
+            assert!(!snapshot[field].is_null(), "{user}: no {field} in {snapshot}");
+            assert_eq!(snapshot[field], tenant[field], "{user}: {field}");
+        }
+        for field in ["encrypted_key_path", "key_version"] {
+            assert!(snapshot[field].is_string(), "{user}: no {field} in {snapshot}");
+        }
+        written.insert(user, timestamp(&snapshot["updated_at"]));
+    }
+    assert_eq!(tenants.len(), written.len(), "as many tenants' documents as snapshots");
+    written
+}
+
+/// The counts in the last line of a pass that came to its end: successful and failed.
+#[track_caller]
+fn completed(run: &Run) -> (usize, usize) {
+    assert!(matches!(run.exit, Some(0 | 1)), "{:?}\n{}\n{}", run.exit, run.stdout, run.stderr);
+    counts_of(&run.entry("Completed multi-tenant sync: "))
+}
+
+fn counts_of(summary: &Json) -> (usize, usize) {
+    let message = summary["message"].as_str().expect("a message");
+    let numbers = message.split_once(": ").expect("counts").1;
+    let mut numbers = numbers.split(", ").map(|count| {
+        let number = count.split(' ').next().expect("a number");
+        number.parse().unwrap_or_else(|_| panic!("{number:?} is no number in {message:?}"))
+    });
+    (numbers.next().expect("successes"), numbers.next().expect("errors"))
+}
+
+/// The users of whom a line with this beginning is logged, in the order of the lines.
+fn users_with<'a>(entries: &'a [Json], message: &str) -> Vec<&'a str> {
+    let said = entries
+        .iter()
+        .filter(|entry| entry["message"].as_str().is_some_and(|text| text.starts_with(message)));
+    said.map(|entry| entry["user_id"].as_str().expect("a user")).collect()
+}
