@@ -7,10 +7,10 @@
 //! - [`peers`]: the same work done by programs on Google's and Alpaca's own Python and Node.js clients;
 //! - [`budgets`]: what the figures ought to be.
 
-mod allocations;
 mod budgets;
 mod cells;
 mod cloud;
+mod counts;
 mod floor;
 mod log;
 mod meter;
@@ -69,9 +69,9 @@ pub(crate) struct Args {
     #[arg(long)]
     big: bool,
 
-    /// Also bytes allocated, counted by valgrind's dhat (much slower, so apart from all timing)
+    /// Also instructions and bytes allocated, counted by valgrind (much slower, so apart from all timing)
     #[arg(long)]
-    alloc: bool,
+    counts: bool,
 
     /// Also the peers that are set up, see benches/peers
     #[arg(long)]
@@ -145,10 +145,10 @@ fn measure(args: &Args) -> Result<ExitCode> {
         Err(err) => report.note(format!("TLS was not measured: {err}")),
     }
     report.start_with_tls = tls::start(&bench).ok();
-    if args.alloc {
-        match allocations::measure(&bench) {
-            Ok(allocations) => report.allocations = Some(allocations),
-            Err(err) => report.note(format!("allocations were not counted: {err}")),
+    if args.counts {
+        match counts::measure(&bench) {
+            Ok(counts) => report.counts = Some(counts),
+            Err(err) => report.note(format!("nothing was counted: {err}")),
         }
     }
     if !args.tasks.is_empty() {

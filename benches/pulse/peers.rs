@@ -95,7 +95,8 @@ fn run(bench: &Bench, peer: &Peer, users: u32, latency_ms: u32) -> Result<Row> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let used = meter::read(&into).map_err(|err| format!("{err}: {stderr}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout);
-    let synced = stdout.lines().filter(|line| line.contains("Successfully synced")).count();
+    // Threads may write into each other's lines.
+    let synced = stdout.matches("Successfully synced").count();
     if used.exit != Some(0) || synced != usize::try_from(users)? {
         let end = stderr.lines().rev().take(5).collect::<Vec<_>>().join(" / ");
         return Err(format!("{synced} of {users} users were synced, exit code {:?}: {end}", used.exit).into());

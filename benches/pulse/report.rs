@@ -1,9 +1,9 @@
 //! The figures, as tables and as JSON.
 
-use crate::allocations::Allocations;
 use crate::budgets::Budget;
 use crate::cells::Cell;
 use crate::cloud::Counted;
+use crate::counts::Counts;
 use crate::log::Times;
 use crate::meter::Used;
 use crate::startup::Start;
@@ -16,7 +16,7 @@ use std::thread::available_parallelism;
 
 /// Pulses in a month of 30 days, one a minute.
 const PULSES_A_MONTH: f64 = 60.0 * 24.0 * 30.0;
-/// US dollars a document read, in a multi-region; single regions cost about half.
+/// US dollars a document read, in a multi-region. Prices differ by region and change: look up yours.
 const READ_PRICE: f64 = 0.06 / 100_000.0;
 /// The same for a write.
 const WRITE_PRICE: f64 = 0.18 / 100_000.0;
@@ -32,7 +32,7 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     pub(crate) start: Option<Start>,
     pub(crate) start_with_tls: Option<Start>,
-    pub(crate) allocations: Option<Allocations>,
+    pub(crate) counts: Option<Counts>,
     pub(crate) operations: Vec<Operations>,
     pub(crate) tasks: Vec<Row>,
     pub(crate) peers: Vec<Row>,
@@ -186,7 +186,7 @@ impl Report {
             rows: Vec::new(),
             start: None,
             start_with_tls: None,
-            allocations: None,
+            counts: None,
             operations: Vec::new(),
             tasks: Vec::new(),
             peers: Vec::new(),
@@ -225,10 +225,14 @@ impl fmt::Display for Report {
                 )?;
             }
         }
-        if let Some(Allocations { bytes_per_user, blocks_per_user }) = self.allocations {
+        if let Some(counts) = self.counts {
+            let Counts { instructions, instructions_of_the_floor, bytes_allocated, blocks_allocated } =
+                counts;
             writeln!(
                 f,
-                "\nAllocated for each user: {bytes_per_user:.0} bytes in {blocks_per_user:.0} blocks"
+                "\nFor each user: {instructions:.0} instructions, {:.2} × the floor's {instructions_of_the_floor:.0}; \
+                 {bytes_allocated:.0} bytes allocated in {blocks_allocated:.0} blocks",
+                instructions / instructions_of_the_floor
             )?;
         }
         if !self.operations.is_empty() {

@@ -17,8 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PREFACE: usize = 24;
 const FRAME_HEADER: usize = 9;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 /// A server's settings, all of them the usual.
-const SETTINGS: [u8; FRAME_HEADER] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+const OUR_SETTINGS: [u8; FRAME_HEADER] = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+/// That a server has read the client's.
+const READ_SETTINGS: [u8; FRAME_HEADER] = [0, 0, 0, SETTINGS, 1, 0, 0, 0, 0];
 
 /// From start to first request, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -51,7 +54,8 @@ impl Listener {
 
 /// Reads frames up to the first that opens a request. A connection that ends before is of no interest.
 fn first_request(mut stream: TcpStream, arrived: &Sender<Instant>) -> std::io::Result<()> {
-    stream.write_all(&SETTINGS)?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&OUR_SETTINGS)?;
     stream.read_exact(&mut [0; PREFACE])?;
     loop {
         let mut header = [0; FRAME_HEADER];
@@ -63,6 +67,9 @@ fn first_request(mut stream: TcpStream, arrived: &Sender<Instant>) -> std::io::R
         }
         let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
         std::io::copy(&mut (&mut stream).take(length.into()), &mut std::io::sink())?;
+        if header[3] == SETTINGS && header[4] == OUR_SETTINGS[4] {
+            stream.write_all(&READ_SETTINGS)?;
+        }
     }
 }
 
