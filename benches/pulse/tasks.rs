@@ -9,21 +9,28 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Instant;
 
-/// Cloud Run's default for a job's task.
+/// The pulse's default.
 const CONCURRENCY: u32 = 64;
 
-pub(crate) fn measure(bench: &Bench, counts: &[u32], users: u32) -> Result<Vec<Row>> {
+pub(crate) fn measure(bench: &Bench, counts: &[u32], users: u32) -> Vec<Row> {
     let cell = Cell { users, latency_ms: 0, concurrency: CONCURRENCY };
     let mut rows = Vec::new();
     for &count in counts {
         // The first execution leaves behind what the second splits the users by.
-        execution(bench, &cell, count, "first")?;
-        let used = execution(bench, &cell, count, "second")?;
-        let row = Row::new(&format!("pulse, {count} tasks"), &cell, &used);
+        let second =
+            execution(bench, &cell, count, "first").and_then(|_| execution(bench, &cell, count, "second"));
+        let used = match second {
+            Ok(used) => used,
+            Err(err) => {
+                bench.note(format!("{count} tasks were not measured: {err}"));
+                continue;
+            }
+        };
+        let row = Row::new(&format!("pulse, tasks: {count}"), &cell, &used);
         progress(&row);
         rows.push(row);
     }
-    Ok(rows)
+    rows
 }
 
 /// Time from the first start to the last end, CPU of all together, and the largest one's memory.

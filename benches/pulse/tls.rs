@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
@@ -115,7 +115,10 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<ExitCode> {
     let acceptor = TlsAcceptor::from(Arc::new(certified(&args.authority)?));
     let upstream = args.upstream;
     tokio::runtime::Runtime::new()?.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        // A pulse opens hundreds of connections at once.
+        let listener = socket.listen(4096)?;
         let mut out = std::io::stdout();
         writeln!(out, "{}", listener.local_addr()?.port())?;
         out.flush()?;
