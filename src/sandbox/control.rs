@@ -2,6 +2,7 @@
 
 use super::answer::{self, Answer};
 use super::faults::{Faults, Injected, Rule};
+use super::firestore::Billed;
 use super::requests::Requests;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -11,7 +12,12 @@ use serde_json::{Value, json};
 pub(super) const PREFIX: &str = "/sandbox/";
 
 /// Answers one request to the control surface. It takes no part in faults, latency or the log.
-pub(super) fn answer(request: &Request<Bytes>, faults: &Faults, requests: &Requests) -> Answer {
+pub(super) fn answer(
+    request: &Request<Bytes>,
+    faults: &Faults,
+    requests: &Requests,
+    billed: Billed,
+) -> Answer {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/sandbox/faults") => {
             let rules: Vec<Value> = faults.rules().iter().map(|injected| describe(injected)).collect();
@@ -26,7 +32,8 @@ pub(super) fn answer(request: &Request<Bytes>, faults: &Faults, requests: &Reque
             answer::json(StatusCode::OK, &json!({ "faults": [] }))
         }
         (&Method::GET, "/sandbox/requests") => {
-            answer::json(StatusCode::OK, &json!({"counts": requests.counts(), "recent": requests.recent()}))
+            let (counts, recent) = (requests.counts(), requests.recent());
+            answer::json(StatusCode::OK, &json!({"counts": counts, "documents": billed, "recent": recent}))
         }
         (method, path) => {
             let reason = format!(

@@ -74,7 +74,12 @@ impl Cloud {
         };
         let request = Request::from_parts(parts, body.to_bytes());
         if request.uri().path().starts_with(control::PREFIX) {
-            return answer::whole(control::answer(&request, &self.faults, &self.requests));
+            return answer::whole(control::answer(
+                &request,
+                &self.faults,
+                &self.requests,
+                self.firestore.billed(),
+            ));
         }
         let Some(call) = Call::recognise(request, |key_id| self.alpaca.owner(key_id)) else {
             return answer::whole(answer::json_text(StatusCode::NOT_FOUND, "{}"));

@@ -29,7 +29,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -75,7 +75,7 @@ impl Sandbox {
     /// Seeds the users and starts to listen; fails if the port is taken.
     pub async fn start(options: Options) -> io::Result<Self> {
         let Options { users, trouble, latency, port, project } = options;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let listener = listen(port)?;
         let address = listener.local_addr()?;
         let population = Population::new(users, trouble);
         let firestore = Firestore::default();
@@ -152,6 +152,17 @@ impl Sandbox {
         // It ends by itself; the only error is a panic, which has been reported where it happened.
         let _ended = (&mut self.server).await;
     }
+}
+
+/// Connections that may wait to be accepted. A pulse opens hundreds at once, and one that finds no room tries again
+/// only a second later.
+const BACKLOG: u32 = 4096;
+
+fn listen(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    socket.listen(BACKLOG)
 }
 
 impl Drop for Sandbox {

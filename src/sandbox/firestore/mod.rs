@@ -6,6 +6,7 @@
 //! `PartitionQuery` are not implemented.
 
 mod aggregation;
+mod billing;
 mod clock;
 mod commits;
 mod database;
@@ -25,6 +26,8 @@ mod transforms;
 mod values;
 mod writes;
 
+use self::billing::Bill;
+pub use self::billing::Billed;
 use self::database::State;
 use self::names::{Path, full_name, parse_document};
 use self::query::Query;
@@ -43,21 +46,34 @@ pub(super) const SERVICE: &str = "/google.firestore.v1.Firestore/";
 #[derive(Clone, Debug, Default)]
 pub struct Firestore {
     state: Arc<Mutex<State>>,
+    bill: Arc<Bill>,
 }
 
 impl Firestore {
     /// Answers one gRPC call to `/google.firestore.v1.Firestore/<Method>`. Credentials are neither needed nor
     /// looked at.
     pub(super) fn answer(&self, path: &str, body: Bytes) -> Response<Body> {
+        let bill = Arc::clone(&self.bill);
         match path.strip_prefix(SERVICE).unwrap_or_default() {
-            "GetDocument" => self.unary(body, State::get_document),
-            "BatchGetDocuments" => self.streaming(body, State::batch_get_documents),
+            "GetDocument" => self.unary(body, |state, request| {
+                bill.get();
+                state.get_document(request)
+            }),
+            "BatchGetDocuments" => self.streaming(body, |state, request| {
+                Ok(state.batch_get_documents(request)?.inspect(move |answer| bill.batch_get(answer)))
+            }),
             "ListDocuments" => self.unary(body, State::list_documents),
             "ListCollectionIds" => self.unary(body, State::list_collection_ids),
-            "RunQuery" => self.streaming(body, State::run_query),
+            "RunQuery" => self.streaming(body, |state, request| {
+                Ok(state.run_query(request)?.inspect(move |answer| bill.query(answer)))
+            }),
             "RunAggregationQuery" => self.streaming(body, State::run_aggregation_query),
-            "Commit" => self.unary(body, State::commit),
-            "BatchWrite" => self.unary(body, State::batch_write),
+            "Commit" => {
+                self.unary(body, |state, request| state.commit(request).inspect(|answer| bill.commit(answer)))
+            }
+            "BatchWrite" => self.unary(body, |state, request| {
+                state.batch_write(request).inspect(|answer| bill.batch_write(answer))
+            }),
             "CreateDocument" => self.unary(body, State::create_document),
             "UpdateDocument" => self.unary(body, State::update_document),
             "DeleteDocument" => self.unary(body, State::delete_document),
@@ -78,6 +94,11 @@ impl Firestore {
             writes,
             ..CommitRequest::default()
         })
+    }
+
+    /// What the calls so far would be billed as.
+    pub fn billed(&self) -> Billed {
+        self.bill.so_far()
     }
 
     /// The document of that full name, if there is one.
