@@ -1,7 +1,7 @@
 //! Alpaca's Trading API, of which the job needs one call: `GET /v2/account`.
 
 use crate::account::{Account, AnswerError};
-use crate::keys::AlpacaKeys;
+use crate::keys::{AlpacaKeys, Environment};
 use crate::outcome::Code;
 use crate::pace::{Calls, Pace};
 use crate::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
@@ -143,8 +143,10 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct Alpaca {
     http: reqwest::Client,
-    /// Replaces both of Alpaca's hosts.
-    base_url: Option<Url>,
+    /// Where the account of paper keys is.
+    paper: Url,
+    /// Where the account of live keys is.
+    live: Url,
     usage: Arc<Usage>,
     pace: Arc<Pace>,
 }
@@ -167,7 +169,15 @@ impl Alpaca {
             .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
         // A proxy would see the keys of a call without TLS.
         let http = if plain_http { http.no_proxy() } else { http };
-        Ok(Self { http: http.build()?, base_url, usage, pace })
+        let http = http.build()?;
+        let url = |environment: Environment| {
+            let base = base_url.as_ref().map_or(environment.base_url(), Url::as_str);
+            // Alpaca's own tools take the variable with and without the version.
+            let base = base.trim_end_matches('/').trim_end_matches("/v2");
+            Ok(http.get(format!("{base}/v2/account")).build()?.url().clone())
+        };
+        let (paper, live) = (url(Environment::Paper)?, url(Environment::Live)?);
+        Ok(Self { http, paper, live, usage, pace })
     }
 
     /// The account that the keys belong to. The pace must have allowed the call; further attempts wait
@@ -188,7 +198,7 @@ impl Alpaca {
     async fn call(&self, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
         let request = self
             .http
-            .get(self.account_url(keys))
+            .get(self.account_url(keys).clone())
             .header("APCA-API-KEY-ID", sensitive(keys.key_id()))
             .header("APCA-API-SECRET-KEY", sensitive(keys.secret_key()));
         let answer = request.send().await.map_err(unreachable)?;
@@ -205,11 +215,11 @@ impl Alpaca {
         }
     }
 
-    fn account_url(&self, keys: &AlpacaKeys) -> String {
-        let base = self.base_url.as_ref().map_or(keys.environment().base_url(), Url::as_str);
-        // Alpaca's own tools take the variable with and without the version.
-        let base = base.trim_end_matches('/').trim_end_matches("/v2");
-        format!("{base}/v2/account")
+    fn account_url(&self, keys: &AlpacaKeys) -> &Url {
+        match keys.environment() {
+            Environment::Paper => &self.paper,
+            Environment::Live => &self.live,
+        }
     }
 }
 
@@ -274,6 +284,7 @@ mod tests {
             Alpaca::new(base, Arc::default(), Arc::clone(&pace))
                 .expect("a client")
                 .account_url(&keys(payload))
+                .to_string()
         };
         let paper = r#"{"key_id":"PKTEST","secret_key":"s"}"#;
         let live = r#"{"key_id":"AKTEST","secret_key":"s"}"#;

@@ -169,13 +169,13 @@ impl Job {
         deadline: Deadline,
     ) -> Result<Option<TenantId>, StoreError> {
         for attempt in 1.. {
-            let writes = arrival.writes(self.store.database(), tenant.as_ref());
             if self.config.dry_run {
                 break;
             }
+            let writes = || arrival.writes(self.store.database(), tenant.as_ref());
             let committed = match attempt {
-                1 => self.store.commit_allowed(&writes, deadline).await,
-                _ => self.store.commit(&writes, deadline).await,
+                1 => self.store.commit_allowed(writes, deadline).await,
+                _ => self.store.commit(&writes(), deadline).await,
             };
             match committed {
                 Err(StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => {}

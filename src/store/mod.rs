@@ -192,11 +192,16 @@ impl Store {
     /// All or none of the writes. Sent again when it is unclear whether they were applied, so each of
     /// them must be right when applied twice. Waits until the pace allows them.
     pub async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
-        self.commit_after(0, writes, deadline).await
+        self.commit_after(0, || writes.to_vec(), deadline).await
     }
 
-    /// The same for writes that the pace has already allowed, once.
-    pub async fn commit_allowed(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
+    /// The same for writes that the pace has already allowed, once. Makes them anew for every attempt:
+    /// nearly always there is only one, which then needs no copy.
+    pub async fn commit_allowed(
+        &self,
+        writes: impl Fn() -> Vec<Write>,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
         self.commit_after(1, writes, deadline).await
     }
 
@@ -204,27 +209,25 @@ impl Store {
     async fn commit_after(
         &self,
         allowed: u32,
-        writes: &[Write],
+        writes: impl Fn() -> Vec<Write>,
         deadline: Deadline,
     ) -> Result<(), StoreError> {
         let mut clients = self.clients();
         with_numbered_retries(deadline, |attempt| {
-            let mut client = clients();
+            let (mut client, writes) = (clients(), writes());
             async move {
-                if attempt >= allowed && !self.pace.allow_by(Calls::writes(writes.len()), deadline).await {
+                let count = writes.len();
+                if attempt >= allowed && !self.pace.allow_by(Calls::writes(count), deadline).await {
                     return Err(StoreError::Timeout);
                 }
-                let request = CommitRequest {
-                    database: self.database.name(),
-                    writes: writes.to_vec(),
-                    ..CommitRequest::default()
-                };
+                let request =
+                    CommitRequest { database: self.database.name(), writes, ..CommitRequest::default() };
                 let limit = deadline.for_call(COMMIT_TIMEOUT);
                 match tokio::time::timeout(limit, client.commit(request)).await {
                     Ok(answer) => answer.map_err(StoreError::of_commit)?,
                     Err(_) => return Err(StoreError::Timeout),
                 };
-                self.usage.firestore_writes.add(writes.len() as u64);
+                self.usage.firestore_writes.add(count as u64);
                 Ok(())
             }
         })
