@@ -176,6 +176,11 @@ impl Config {
         {
             wrong.push("--spread must be shorter than --deadline: not all users would be started".into());
         }
+        if let (Some(length), Some(deadline)) = (args.length, args.deadline)
+            && deadline < length
+        {
+            wrong.push("--deadline is about the whole process, and would end the loop before --for does: set it above --for".into());
+        }
         let endpoints = endpoints(&lookup, &environment, &mut wrong);
         let legacy_account = keep(&mut wrong, legacy_account(&lookup)).flatten().map(Arc::new);
         let repeat = Repeat::from_args(args, &execution, &mut wrong);
@@ -211,6 +216,19 @@ impl Config {
     #[must_use]
     pub fn takes_everybody(&self) -> bool {
         matches!(self.selection, Selection::Range(_))
+    }
+}
+
+impl Config {
+    /// What kind of pass it is, for those who count the passes in the log: a person's own run proves
+    /// nothing about the schedule.
+    #[must_use]
+    pub fn scope(&self) -> &'static str {
+        match (self.dry_run, self.takes_everybody()) {
+            (true, _) => "dry run",
+            (false, true) => "all users",
+            (false, false) => "named users",
+        }
     }
 }
 

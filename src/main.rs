@@ -149,7 +149,7 @@ async fn take_turn(job: Arc<Job>, execution: &Execution, due: Instant, stop: &St
 fn stopped_early(stop: &Stop, start: Instant) -> PassStatus {
     let unreached = stop.deadline().map(|_| Unreached::Unknown);
     let ending = Ending { ended: Ended::Stopped, unreached, unreadable: None };
-    conclude(&Verdicts::default(), None, &ending, start);
+    conclude(&Verdicts::default(), None, &ending, None, start);
     PassStatus::Failed
 }
 
@@ -210,16 +210,26 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
         None => None,
     };
     let ending = Ending::new(ended, unreached, unreadable);
-    let status = ending.status(&verdicts.counts);
-    tokio::select! {
-        () = close(&job, part, books, &verdicts, &ending, start) => {}
+    let sums = tokio::select! {
+        sums = close(&job, part, books, &verdicts, &ending, start) => sums,
         // Once told to stop, there is little time before the process is killed.
-        () = stop.requested_for(CLOSING_LIMIT) => warn!("Stopped before everything was recorded"),
+        () = stop.requested_for(CLOSING_LIMIT) => {
+            warn!("Stopped before everything was recorded");
+            None
+        }
+    };
+    match (ending.status(&verdicts.counts), sums) {
+        // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
+        // reason for Cloud Run to try it again.
+        (PassStatus::Failed, Some(sums)) if ending.state() == TaskState::Completed => sums,
+        (PassStatus::Failed, None) if ending.state() == TaskState::Completed && part.is_one_of_several() => {
+            PassStatus::Degraded
+        }
+        (status, _) => status,
     }
-    status
 }
 
-/// Says how it went, and records it.
+/// Says how it went, and records it. Returns what the pass of all tasks is worth, if this one knows.
 async fn close(
     job: &Job,
     part: &Part,
@@ -227,15 +237,15 @@ async fn close(
     verdicts: &Verdicts,
     ending: &Ending,
     start: Instant,
-) {
+) -> Option<PassStatus> {
     let finished = books.close().await;
     let fleet_wide = verdicts.fleet_wide(part.rejections_of_others(job, verdicts, &finished).await);
-    conclude(verdicts, fleet_wide, ending, start);
+    conclude(verdicts, fleet_wide, ending, Some(job.config.scope()), start);
     // What the records cost is part of what is published; what is left of the time is for that.
     let deadline = Deadline::after(USER_BUDGET);
     let records = verdicts.records(fleet_wide.is_some(), Timestamp::now());
     job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
-    part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+    part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await
 }
 
 /// How reading and syncing the users ended.
@@ -274,7 +284,13 @@ impl Ending {
 }
 
 /// The last lines of the log.
-fn conclude(verdicts: &Verdicts, fleet_wide: Option<Rejections>, ending: &Ending, start: Instant) {
+fn conclude(
+    verdicts: &Verdicts,
+    fleet_wide: Option<Rejections>,
+    ending: &Ending,
+    scope: Option<&'static str>,
+    start: Instant,
+) {
     if let Some(Rejections { asked, rejected }) = fleet_wide {
         error!(
             severity = "CRITICAL",
@@ -287,16 +303,20 @@ fn conclude(verdicts: &Verdicts, fleet_wide: Option<Rejections>, ending: &Ending
         (Some(err), _) => error!(
             severity = "CRITICAL",
             error = err.code().as_str(),
+            scope,
             duration_ms,
             "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
             Chain(err)
         ),
-        (None, Ended::Complete) => info!(duration_ms, "Completed multi-tenant sync: {counts}"),
+        (None, Ended::Complete) => info!(scope, duration_ms, "Completed multi-tenant sync: {counts}"),
         (None, ended) => {
             let not_reached = ending.unreached.and_then(Unreached::count);
             let unreached = ending.unreached.map(|users| format!("; {users}")).unwrap_or_default();
             let given_up = if ended == Ended::CutOff { "; what was in flight is given up" } else { "" };
-            warn!(duration_ms, not_reached, "Stopped multi-tenant sync: {counts}{unreached}{given_up}");
+            warn!(
+                scope,
+                duration_ms, not_reached, "Stopped multi-tenant sync: {counts}{unreached}{given_up}"
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::ids::DocumentId;
 use crate::job::Job;
 use crate::last_pulse::LastPulse;
 use crate::ledger::{Ledger, Standing, TaskRecord, TaskState, standing};
-use crate::outcome::{Code, Counts};
+use crate::outcome::{Code, Counts, PassStatus};
 use crate::pace::Pace;
 use crate::progress::{Finished, Place, Progress, Rejections, Score};
 use crate::retry::{Deadline, USER_BUDGET};
@@ -324,7 +324,14 @@ impl Part {
         known
     }
 
-    /// Records that this task has come to rest and, if it is the last one, tells the dashboards.
+    /// Whether this is one of several tasks.
+    #[must_use]
+    pub fn is_one_of_several(&self) -> bool {
+        self.tasks > 1
+    }
+
+    /// Records that this task has come to rest and, if it is the last one, tells the dashboards. Returns
+    /// what the pass of all tasks is worth, if this is the one that knows.
     pub async fn leave(
         &self,
         job: &Job,
@@ -333,9 +340,9 @@ impl Part {
         counts: &Counts,
         start: Instant,
         deadline: Deadline,
-    ) {
+    ) -> Option<PassStatus> {
         if self.record == Recording::Nowhere || self.has_ended && self.is_completed {
-            return;
+            return None;
         }
         let record = self.record(state, finished, job);
         let mut ledger = Ledger {
@@ -349,18 +356,19 @@ impl Part {
             self.save(job, &record, End::Unchanged, deadline).await;
             match self.ledger(job, deadline).await {
                 Some(found) => ledger = found,
-                None => return,
+                None => return None,
             }
         }
         ledger.tasks.insert(self.task, record.clone());
         if !ledger.is_at_rest() || ledger.ended_at.is_some() {
-            return;
+            return None;
         }
         // The cursor may be behind users that are finished: they count, and are synced again by a retry.
         let published =
             TaskRecord { finished: Finished { counts: counts.clone(), ..finished.clone() }, ..record };
         ledger.tasks.insert(self.task, TaskRecord { used: self.used(job), ..published });
         self.publish(job, &ledger, &record, start, deadline).await;
+        Some(ledger.sums().2)
     }
 
     async fn publish(
