@@ -8,6 +8,7 @@ use crate::pace::{Budgets, Share};
 use crate::repeat::Repeat;
 use crate::roster::Selection;
 use crate::shards::MAX_TASKS;
+use crate::stop::last_start;
 use crate::store::query::IdRange;
 use jiff::Timestamp;
 use reqwest::Url;
@@ -172,9 +173,18 @@ impl Config {
         let selection = keep(&mut wrong, selection(&args.users, &lookup));
         let filter = keep(&mut wrong, filter(args, &lookup));
         if let (Some(spread), Some(deadline)) = (args.spread, args.deadline)
-            && spread >= deadline
+            && spread > last_start(deadline)
         {
-            wrong.push("--spread must be shorter than --deadline: not all users would be started".into());
+            wrong.push(
+                "--spread must end when the last users are started, 10s before --deadline or at half of it, where \
+                 that is later"
+                    .into(),
+            );
+        }
+        if let (Some(spread), Some(every)) = (args.spread, args.every)
+            && spread >= every
+        {
+            wrong.push("--spread must be shorter than --every: the next pulse would be skipped".into());
         }
         if let (Some(length), Some(deadline)) = (args.length, args.deadline)
             && deadline < length
@@ -513,10 +523,13 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_must_fit_in_the_deadline() {
+    fn a_spread_and_a_deadline_must_fit_in_what_is_around_them() {
         let fits = |flags: &[&str]| config(flags, &[("GCP_PROJECT", "p")]).is_ok();
         assert!(fits(&["--spread=40s", "--deadline=50s"]));
-        assert!(!fits(&["--spread=50s", "--deadline=50s"]));
+        assert!(!fits(&["--spread=41s", "--deadline=50s"]));
+        assert!(!fits(&["--spread=60s", "--every=60s", "--for=14m"]));
+        assert!(fits(&["--deadline=14m", "--every=60s", "--for=14m"]));
+        assert!(!fits(&["--deadline=50s", "--every=60s", "--for=14m"]));
     }
 
     #[test]

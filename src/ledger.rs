@@ -29,6 +29,8 @@ pub struct Ledger {
     pub touched_at: Timestamp,
     /// When its last task came to rest.
     pub ended_at: Option<Timestamp>,
+    /// The other execution that was at work when this one was to start, so that it did not.
+    pub skipped_for: Option<DocumentId>,
     /// The tasks that have arrived so far, by their index.
     pub tasks: BTreeMap<usize, TaskRecord>,
 }
@@ -110,6 +112,12 @@ impl Ledger {
     pub fn is_alive(&self, now: Timestamp) -> bool {
         // A time in the future proves no more than one in the past.
         self.ended_at.is_none() && now.duration_since(self.touched_at).abs() <= ALIVE_FOR
+    }
+
+    /// Whether others can see for a while yet that the execution is at work.
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        self.ended_at.is_none() && now.duration_since(self.touched_at).abs() <= ALIVE_FOR / 2
     }
 
     /// Whether every task has come, and has come to rest.
@@ -198,10 +206,15 @@ impl Ledger {
             started_at: fields.get("started_at").and_then(time)?,
             touched_at: fields.get("touched_at").and_then(time)?,
             ended_at: fields.get("ended_at").and_then(time),
-            tasks: tasks.into_iter().flatten().map(task).collect::<Option<_>>()?,
+            skipped_for: fields.get(SKIPPED_FOR).and_then(id),
+            // One that another version wrote, say, must not make the execution look dead.
+            tasks: tasks.into_iter().flatten().filter_map(task).collect(),
         })
     }
 }
+
+/// The field that names the execution in the way.
+pub const SKIPPED_FOR: &str = "skipped_for";
 
 /// Field names that begin with a digit would have to be quoted in paths.
 const TASK_PREFIX: &str = "task_";
@@ -363,6 +376,7 @@ mod tests {
             started_at: at(0),
             touched_at: at(10),
             ended_at: None,
+            skipped_for: None,
             tasks: tasks.collect(),
         }
     }
@@ -538,6 +552,7 @@ mod tests {
                 started_at: at(0),
                 touched_at: at(1),
                 ended_at: ended.map(at),
+                skipped_for: None,
                 tasks: records,
             };
             prop_assert_eq!(Ledger::from_fields(&stored(&ledger)), Some(ledger));

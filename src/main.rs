@@ -211,7 +211,7 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
     };
     let ending = Ending::new(ended, unreached, unreadable);
     let sums = tokio::select! {
-        sums = close(&job, part, books, &verdicts, &ending, start) => sums,
+        sums = close(&job, part, books, &verdicts, &ending, stop, start) => sums,
         // Once told to stop, there is little time before the process is killed.
         () = stop.requested_for(CLOSING_LIMIT) => {
             warn!("Stopped before everything was recorded");
@@ -236,16 +236,34 @@ async fn close(
     books: Bookkeeper,
     verdicts: &Verdicts,
     ending: &Ending,
+    stop: &Stop,
     start: Instant,
 ) -> Option<PassStatus> {
-    let finished = books.close().await;
-    let fleet_wide = verdicts.fleet_wide(part.rejections_of_others(job, verdicts, &finished).await);
+    let finished = books.close(stop).await;
+    let is_complete = ending.state() == TaskState::Completed;
+    let of_others = tokio::select! {
+        of_others = part.rejections_of_others(job, verdicts, &finished), if is_complete => of_others,
+        // Told to stop, or with users unread, the task has no time to wait for the others.
+        () = stop.requested(), if is_complete => Rejections::default(),
+        else => Rejections::default(),
+    };
+    let fleet_wide = verdicts.fleet_wide(of_others);
     conclude(verdicts, fleet_wide, ending, Some(job.config.scope()), start);
-    // What the records cost is part of what is published; what is left of the time is for that.
+    let mut records = verdicts.records(fleet_wide.is_some(), Timestamp::now());
+    // What is published includes what the records cost; what is left of the time is for publishing.
     let deadline = Deadline::after(USER_BUDGET);
-    let records = verdicts.records(fleet_wide.is_some(), Timestamp::now());
-    job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
-    part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await
+    if is_complete {
+        job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+        return part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+    }
+    // How far it came matters more, when there may be no time for both.
+    let sums = part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+    // A retried attempt asks again about everybody after the cursor: two rejections within moments are one.
+    records.retain(|(user, _)| finished.cursor.as_ref().is_some_and(|cursor| user <= cursor));
+    if !part.is_one_of_several() {
+        job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+    }
+    sums
 }
 
 /// How reading and syncing the users ended.

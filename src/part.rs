@@ -2,7 +2,7 @@
 //! the ledger it keeps so that others know.
 
 use crate::config::Execution;
-use crate::ids::DocumentId;
+use crate::ids::{Database, DocumentId};
 use crate::job::Job;
 use crate::last_pulse::LastPulse;
 use crate::ledger::{Ledger, Standing, TaskRecord, TaskState, standing};
@@ -12,6 +12,7 @@ use crate::progress::{Finished, Place, Progress, Rejections, Score};
 use crate::retry::{Deadline, USER_BUDGET};
 use crate::roster::Selection;
 use crate::shards::Shards;
+use crate::stop::Stop;
 use crate::store::ledger::{End, Look, task_write};
 use crate::store::query::IdRange;
 use crate::store::{Store, StoreError};
@@ -19,6 +20,7 @@ use crate::telemetry::Chain;
 use crate::trouble::LookSchedule;
 use crate::usage::{Usage, Used};
 use crate::verdicts::Verdicts;
+use gcloud_sdk::google::firestore::v1::Write;
 use jiff::Timestamp;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,7 +42,7 @@ const SAVE_BUDGET: Duration = Duration::from_secs(8);
 /// For finding out whether anything is left to do: where that takes long, it is better to begin.
 const DONE_BUDGET: Duration = Duration::from_secs(3);
 
-/// A save that is under way when the pass ends must not be overtaken by the last one, nor hold it up.
+/// For a save that is under way when the process is told to stop.
 const LAST_SAVE_WAIT: Duration = Duration::from_millis(500);
 
 /// Tries to become the current execution while others do the same.
@@ -101,10 +103,44 @@ pub struct Part {
     used_before: (Used, Used),
     /// How the part is recorded.
     record: Recording,
-    /// Whether an earlier attempt has finished this part; only the sums may still be missing.
-    is_completed: bool,
-    /// Whether they are not.
-    has_ended: bool,
+    /// What an earlier attempt has left.
+    earlier: Earlier,
+}
+
+/// What an earlier attempt of the task has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Earlier {
+    /// Nothing: the task is at work, and the ledger was touched lately.
+    Nothing,
+    /// Something that has to be said again: that the task is at work, and the execution with it.
+    Silent,
+    /// All of its users; the sums of the execution may still be missing.
+    Completed,
+    /// All there was to do.
+    Ended,
+}
+
+/// What came of the wish to run.
+enum Claimed {
+    /// The plan, and the ledger as an earlier task or attempt has left it.
+    Plan(Shards, Option<Ledger>),
+    /// Nothing: this execution is in the way.
+    Nothing(DocumentId),
+}
+
+/// What there is to say of an execution that never came back, when another takes over.
+fn write_of_dead(execution: &DocumentId, ledger: &Ledger, database: &Database) -> Write {
+    let (counts, used, _) = ledger.sums();
+    let duration = Duration::try_from(ledger.touched_at.duration_since(ledger.started_at));
+    LastPulse {
+        counts: &counts,
+        status: PassStatus::Failed,
+        execution: execution.as_str(),
+        started_at: ledger.started_at,
+        duration: duration.unwrap_or_default(),
+        used,
+    }
+    .to_write(database)
 }
 
 /// How a part is recorded.
@@ -165,8 +201,7 @@ impl Part {
             tasks: execution.task_count.get() as usize,
             used_before: (Used::default(), job.usage.so_far()),
             record: Recording::Nowhere,
-            is_completed: false,
-            has_ended: false,
+            earlier: Earlier::Nothing,
         }
     }
 
@@ -176,14 +211,14 @@ impl Part {
         for _ in 0..CLAIMS {
             let look = job.store.look(&self.execution, deadline).await.map_err(EntryError::Ledger)?;
             match self.claim(job, execution, &look, deadline).await {
-                Ok(Ok((shards, own))) => {
+                Ok(Claimed::Plan(shards, own)) => {
                     self.take(&look, &shards, own)?;
                     if !job.config.dry_run {
                         self.record = Recording::Ledger;
                     }
                     return Ok(Entry::Part(Box::new(self)));
                 }
-                Ok(Err(other)) => return Ok(Entry::Busy(other)),
+                Ok(Claimed::Nothing(other)) => return Ok(Entry::Busy(other)),
                 Err(err @ StoreError::Conflict(_)) => conflict = Some(err),
                 Err(err) => return Err(EntryError::Ledger(err)),
             }
@@ -191,19 +226,26 @@ impl Part {
         Err(EntryError::Ledger(conflict.unwrap_or(StoreError::Timeout)))
     }
 
-    /// Claims the pulse for the execution where that is due. Returns its plan and, where another task or
-    /// attempt was here before, its ledger; or the execution that is in the way.
+    /// Claims the pulse for the execution where that is due, and goes on with the last one's ramp.
+    ///
+    /// What one task finds counts for all of its execution: the first to find another execution at work
+    /// leaves a ledger that says so, or the others might claim what is left of the time, and some shares
+    /// would be synced and others not.
     async fn claim(
         &self,
         job: &Job,
         execution: &Execution,
         look: &Look,
         deadline: Deadline,
-    ) -> Result<Result<(Shards, Option<Ledger>), DocumentId>, StoreError> {
+    ) -> Result<Claimed, StoreError> {
+        if let Some(other) = look.own.as_ref().and_then(|own| own.skipped_for.clone()) {
+            return Ok(Claimed::Nothing(other));
+        }
         let current = look.current.execution.as_ref();
         let is_current = current == Some(&self.execution);
         // Of the pulses of one loop no two run at the same time, whatever their ledgers say.
-        let other = current.filter(|other| !is_current && !execution.is_of_same_loop(other));
+        let is_own_loop = |other| job.config.repeat.is_some() && execution.is_of_same_loop(other);
+        let other = current.filter(|other| !is_current && !is_own_loop(other));
         // One task has everybody, whatever the last execution saw.
         let plans = self.tasks > 1 && look.own.is_none();
         let last = look.last.execution.as_ref().filter(|_| plans || job.pace.ramp().is_some());
@@ -223,14 +265,22 @@ impl Part {
         match (standing, other) {
             // A dry run writes nothing, and is in nobody's way.
             _ if job.config.dry_run => {}
-            (Standing::Busy, Some(other)) => return Ok(Err(other.clone())),
+            (Standing::Busy, Some(other)) => {
+                if self.tasks > 1 && found.1.is_none() {
+                    job.store.skip(&self.execution, &found.0, other, look.now, deadline).await?;
+                }
+                return Ok(Claimed::Nothing(other.clone()));
+            }
             (Standing::Join, _) => {}
             (Standing::Claim | Standing::Busy, _) => {
-                let new = found.1.is_none().then_some((&found.0, self.started_at));
-                job.store.claim(&self.execution, new, &look.current, deadline).await?;
+                let new = found.1.is_none().then_some((&found.0, look.now));
+                // Nobody else will say what became of an execution that never came back.
+                let dead = other.zip(other_ledger.as_ref()).filter(|(_, dead)| dead.ended_at.is_none());
+                let dead = dead.map(|(other, dead)| write_of_dead(other, dead, job.store.database()));
+                job.store.claim(&self.execution, new, &look.current, dead, deadline).await?;
             }
         }
-        Ok(Ok(found))
+        Ok(Claimed::Plan(found.0, found.1))
     }
 
     /// Takes what the plan gives this task, less what an earlier attempt has finished.
@@ -242,19 +292,24 @@ impl Part {
             planned,
             tasks: self.tasks,
         })?;
-        self.schedule.previous = look.last.started_at;
-        let (mut record, mut has_ended) = (None, false);
+        // The server's clock, which dates the records of trouble too.
+        self.schedule = LookSchedule { previous: look.last.started_at, now: look.now };
+        self.started_at = look.now;
         if let Some(mut own) = own {
-            has_ended = own.ended_at.is_some();
             self.started_at = own.started_at;
-            record = own.tasks.remove(&self.task);
-        }
-        if let Some(TaskRecord { state, finished, used, ramp: _ }) = record {
-            info!("Going on where the attempt before ended: {} so far", finished.counts);
-            self.is_completed = state == TaskState::Completed;
-            self.has_ended = has_ended;
-            self.finished = finished;
-            self.used_before.0 = used;
+            let record = own.tasks.remove(&self.task);
+            self.earlier = match &record {
+                Some(record) if record.state != TaskState::Completed => Earlier::Silent,
+                Some(_) if own.ended_at.is_some() => Earlier::Ended,
+                Some(_) => Earlier::Completed,
+                None if own.is_fresh(look.now) => Earlier::Nothing,
+                None => Earlier::Silent,
+            };
+            if let Some(TaskRecord { state: _, finished, used, ramp: _ }) = record {
+                info!("Going on where the attempt before ended: {} so far", finished.counts);
+                self.finished = finished;
+                self.used_before.0 = used;
+            }
         }
         let after = self.finished.cursor.clone().or(range.after);
         self.selection = Selection::Range(IdRange { after, until: range.until });
@@ -272,7 +327,8 @@ impl Part {
             enough: Notify::new(),
             over: CancellationToken::new(),
         });
-        let saver = (self.record == Recording::Ledger && !self.is_completed).then(|| {
+        let is_at_work = matches!(self.earlier, Earlier::Nothing | Earlier::Silent);
+        let saver = (self.record == Recording::Ledger && is_at_work).then(|| {
             let saver = Saver {
                 book: Arc::clone(&book),
                 store: Arc::clone(&job.store),
@@ -282,9 +338,7 @@ impl Part {
                 task: self.task,
                 used_before: self.used_before,
             };
-            // One that was at rest is at work again.
-            let is_retried = self.finished != Finished::default();
-            AbortOnDropHandle::new(tokio::spawn(saver.run(is_retried)))
+            AbortOnDropHandle::new(tokio::spawn(saver.run(self.earlier == Earlier::Silent)))
         });
         Bookkeeper { book, saver }
     }
@@ -341,7 +395,7 @@ impl Part {
         start: Instant,
         deadline: Deadline,
     ) -> Option<PassStatus> {
-        if self.record == Recording::Nowhere || self.has_ended && self.is_completed {
+        if self.record == Recording::Nowhere || self.earlier == Earlier::Ended {
             return None;
         }
         let record = self.record(state, finished, job);
@@ -350,6 +404,7 @@ impl Part {
             started_at: self.started_at,
             touched_at: self.started_at,
             ended_at: None,
+            skipped_for: None,
             tasks: Default::default(),
         };
         if self.tasks > 1 {
@@ -360,7 +415,7 @@ impl Part {
             }
         }
         ledger.tasks.insert(self.task, record.clone());
-        if !ledger.is_at_rest() || ledger.ended_at.is_some() {
+        if !ledger.is_at_rest() {
             return None;
         }
         // The cursor may be behind users that are finished: they count, and are synced again by a retry.
@@ -492,12 +547,15 @@ impl Bookkeeper {
         }
     }
 
-    /// The pass is over; how far it came.
-    pub async fn close(self) -> Finished {
+    /// The pass is over; how far it came. Waits for a save that is under way, or the last one might be
+    /// overtaken by it.
+    pub async fn close(self, stop: &Stop) -> Finished {
         self.book.over.cancel();
         if let Some(saver) = self.saver {
-            // Longer than that, and the last save will have to do.
-            let _ = timeout(LAST_SAVE_WAIT, saver).await;
+            tokio::select! {
+                _ = saver => {}
+                () = stop.requested_for(LAST_SAVE_WAIT) => {}
+            }
         }
         self.book.progress().0.finished().clone()
     }
@@ -515,9 +573,9 @@ struct Saver {
 }
 
 impl Saver {
-    async fn run(self, is_retried: bool) {
-        if is_retried {
-            self.save(End::Open).await;
+    async fn run(self, mut was_silent: bool) {
+        if was_silent {
+            was_silent = !self.save(End::Open).await;
         }
         loop {
             tokio::select! {
@@ -525,18 +583,23 @@ impl Saver {
                 () = self.book.enough.notified() => {}
                 () = self.book.over.cancelled() => return,
             }
-            self.save(End::Unchanged).await;
+            // Until it is said that the task is at work, it counts as at rest.
+            let end = if was_silent { End::Open } else { End::Unchanged };
+            was_silent &= !self.save(end).await;
         }
     }
 
-    async fn save(&self, end: End) {
+    /// Whether it was saved.
+    async fn save(&self, end: End) -> bool {
         let finished = self.book.progress().0.finished().clone();
         let used = used(self.used_before, &self.usage);
         let record = TaskRecord { state: TaskState::Running, finished, used, ramp: self.pace.ramp() };
         let write = task_write(self.store.database(), &self.execution, self.task, &record, end);
-        if let Err(err) = self.store.commit(&[write], Deadline::after(SAVE_BUDGET)).await {
-            report_unsaved(&self.execution, &err);
+        let saved = self.store.commit(&[write], Deadline::after(SAVE_BUDGET)).await;
+        if let Err(err) = &saved {
+            report_unsaved(&self.execution, err);
         }
+        saved.is_ok()
     }
 }
 

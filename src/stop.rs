@@ -37,6 +37,13 @@ impl StopSignal {
     }
 }
 
+/// When the last user is started who is to be finished by a deadline: 10 s before it, which is what a stop
+/// may take, or after half of the time where that is more.
+#[must_use]
+pub fn last_start(deadline: Duration) -> Duration {
+    deadline.saturating_sub(DEADLINE_RESERVE).max(deadline / 2)
+}
+
 /// Whether the process was told to stop.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
@@ -76,11 +83,11 @@ impl Stop {
         self.token.cancel();
     }
 
-    /// Stops in time for a deadline that counts from `begun`: 10 s before it, which is what a stop may
-    /// take, or after half of the time where that is more. Must be called within a runtime.
+    /// Stops in time for a deadline that counts from `begun`, see [`last_start`]. Must be called within a
+    /// runtime.
     pub fn by_deadline(&self, deadline: Duration, begun: Instant) {
         let told = self.clone();
-        let last_start = begun + deadline.saturating_sub(DEADLINE_RESERVE).max(deadline / 2);
+        let last_start = begun + last_start(deadline);
         tokio::spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep_until(last_start) => told.reach_deadline(),
@@ -124,7 +131,7 @@ mod tests {
     use super::*;
 
     /// Seconds until it stops for such a deadline.
-    async fn last_start(deadline: u64) -> f64 {
+    async fn stops_after(deadline: u64) -> f64 {
         let (stop, begun) = (Stop::default(), Instant::now());
         stop.by_deadline(Duration::from_secs(deadline), begun);
         stop.requested().await;
@@ -135,7 +142,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_deadline_stops_early_enough_to_be_kept() {
         for (deadline, expected) in [(50, 40.0), (21, 11.0), (20, 10.0), (15, 7.5), (1, 0.5)] {
-            assert!((last_start(deadline).await - expected).abs() < 0.01, "{deadline}");
+            assert!((stops_after(deadline).await - expected).abs() < 0.01, "{deadline}");
         }
     }
 

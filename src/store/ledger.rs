@@ -2,7 +2,7 @@
 
 use super::{Demand, Found, Store, StoreError, mask, merge_at};
 use crate::ids::{Database, DocumentId};
-use crate::ledger::{KEPT_FOR, Ledger, TaskRecord, plan_value, task_field};
+use crate::ledger::{KEPT_FOR, Ledger, SKIPPED_FOR, TaskRecord, plan_value, task_field};
 use crate::retry::Deadline;
 use crate::shards::Shards;
 use crate::snapshot::FieldChange;
@@ -84,26 +84,19 @@ impl Store {
         Ok(names.map(|name| Ledger::from_fields(&found.documents.get(&name?)?.fields)))
     }
 
-    /// Makes an execution the current one, with a new ledger unless it has one. A conflict means that
-    /// another task was faster.
+    /// Makes an execution the current one, with a new ledger unless it has one, and says what there is to
+    /// say of a `dead` one that it takes over from. A conflict means that another task was faster.
     pub async fn claim(
         &self,
         execution: &DocumentId,
         new: Option<(&Shards, Timestamp)>,
         found: &Current,
+        dead: Option<Write>,
         deadline: Deadline,
     ) -> Result<(), StoreError> {
         let name = ledger_name(self.database(), execution);
         let ledger = match new {
-            Some((shards, now)) => {
-                let fields: [FieldChange; 4] = [
-                    ("plan", Some(plan_value(shards))),
-                    ("tasks", Some(map(Default::default()))),
-                    ("started_at", Some(timestamp(now))),
-                    ("expires_at", Some(timestamp(now.saturating_add(KEPT_FOR).unwrap_or(now)))),
-                ];
-                merge_at(name, fields.into(), TOUCHED_AT, Demand::Absent)
-            }
+            Some((shards, now)) => merge_at(name, new_ledger(shards, now), TOUCHED_AT, Demand::Absent),
             None => merge_at(name, Vec::new(), TOUCHED_AT, Demand::Unchanged(None)),
         };
         let demand = match &found.version {
@@ -112,8 +105,35 @@ impl Store {
         };
         let current = vec![("execution", Some(text(execution.as_str())))];
         let current = merge_at(current_name(self.database()), current, "claimed_at", demand);
-        self.commit(&[ledger, current], deadline).await
+        let writes: Vec<_> = [ledger, current].into_iter().chain(dead).collect();
+        self.commit(&writes, deadline).await
     }
+
+    /// Records that an execution does not run, because `other` does. A conflict means that another of its
+    /// tasks was faster, whatever it decided.
+    pub async fn skip(
+        &self,
+        execution: &DocumentId,
+        shards: &Shards,
+        other: &DocumentId,
+        now: Timestamp,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        let mut fields = new_ledger(shards, now);
+        fields.push(("ended_at", Some(timestamp(now))));
+        fields.push((SKIPPED_FOR, Some(text(other.as_str()))));
+        let name = ledger_name(self.database(), execution);
+        self.commit(&[merge_at(name, fields, TOUCHED_AT, Demand::Absent)], deadline).await
+    }
+}
+
+fn new_ledger(shards: &Shards, now: Timestamp) -> Vec<FieldChange> {
+    vec![
+        ("plan", Some(plan_value(shards))),
+        ("tasks", Some(map(Default::default()))),
+        ("started_at", Some(timestamp(now))),
+        ("expires_at", Some(timestamp(now.saturating_add(KEPT_FOR).unwrap_or(now)))),
+    ]
 }
 
 /// The write that brings a task's record in the ledger up to date. Its ledger must exist: half a ledger

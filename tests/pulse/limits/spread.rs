@@ -74,17 +74,6 @@ async fn who_has_to_wait_for_their_turn_is_not_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_cuts_the_spread_short() {
-    let world = sandbox().await;
-    world.crowd(5);
-    // A turn every 1.8 s, and the deadline nears after 5.
-    let run = world.pulse_with(&["--spread", "9s", "--deadline", "10s"]).await;
-    let last = run.entry("Stopped multi-tenant sync");
-    assert_eq!(run.exit, Some(1), "{}", run.stdout);
-    assert!(last["not_reached"].as_u64() >= Some(2), "those of the last four seconds: {last}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn users_who_cannot_be_counted_are_not_spread() {
     let world = sandbox().await;
     world.crowd(3);

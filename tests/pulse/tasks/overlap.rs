@@ -34,6 +34,19 @@ on_both! {
         single("pulse-third").run(&world, &[]).await.assert_completed("2 successful, 0 errors", 0);
     }
 
+    /// Or some of its shares would be synced and others not.
+    async fn what_one_task_decides_counts_for_its_execution(world) {
+        let (alpaca, running) = held(&world).await;
+        let task = |index| Task { index, count: 2, ..single("pulse-second") };
+        let message = "Skipped pulse: execution pulse-first is still running";
+        assert!(task(0).run(&world, &[]).await.says(message));
+        alpaca.let_go(2);
+        running.end().await.assert_completed("2 successful, 0 errors", 0);
+        let late = task(1).run(&world, &[]).await;
+        assert_eq!((late.exit, late.says(message), account_calls(&world)), (Some(0), true, 0), "{}", late.stdout);
+        single("pulse-third").run(&world, &[]).await.assert_completed("2 successful, 0 errors", 0);
+    }
+
     async fn of_executions_that_start_together_one_runs_and_the_others_leave(world) {
         let alpaca = HeldAlpaca::start().await;
         world.many(&users(2)).await;

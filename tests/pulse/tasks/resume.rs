@@ -5,6 +5,7 @@ use crate::held_alpaca::HeldAlpaca;
 use crate::live::{LOOK_INTERVAL, Live, in_time};
 use crate::on_both;
 use crate::world::{World, sandbox};
+use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::store::values::timestamp as time;
 use jiff::{SignedDuration, Timestamp};
@@ -105,11 +106,13 @@ on_both! {
         let ids = users(20);
         world.many(&ids).await;
         // Without an execution to learn from, one of the two has everybody.
-        for index in [1, 0] {
+        for (index, dead_before) in [(1, json!(null)), (0, json!("pulse-1"))] {
             let execution = format!("pulse-{index}");
             let run = Task { index, count: 2, ..single(&execution) }.run(&world, &[]).await;
             assert_eq!(run.exit, Some(0), "the others finish: {}", run.stdout);
-            assert_eq!(last_pulse(&world).await, json!(null), "nobody says that all is well");
+            let told = last_pulse(&world).await;
+            assert_eq!(told["execution"], dead_before, "nobody says that all is well");
+            assert!(dead_before.is_null() || told["status"] == "failed", "whoever takes over says what became of it");
             let next = single("pulse-next").run(&world, &[]).await;
             assert!(next.says(&format!("Skipped pulse: execution {execution} is still running")), "{}", next.stdout);
             age(&world, &execution, 61).await;
@@ -132,6 +135,81 @@ on_both! {
         alpaca.let_go(4);
         running.end().await.assert_completed("4 successful, 0 errors", 0);
     }
+}
+
+/// A retry counts for the whole execution even when the attempt before had finished nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_could_not_begin_to_read_is_heard_of_when_it_is_retried() {
+    let world = sandbox().await;
+    world.many(&["A", "a"].map(str::to_owned)).await;
+    let task = |index| Task { index, count: 2, ..single("pulse-a") };
+    assert_eq!(task(0).run(&world, &[]).await.exit, Some(0));
+    world.fault("firestore/RunQuery:error=PERMISSION_DENIED,times=2");
+    assert_eq!(task(1).run(&world, &[]).await.exit, Some(1));
+    assert_eq!(last_pulse(&world).await["status"], "failed");
+
+    let alpaca = HeldAlpaca::start().await;
+    let running = Live::start(Task { attempt: 1, ..task(1) }.of(alpaca.command(&world, &[])));
+    alpaca.arrived(1).await;
+    crate::live::wait_until(|| {
+        world
+            .sandbox
+            .firestore()
+            .document(&world.name(&ledger_of("pulse-a")))
+            .is_some_and(|ledger| !ledger.fields.contains_key("ended_at"))
+    })
+    .await;
+    let other = single("pulse-b").run(&world, &[]).await;
+    assert!(other.says("Skipped pulse: execution pulse-a is still running"), "{}", other.stdout);
+    alpaca.let_go(1);
+    assert_eq!(running.end().await.exit, Some(0));
+    assert_eq!(
+        (last_pulse(&world).await["status"].clone(), published(&world, "success_count").await),
+        (json!("ok"), 2)
+    );
+}
+
+/// Two rejections within moments are one: the retry asks again about those after the cursor.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejection_that_a_retry_will_see_again_is_not_counted_twice() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    world.account("ben", Profile::Revoked);
+    world.fault("alpaca:stall,user=ana,times=1");
+    let mut running = Live::start(single("pulse-a").of(world.command(&[])));
+    running.until("Failed to sync Alpaca account for user ben", 1).await;
+    running.signal("TERM");
+    assert_eq!(running.end().await.exit, Some(143));
+    assert_eq!(world.trouble("ben").await, json!(null));
+    let retry = Task { attempt: 1, ..single("pulse-a") }.run(&world, &[]).await;
+    retry.assert_completed("1 successful, 1 errors", 0);
+    assert_eq!(world.trouble("ben").await["rejections"], json!({"integer": 1}));
+}
+
+/// Cloud Run gives 10 s, and the others may never come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_waits_for_the_others_heeds_a_signal() {
+    let world = sandbox().await;
+    let ids: Vec<_> = (0..4).map(|n| format!("A{n}")).collect();
+    world.many(&ids).await;
+    for id in &ids {
+        world.account(id, Profile::Revoked);
+    }
+    let mut running = Live::start(Task { count: 4, ..single("pulse-a") }.of(world.command(&[])));
+    running.until("Failed to sync", 4).await;
+    in_time(async {
+        while ledger(&world, "pulse-a").await["tasks"]["task_0"]["state"] != "settling" {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    })
+    .await;
+    running.signal("TERM");
+    let run = running.end().await;
+    assert_eq!(run.exit, Some(143), "{}", run.stdout);
+    run.entry("Completed multi-tenant sync: 0 successful, 4 errors");
+    assert_eq!(ledger(&world, "pulse-a").await["tasks"]["task_0"]["state"], "completed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

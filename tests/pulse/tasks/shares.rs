@@ -1,6 +1,6 @@
 //! How an execution's users are divided among its tasks.
 
-use super::{Task, account_calls, execute, ledger, published, single, synced, users};
+use super::{Task, account_calls, execute, last_pulse, ledger, published, single, synced, users};
 use crate::on_both;
 use crate::world::{World, timestamp};
 use alpaca_pulse::sandbox::alpaca::Profile;
@@ -19,7 +19,7 @@ async fn assert_syncs_everybody(world: &World, execution: &str, tasks: usize) ->
     let shares: Vec<_> = runs.iter().map(synced).collect();
     assert_eq!(shares.iter().sum::<usize>(), USERS, "{shares:?}");
     assert_eq!(account_calls(world) - before, USERS, "each user is asked about once");
-    assert_eq!(super::last_pulse(world).await["execution"], execution);
+    assert_eq!(last_pulse(world).await["execution"], execution);
     assert_eq!(
         (published(world, "users_count").await, published(world, "success_count").await),
         (USERS, USERS)
@@ -97,6 +97,21 @@ on_both! {
         }
         execute(&world, "pulse-c", 4, &[]).await;
         assert_eq!(published(&world, "needs_reauth_count").await, 1);
+    }
+
+    async fn a_task_whose_few_users_all_failed_does_not_fail_the_job(world) {
+        world.many(&["A", "M", "a", "k"].map(str::to_owned)).await;
+        for keyless in ["A", "k"] {
+            world.sandbox.secrets().delete(&crate::world::secret_of(keyless));
+        }
+        let runs = execute(&world, "pulse-a", 4, &[]).await;
+        assert!(runs.iter().all(|run| run.exit == Some(0)), "{runs:?}");
+        assert_eq!(last_pulse(&world).await["status"], "degraded");
+        for keyless in ["M", "a"] {
+            world.sandbox.secrets().delete(&crate::world::secret_of(keyless));
+        }
+        let runs = execute(&world, "pulse-b", 4, &[]).await;
+        assert_eq!(runs.iter().filter(|run| run.exit == Some(1)).count(), 1, "the last one knows: {runs:?}");
     }
 
     async fn the_legacy_account_is_synced_by_one_task(world) {
