@@ -181,8 +181,9 @@ impl RosterReader {
     async fn with_facts(&self, page: Vec<(User, History)>) -> Vec<Entry> {
         let read_at = Instant::now();
         let mut facts = self.facts(&page).await.into_iter();
-        let member = |(user, history)| {
-            let facts = facts.next().map(|facts| PageFacts { facts, read_at });
+        let member = |(user, history): (User, History)| {
+            let facts = needs_facts(&user, &history).then(|| facts.next()).flatten();
+            let facts = facts.map(|facts| PageFacts { facts, read_at });
             Entry::Member(Box::new(Member { user, facts, history }))
         };
         page.into_iter().map(member).collect()
@@ -192,9 +193,10 @@ impl RosterReader {
         if !self.with_tenants {
             return Vec::new();
         }
-        let questions: Vec<_> = page.iter().map(|(user, _)| (user.id.as_str(), &user.tenant)).collect();
+        let asked = page.iter().filter(|(user, history)| needs_facts(user, history));
+        let questions: Vec<_> = asked.map(|(user, _)| (user.id.as_str(), &user.tenant)).collect();
         self.store.tenant_facts(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
-            let users = page.len();
+            let users = questions.len();
             warn!(
                 error = err.code().as_str(),
                 "Could not read the tenants of {users} users at once, so each is read alone: {}",
@@ -203,6 +205,12 @@ impl RosterReader {
             Vec::new()
         })
     }
+}
+
+/// Whether the user will need them: nearly nobody who has to reconnect does, and the few who do ask for
+/// themselves.
+fn needs_facts(user: &User, history: &History) -> bool {
+    user.sync_enabled && !history.needs_reauth()
 }
 
 /// What ended the reading before its end. A panic counts: it must not look like the end of the users.
