@@ -111,7 +111,9 @@ on_both! {
             world.sandbox.secrets().delete(&crate::world::secret_of(keyless));
         }
         let runs = execute(&world, "pulse-b", 4, &[]).await;
-        assert_eq!(runs.iter().filter(|run| run.exit == Some(1)).count(), 1, "the last one knows: {runs:?}");
+        // Those that end at the same moment may all be the last one.
+        assert!(runs.iter().any(|run| run.exit == Some(1)), "the last one knows: {runs:?}");
+        assert_eq!(last_pulse(&world).await["status"], "failed");
     }
 
     async fn the_legacy_account_is_synced_by_one_task(world) {
