@@ -1,32 +1,19 @@
 //! Many users who have to reconnect: what they cost, and how soon their new keys are found.
 
-use super::{HOUR, MINUTE, needs_reauth};
+use super::{HOUR, MINUTE, needs_reauth, nobody_looks_at_any_of};
 use crate::on_both;
 use crate::traffic::Traffic;
 use crate::world::{World, sandbox};
 use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::secret_manager::KeyVersion;
 use alpaca_pulse::store::values::timestamp as time;
-use alpaca_pulse::trouble::{History, LookSchedule, Plan, State, Trouble, plan};
 use jiff::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-/// Users whose secrets are not looked at within the next four minutes.
+/// So many users whose secrets are not looked at within the next four minutes.
 fn users_nobody_looks_at(count: usize) -> Vec<String> {
-    let now = Timestamp::now();
-    let schedule = LookSchedule { previous: Some(now), now: now + MINUTE * 4 };
-    let rejected = History::Troubled(Trouble {
-        state: State::NeedsReauth,
-        error: None,
-        since: now,
-        rejections: 2,
-        key_version: KeyVersion::parse("1"),
-        next_attempt_at: Some(now + HOUR),
-    });
-    let users = (0..).map(|number| format!("waiting-{number}"));
-    users.filter(|user| plan(&rejected, user, &schedule) == Plan::Wait).take(count).collect()
+    nobody_looks_at_any_of((0..).map(|number| format!("waiting-{number}"))).take(count).collect()
 }
 
 /// When each record was written.
