@@ -23,7 +23,7 @@ pub enum Ended {
     CutOff,
 }
 
-/// Runs `task` for every item, each in a task of its own so that all cores are used, at most
+/// Runs `task` for every item, each in a task of its own so that a panic is nobody else's, at most
 /// `concurrency` at a time. Results arrive at `done` with the item's key, in the order they end.
 pub async fn fan_out<K, T, R, F>(
     items: impl Stream<Item = (K, T)>,

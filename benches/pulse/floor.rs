@@ -93,7 +93,7 @@ pub(crate) fn run(args: &FloorArgs) -> Result<ExitCode> {
     let journeys = scripts.iter().map(of).collect::<Result<_>>()?;
     let plan = Plan { address: args.address, users: args.users, next: AtomicU32::new(1), journeys };
     // As in src/main.rs.
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(all(Arc::new(plan), args.concurrency))?;
     Ok(ExitCode::SUCCESS)
 }
