@@ -12,7 +12,8 @@ use crate::secret_manager::{SecretManager, StoredKeys};
 use crate::snapshot::Snapshot;
 use crate::store::query::trouble_name;
 use crate::store::tenants::primary_name;
-use crate::store::{Demand, Store, StoreError, merge};
+use crate::store::write::{Demand, Write, merge};
+use crate::store::{Store, StoreError};
 use crate::telemetry::Chain;
 use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
 use crate::trouble::{History, Trouble};
@@ -20,7 +21,7 @@ use crate::unchanged::Written;
 use crate::usage::Usage;
 use crate::user::TenantClaim;
 use futures::{StreamExt, stream};
-use gcloud_sdk::google::firestore::v1::{Document, Write};
+use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
 use reqwest::Url;
 use std::sync::Arc;
@@ -172,10 +173,10 @@ impl Job {
             if self.config.dry_run {
                 break;
             }
-            let writes = || arrival.writes(self.store.database(), tenant.as_ref());
+            let writes = arrival.writes(self.store.database(), tenant.as_ref());
             let committed = match attempt {
-                1 => self.store.commit_allowed(writes, deadline).await,
-                _ => self.store.commit(&writes(), deadline).await,
+                1 => self.store.commit_allowed(&writes, deadline).await,
+                _ => self.store.commit(&writes, deadline).await,
             };
             match committed {
                 Err(StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => {}
@@ -294,8 +295,8 @@ impl Job {
     /// The write that records a user's trouble, or its end.
     #[must_use]
     pub fn trouble_write(&self, user: &DocumentId, trouble: &Trouble) -> Write {
-        let fields = trouble.to_fields().map(|(field, value)| (field, Some(value)));
-        merge(trouble_name(self.store.database(), user), fields.into(), Demand::Nothing)
+        let fields = trouble.to_fields().map(|(field, value)| (field, Some(value.into())));
+        merge(&trouble_name(self.store.database(), user), &fields, &Demand::Nothing)
     }
 }
 
@@ -316,14 +317,14 @@ pub struct Arrival<'a> {
 
 impl Arrival<'_> {
     fn writes(&self, database: &Database, tenant: Option<&TenantWrite>) -> Vec<Write> {
-        let mut writes = vec![merge(self.name.clone(), self.snapshot.user_document(), Demand::Nothing)];
+        let mut writes = vec![merge(&self.name, &self.snapshot.user_document(), &Demand::Nothing)];
         writes.extend(tenant.map(|write| {
             let demand = match write {
                 TenantWrite::Create(_) => Demand::Absent,
                 TenantWrite::Replace(_, version) => Demand::Unchanged(*version),
             };
             let tenant = write.tenant();
-            merge(primary_name(database, tenant), self.snapshot.tenant_document(tenant), demand)
+            merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &demand)
         }));
         writes.extend(self.end_of_trouble.clone());
         writes

@@ -3,12 +3,11 @@
 
 use crate::ids::Database;
 use crate::outcome::{Counts, PassStatus};
-use crate::snapshot::FieldChange;
 use crate::store::ledger::last_pulse_name;
 use crate::store::values::{integer, text, timestamp};
-use crate::store::{Demand, merge_at};
+use crate::store::write::{Demand, FieldChange, Write, merge_at};
 use crate::usage::Used;
-use gcloud_sdk::google::firestore::v1::{Value, Write};
+use gcloud_sdk::google::firestore::v1::Value;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ pub struct LastPulse<'a> {
 }
 
 impl LastPulse<'_> {
-    fn fields(&self) -> Vec<FieldChange> {
+    fn fields(&self) -> Vec<FieldChange<'static>> {
         let Self { counts, status, execution, started_at, duration, used } = self;
         let number = |number: u64| integer(i64::try_from(number).unwrap_or(i64::MAX));
         let fields: [(&'static str, Value); 14] = [
@@ -49,12 +48,12 @@ impl LastPulse<'_> {
             ("secret_accesses", number(used.secret_accesses)),
             ("alpaca_calls", number(used.alpaca_calls)),
         ];
-        fields.map(|(field, value)| (field, Some(value))).into()
+        fields.map(|(field, value)| (field, Some(value.into()))).into()
     }
 
     /// The write of the document; `timestamp` gets the server's time.
     #[must_use]
     pub fn to_write(&self, database: &Database) -> Write {
-        merge_at(last_pulse_name(database), self.fields(), "timestamp", Demand::Nothing)
+        merge_at(&last_pulse_name(database), &self.fields(), "timestamp", &Demand::Nothing)
     }
 }

@@ -4,8 +4,8 @@ use crate::account::Account;
 use crate::ids::TenantId;
 use crate::keys::Environment;
 use crate::secret_manager::KeyVersion;
-use crate::store::values::{Fields, double, json_object, map, text};
-use gcloud_sdk::google::firestore::v1::Value;
+use crate::store::values::json_object;
+use crate::store::write::{FieldChange, FieldValue};
 use jiff::Timestamp;
 
 /// Everything a snapshot is made of.
@@ -25,52 +25,48 @@ pub struct Snapshot<'a> {
     pub raw: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// A field and its new value; `None` removes one that an earlier pulse may have left.
-pub type FieldChange = (&'static str, Option<Value>);
-
-/// The field that gets the server's time of the commit.
-pub const SERVER_TIME_FIELD: &str = "updated_at";
-
-impl Snapshot<'_> {
+impl<'a> Snapshot<'a> {
     /// The fields of `users/{userId}/alpacaAccounts/snapshot` that the job owns.
     #[must_use]
-    pub fn user_document(&self) -> Vec<FieldChange> {
+    pub fn user_document(&self) -> Vec<FieldChange<'a>> {
         let (path, version) = self.keys.unzip();
         let mut fields = self.figures();
         fields.extend([
-            ("encrypted_key_path", path.map(text)),
-            ("key_version", version.map(|version| text(version.as_str()))),
+            ("encrypted_key_path", path.map(Into::into)),
+            ("key_version", version.map(|version| version.as_str().into())),
             // Figures of now beside an answer of then would contradict each other.
-            ("raw", self.raw.as_ref().map(json_object)),
+            ("raw", self.raw.as_ref().map(|raw| json_object(raw).into())),
         ]);
         fields
     }
 
     /// The fields of `tenants/{tenantId}/accounts/primary` that the job owns.
     #[must_use]
-    pub fn tenant_document(&self, tenant: &TenantId) -> Vec<FieldChange> {
-        let mut fields = self.figures();
-        fields.push(("tenant_id", Some(text(tenant.as_str()))));
+    pub fn tenant_document<'b>(&self, tenant: &'b TenantId) -> Vec<FieldChange<'b>>
+    where
+        'a: 'b,
+    {
+        let mut fields: Vec<FieldChange<'b>> = self.figures();
+        fields.push(("tenant_id", Some(tenant.as_str().into())));
         fields
     }
 
-    fn figures(&self) -> Vec<FieldChange> {
+    fn figures(&self) -> Vec<FieldChange<'a>> {
         let Account { external_account_id, status, currency, equity, buying_power, cash } = self.account;
-        let exact = [("equity", equity), ("buying_power", buying_power), ("cash", cash)];
-        let exact: Fields =
-            exact.into_iter().map(|(name, figure)| (name.to_owned(), text(figure.text()))).collect();
+        let exact =
+            vec![("equity", equity.text()), ("buying_power", buying_power.text()), ("cash", cash.text())];
         vec![
-            ("broker", Some(text("alpaca"))),
-            ("user_id", Some(text(self.user_id))),
-            ("external_account_id", Some(text(external_account_id))),
-            ("status", Some(text(status))),
-            ("environment", Some(text(self.environment.as_str()))),
-            ("currency", Some(text(currency))),
-            ("equity", Some(double(equity.to_double()))),
-            ("buying_power", Some(double(buying_power.to_double()))),
-            ("cash", Some(double(cash.to_double()))),
-            ("exact", Some(map(exact))),
-            ("updated_at_iso", Some(text(iso_millis(self.answered_at)))),
+            ("broker", Some("alpaca".into())),
+            ("user_id", Some(self.user_id.into())),
+            ("external_account_id", Some(external_account_id.as_str().into())),
+            ("status", Some(status.as_str().into())),
+            ("environment", Some(self.environment.as_str().into())),
+            ("currency", Some(currency.as_str().into())),
+            ("equity", Some(equity.to_double().into())),
+            ("buying_power", Some(buying_power.to_double().into())),
+            ("cash", Some(cash.to_double().into())),
+            ("exact", Some(FieldValue::Texts(exact))),
+            ("updated_at_iso", Some(iso_millis(self.answered_at).into())),
         ]
     }
 }
@@ -86,7 +82,6 @@ pub fn iso_millis(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::values::string;
 
     fn account() -> Account {
         let body = br#"{"id":"a1","status":"ACTIVE","currency":"USD","equity":"0.10","buying_power":"1e2","cash":"-3"}"#;
@@ -104,7 +99,7 @@ mod tests {
         }
     }
 
-    fn value(fields: &[FieldChange], field: &str) -> Option<Value> {
+    fn value<'a>(fields: &[FieldChange<'a>], field: &str) -> Option<FieldValue<'a>> {
         fields.iter().find(|(name, _)| *name == field).unwrap_or_else(|| panic!("no {field}")).1.clone()
     }
 
@@ -112,13 +107,12 @@ mod tests {
     fn the_figures_are_numbers_and_exact_texts() {
         let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
         let fields = snapshot(&account, &version).user_document();
-        assert_eq!(value(&fields, "equity"), Some(double(0.1)));
-        assert_eq!(value(&fields, "buying_power"), Some(double(100.0)));
-        assert_eq!(value(&fields, "cash"), Some(double(-3.0)));
-        let exact = [("equity", "0.10"), ("buying_power", "1e2"), ("cash", "-3")];
-        let exact = exact.into_iter().map(|(name, figure)| (name.to_owned(), text(figure))).collect();
-        assert_eq!(value(&fields, "exact"), Some(map(exact)));
-        assert_eq!(value(&fields, "key_version").as_ref().and_then(string), Some("7"));
+        assert_eq!(value(&fields, "equity"), Some(0.1.into()));
+        assert_eq!(value(&fields, "buying_power"), Some(100.0.into()));
+        assert_eq!(value(&fields, "cash"), Some((-3.0).into()));
+        let exact = vec![("equity", "0.10"), ("buying_power", "1e2"), ("cash", "-3")];
+        assert_eq!(value(&fields, "exact"), Some(FieldValue::Texts(exact)));
+        assert_eq!(value(&fields, "key_version"), Some("7".into()));
     }
 
     #[test]
@@ -132,11 +126,12 @@ mod tests {
         let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
         let snapshot = snapshot(&account, &version);
         let user = snapshot.user_document();
-        let tenant = snapshot.tenant_document(&TenantId::parse("acme").expect("legal"));
+        let tenant = TenantId::parse("acme").expect("legal");
+        let tenant = snapshot.tenant_document(&tenant);
         for (field, in_tenant) in tenant.iter().filter(|(field, _)| *field != "tenant_id") {
             assert_eq!(&value(&user, field), in_tenant, "{field}");
         }
-        assert_eq!(value(&tenant, "tenant_id"), Some(text("acme")));
+        assert_eq!(value(&tenant, "tenant_id"), Some("acme".into()));
         assert!(
             !tenant.iter().any(|(field, _)| ["encrypted_key_path", "key_version", "raw"].contains(field))
         );

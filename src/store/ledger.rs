@@ -1,14 +1,13 @@
 //! The documents by which the tasks of an execution, and executions among themselves, agree.
 
-use super::{Demand, Found, Store, StoreError, mask, merge_at};
+use super::write::{Demand, FieldChange, Write, merge_at};
+use super::{Found, Store, StoreError};
 use crate::ids::{Database, DocumentId};
 use crate::ledger::{KEPT_FOR, Ledger, SKIPPED_FOR, TaskRecord, plan_value, task_field};
 use crate::retry::Deadline;
 use crate::shards::Shards;
-use crate::snapshot::FieldChange;
-use crate::store::values::{map, string, text, time, timestamp};
-use gcloud_sdk::google::firestore::v1::write::Operation;
-use gcloud_sdk::google::firestore::v1::{Document, Write};
+use crate::store::values::{map, string, time, timestamp};
+use gcloud_sdk::google::firestore::v1::Document;
 use gcloud_sdk::prost_types;
 use jiff::Timestamp;
 
@@ -96,15 +95,15 @@ impl Store {
     ) -> Result<(), StoreError> {
         let name = ledger_name(self.database(), execution);
         let ledger = match new {
-            Some((shards, now)) => merge_at(name, new_ledger(shards, now), TOUCHED_AT, Demand::Absent),
-            None => merge_at(name, Vec::new(), TOUCHED_AT, Demand::Unchanged(None)),
+            Some((shards, now)) => merge_at(&name, &new_ledger(shards, now), TOUCHED_AT, &Demand::Absent),
+            None => merge_at(&name, &[], TOUCHED_AT, &Demand::Unchanged(None)),
         };
         let demand = match &found.version {
             Some(version) => Demand::Unchanged(Some(*version)),
             None => Demand::Absent,
         };
-        let current = vec![("execution", Some(text(execution.as_str())))];
-        let current = merge_at(current_name(self.database()), current, "claimed_at", demand);
+        let current = [("execution", Some(execution.as_str().into()))];
+        let current = merge_at(&current_name(self.database()), &current, "claimed_at", &demand);
         let writes: Vec<_> = [ledger, current].into_iter().chain(dead).collect();
         self.commit(&writes, deadline).await
     }
@@ -120,19 +119,20 @@ impl Store {
         deadline: Deadline,
     ) -> Result<(), StoreError> {
         let mut fields = new_ledger(shards, now);
-        fields.push(("ended_at", Some(timestamp(now))));
-        fields.push((SKIPPED_FOR, Some(text(other.as_str()))));
+        fields.push(("ended_at", Some(timestamp(now).into())));
+        fields.push((SKIPPED_FOR, Some(other.as_str().into())));
         let name = ledger_name(self.database(), execution);
-        self.commit(&[merge_at(name, fields, TOUCHED_AT, Demand::Absent)], deadline).await
+        self.commit(&[merge_at(&name, &fields, TOUCHED_AT, &Demand::Absent)], deadline).await
     }
 }
 
-fn new_ledger(shards: &Shards, now: Timestamp) -> Vec<FieldChange> {
+fn new_ledger(shards: &Shards, now: Timestamp) -> Vec<FieldChange<'static>> {
+    let expires_at = now.saturating_add(KEPT_FOR).unwrap_or(now);
     vec![
-        ("plan", Some(plan_value(shards))),
-        ("tasks", Some(map(Default::default()))),
-        ("started_at", Some(timestamp(now))),
-        ("expires_at", Some(timestamp(now.saturating_add(KEPT_FOR).unwrap_or(now)))),
+        ("plan", Some(plan_value(shards).into())),
+        ("tasks", Some(map(Default::default()).into())),
+        ("started_at", Some(timestamp(now).into())),
+        ("expires_at", Some(timestamp(expires_at).into())),
     ]
 }
 
@@ -146,20 +146,14 @@ pub fn task_write(
     record: &TaskRecord,
     end: End,
 ) -> Write {
-    let ended_at = match end {
-        End::Open => vec![("ended_at", None)],
-        End::Unchanged => Vec::new(),
-        End::At(time) => vec![("ended_at", Some(timestamp(time)))],
-    };
-    let name = ledger_name(database, execution);
-    let mut write = merge_at(name, ended_at, TOUCHED_AT, Demand::Unchanged(None));
-    let field = task_field(task);
-    let paths = write.update_mask.get_or_insert_with(|| mask([]));
-    paths.field_paths.push(format!("tasks.{field}"));
-    if let Some(Operation::Update(document)) = &mut write.operation {
-        document.fields.insert("tasks".into(), map([(field, record.to_value())].into()));
+    let task = format!("tasks.{}", task_field(task));
+    let mut changes = vec![(task.as_str(), Some(record.to_value().into()))];
+    match end {
+        End::Open => changes.push(("ended_at", None)),
+        End::Unchanged => {}
+        End::At(time) => changes.push(("ended_at", Some(timestamp(time).into()))),
     }
-    write
+    merge_at(&ledger_name(database, execution), &changes, TOUCHED_AT, &Demand::Unchanged(None))
 }
 
 /// What a task's record says of the end of the whole execution.

@@ -1,26 +1,22 @@
 //! Firestore: where the users are read and the snapshots are written.
 
+mod commit;
 pub mod ledger;
+mod protobuf;
 pub mod query;
 pub mod tenants;
 pub mod values;
+pub mod write;
 
 use crate::ids::Database;
 use crate::outcome::Code;
-use crate::pace::{Calls, Pace};
-use crate::retry::{Advice, Advise, Deadline, with_numbered_retries, with_retries};
-use crate::snapshot::{FieldChange, SERVER_TIME_FIELD};
+use crate::pace::Pace;
+use crate::retry::{Advice, Advise, Deadline, with_retries};
 use crate::usage::Usage;
 use firestore::{FirestoreDb, FirestoreDbOptions};
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
-use gcloud_sdk::google::firestore::v1::document_transform::FieldTransform;
-use gcloud_sdk::google::firestore::v1::document_transform::field_transform::{ServerValue, TransformType};
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
-use gcloud_sdk::google::firestore::v1::precondition::ConditionType;
-use gcloud_sdk::google::firestore::v1::write::Operation;
-use gcloud_sdk::google::firestore::v1::{
-    BatchGetDocumentsRequest, CommitRequest, Document, DocumentMask, Precondition, Write,
-};
+use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, Document, DocumentMask};
 use gcloud_sdk::tonic::{self, Status};
 use gcloud_sdk::{GoogleAuthHeaders, GoogleAuthMiddleware};
 use google_cloud_auth::credentials::Credentials;
@@ -37,9 +33,6 @@ const MIN_CHANNELS: usize = 2;
 
 /// Calls of the pass itself beside those of the users: pages, memberships, trouble.
 const STREAMS_OF_THE_PASS: usize = 4;
-
-/// Longest a commit may take. Three of them fit in a user's budget.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -181,57 +174,18 @@ impl Store {
 
     /// The connection whose turn it is; the next one for every further attempt of a call, because the
     /// first may be dead without anybody having noticed.
-    fn clients(&self) -> impl FnMut() -> FirestoreClient<GoogleAuthMiddleware> {
+    fn connections<'a>(&'a self) -> impl FnMut() -> &'a FirestoreDb + use<'a> {
         let mut turn = self.next_channel.fetch_add(1, Ordering::Relaxed);
         move || {
             turn = turn.wrapping_add(1);
-            self.channels[turn % self.channels.len()].client().get()
+            &self.channels[turn % self.channels.len()]
         }
     }
 
-    /// All or none of the writes. Sent again when it is unclear whether they were applied, so each of
-    /// them must be right when applied twice. Waits until the pace allows them.
-    pub async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
-        self.commit_after(0, || writes.to_vec(), deadline).await
-    }
-
-    /// The same for writes that the pace has already allowed, once. Makes them anew for every attempt:
-    /// nearly always there is only one, which then needs no copy.
-    pub async fn commit_allowed(
-        &self,
-        writes: impl Fn() -> Vec<Write>,
-        deadline: Deadline,
-    ) -> Result<(), StoreError> {
-        self.commit_after(1, writes, deadline).await
-    }
-
-    /// A commit of which so many attempts are already allowed.
-    async fn commit_after(
-        &self,
-        allowed: u32,
-        writes: impl Fn() -> Vec<Write>,
-        deadline: Deadline,
-    ) -> Result<(), StoreError> {
-        let mut clients = self.clients();
-        with_numbered_retries(deadline, |attempt| {
-            let (mut client, writes) = (clients(), writes());
-            async move {
-                let count = writes.len();
-                if attempt >= allowed && !self.pace.allow_by(Calls::writes(count), deadline).await {
-                    return Err(StoreError::Timeout);
-                }
-                let request =
-                    CommitRequest { database: self.database.name(), writes, ..CommitRequest::default() };
-                let limit = deadline.for_call(COMMIT_TIMEOUT);
-                match tokio::time::timeout(limit, client.commit(request)).await {
-                    Ok(answer) => answer.map_err(StoreError::of_commit)?,
-                    Err(_) => return Err(StoreError::Timeout),
-                };
-                self.usage.firestore_writes.add(count as u64);
-                Ok(())
-            }
-        })
-        .await
+    /// The same, as clients of the generated kind.
+    fn clients(&self) -> impl FnMut() -> FirestoreClient<GoogleAuthMiddleware> {
+        let mut connections = self.connections();
+        move || connections().client().get()
     }
 
     /// The documents of those full names that exist, with only `fields` of them.
@@ -303,45 +257,6 @@ async fn in_time<T>(part: impl Future<Output = Result<T, Status>>) -> Result<T, 
     }
 }
 
-/// What a write demands of the document as it is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Demand {
-    /// Nothing.
-    Nothing,
-    /// That it does not exist.
-    Absent,
-    /// That it is still the version that was read.
-    Unchanged(Option<gcloud_sdk::prost_types::Timestamp>),
-}
-
-/// A write that replaces the given fields and `updated_at`, and leaves all others alone.
-#[must_use]
-pub fn merge(name: String, changes: Vec<FieldChange>, demand: Demand) -> Write {
-    merge_at(name, changes, SERVER_TIME_FIELD, demand)
-}
-
-/// The same, with another field for the server's time.
-#[must_use]
-pub fn merge_at(name: String, changes: Vec<FieldChange>, server_time: &str, demand: Demand) -> Write {
-    let condition = match demand {
-        Demand::Nothing => None,
-        Demand::Absent => Some(ConditionType::Exists(false)),
-        Demand::Unchanged(None) => Some(ConditionType::Exists(true)),
-        Demand::Unchanged(Some(version)) => Some(ConditionType::UpdateTime(version)),
-    };
-    let update_mask = mask(changes.iter().map(|(field, _)| *field));
-    let fields = changes.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?))).collect();
-    Write {
-        update_mask: Some(update_mask),
-        update_transforms: vec![FieldTransform {
-            field_path: server_time.to_owned(),
-            transform_type: Some(TransformType::SetToServerValue(ServerValue::RequestTime.into())),
-        }],
-        current_document: condition.map(|condition| Precondition { condition_type: Some(condition) }),
-        operation: Some(Operation::Update(Document { name, fields, ..Document::default() })),
-    }
-}
-
 fn mask<'a>(fields: impl IntoIterator<Item = &'a str>) -> DocumentMask {
     DocumentMask { field_paths: fields.into_iter().map(str::to_owned).collect() }
 }
@@ -349,17 +264,6 @@ fn mask<'a>(fields: impl IntoIterator<Item = &'a str>) -> DocumentMask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::values::text;
-
-    #[test]
-    fn a_merge_masks_what_it_sets_and_what_it_removes() {
-        let write = merge("n".into(), vec![("a", Some(text("1"))), ("b", None)], Demand::Nothing);
-        assert_eq!(write.update_mask, Some(mask(["a", "b"])));
-        assert_eq!(write.current_document, None);
-        let Some(Operation::Update(document)) = write.operation else { panic!("an update") };
-        assert_eq!(document.fields.into_keys().collect::<Vec<_>>(), ["a"]);
-        assert_eq!(write.update_transforms[0].field_path, "updated_at");
-    }
 
     #[test]
     fn refusals_are_told_apart_by_what_the_caller_can_do() {

@@ -1,0 +1,132 @@
+//! Commits: all or none of some writes.
+
+use super::protobuf::Message;
+use super::write::Write;
+use super::{Store, StoreError};
+use crate::pace::Calls;
+use crate::retry::{Deadline, with_numbered_retries};
+use bytes::{Buf, BufMut, Bytes};
+use gcloud_sdk::tonic::client::Grpc;
+use gcloud_sdk::tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use gcloud_sdk::tonic::{Request, Status};
+use http::uri::PathAndQuery;
+use std::time::Duration;
+
+/// Longest a commit may take. Three of them fit in a user's budget.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+const COMMIT: PathAndQuery = PathAndQuery::from_static("/google.firestore.v1.Firestore/Commit");
+
+/// Tags of `google.firestore.v1.CommitRequest`.
+const DATABASE: u32 = 1;
+const WRITES: u32 = 2;
+
+/// What gRPC puts in front of a message: a flag for compression, and its length.
+const GRPC_PREFIX: usize = 5;
+
+/// An answer has some dozen bytes for each write.
+const ANSWER_BUFFER: usize = 256;
+
+impl Store {
+    /// All or none of the writes. Sent again when it is unclear whether they were applied, so each of
+    /// them must be right when applied twice. Waits until the pace allows them.
+    pub async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
+        self.commit_after(0, writes, deadline).await
+    }
+
+    /// The same for writes that the pace has already allowed, once.
+    pub async fn commit_allowed(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
+        self.commit_after(1, writes, deadline).await
+    }
+
+    /// A commit of which so many attempts are already allowed.
+    async fn commit_after(
+        &self,
+        allowed: u32,
+        writes: &[Write],
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        let request = self.commit_request(writes);
+        let mut connections = self.connections();
+        with_numbered_retries(deadline, |attempt| {
+            let (connection, request) = (connections(), request.clone());
+            async move {
+                let writes = Calls::writes(writes.len());
+                if attempt >= allowed && !self.pace.allow_by(writes, deadline).await {
+                    return Err(StoreError::Timeout);
+                }
+                let mut firestore = connection.client().get_with(Grpc::new);
+                let sending = async {
+                    firestore.ready().await.map_err(|err| Status::unavailable(err.to_string()))?;
+                    let codec = CommitCodec { length: request.len() };
+                    firestore.unary(Request::new(request), COMMIT, codec).await
+                };
+                match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
+                    Ok(answer) => answer.map_err(StoreError::of_commit)?,
+                    Err(_) => return Err(StoreError::Timeout),
+                };
+                self.usage.firestore_writes.add(u64::from(writes.writes));
+                Ok(())
+            }
+        })
+        .await
+    }
+
+    fn commit_request(&self, writes: &[Write]) -> Bytes {
+        let mut request = Message::default();
+        request.bytes(DATABASE, self.database.name().as_bytes());
+        for write in writes {
+            request.bytes(WRITES, write.as_bytes());
+        }
+        request.into_bytes().into()
+    }
+}
+
+/// Sends what is encoded already, and looks at nothing of the answer: the status says whether it was done.
+struct CommitCodec {
+    length: usize,
+}
+
+impl Codec for CommitCodec {
+    type Encode = Bytes;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self { length: self.length }
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self { length: self.length }
+    }
+}
+
+impl Encoder for CommitCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, request: Bytes, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        into.put(request);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        let size = GRPC_PREFIX + self.length;
+        BufferSettings::new(size, size)
+    }
+}
+
+impl Decoder for CommitCodec {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, answer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        answer.advance(answer.remaining());
+        Ok(Some(()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(ANSWER_BUFFER, ANSWER_BUFFER)
+    }
+}
