@@ -7,7 +7,7 @@ use crate::pace::{Calls, Pace};
 use crate::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
 use crate::usage::Usage;
 use jiff::Timestamp;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
@@ -21,6 +21,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Largest answer that is read. A real one has about 1 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+const KEY_ID: HeaderName = HeaderName::from_static("apca-api-key-id");
+const SECRET_KEY: HeaderName = HeaderName::from_static("apca-api-secret-key");
 
 /// Why Alpaca gave no account. One variant for each reaction of the caller.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +163,6 @@ impl Alpaca {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(CALL_TIMEOUT)
             .tls_version_min(reqwest::tls::Version::TLS_1_2)
             .https_only(!plain_http)
             // One call at a time on a connection: one that stalls delays nobody else's.
@@ -199,15 +201,15 @@ impl Alpaca {
         let request = self
             .http
             .get(self.account_url(keys).clone())
-            .header("APCA-API-KEY-ID", sensitive(keys.key_id()))
-            .header("APCA-API-SECRET-KEY", sensitive(keys.secret_key()));
+            .header(KEY_ID, sensitive(keys.key_id()))
+            .header(SECRET_KEY, sensitive(keys.secret_key()));
         let answer = request.send().await.map_err(unreachable)?;
         let answered_at = Timestamp::now();
         let request = RequestId::of(answer.headers());
         if answer.status() != StatusCode::OK {
             return Err(refusal(answer.status(), answer.headers(), request));
         }
-        let body = read_body(answer).await?;
+        let body = read_body(answer, &request).await?;
         match Account::from_answer(&body) {
             Ok(account) => Ok(Answer { account, answered_at, body }),
             Err(AnswerError::Incomplete(status)) => Err(AlpacaError::Incomplete(status)),
@@ -254,13 +256,12 @@ fn refusal(status: StatusCode, headers: &HeaderMap, request: RequestId) -> Alpac
 }
 
 /// The body, as long as it is of a believable size.
-async fn read_body(mut answer: Response) -> Result<Vec<u8>, AlpacaError> {
-    let request = RequestId::of(answer.headers());
+async fn read_body(mut answer: Response, request: &RequestId) -> Result<Vec<u8>, AlpacaError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
             let reason = format!("it is larger than {MAX_ANSWER_BYTES} bytes");
-            return Err(AlpacaError::BadAnswer { reason, request });
+            return Err(AlpacaError::BadAnswer { reason, request: request.clone() });
         }
         body.extend_from_slice(&chunk);
     }

@@ -127,7 +127,8 @@ where
 {
     let mut attempt = 0;
     let numbered = || {
-        let call = call(attempt);
+        // In a box, because it is large, and whatever holds it is moved: each user's task several times.
+        let call = Box::pin(call(attempt));
         attempt += 1;
         call
     };

@@ -5,7 +5,9 @@ use super::write::Write;
 use super::{Store, StoreError};
 use crate::pace::Calls;
 use crate::retry::{Deadline, with_numbered_retries};
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{BufMut, Bytes};
+use gcloud_sdk::google::firestore::v1::CommitResponse;
+use gcloud_sdk::prost::Message as _;
 use gcloud_sdk::tonic::client::Grpc;
 use gcloud_sdk::tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use gcloud_sdk::tonic::{Request, Status};
@@ -82,14 +84,14 @@ impl Store {
     }
 }
 
-/// Sends what is encoded already, and looks at nothing of the answer: the status says whether it was done.
+/// Sends what is encoded already.
 struct CommitCodec {
     length: usize,
 }
 
 impl Codec for CommitCodec {
     type Encode = Bytes;
-    type Decode = ();
+    type Decode = CommitResponse;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -118,12 +120,12 @@ impl Encoder for CommitCodec {
 }
 
 impl Decoder for CommitCodec {
-    type Item = ();
+    type Item = CommitResponse;
     type Error = Status;
 
-    fn decode(&mut self, answer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        answer.advance(answer.remaining());
-        Ok(Some(()))
+    fn decode(&mut self, answer: &mut DecodeBuf<'_>) -> Result<Option<CommitResponse>, Status> {
+        // What cannot be read may be from somebody else than Firestore: nobody knows whether the commit was applied.
+        CommitResponse::decode(answer).map(Some).map_err(|err| Status::internal(err.to_string()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -44,11 +44,16 @@ impl Message {
     pub(super) fn message(&mut self, tag: u32, fill: impl FnOnce(&mut Self)) {
         encode_key(tag, WireType::LengthDelimited, &mut self.0);
         let start = self.0.len();
+        // Most messages are short enough for a length of one byte.
+        self.0.push(0);
         fill(self);
-        let end = self.0.len();
-        // The length is only known now, and goes in front.
-        encode_varint((end - start) as u64, &mut self.0);
-        let prefix = self.0.len() - end;
-        self.0[start..].rotate_right(prefix);
+        match self.0.len() - start - 1 {
+            short @ 0..0x80 => self.0[start] = short as u8,
+            long => {
+                let mut length = Vec::new();
+                encode_varint(long as u64, &mut length);
+                self.0.splice(start..=start, length);
+            }
+        }
     }
 }
