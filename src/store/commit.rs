@@ -23,6 +23,9 @@ const COMMIT: PathAndQuery = PathAndQuery::from_static("/google.firestore.v1.Fir
 const DATABASE: u32 = 1;
 const WRITES: u32 = 2;
 
+/// The most that a tag and a length take.
+const LENGTH_BYTES: usize = 11;
+
 /// What gRPC puts in front of a message: a flag for compression, and its length.
 const GRPC_PREFIX: usize = 5;
 
@@ -75,8 +78,10 @@ impl Store {
     }
 
     fn commit_request(&self, writes: &[Write]) -> Bytes {
-        let mut request = Message::default();
-        request.bytes(DATABASE, self.database.name().as_bytes());
+        let database = self.database.name();
+        let written: usize = writes.iter().map(|write| LENGTH_BYTES + write.as_bytes().len()).sum();
+        let mut request = Message::with_capacity(LENGTH_BYTES + database.len() + written);
+        request.bytes(DATABASE, database.as_bytes());
         for write in writes {
             request.bytes(WRITES, write.as_bytes());
         }

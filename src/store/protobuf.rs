@@ -7,10 +7,15 @@ use gcloud_sdk::prost;
 use gcloud_sdk::prost::encoding::{WireType, encode_key, encode_varint};
 
 /// A message under construction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Message(Vec<u8>);
 
 impl Message {
+    /// An empty one, with room for so many bytes before it has to be moved.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     /// The message's bytes.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         self.0

@@ -40,6 +40,9 @@ mod tag {
     pub(super) const VALUE_OF_ENTRY: u32 = 2;
 }
 
+/// A snapshot has some 1,000 bytes without `--store-raw`.
+const USUAL_BYTES: usize = 1536;
+
 /// A field's path and its new value; `None` removes one that an earlier pulse may have left.
 ///
 /// The path `tasks.task_3` is the field `task_3` of the map `tasks`, whose other fields are left alone. A write has
@@ -107,7 +110,7 @@ pub fn merge(name: &str, changes: &[FieldChange<'_>], demand: &Demand) -> Write 
 /// The same, with another field for the server's time.
 #[must_use]
 pub fn merge_at(name: &str, changes: &[FieldChange<'_>], server_time: &str, demand: &Demand) -> Write {
-    let mut write = Message::default();
+    let mut write = Message::with_capacity(USUAL_BYTES);
     write.message(tag::write::UPDATE, |document| {
         document.bytes(tag::document::NAME, name.as_bytes());
         for (path, value) in changes {
