@@ -25,6 +25,7 @@ use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
 use reqwest::Url;
 use std::sync::Arc;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
@@ -49,6 +50,9 @@ pub enum ConnectError {
     /// The client for Alpaca cannot be set up.
     #[error("the Alpaca client cannot be set up")]
     Alpaca(#[from] reqwest::Error),
+    /// A bug.
+    #[error("setting up the Alpaca client panicked")]
+    Panicked,
 }
 
 /// The configuration and the clients, shared by all users' tasks.
@@ -83,6 +87,11 @@ impl Job {
         };
         let usage = Arc::new(Usage::default());
         let pace = Arc::new(Pace::new(&config.budgets, config.execution.share(), Timestamp::now()));
+        // Reads the system's certificates, which takes milliseconds: meanwhile the others wait for the network.
+        let alpaca = {
+            let (base_url, usage, pace) = (alpaca.clone(), Arc::clone(&usage), Arc::clone(&pace));
+            spawn_blocking(move || Alpaca::new(base_url, usage, pace))
+        };
         let store = Store::connect(
             &config.database,
             firestore.as_ref().map(Url::as_str),
@@ -90,8 +99,7 @@ impl Job {
             config.concurrency.get(),
             (Arc::clone(&usage), Arc::clone(&pace)),
             Deadline::after(USER_BUDGET),
-        )
-        .await?;
+        );
         let secrets = SecretManager::connect(
             secret_manager.as_ref().map(Url::as_str),
             if secret_manager.is_some() { credentials::none() } else { google },
@@ -99,8 +107,11 @@ impl Job {
             Arc::clone(&pace),
         );
         // The credentials may ask a metadata server, without a time limit of their own.
-        let secrets = timeout(USER_BUDGET, secrets).await.map_err(|_| ConnectError::Timeout)??;
-        let alpaca = Alpaca::new(alpaca.clone(), Arc::clone(&usage), Arc::clone(&pace))?;
+        let secrets = timeout(USER_BUDGET, secrets);
+        let (store, secrets) = tokio::join!(store, secrets);
+        let store = store?;
+        let secrets = secrets.map_err(|_| ConnectError::Timeout)??;
+        let alpaca = alpaca.await.map_err(|_| ConnectError::Panicked)??;
         let repeat = config.repeat.as_ref();
         let key_ttl = repeat.map(|repeat| repeat.key_ttl).filter(|ttl| !ttl.is_zero());
         let refresh = repeat.map(|repeat| repeat.refresh_unchanged).filter(|refresh| !refresh.is_zero());
