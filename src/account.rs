@@ -57,9 +57,7 @@ struct Answer<'a> {
 impl Account {
     /// Reads the body of a 200 answer. Fields other than those above may be absent or unknown.
     pub fn from_answer(body: &[u8]) -> Result<Self, AnswerError> {
-        // Checked once: otherwise serde checks each of the forty names and texts alone.
-        let body = str::from_utf8(body).map_err(|_| unusable("not UTF-8"))?;
-        let answer: Answer<'_> = serde_json::from_str(body).map_err(|err| {
+        let answer: Answer<'_> = serde_json::from_slice(body).map_err(|err| {
             // The message of serde would quote the answer: its place is enough to find it.
             unusable(format!("not the expected JSON at line {} column {}", err.line(), err.column()))
         })?;

@@ -56,10 +56,10 @@ pub enum AlpacaError {
         /// For Alpaca's support.
         request: RequestId,
     },
-    /// No connection, no answer in time, or an answer that broke off.
+    /// No connection in time, or an answer that broke off.
     #[error("Alpaca could not be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// No answer within what was left of the user's time budget.
+    /// No whole answer within the time for one call, or what was left of the user's budget.
     #[error("Alpaca did not answer in time")]
     TooLate,
     /// The account is not open and has no figures: normal for a new one.

@@ -20,7 +20,7 @@ use crate::trouble::{History, Trouble};
 use crate::unchanged::Written;
 use crate::usage::Usage;
 use crate::user::TenantClaim;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryFutureExt, stream};
 use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
 use reqwest::Url;
@@ -87,10 +87,11 @@ impl Job {
         };
         let usage = Arc::new(Usage::default());
         let pace = Arc::new(Pace::new(&config.budgets, config.execution.share(), Timestamp::now()));
-        // Reads the system's certificates, which takes milliseconds: meanwhile the others wait for the network.
+        // Reading the system's certificates takes milliseconds, in which Firestore's connection can be made.
         let alpaca = {
             let (base_url, usage, pace) = (alpaca.clone(), Arc::clone(&usage), Arc::clone(&pace));
-            spawn_blocking(move || Alpaca::new(base_url, usage, pace))
+            let client = spawn_blocking(move || Alpaca::new(base_url, usage, pace));
+            async { Ok(client.await.map_err(|_| ConnectError::Panicked)??) }
         };
         let store = Store::connect(
             &config.database,
@@ -108,10 +109,9 @@ impl Job {
         );
         // The credentials may ask a metadata server, without a time limit of their own.
         let secrets = timeout(USER_BUDGET, secrets);
-        let (store, secrets) = tokio::join!(store, secrets);
-        let store = store?;
-        let secrets = secrets.map_err(|_| ConnectError::Timeout)??;
-        let alpaca = alpaca.await.map_err(|_| ConnectError::Panicked)??;
+        let secrets = async { Ok(secrets.await.map_err(|_| ConnectError::Timeout)??) };
+        let store = store.map_err(ConnectError::Store);
+        let (store, secrets, alpaca) = tokio::try_join!(store, secrets, alpaca)?;
         let repeat = config.repeat.as_ref();
         let key_ttl = repeat.map(|repeat| repeat.key_ttl).filter(|ttl| !ttl.is_zero());
         let refresh = repeat.map(|repeat| repeat.refresh_unchanged).filter(|refresh| !refresh.is_zero());

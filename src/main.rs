@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 
 fn runtime_for(command: Option<&Command>) -> std::io::Result<Runtime> {
     match command {
-        // What it serves is measured beside it: all cores but the one that a pulse needs.
+        // What it serves is measured beside it: one core is left to that, where there are several.
         #[cfg(feature = "sandbox")]
         Some(Command::Sandbox(_)) => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);

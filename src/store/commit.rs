@@ -3,6 +3,7 @@
 use super::protobuf::Message;
 use super::write::Write;
 use super::{Store, StoreError};
+use crate::ids::Database;
 use crate::pace::Calls;
 use crate::retry::{Deadline, with_numbered_retries};
 use bytes::{BufMut, Bytes};
@@ -23,7 +24,7 @@ const COMMIT: PathAndQuery = PathAndQuery::from_static("/google.firestore.v1.Fir
 const DATABASE: u32 = 1;
 const WRITES: u32 = 2;
 
-/// The most that a tag and a length take.
+/// The most that one of these tags and a length take.
 const LENGTH_BYTES: usize = 11;
 
 /// What gRPC puts in front of a message: a flag for compression, and its length.
@@ -51,18 +52,19 @@ impl Store {
         writes: &[Write],
         deadline: Deadline,
     ) -> Result<(), StoreError> {
-        let request = self.commit_request(writes);
+        let request = commit_request(&self.database, writes);
         let mut connections = self.connections();
         with_numbered_retries(deadline, |attempt| {
             let (connection, request) = (connections(), request.clone());
             async move {
-                let writes = Calls::writes(writes.len());
-                if attempt >= allowed && !self.pace.allow_by(writes, deadline).await {
+                let calls = Calls::writes(writes.len());
+                if attempt >= allowed && !self.pace.allow_by(calls, deadline).await {
                     return Err(StoreError::Timeout);
                 }
                 let mut firestore = connection.client().get_with(Grpc::new);
                 let sending = async {
-                    firestore.ready().await.map_err(|err| Status::unavailable(err.to_string()))?;
+                    let ready = firestore.ready().await;
+                    ready.map_err(|err| Status::unknown(format!("the connection is not ready: {err}")))?;
                     let codec = CommitCodec { length: request.len() };
                     firestore.unary(Request::new(request), COMMIT, codec).await
                 };
@@ -70,23 +72,23 @@ impl Store {
                     Ok(answer) => answer.map_err(StoreError::of_commit)?,
                     Err(_) => return Err(StoreError::Timeout),
                 };
-                self.usage.firestore_writes.add(u64::from(writes.writes));
+                self.usage.firestore_writes.add(writes.len() as u64);
                 Ok(())
             }
         })
         .await
     }
+}
 
-    fn commit_request(&self, writes: &[Write]) -> Bytes {
-        let database = self.database.name();
-        let written: usize = writes.iter().map(|write| LENGTH_BYTES + write.as_bytes().len()).sum();
-        let mut request = Message::with_capacity(LENGTH_BYTES + database.len() + written);
-        request.bytes(DATABASE, database.as_bytes());
-        for write in writes {
-            request.bytes(WRITES, write.as_bytes());
-        }
-        request.into_bytes().into()
+fn commit_request(database: &Database, writes: &[Write]) -> Bytes {
+    let database = database.name();
+    let written: usize = writes.iter().map(|write| LENGTH_BYTES + write.as_bytes().len()).sum();
+    let mut request = Message::with_capacity(LENGTH_BYTES + database.len() + written);
+    request.bytes(DATABASE, database.as_bytes());
+    for write in writes {
+        request.bytes(WRITES, write.as_bytes());
     }
+    request.into_bytes().into()
 }
 
 /// Sends what is encoded already.
@@ -135,5 +137,30 @@ impl Decoder for CommitCodec {
 
     fn buffer_settings(&self) -> BufferSettings {
         BufferSettings::new(ANSWER_BUFFER, ANSWER_BUFFER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::write::{Demand, merge};
+    use gcloud_sdk::google::firestore::v1;
+
+    #[test]
+    fn a_request_is_the_database_and_the_writes_in_their_order() {
+        let database = Database::parse("p", "(default)").expect("legal");
+        let long = "x".repeat(70_000);
+        let writes = [
+            merge("a", &[("f", Some(long.as_str().into()))], &Demand::Nothing),
+            merge("b", &[], &Demand::Absent),
+        ];
+        let request = v1::CommitRequest::decode(commit_request(&database, &writes)).expect("a commit");
+        let decoded = |write: &Write| v1::Write::decode(write.as_bytes()).expect("a write");
+        let expected = v1::CommitRequest {
+            database: "projects/p/databases/(default)".into(),
+            writes: writes.iter().map(decoded).collect(),
+            ..v1::CommitRequest::default()
+        };
+        assert_eq!(request, expected);
     }
 }

@@ -68,9 +68,9 @@ fn written() -> BTreeMap<(Group, String), bool> {
     let mut written = BTreeMap::new();
     for (group, changes) in groups {
         written.insert((group, SERVER_TIME_FIELD.to_owned()), true);
-        written.extend(
-            changes.iter().map(|(field, value)| ((group, (*field).to_owned()), is_costly(value.as_ref()))),
-        );
+        for (field, value) in &changes {
+            *written.entry((group, (*field).to_owned())).or_default() |= is_costly(value.as_ref());
+        }
     }
     written
 }
@@ -85,9 +85,10 @@ fn is_costly(value: Option<&FieldValue<'_>>) -> bool {
     match value {
         Some(FieldValue::Text(text)) => *text == iso_millis(now()),
         Some(FieldValue::Texts(_)) => true,
-        Some(FieldValue::Any(value)) => {
-            matches!(value.value_type, Some(ValueType::TimestampValue(_) | ValueType::MapValue(_)))
-        }
+        Some(FieldValue::Any(value)) => match &value.value_type {
+            Some(ValueType::StringValue(text)) => *text == iso_millis(now()),
+            kind => matches!(kind, Some(ValueType::TimestampValue(_) | ValueType::MapValue(_))),
+        },
         Some(FieldValue::Double(_)) | None => false,
     }
 }
