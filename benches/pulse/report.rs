@@ -16,10 +16,10 @@ use std::thread::available_parallelism;
 
 /// Pulses in a month of 30 days, one a minute.
 const PULSES_A_MONTH: f64 = 60.0 * 24.0 * 30.0;
-/// US dollars a document read, in a multi-region. Prices differ by region and change: look up yours.
-const READ_PRICE: f64 = 0.06 / 100_000.0;
+/// US dollars a document read, in `us-central1` as in README.md, "Costs". Prices differ by region and change.
+const READ_PRICE: f64 = 0.03 / 100_000.0;
 /// The same for a write.
-const WRITE_PRICE: f64 = 0.18 / 100_000.0;
+const WRITE_PRICE: f64 = 0.09 / 100_000.0;
 /// US dollars for an access to a secret.
 const SECRET_PRICE: f64 = 0.03 / 10_000.0;
 /// US dollars for a second of one vCPU.
