@@ -2,14 +2,14 @@
 
 use super::firestore_users::mentioned_users;
 use super::secret_manager::Operation;
-use super::{firestore, seed};
+use super::{firestore, metadata, seed};
 use bytes::Bytes;
 use http::Request;
 use serde::Serialize;
 use std::fmt;
 use std::str::FromStr;
 
-/// One of the three services that the sandbox stands in for.
+/// One of the services that the sandbox stands in for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Service {
@@ -19,11 +19,13 @@ pub enum Service {
     SecretManager,
     /// Alpaca's Trading API, over REST.
     Alpaca,
+    /// Google Cloud's metadata server, over REST.
+    Metadata,
 }
 
 impl Service {
     /// Every service, in the order of their declaration.
-    pub const ALL: [Self; 3] = [Self::Firestore, Self::SecretManager, Self::Alpaca];
+    pub const ALL: [Self; 4] = [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata];
 
     /// The service as fault specs and the control surface spell it.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Service {
             Self::Firestore => "firestore",
             Self::SecretManager => "secret-manager",
             Self::Alpaca => "alpaca",
+            Self::Metadata => "metadata",
         }
     }
 
@@ -71,6 +74,7 @@ impl Service {
                 UNKNOWN,
             ],
             Self::Alpaca => &["GetAccount", UNKNOWN],
+            Self::Metadata => &["GetProjectId", "GetToken", UNKNOWN],
         }
     }
 }
@@ -94,7 +98,7 @@ impl FromStr for Service {
 
 /// The text names no service.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no service `{0}`: there are firestore, secret-manager and alpaca")]
+#[error("no service `{0}`: there are firestore, secret-manager, alpaca and metadata")]
 pub struct UnknownService(String);
 
 const UNKNOWN: &str = "Unknown";
@@ -168,6 +172,9 @@ impl Call {
             key_owner = super::alpaca::key_id(request.headers()).and_then(owner_of);
             let is_account = path == "/v2/account" && request.method() == http::Method::GET;
             Method::named_or_unknown(Service::Alpaca, if is_account { "GetAccount" } else { UNKNOWN })
+        } else if path.starts_with(metadata::PREFIX) {
+            let name = metadata::Metadata::method_name(&path).unwrap_or(UNKNOWN);
+            Method::named_or_unknown(Service::Metadata, name)
         } else {
             return None;
         };
@@ -182,6 +189,7 @@ impl Call {
                 self.operation.as_ref().and_then(|operation| seed::user_of_secret(operation.secret()))
             }
             Service::Alpaca => self.key_owner.as_deref(),
+            Service::Metadata => None,
         }
     }
 
@@ -189,7 +197,7 @@ impl Call {
     pub(super) fn concerns(&self, user: &str) -> bool {
         match self.method.service() {
             Service::Firestore => mentioned_users(self.request.body()).any(|mentioned| mentioned == user),
-            Service::SecretManager | Service::Alpaca => self.user() == Some(user),
+            Service::SecretManager | Service::Alpaca | Service::Metadata => self.user() == Some(user),
         }
     }
 }
@@ -223,6 +231,13 @@ mod tests {
             ("GET", "/v2/account", Service::Alpaca, "GetAccount"),
             ("POST", "/v2/account", Service::Alpaca, "Unknown"),
             ("GET", "/v2/positions", Service::Alpaca, "Unknown"),
+            (
+                "GET",
+                "/computeMetadata/v1/instance/service-accounts/default/token",
+                Service::Metadata,
+                "GetToken",
+            ),
+            ("GET", "/computeMetadata/v1/", Service::Metadata, "Unknown"),
         ] {
             let method_of_call = call(verb, path, b"").unwrap().method;
             assert_eq!((method_of_call.service(), method_of_call.name()), (service, method), "{verb} {path}");

@@ -11,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const FAULT_HELP: &str = "\
 Make some calls fail, as SERVICE[/METHOD]:FAULT[,OPTION...] (repeats).
 
-Services: firestore, secret-manager, alpaca. Methods: Commit, RunQuery, AccessSecretVersion, GetAccount, ...
+Services: firestore, secret-manager, alpaca, metadata. Methods: Commit, RunQuery, AccessSecretVersion, GetAccount,
+GetToken, ...
 
 Faults of any service:
   latency=200ms     takes longer
@@ -25,7 +26,7 @@ Faults of firestore:
   break-after=3     ends the stream with UNAVAILABLE after 3 messages
   garbage           a message that cannot be read
 
-Faults of secret-manager and alpaca:
+Faults of secret-manager, alpaca and metadata:
   error=503         an HTTP status, with header='Retry-After: 1' and body=TEXT if wanted
   body=TEXT         a different body
   redirect=URL      a 302 to elsewhere
@@ -38,7 +39,7 @@ Options: user=ID, share=0.1 (of the calls), skip=N (first calls), times=N (calls
 A comma in a value is written \\, and a backslash \\\\.
 
 Examples: alpaca:error=503,share=0.1   firestore/Commit:drop-after,times=1   \
-secret-manager:latency=200ms,user=user-0003";
+secret-manager:latency=200ms,user=user-0003   metadata/GetToken:error=503,times=2";
 
 /// Run a local Firestore, Secret Manager and Alpaca with made-up users.
 ///
@@ -108,6 +109,7 @@ fn print_hint(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
         out,
         "Faults:   curl -d '\"alpaca:error=503,times=1\"' http://{address}/sandbox/faults\n\
          Requests: curl http://{address}/sandbox/requests\n\
+         Tokens:   export GCE_METADATA_HOST={address} leads whatever asks Google Cloud's metadata server here\n\
          Secrets:  export CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER=http://{address}/ \
          CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true\n          \
          gcloud --project=$GCP_PROJECT secrets versions access latest --secret=alpaca-keys-user-0001"

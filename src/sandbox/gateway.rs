@@ -6,6 +6,7 @@ use super::call::{Call, Service};
 use super::control;
 use super::faults::{self, Fault, Faults, GrpcFault, RestFault, Verdict};
 use super::firestore::Firestore;
+use super::metadata::Metadata;
 use super::requests::{Outcome, Requests};
 use super::secret_manager::SecretManager;
 use bytes::Bytes;
@@ -24,11 +25,12 @@ use tonic::body::Body;
 /// Largest request body; Firestore itself takes 10 MiB.
 const MAX_REQUEST: usize = 16 * 1024 * 1024;
 
-/// The three services and what is common to them.
+/// The services and what is common to them.
 pub(super) struct Cloud {
     pub(super) firestore: Firestore,
     pub(super) secrets: SecretManager,
     pub(super) alpaca: Alpaca,
+    pub(super) metadata: Metadata,
     pub(super) faults: Faults,
     pub(super) requests: Requests,
     /// How long every call takes at least.
@@ -102,7 +104,9 @@ impl Cloud {
     fn handle(&self, call: &Call) -> Response<Body> {
         match call.method.service() {
             Service::Firestore => self.firestore.answer(&call.path, call.request.body().clone()),
-            Service::SecretManager | Service::Alpaca => answer::whole(self.handle_rest(call)),
+            Service::SecretManager | Service::Alpaca | Service::Metadata => {
+                answer::whole(self.handle_rest(call))
+            }
         }
     }
 
@@ -112,6 +116,7 @@ impl Cloud {
                 self.alpaca.answer(call.request.headers(), Timestamp::now())
             }
             Service::Alpaca => Alpaca::unknown_endpoint(),
+            Service::Metadata => self.metadata.answer(&call.path, call.request.headers()),
             _ => self.secrets.answer(call.operation.as_ref(), call.request.body()),
         }
     }

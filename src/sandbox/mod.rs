@@ -1,6 +1,6 @@
-//! The local cloud: a Firestore, a Secret Manager and an Alpaca on loopback.
+//! The local cloud: a Firestore, a Secret Manager, an Alpaca and a metadata server on loopback.
 //!
-//! All three share one port, told apart by path, and can be made to misbehave on demand ([`faults`]). Tests start a
+//! All of them share one port, told apart by path, and can be made to misbehave on demand ([`faults`]). Tests start a
 //! [`Sandbox`] of their own; people start one with `pulse sandbox` ([`command`]).
 
 pub mod alpaca;
@@ -12,6 +12,7 @@ pub mod faults;
 pub mod firestore;
 mod firestore_users;
 mod gateway;
+pub mod metadata;
 pub mod requests;
 pub mod secret_manager;
 pub mod seed;
@@ -22,6 +23,7 @@ use alpaca::Alpaca;
 use faults::Faults;
 use firestore::Firestore;
 use gateway::Cloud;
+use metadata::Metadata;
 use requests::Requests;
 use secret_manager::SecretManager;
 use seed::Population;
@@ -86,6 +88,7 @@ impl Sandbox {
             firestore,
             secrets: SecretManager::new(&project, population),
             alpaca: Alpaca::new(population),
+            metadata: Metadata::new(&project),
             faults: Faults::default(),
             requests: Requests::new(),
             latency,
@@ -134,6 +137,11 @@ impl Sandbox {
     /// The Alpaca.
     pub fn alpaca(&self) -> &Alpaca {
         &self.cloud.alpaca
+    }
+
+    /// The metadata server.
+    pub fn metadata(&self) -> &Metadata {
+        &self.cloud.metadata
     }
 
     /// The faults in force.

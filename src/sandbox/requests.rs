@@ -16,7 +16,7 @@ const RECEIVED: usize = 1000;
 /// The log of all calls.
 pub struct Requests {
     /// By service and method, in the order of [`Service::ALL`] and [`Service::methods`].
-    counts: [Box<[AtomicU64]>; 3],
+    counts: [Box<[AtomicU64]>; Service::ALL.len()],
     recent: Mutex<VecDeque<Entry>>,
     keeps_received: AtomicBool,
     received: Mutex<VecDeque<Received>>,
@@ -144,6 +144,7 @@ impl Requests {
             Service::Firestore => 0,
             Service::SecretManager => 1,
             Service::Alpaca => 2,
+            Service::Metadata => 3,
         };
         &self.counts[service][method.index()]
     }

@@ -21,7 +21,7 @@ pub enum Fault {
     GoAway,
     /// A fault of a gRPC service, that is of Firestore.
     Grpc(GrpcFault),
-    /// A fault of a REST service, that is of Secret Manager and Alpaca.
+    /// A fault of a REST service, that is of any but Firestore.
     Rest(RestFault),
 }
 
@@ -83,7 +83,7 @@ impl Rule {
     /// Gives `fault` to every call of `service`; refused when the service cannot have that fault.
     pub fn new(service: Service, fault: Fault) -> Result<Self, InvalidRule> {
         match (&fault, service) {
-            (Fault::Grpc(_), Service::SecretManager | Service::Alpaca) => {
+            (Fault::Grpc(_), Service::SecretManager | Service::Alpaca | Service::Metadata) => {
                 return refuse(
                     "only firestore speaks gRPC: no gRPC code, broken stream or message elsewhere",
                 );
@@ -91,7 +91,7 @@ impl Rule {
             (Fault::Rest(_), Service::Firestore) => {
                 return refuse("firestore speaks gRPC: it has no HTTP status, body, redirect or checksum");
             }
-            (Fault::Rest(RestFault::WrongChecksum), Service::Alpaca) => {
+            (Fault::Rest(RestFault::WrongChecksum), Service::Alpaca | Service::Metadata) => {
                 return refuse("only secret-manager sends checksums");
             }
             (Fault::Grpc(GrpcFault::Error(Code::Ok)), _) => return refuse("OK is not an error"),
