@@ -8,20 +8,32 @@ use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal;
 use std::sync::{Arc, PoisonError, RwLock};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is logged unless `RUST_LOG` says otherwise. The Firestore libraries log an error for every
 /// attempt that fails; the job reports what came of it.
 const DEFAULT_FILTER: &str = "warn,alpaca_pulse=info,pulse=info,firestore=off,gcloud_sdk=off";
+
+/// Who is ever heard, whatever a variable says: the job itself, and of a library what says nothing but the addresses that
+/// it connects to. Any other may print the payloads, tokens and headers that it carries, today or in its next version.
+const HEARD: [(&str, Level); 3] = [
+    ("alpaca_pulse", Level::TRACE),
+    ("pulse", Level::TRACE),
+    ("hyper_util::client::legacy::connect::http", Level::DEBUG),
+];
 
 /// Longest message of a line: Cloud Logging takes 256 KiB for a whole entry.
 const MAX_MESSAGE_BYTES: usize = 16 * 1024;
@@ -78,11 +90,12 @@ pub fn init(
     let _ = match (format, terminal) {
         (LogFormat::Text, _) | (LogFormat::Auto, true) => {
             let colours = terminal && lookup("NO_COLOR").is_none_or(|set| set.is_empty());
-            lines.with_ansi(colours).with_target(false).compact().try_init()
+            lines.with_ansi(colours).with_target(false).compact().finish().with(discretion()).try_init()
         }
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
             let task_index = execution.map(|execution| execution.task_index).unwrap_or_default();
-            lines.event_format(CloudLogging { execution: label.clone(), task_index }).try_init()
+            let format = CloudLogging { execution: label.clone(), task_index };
+            lines.event_format(format).finish().with(discretion()).try_init()
         }
     };
     if let Some(err) = bad_filter {
@@ -90,13 +103,29 @@ pub fn init(
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(
-            place,
-            "Panicked, which is a bug: {}",
-            panic.payload_as_str().unwrap_or("no message")
-        );
+        tracing::error!(place, "Panicked, which is a bug: {}", said_of_panic(panic.payload()));
     }));
     label
+}
+
+/// The words of a panic that stand in the program. A text that was made when it panicked may quote anything, such as
+/// the key that could not be read.
+fn said_of_panic(payload: &dyn Any) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("see the place")
+}
+
+/// Lets nothing through but who is ever [`HEARD`].
+fn discretion() -> FilterFn {
+    filter_fn(is_heard)
+}
+
+fn is_heard(event: &Metadata<'_>) -> bool {
+    HEARD.iter().any(|(target, most)| is_within(event.target(), target) && event.level() <= most)
+}
+
+/// Whether a target is a module, or within it.
+fn is_within(target: &str, module: &str) -> bool {
+    target.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// Writes an event as a `LogEntry`'s JSON.
@@ -266,6 +295,45 @@ mod tests {
         let bytes = lines.0.lock().expect("not poisoned").clone();
         let text = String::from_utf8(bytes).expect("UTF-8");
         text.lines().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
+    }
+
+    #[test]
+    fn no_library_is_heard_but_where_it_says_nothing_but_addresses() {
+        let told = |log: fn()| {
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let everything = tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false);
+            let subscriber = everything.with_writer(move || writer.clone()).finish().with(discretion());
+            tracing::subscriber::with_default(subscriber, log);
+            let bytes = lines.0.lock().expect("not poisoned").clone();
+            String::from_utf8(bytes).expect("UTF-8")
+        };
+        let heard = told(|| {
+            tracing::trace!(target: "alpaca_pulse", "ours");
+            tracing::trace!(target: "alpaca_pulse::part", "a part of ours");
+            tracing::info!(target: "pulse", "the binary");
+            tracing::debug!(target: "hyper_util::client::legacy::connect::http", "connecting to 127.0.0.1:1");
+        });
+        assert_eq!(heard.lines().count(), 4, "{heard}");
+        let kept = told(|| {
+            tracing::error!(target: "google_cloud_gax_internal::http", "hush");
+            tracing::error!(target: "google_cloud_auth", "hush");
+            tracing::info!(target: "experimental.client.request", "hush");
+            tracing::error!(target: "alpaca_pulses", "hush");
+            tracing::warn!(target: "firestore::db", "hush");
+            tracing::trace!(target: "hyper_util::client::legacy::connect::http", "hush");
+            tracing::debug!(target: "hyper_util::client::legacy::connect::dns", "hush");
+            let _in_a_span = tracing::error_span!(target: "tonic", "hush", secret = "hush").entered();
+            tracing::info!(target: "pulse", "ours");
+        });
+        assert!(kept.contains("ours") && !kept.contains("hush"), "{kept}");
+    }
+
+    #[test]
+    fn a_panic_says_only_what_stands_in_the_program() {
+        assert_eq!(said_of_panic(&"no pages"), "no pages");
+        assert_eq!(said_of_panic(&String::from("cannot read `hush`")), "see the place");
+        assert_eq!(said_of_panic(&7), "see the place");
     }
 
     #[test]
