@@ -2,7 +2,8 @@
 
 use crate::alpaca::Alpaca;
 use crate::config::{Config, Endpoints};
-use crate::credentials;
+use crate::credentials::Identity;
+use crate::credentials::failure::NoToken;
 use crate::ids::{Database, DocumentId, TenantId, UserId};
 use crate::key_cache::KeyCache;
 use crate::pace::Pace;
@@ -26,7 +27,7 @@ use jiff::Timestamp;
 use reqwest::Url;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 /// Commits of trouble at the same time, at the end of a pass.
@@ -35,18 +36,15 @@ const COMMITS_AT_ONCE: usize = 4;
 /// Why a pass could not even begin.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// There is a credentials file, but it cannot be used.
-    #[error("Google's credentials cannot be used: check GOOGLE_APPLICATION_CREDENTIALS")]
-    Credentials(#[from] google_cloud_auth::build_errors::Error),
+    /// Who the job is, cannot be shown.
+    #[error("Google's credentials gave no token: {0}")]
+    Credentials(NoToken),
     /// Firestore cannot be reached.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The client for Secret Manager cannot be set up.
-    #[error("the Secret Manager client cannot be set up")]
-    SecretManager(#[from] google_cloud_gax::client_builder::Error),
-    /// The credentials' metadata server does not answer.
-    #[error("Google's credentials did not answer in time")]
-    Timeout,
+    /// The client for Secret Manager cannot be set up. Its own words may be about the credentials.
+    #[error("the Secret Manager client cannot be set up: check SECRET_MANAGER_EMULATOR_HOST, if it is set")]
+    SecretManager,
     /// The client for Alpaca cannot be set up.
     #[error("the Alpaca client cannot be set up")]
     Alpaca(#[from] reqwest::Error),
@@ -66,6 +64,7 @@ pub struct Job {
     pub secrets: SecretManager,
     /// Alpaca.
     pub alpaca: Alpaca,
+    google: Identity,
     /// Keys kept from earlier pulses of a loop.
     pub key_cache: Option<KeyCache>,
     /// What earlier pulses of a loop have written.
@@ -82,9 +81,11 @@ impl Job {
         let Endpoints { firestore, secret_manager, alpaca } = &config.endpoints;
         // Shared, so that one token serves both services; stand-ins for both need none at all.
         let google = match (firestore, secret_manager) {
-            (Some(_), Some(_)) => credentials::none(),
-            _ => credentials::application_default()?,
+            (Some(_), Some(_)) => Identity::nobody(),
+            _ => Identity::application_default(|name| std::env::var_os(name))
+                .map_err(ConnectError::Credentials)?,
         };
+        let deadline = Deadline::after(USER_BUDGET);
         let usage = Arc::new(Usage::default());
         let pace = Arc::new(Pace::new(&config.budgets, config.execution.share(), Timestamp::now()));
         // Reading the system's certificates takes milliseconds, in which Firestore's connection can be made.
@@ -96,22 +97,22 @@ impl Job {
         let store = Store::connect(
             &config.database,
             firestore.as_ref().map(Url::as_str),
-            if firestore.is_some() { credentials::emulator_owner() } else { google.clone() },
+            if firestore.is_some() { Identity::emulator_owner() } else { google.clone() },
             config.concurrency.get(),
             (Arc::clone(&usage), Arc::clone(&pace)),
-            Deadline::after(USER_BUDGET),
+            deadline,
         );
         let secrets = SecretManager::connect(
             secret_manager.as_ref().map(Url::as_str),
-            if secret_manager.is_some() { credentials::none() } else { google },
+            if secret_manager.is_some() { Identity::nobody() } else { google.clone() },
             Arc::clone(&usage),
             Arc::clone(&pace),
         );
-        // The credentials may ask a metadata server, without a time limit of their own.
-        let secrets = timeout(USER_BUDGET, secrets);
-        let secrets = async { Ok(secrets.await.map_err(|_| ConnectError::Timeout)??) };
+        let secrets = secrets.map_err(|_| ConnectError::SecretManager);
         let store = store.map_err(ConnectError::Store);
-        let (store, secrets, alpaca) = tokio::try_join!(store, secrets, alpaca)?;
+        // Before anybody needs it, and with more patience than any single call.
+        let token = google.ready(deadline).map_err(ConnectError::Credentials);
+        let (store, secrets, alpaca, ()) = tokio::try_join!(store, secrets, alpaca, token)?;
         let repeat = config.repeat.as_ref();
         let key_ttl = repeat.map(|repeat| repeat.key_ttl).filter(|ttl| !ttl.is_zero());
         let refresh = repeat.map(|repeat| repeat.refresh_unchanged).filter(|refresh| !refresh.is_zero());
@@ -119,12 +120,18 @@ impl Job {
             store: Arc::new(store),
             secrets,
             alpaca,
+            google,
             written: refresh.map(Written::new),
             key_cache: key_ttl.map(KeyCache::new),
             config,
             usage,
             pace,
         })
+    }
+
+    /// Returns once there is a token for Google's services: in a loop, the one of the start may be over.
+    pub async fn ready(&self) -> Result<(), ConnectError> {
+        self.google.ready(Deadline::after(USER_BUDGET)).await.map_err(ConnectError::Credentials)
     }
 
     /// A user's keys, if an earlier pulse of a loop has left them.

@@ -135,15 +135,21 @@ async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop) -> PassSta
         label.set(&execution);
         let began = Instant::now();
         let is_done = tokio::select! {
-            is_done = Part::is_done(&job, &execution) => is_done,
-            () = stop.requested() => false,
+            is_done = is_done(&job, &execution) => is_done,
+            () = stop.requested() => Ok(false),
         };
         match is_done {
-            true => Turn::DoneBefore,
-            false => take_turn(Arc::clone(&job), &execution, due, stop, began).await,
+            Ok(true) => Turn::DoneBefore,
+            Ok(false) => take_turn(Arc::clone(&job), &execution, due, stop, began).await,
+            Err(err) => Turn::Ran(could_not_begin(&CannotBegin::Connect(err))),
         }
     })
     .await
+}
+
+async fn is_done(job: &Job, execution: &Execution) -> Result<bool, ConnectError> {
+    job.ready().await?;
+    Ok(Part::is_done(job, execution).await)
 }
 
 /// Finds out what this task's part is in the execution that was due at `due`, and does it.

@@ -1,12 +1,13 @@
 //! Secret Manager: where each user's Alpaca keys are kept.
 
+use crate::credentials::failure::NoToken;
+use crate::credentials::{Identity, no_token};
 use crate::ids::{Database, UserId};
 use crate::keys::{AlpacaKeys, MalformedKeys};
 use crate::outcome::Code;
 use crate::pace::{Calls, Pace};
 use crate::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
 use crate::usage::Usage;
-use google_cloud_auth::credentials::Credentials;
 use google_cloud_gax::error::Error as GaxError;
 use google_cloud_gax::error::rpc::Code as RpcCode;
 use google_cloud_gax::options::RequestOptionsBuilder;
@@ -76,8 +77,14 @@ pub enum UnavailableCause {
     /// No connection, or one that broke.
     #[error("it could not be reached, or the connection broke")]
     Connection,
-    /// Google's credentials gave no token, or one that is not taken.
-    #[error("Google's credentials gave no valid token: check the job's service account")]
+    /// It was not asked, for want of a token.
+    #[error("Google's credentials gave no token: {0}")]
+    NoToken(NoToken),
+    /// The token is not taken.
+    #[error(
+        "it did not take the token of Google's credentials: check that the job's service account, or the key or \
+         login in use, still exists and is enabled"
+    )]
     Credentials,
     /// No answer within the time for one call.
     #[error("no answer in time")]
@@ -95,6 +102,9 @@ pub enum UnavailableCause {
 
 impl UnavailableCause {
     fn of(err: &GaxError) -> Self {
+        if let Some(failure) = no_token(err) {
+            return Self::NoToken(*failure);
+        }
         match err {
             _ if err.is_timeout() => Self::Timeout,
             _ if err.is_authentication() => Self::Credentials,
@@ -190,6 +200,7 @@ pub struct StoredKeys {
 #[derive(Clone, Debug)]
 pub struct SecretManager {
     client: SecretManagerService,
+    identity: Identity,
     usage: Arc<Usage>,
     pace: Arc<Pace>,
 }
@@ -198,17 +209,18 @@ impl SecretManager {
     /// `endpoint` replaces Google's own (for the sandbox and tests).
     pub async fn connect(
         endpoint: Option<&str>,
-        credentials: Credentials,
+        identity: Identity,
         usage: Arc<Usage>,
         pace: Arc<Pace>,
     ) -> Result<Self, google_cloud_gax::client_builder::Error> {
+        let credentials = identity.credentials();
         let builder =
             SecretManagerService::builder().with_credentials(credentials).with_retry_policy(NeverRetry);
         let builder = match endpoint {
             Some(endpoint) => builder.with_endpoint(endpoint),
             None => builder,
         };
-        Ok(Self { client: builder.build().await?, usage, pace })
+        Ok(Self { client: builder.build().await?, identity, usage, pace })
     }
 
     /// The user's keys in their newest version. The pace must have allowed the access; further attempts
@@ -240,9 +252,19 @@ impl SecretManager {
         // The client's own time limit covers the request but not reading the body.
         match tokio::time::timeout(limit, call).await {
             Ok(Ok(answer)) => read(answer, secret),
-            Ok(Err(err)) => Err(SecretError::from_call(secret, err)),
+            Ok(Err(err)) => Err(self.heed(SecretError::from_call(secret, err))),
             Err(_) => Err(unavailable(secret, UnavailableCause::Timeout)),
         }
+    }
+}
+
+impl SecretManager {
+    /// Doubts the token that Secret Manager did not take, so that the next attempt has another one.
+    fn heed(&self, err: SecretError) -> SecretError {
+        if let SecretError::Unavailable { cause: UnavailableCause::Credentials, .. } = err {
+            self.identity.distrust();
+        }
+        err
     }
 }
 

@@ -69,7 +69,7 @@ impl Store {
                     firestore.unary(Request::new(request), COMMIT, codec).await
                 };
                 match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
-                    Ok(answer) => answer.map_err(StoreError::of_commit)?,
+                    Ok(answer) => self.heed(answer.map_err(StoreError::of_commit))?,
                     Err(_) => return Err(StoreError::Timeout),
                 };
                 self.usage.firestore_writes.add(writes.len() as u64);

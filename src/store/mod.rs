@@ -8,19 +8,22 @@ pub mod tenants;
 pub mod values;
 pub mod write;
 
+use crate::credentials::failure::NoToken;
+use crate::credentials::{Identity, no_token};
 use crate::ids::Database;
 use crate::outcome::Code;
 use crate::pace::Pace;
 use crate::retry::{Advice, Advise, Deadline, with_retries};
 use crate::usage::Usage;
 use firestore::{FirestoreDb, FirestoreDbOptions};
+use gcloud_sdk::error::{Error as SdkError, ErrorKind};
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, Document, DocumentMask};
 use gcloud_sdk::tonic::{self, Status};
 use gcloud_sdk::{GoogleAuthHeaders, GoogleAuthMiddleware};
-use google_cloud_auth::credentials::Credentials;
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -49,6 +52,15 @@ pub enum StoreError {
     /// No answer within the time for one call.
     #[error("Firestore did not answer in time")]
     Timeout,
+    /// Nothing was asked, for want of a token.
+    #[error("Google's credentials gave no token: {0}")]
+    NoToken(NoToken),
+    /// The token is not taken. Another one may be.
+    #[error(
+        "Firestore did not take the token of Google's credentials: check that the job's service account, or the key \
+         or login in use, still exists and is enabled"
+    )]
+    Unauthenticated,
     /// The document is not, or no longer, what the decision was based on: decide again.
     #[error("the document changed meanwhile")]
     Conflict(#[source] RpcFailure),
@@ -71,6 +83,9 @@ pub struct RpcFailure {
 impl From<Status> for StoreError {
     fn from(status: Status) -> Self {
         use tonic::Code as Rpc;
+        if let Some(failure) = no_token_behind(&status) {
+            return Self::NoToken(failure);
+        }
         let failure = RpcFailure { code: status.code(), message: status.message().to_owned() };
         match failure.code {
             Rpc::Aborted
@@ -81,6 +96,7 @@ impl From<Status> for StoreError {
             | Rpc::Unavailable
             // What tonic makes of a connection that broke.
             | Rpc::Unknown => Self::Unavailable(failure),
+            Rpc::Unauthenticated => Self::Unauthenticated,
             _ => Self::Rejected(failure),
         }
     }
@@ -107,17 +123,36 @@ impl StoreError {
     pub fn code(&self) -> Code {
         match self {
             Self::Rejected(_) => Code::StoreRejected,
-            Self::Unavailable(_) | Self::Timeout | Self::Conflict(_) | Self::Unreachable(_) => {
-                Code::StoreUnavailable
-            }
+            Self::Unavailable(_)
+            | Self::Timeout
+            | Self::NoToken(_)
+            | Self::Unauthenticated
+            | Self::Conflict(_)
+            | Self::Unreachable(_) => Code::StoreUnavailable,
         }
+    }
+}
+
+/// Why there was no token, if that is what a status is made of.
+fn no_token_behind(status: &Status) -> Option<NoToken> {
+    let err = status.source()?;
+    let boxed = err.downcast_ref::<Box<SdkError>>().map(Box::as_ref);
+    // The library's error names no source.
+    match boxed.or_else(|| err.downcast_ref::<SdkError>())?.kind() {
+        ErrorKind::Credentials(err) => no_token(err).copied(),
+        _ => None,
     }
 }
 
 impl Advise for StoreError {
     fn advice(&self) -> Advice {
         match self {
-            Self::Unavailable(_) | Self::Timeout | Self::Unreachable(_) => Advice::BackOff,
+            Self::NoToken(failure) if failure.is_final() => Advice::GiveUp,
+            Self::Unavailable(_)
+            | Self::Timeout
+            | Self::NoToken(_)
+            | Self::Unauthenticated
+            | Self::Unreachable(_) => Advice::BackOff,
             Self::Conflict(_) | Self::Rejected(_) => Advice::GiveUp,
         }
     }
@@ -128,6 +163,7 @@ impl Advise for StoreError {
 pub struct Store {
     channels: Vec<FirestoreDb>,
     next_channel: AtomicUsize,
+    identity: Identity,
     database: Database,
     usage: Arc<Usage>,
     pace: Arc<Pace>,
@@ -138,7 +174,7 @@ impl Store {
     pub async fn connect(
         database: &Database,
         endpoint: Option<&str>,
-        credentials: Credentials,
+        identity: Identity,
         concurrency: usize,
         (usage, pace): (Arc<Usage>, Arc<Pace>),
         deadline: Deadline,
@@ -148,7 +184,7 @@ impl Store {
             .with_max_retries(0)
             .with_firebase_api_url(endpoint.unwrap_or("https://firestore.googleapis.com").to_owned());
         let open = || async {
-            let auth = GoogleAuthHeaders::from(credentials.clone());
+            let auth = GoogleAuthHeaders::from(identity.credentials());
             let connection = FirestoreDb::with_options_auth(options.clone(), auth);
             match tokio::time::timeout(deadline.for_call(CONNECT_TIMEOUT), connection).await {
                 Ok(connected) => connected.map_err(|err| StoreError::Unreachable(err.to_string())),
@@ -160,6 +196,7 @@ impl Store {
         Ok(Self {
             channels: futures::future::try_join_all(channels).await?,
             next_channel: AtomicUsize::new(0),
+            identity,
             database: database.clone(),
             usage,
             pace,
@@ -186,6 +223,14 @@ impl Store {
     fn clients(&self) -> impl FnMut() -> FirestoreClient<GoogleAuthMiddleware> {
         let mut connections = self.connections();
         move || connections().client().get()
+    }
+
+    /// Doubts the token that Firestore did not take, so that the next attempt has another one.
+    fn heed<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Unauthenticated) = answer {
+            self.identity.distrust();
+        }
+        answer
     }
 
     /// The documents of those full names that exist, with only `fields` of them.
@@ -236,7 +281,7 @@ impl Store {
             }
             Ok(found)
         };
-        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
+        self.heed(tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout)))
     }
 }
 
@@ -277,6 +322,8 @@ mod tests {
                 "{code:?}"
             );
         }
+        let refused = of(tonic::Code::Unauthenticated);
+        assert_eq!((refused.code(), refused.advice()), (Code::StoreUnavailable, Advice::BackOff));
         for code in
             [tonic::Code::PermissionDenied, tonic::Code::InvalidArgument, tonic::Code::FailedPrecondition]
         {

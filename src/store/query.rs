@@ -7,6 +7,7 @@ use crate::retry::{Deadline, with_retries};
 use crate::store::values::{array, reference, text, whole_number};
 use crate::trouble::{State, Trouble};
 use crate::user::User;
+use futures::FutureExt;
 use gcloud_sdk::GoogleAuthMiddleware;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::run_aggregation_query_request::QueryType as AggregationType;
@@ -104,8 +105,8 @@ impl Pages<User> {
     pub async fn count(&self, store: &Store, deadline: Deadline) -> Result<u64, StoreError> {
         let query = StructuredQuery { limit: None, select: None, ..self.query(&Page::new()) };
         let mut clients = store.clients();
-        let counted =
-            with_retries(deadline, || self.ask_for_count(clients(), query.clone(), deadline)).await?;
+        let ask = || self.ask_for_count(clients(), query.clone(), deadline).map(|count| store.heed(count));
+        let counted = with_retries(deadline, ask).await?;
         store.usage.firestore_reads.add(counted.div_ceil(COUNTED_PER_READ).max(1));
         Ok(counted)
     }
@@ -186,7 +187,8 @@ impl<T> Pages<T> {
         let mut clients = store.clients();
         let mut arrived = 0;
         let ended = loop {
-            let ended = with_retries(deadline, || self.read(clients(), &page, deadline)).await;
+            let read = || self.read(clients(), &page, deadline).map(|read| store.heed(read));
+            let ended = with_retries(deadline, read).await;
             let count = lock(&page).count;
             if ended.is_ok() || count == arrived {
                 break ended;

@@ -10,11 +10,13 @@
 
 mod answers;
 mod command_line;
+mod credentials;
 mod crowd;
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod error_codes;
 mod faults;
+mod google;
 mod held_alpaca;
 mod last_pulse;
 mod legacy_account;
@@ -24,6 +26,7 @@ mod logs;
 mod loops;
 mod safety;
 mod secrecy;
+mod secret_files;
 mod signals;
 mod snapshots;
 mod tasks;
