@@ -15,7 +15,7 @@ pub enum NoToken {
         flaw: Flaw,
     },
     /// Whoever gives the tokens gave none this time.
-    #[error("{server} {trouble}")]
+    #[error("{server} {trouble}{}", advice(*server, *trouble))]
     Refused {
         /// Who was asked.
         server: TokenServer,
@@ -135,6 +135,16 @@ fn said_of_file(place: Place, flaw: &Flaw) -> String {
     }
 }
 
+/// Where nobody gives any, credentials have to be brought along.
+fn advice(server: TokenServer, trouble: Trouble) -> &'static str {
+    match (server, trouble) {
+        (TokenServer::Metadata, Trouble::Unreachable) => {
+            "; outside Google Cloud, run: gcloud auth application-default login"
+        }
+        _ => "",
+    }
+}
+
 /// Who gives tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenServer {
@@ -172,6 +182,6 @@ pub enum Trouble {
     #[error("answered something that is no token")]
     NoToken,
     /// Before it could be asked, for example.
-    #[error("was not asked successfully")]
+    #[error("could not be asked")]
     Other,
 }

@@ -12,13 +12,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::warn;
 
-/// Longest one question may take: less than any call that waits for its answer.
+/// Longest one question may take, its repetitions included: less than any call that waits for its answer.
 const QUESTION_LIMIT: Duration = Duration::from_secs(3);
 
-/// Longest pause between two questions. With the question after it, it is still shorter than a call may take.
+/// Longest pause between two attempts. With a question after it, it is still shorter than a call may take.
 const MAX_PAUSE: Duration = Duration::from_millis(800);
 
 /// Upper bound of the pause after a first failure; it doubles from failure to failure.
@@ -168,8 +168,8 @@ impl TokenKeeper {
         let (keeper, not_before) = (self.clone(), state.not_before);
         let asking = tokio::spawn(async move {
             sleep_until(not_before).await;
-            let answer = timeout(QUESTION_LIMIT, keeper.0.source.ask()).await;
-            keeper.settle(answer.unwrap_or(Err(keeper.silence())))
+            let answer = keeper.ask().await;
+            keeper.settle(answer)
         });
         let keeper = self.clone();
         let question = async move {
@@ -177,6 +177,25 @@ impl TokenKeeper {
             asking.await.unwrap_or_else(|_| keeper.settle(Err(keeper.refused(Trouble::Other))))
         };
         state.question.insert(question.boxed().shared()).clone()
+    }
+
+    /// Asks until there is a token, or the time for one question is over.
+    async fn ask(&self) -> Result<Token, NoToken> {
+        let end = Instant::now() + QUESTION_LIMIT;
+        let (mut last, mut failures) = (self.silence(), 0);
+        while let Ok(answer) = timeout_at(end, self.0.source.ask()).await {
+            match answer {
+                Err(failure) if !failure.is_final() => last = failure,
+                answer => return answer,
+            }
+            let next = Instant::now() + pause(failures, fastrand::f64());
+            if next >= end {
+                break;
+            }
+            sleep_until(next).await;
+            failures += 1;
+        }
+        Err(last)
     }
 
     /// Takes note of an answer.
@@ -332,12 +351,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn everybody_at_once_is_one_question() {
-        let (keeper, script) = keeper(&[Does::Refuse(503)]);
+        let (keeper, script) = keeper(&[Does::Hang, Does::Refuse(503)]);
         let first = join_all((0..100).map(|_| given(&keeper))).await;
         assert!(first.iter().all(Option::is_none));
         let second = join_all((0..100).map(|_| given(&keeper))).await;
-        assert!(second.iter().all(|token| token.as_deref() == Some("2")));
-        assert_eq!(script.asked(), 2);
+        assert!(second.iter().all(|token| token.as_deref() == Some("3")));
+        assert_eq!(script.asked(), 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -367,8 +386,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn after_whatever_failure_it_is_asked_again() {
-        let fails = [Does::Hang, Does::Panic, Does::Refuse(404), Does::Refuse(500)];
-        let (keeper, script) = keeper(&[&[Does::Give(1)], &fails[..]].concat());
+        let fails = [Does::Hang, Does::Panic, Does::Hang];
+        let passing = [Does::Refuse(404), Does::Refuse(500)];
+        let (keeper, script) = keeper(&[&[Does::Give(1)], &fails[..], &passing].concat());
         assert!(given(&keeper).await.is_some());
         pass(2).await;
         for _ in fails {
@@ -376,8 +396,8 @@ mod tests {
             assert_eq!(given(&keeper).await, None);
             assert!(start.elapsed() <= QUESTION_LIMIT + MAX_PAUSE, "shorter than a call may take");
         }
-        assert_eq!(given(&keeper).await.as_deref(), Some("6"));
-        assert_eq!(script.asked(), 6);
+        assert_eq!(given(&keeper).await.as_deref(), Some("7"));
+        assert_eq!(script.asked(), 7);
     }
 
     #[tokio::test(start_paused = true)]

@@ -66,12 +66,12 @@ impl KeyFile {
         // It was read before.
         let json = serde_json::from_str(self.json.expose_secret()).unwrap_or_default();
         macro_rules! built {
-            ($builder:expr) => {
-                match &self.quota_project {
-                    Some(project) => $builder.with_quota_project_id(project).build(),
-                    None => $builder.build(),
-                }
-            };
+            ($builder:expr) => {{
+                let project = self.quota_project.clone().into_iter();
+                let builder =
+                    project.fold($builder, |builder, project| builder.with_quota_project_id(project));
+                builder.build_access_token_credentials().map(Credentials::from)
+            }};
         }
         match self.kind {
             Kind::ServiceAccount => built!(service_account::Builder::new(json)),

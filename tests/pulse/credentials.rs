@@ -7,7 +7,11 @@ use crate::world::{Run, World, sandbox};
 use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::metadata::Metadata;
 use futures::future::join_all;
+use serde_json::json;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 const SYNCED: &str = "1 successful, 0 errors";
 
@@ -58,8 +62,6 @@ async fn a_metadata_server_that_stumbles_is_asked_again() {
         let run = google.pulse().await;
         run.assert_completed(SYNCED, 0);
         assert!(google.world.calls(Service::Metadata, "GetToken") >= 3, "{trouble}");
-        let waiting = run.entry("Google's credentials gave no token yet: the metadata server ");
-        assert_eq!(waiting["severity"], "WARNING", "{trouble}");
     });
     join_all(stumbles).await;
 }
@@ -104,6 +106,82 @@ async fn one_line_says_what_the_token_server_answered_until_the_end() {
         assert!(google.world.snapshot("ana").await.is_null());
     });
     join_all(ends).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_is_no_metadata_server_it_is_said_what_to_do() {
+    let google = Google::with_users(&["ana"]).await;
+    let run = google.pulse_with_in(&[], &[("GCE_METADATA_HOST", "127.0.0.1:9")]).await;
+    let last = run.entries().pop().expect("a last line");
+    assert_eq!(
+        last["message"],
+        "The pass could not begin: Google's credentials gave no token: the metadata server \
+        could not be reached; outside Google Cloud, run: gcloud auth application-default login"
+    );
+    assert_eq!(run.exit, Some(1));
+}
+
+/// A token server that gives tokens of a second, and has these answers in between.
+async fn token_server(between: &'static [&'static str]) -> (String, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/token", listener.local_addr().expect("an address"));
+    let server = tokio::spawn(async move {
+        let mut held = Vec::new();
+        for number in 0.. {
+            let Ok((mut client, _)) = listener.accept().await else { return };
+            let mut request = [0; 4096];
+            let _whole = client.read(&mut request).await;
+            let token =
+                format!(r#"{{"access_token":"named-{number}","expires_in":1,"token_type":"Bearer"}}"#);
+            let good = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{token}", token.len());
+            let answer = if number == 0 { None } else { between.get(number - 1) };
+            let _gone = client.write_all(answer.map_or(good.as_bytes(), |answer| answer.as_bytes())).await;
+            if answer == Some(&"") {
+                held.push(client);
+            }
+        }
+    });
+    (url, AbortOnDropHandle::new(server))
+}
+
+/// The library that uses such credentials never asks again after some of these.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_with_a_login_survives_every_answer_of_its_token_server() {
+    let (url, _server) = token_server(&[
+        "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"access_token\":",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]",
+        "",
+        "hello",
+    ])
+    .await;
+    let google = Google::with_users(&["ana"]).await;
+    let login = json!({
+        "type": "authorized_user", "client_id": "a", "client_secret": "b", "refresh_token": "c", "token_uri": url,
+    });
+    let path = google.file("login.json", login.to_string());
+    let env = [("GOOGLE_APPLICATION_CREDENTIALS", path.as_str())];
+    let mut running = Live::start(google.command(&["--every", "1s", "--for", "1h", "--key-ttl", "0s"], &env));
+    running.until(&format!("Completed multi-tenant sync: {SYNCED}"), 1).await;
+    let first = tokens(&google.world, Service::SecretManager);
+    assert_eq!(first.last().map(String::as_str), Some("named-0"));
+    // The one after all the answers in between.
+    let newest = || {
+        let shown = tokens(&google.world, Service::SecretManager);
+        shown.last().and_then(|token| token.strip_prefix("named-")?.parse::<u32>().ok())
+    };
+    while newest() < Some(7) {
+        running.until("Completed multi-tenant sync: ", 1).await;
+    }
+    running.signal("TERM");
+    let run = running.end().await;
+    assert_eq!(run.exit, Some(143));
+    assert!(run.entries().iter().all(|entry| entry["severity"] != "CRITICAL"), "{}", run.stdout);
+    assert_eq!(
+        told(&run, "Completed multi-tenant sync: "),
+        told(&run, &format!("Completed multi-tenant sync: {SYNCED}")),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

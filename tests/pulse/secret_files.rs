@@ -268,6 +268,29 @@ async fn no_variable_is_quoted() {
     }
 }
 
+/// Of a proxy too: it may ask for a name and a password, which are in its URL.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_password_of_a_proxy_is_quoted() {
+    let google = Google::with_users(&["ana"]).await;
+    let proxies = ["http://{}:{}@127.0.0.1:9", "http://{}:{}@127.0.0.1:9:9", "{}://{}@127.0.0.1:9", "{} {}"];
+    for proxy in proxies.map(|form| form.replace("{}", PLANTED)) {
+        for format in ["json", "text"] {
+            let variables = [
+                ("HTTPS_PROXY", proxy.as_str()),
+                ("APCA_API_BASE_URL", "https://127.0.0.1:9"),
+                ("SECRET_MANAGER_EMULATOR_HOST", "https://127.0.0.1:9"),
+                ("APCA_API_KEY_ID", PLANTED),
+                ("APCA_API_SECRET_KEY", PLANTED),
+            ];
+            let run =
+                google.pulse_with_in(&["--log-format", format], &[&variables[..], &LOUD].concat()).await;
+            assert!(run.stdout.contains("0 successful"), "{}", run.stdout);
+            secrets().assert_not_in(&run.stdout, &proxy);
+            secrets().assert_not_in(&run.stderr, &proxy);
+        }
+    }
+}
+
 /// A token server that answers with what it was sent.
 async fn echo(status: &'static str) -> (String, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -304,7 +327,7 @@ async fn no_answer_of_a_token_server_is_quoted() {
         ];
         kinds.map(|kind| (kind, said))
     });
-    let mute = (external_account(&servers[0].0, json!({"file": PLANTED})), "was not asked successfully");
+    let mute = (external_account(&servers[0].0, json!({"file": PLANTED})), "could not be asked");
     let runs = asked.chain([mute]).enumerate().map(|(number, (kind, said))| async move {
         let path = google.file(&format!("asked-{number}"), kind.to_string());
         let message = refused(google, &[("GOOGLE_APPLICATION_CREDENTIALS", &path)], &kind.to_string()).await;
