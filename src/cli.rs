@@ -9,16 +9,13 @@ use std::time::Duration;
 /// Keeps a fresh snapshot of every user's Alpaca account in Firestore.
 ///
 /// One pulse is one pass over all users: users (Firestore) -> keys (Secret Manager) -> account
-/// (Alpaca) -> snapshot (Firestore). `pulse` alone means `pulse sync`.
+/// (Alpaca) -> snapshot (Firestore).
 #[derive(Debug, Parser)]
-#[command(name = "pulse", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+#[command(name = "pulse", version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do; nothing means `sync`.
+    /// What to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
-    /// The options of `sync`, for `pulse` alone.
-    #[command(flatten)]
-    pub sync: SyncArgs,
+    pub command: Command,
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -35,7 +32,7 @@ PULSE_ALLOW_INSECURE_ENDPOINTS, CLOUD_RUN_*, RUST_LOG, NO_COLOR.";
 /// The commands of `pulse`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// One pass over all users (the default)
+    /// One pass over all users
     #[command(after_help = EXIT_CODES)]
     Sync(SyncArgs),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
@@ -146,7 +143,7 @@ pub struct SyncArgs {
 }
 
 impl Default for SyncArgs {
-    /// What `pulse` alone does with no variable set.
+    /// What `pulse sync` does with no variable set.
     fn default() -> Self {
         Self {
             project: None,
@@ -245,13 +242,20 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The options of `pulse sync` with these arguments.
+    fn sync(args: &[&str]) -> Result<SyncArgs, clap::Error> {
+        let cli = Cli::try_parse_from(["pulse", "sync"].iter().chain(args))?;
+        let Command::Sync(args) = cli.command else { panic!("another command: {cli:?}") };
+        Ok(args)
+    }
+
     #[test]
-    fn pulse_alone_means_pulse_sync() {
-        let alone = Cli::try_parse_from(["pulse", "--user", "ana", "--user", "ben,cy"]).expect("usable");
-        assert!(alone.command.is_none());
-        assert_eq!(alone.sync.users, ["ana", "ben,cy"]);
-        let sync = Cli::try_parse_from(["pulse", "sync", "--dry-run"]).expect("usable");
-        assert!(matches!(sync.command, Some(Command::Sync(SyncArgs { dry_run: true, .. }))));
+    fn nothing_is_done_without_a_command() {
+        for args in [&["pulse"][..], &["pulse", "--dry-run"], &["pulse", "--user", "ana"]] {
+            assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
+        }
+        let args = sync(&["--user", "ana", "--user", "ben,cy", "--dry-run"]).expect("usable");
+        assert_eq!((args.users, args.dry_run), (vec!["ana".to_owned(), "ben,cy".to_owned()], true));
     }
 
     #[test]
@@ -259,20 +263,19 @@ mod tests {
         for (given, usable) in
             [("0", false), ("1", true), ("1024", true), ("1025", false), ("-1", false), ("x", false)]
         {
-            let args = Cli::try_parse_from(["pulse", &format!("--concurrency={given}")]);
-            assert_eq!(args.is_ok(), usable, "{given}");
+            assert_eq!(sync(&[&format!("--concurrency={given}")]).is_ok(), usable, "{given}");
         }
     }
 
     #[test]
-    fn pulse_alone_has_the_defaults_of_the_command_line() {
-        let parsed = Cli::try_parse_from(["pulse"]).expect("usable").sync;
+    fn the_defaults_are_those_of_the_command_line() {
+        let parsed = sync(&[]).expect("usable");
         assert_eq!(format!("{parsed:?}"), format!("{:?}", SyncArgs::default()));
     }
 
     #[test]
     fn limits_and_times_are_bounded() {
-        let usable = |arg: &str| Cli::try_parse_from(["pulse", arg]).is_ok();
+        let usable = |arg: &str| sync(&[arg]).is_ok();
         for flag in ["secret-accesses-per-minute", "alpaca-calls-per-second", "max-writes-per-second"] {
             for (given, expected) in [
                 ("1", true),

@@ -377,14 +377,15 @@ fn legacy_account(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Leg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli::{Cli, Command};
     use clap::Parser;
 
     fn config(flags: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let cli = Cli::parse_from(["pulse"].iter().chain(flags));
+        let cli = Cli::parse_from(["pulse", "sync"].iter().chain(flags));
+        let Command::Sync(args) = cli.command else { panic!("another command: {cli:?}") };
         let lookup =
             |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-        Config::new(&cli.sync, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH)?)
+        Config::new(&args, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH)?)
     }
 
     fn refusal(flags: &[&str], variables: &[(&str, &str)]) -> String {

@@ -38,7 +38,7 @@ use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match runtime_for(cli.command.as_ref()) {
+    let runtime = match runtime_for(&cli.command) {
         Ok(runtime) => runtime,
         Err(err) => {
             eprintln!("pulse: cannot start: {err}");
@@ -51,11 +51,11 @@ fn main() -> ExitCode {
     code
 }
 
-fn runtime_for(command: Option<&Command>) -> std::io::Result<Runtime> {
+fn runtime_for(command: &Command) -> std::io::Result<Runtime> {
     match command {
         // What it serves is measured beside it: one core is left to that, where there are several.
         #[cfg(feature = "sandbox")]
-        Some(Command::Sandbox(_)) => {
+        Command::Sandbox(_) => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             Builder::new_multi_thread().worker_threads((cores - 1).max(1)).enable_all().build()
         }
@@ -67,7 +67,7 @@ fn runtime_for(command: Option<&Command>) -> std::io::Result<Runtime> {
 }
 
 async fn run(cli: Cli) -> ExitCode {
-    match cli.command.unwrap_or(Command::Sync(cli.sync)) {
+    match cli.command {
         Command::Sync(args) => sync(&args).await,
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => served(alpaca_pulse::sandbox::command::run(args).await),

@@ -99,7 +99,7 @@ fn print_hint(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
     let users = sandbox.population().len();
     writeln!(
         out,
-        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: pulse"
+        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: pulse sync"
     )?;
     for (user, trouble) in sandbox.population().troubled() {
         writeln!(out, "  {user} has trouble: {trouble}")?;
