@@ -1,8 +1,10 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
 use crate::pace::SECRET_ACCESSES_PER_MINUTE;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use humantime::parse_duration;
+use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -199,6 +201,38 @@ pub enum LogFormat {
     Auto,
 }
 
+impl LogFormat {
+    /// The one that was asked for by a command line that cannot be used as a whole.
+    #[must_use]
+    pub fn asked_for(args: &[OsString], lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let args: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
+        let apart = args.windows(2).find(|pair| pair[0] == "--log-format").map(|pair| pair[1]);
+        let flag = args.iter().find_map(|arg| arg.strip_prefix("--log-format=")).or(apart);
+        let asked = flag.map(str::to_owned).or_else(|| lookup("PULSE_LOG_FORMAT"));
+        asked.and_then(|name| Self::from_str(&name, false).ok()).unwrap_or(Self::Auto)
+    }
+
+    /// Whether the log is JSON, with stdout on a terminal or not.
+    #[must_use]
+    pub fn is_json(self, on_terminal: bool) -> bool {
+        self == Self::Json || self == Self::Auto && !on_terminal
+    }
+}
+
+/// What is wrong with a command line, in one line.
+#[must_use]
+pub fn reason(err: &clap::Error) -> String {
+    if err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "no command was given: `pulse sync` runs one pass, and `pulse --help` lists all commands"
+            .into();
+    }
+    let text = err.render().to_string();
+    let about_it = text.split("\n\n").take_while(|part| !part.starts_with("For more information"));
+    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = about_it.map(|part| words(part.trim_start_matches("error: ")));
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
 /// A yes or no as people write it in environment variables; set to nothing means no.
 fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -256,6 +290,47 @@ mod tests {
         }
         let args = sync(&["--user", "ana", "--user", "ben,cy", "--dry-run"]).expect("usable");
         assert_eq!((args.users, args.dry_run), (vec!["ana".to_owned(), "ben,cy".to_owned()], true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line() {
+        for (args, expected) in [
+            (
+                &["pulse"][..],
+                "no command was given: `pulse sync` runs one pass, and `pulse --help` lists all commands",
+            ),
+            (&["pulse", "--dry-run"], "unexpected argument '--dry-run' found; Usage: pulse <COMMAND>"),
+            (&["pulse", "frobnicate"], "unrecognized subcommand 'frobnicate'; Usage: pulse <COMMAND>"),
+            (
+                &["pulse", "sync", "--log-format", "xml"],
+                "invalid value 'xml' for '--log-format <LOG_FORMAT>' [possible values: json, text, auto]",
+            ),
+            (
+                &["pulse", "sync", "--concurrency=0"],
+                "invalid value '0' for '--concurrency <N>': 0 is not in 1..=1024",
+            ),
+        ] {
+            assert_eq!(reason(&Cli::try_parse_from(args).expect_err("unusable")), expected);
+        }
+    }
+
+    #[test]
+    fn the_log_format_is_known_of_a_command_line_that_is_not() {
+        use LogFormat::{Auto, Json, Text};
+        for (args, variable, expected) in [
+            (&["pulse"][..], None, Auto),
+            (&["pulse", "sync", "--log-format", "json"], Some("text"), Json),
+            (&["pulse", "sync", "--log-format=text", "--frobnicate"], Some("json"), Text),
+            (&["pulse", "sync", "--frobnicate"], Some("json"), Json),
+            (&["pulse", "sync", "--log-format"], Some("text"), Text),
+            (&["pulse", "sync", "--log-format", "xml"], None, Auto),
+            (&["pulse", "sync"], Some("xml"), Auto),
+        ] {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            let asked = LogFormat::asked_for(&args, |_| variable.map(str::to_owned));
+            assert_eq!(asked, expected, "{args:?} {variable:?}");
+        }
+        assert!(Json.is_json(true) && Auto.is_json(false) && !Auto.is_json(true) && !Text.is_json(false));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod last_pulse;
 pub mod ledger;
 pub mod outcome;
+pub mod output;
 pub mod pace;
 pub mod part;
 pub mod progress;

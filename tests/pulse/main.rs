@@ -22,6 +22,7 @@ mod limits;
 mod live;
 mod logs;
 mod loops;
+mod outputs;
 mod safety;
 mod secrecy;
 mod signals;
