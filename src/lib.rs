@@ -41,6 +41,7 @@ pub mod trouble;
 pub mod unchanged;
 pub mod usage;
 pub mod user;
+pub mod variables;
 pub mod verdicts;
 
 #[cfg(feature = "sandbox")]

@@ -25,6 +25,7 @@ use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
 use alpaca_pulse::user::TenantClaim;
+use alpaca_pulse::variables;
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
 use clap::Parser;
 use futures::{StreamExt, stream};
@@ -93,15 +94,21 @@ async fn explain(err: clap::Error) -> ExitCode {
     }
     let args: Vec<OsString> = std::env::args_os().collect();
     let is = |command: &str| args.get(1).is_some_and(|first| first == command);
+    // The parser would not name them.
+    let unreadable = variables::check(std::env::vars_os()).err().filter(|_| is("sync"));
     let environment = |name: &str| std::env::var(name).ok();
     let format = LogFormat::asked_for(&args, environment);
     if format.is_json(io::stdout().is_terminal()) && !is("sandbox") && !is("demo") {
         let execution = Execution::from_lookup(environment, Timestamp::now());
         telemetry::init(LogFormat::Json, execution.as_ref().ok(), environment);
-        error!("{}", cli::reason(&err));
+        error!("{}", unreadable.as_ref().map_or_else(|| cli::reason(&err), ToString::to_string));
         output::flush(&Stop::default()).await;
     }
-    output::tell(move || err.print()).await;
+    output::tell(move || match unreadable {
+        Some(unreadable) => writeln!(io::stderr(), "error: {unreadable}"),
+        None => err.print(),
+    })
+    .await;
     ExitCode::from(2)
 }
 
@@ -119,7 +126,9 @@ async fn sync(args: &SyncArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match execution.and_then(|execution| Config::new(args, environment, execution)) {
+    let readable = variables::check(std::env::vars_os());
+    let config = readable.and(execution).and_then(|execution| Config::new(args, environment, execution));
+    let code = match config {
         Ok(config) => {
             if let Some(deadline) = config.deadline {
                 stop.by_deadline(deadline, begun);

@@ -32,6 +32,7 @@ mod tcp_proxy;
 mod tenancy;
 mod traffic;
 mod trouble;
+mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;
 mod world;
