@@ -1,24 +1,23 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
 use crate::pace::SECRET_ACCESSES_PER_MINUTE;
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use humantime::parse_duration;
+use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Keeps a fresh snapshot of every user's Alpaca account in Firestore.
 ///
 /// One pulse is one pass over all users: users (Firestore) -> keys (Secret Manager) -> account
-/// (Alpaca) -> snapshot (Firestore). `pulse` alone means `pulse sync`.
+/// (Alpaca) -> snapshot (Firestore).
 #[derive(Debug, Parser)]
-#[command(name = "pulse", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+#[command(name = "pulse", version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do; nothing means `sync`.
+    /// What to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
-    /// The options of `sync`, for `pulse` alone.
-    #[command(flatten)]
-    pub sync: SyncArgs,
+    pub command: Command,
 }
 
 const EXIT_CODES: &str = "Exit codes:
@@ -35,7 +34,7 @@ PULSE_ALLOW_INSECURE_ENDPOINTS, CLOUD_RUN_*, RUST_LOG, NO_COLOR.";
 /// The commands of `pulse`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// One pass over all users (the default)
+    /// One pass over all users
     #[command(after_help = EXIT_CODES)]
     Sync(SyncArgs),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
@@ -146,7 +145,7 @@ pub struct SyncArgs {
 }
 
 impl Default for SyncArgs {
-    /// What `pulse` alone does with no variable set.
+    /// What `pulse sync` does with no variable set.
     fn default() -> Self {
         Self {
             project: None,
@@ -202,6 +201,38 @@ pub enum LogFormat {
     Auto,
 }
 
+impl LogFormat {
+    /// The one that was asked for by a command line that cannot be used as a whole.
+    #[must_use]
+    pub fn asked_for(args: &[OsString], lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let args: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
+        let apart = args.windows(2).find(|pair| pair[0] == "--log-format").map(|pair| pair[1]);
+        let flag = args.iter().find_map(|arg| arg.strip_prefix("--log-format=")).or(apart);
+        let asked = flag.map(str::to_owned).or_else(|| lookup("PULSE_LOG_FORMAT"));
+        asked.and_then(|name| Self::from_str(&name, false).ok()).unwrap_or(Self::Auto)
+    }
+
+    /// Whether the log is JSON, with stdout on a terminal or not.
+    #[must_use]
+    pub fn is_json(self, on_terminal: bool) -> bool {
+        self == Self::Json || self == Self::Auto && !on_terminal
+    }
+}
+
+/// What is wrong with a command line, in one line.
+#[must_use]
+pub fn reason(err: &clap::Error) -> String {
+    if err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "no command was given: `pulse sync` runs one pass, and `pulse --help` lists all commands"
+            .into();
+    }
+    let text = err.render().to_string();
+    let about_it = text.split("\n\n").take_while(|part| !part.starts_with("For more information"));
+    let words = |part: &str| part.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = about_it.map(|part| words(part.trim_start_matches("error: ")));
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
 /// A yes or no as people write it in environment variables; set to nothing means no.
 fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
@@ -245,13 +276,61 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The options of `pulse sync` with these arguments.
+    fn sync(args: &[&str]) -> Result<SyncArgs, clap::Error> {
+        let cli = Cli::try_parse_from(["pulse", "sync"].iter().chain(args))?;
+        let Command::Sync(args) = cli.command else { panic!("another command: {cli:?}") };
+        Ok(args)
+    }
+
     #[test]
-    fn pulse_alone_means_pulse_sync() {
-        let alone = Cli::try_parse_from(["pulse", "--user", "ana", "--user", "ben,cy"]).expect("usable");
-        assert!(alone.command.is_none());
-        assert_eq!(alone.sync.users, ["ana", "ben,cy"]);
-        let sync = Cli::try_parse_from(["pulse", "sync", "--dry-run"]).expect("usable");
-        assert!(matches!(sync.command, Some(Command::Sync(SyncArgs { dry_run: true, .. }))));
+    fn nothing_is_done_without_a_command() {
+        for args in [&["pulse"][..], &["pulse", "--dry-run"], &["pulse", "--user", "ana"]] {
+            assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
+        }
+        let args = sync(&["--user", "ana", "--user", "ben,cy", "--dry-run"]).expect("usable");
+        assert_eq!((args.users, args.dry_run), (vec!["ana".to_owned(), "ben,cy".to_owned()], true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_one_line() {
+        for (args, expected) in [
+            (
+                &["pulse"][..],
+                "no command was given: `pulse sync` runs one pass, and `pulse --help` lists all commands",
+            ),
+            (&["pulse", "--dry-run"], "unexpected argument '--dry-run' found; Usage: pulse <COMMAND>"),
+            (&["pulse", "frobnicate"], "unrecognized subcommand 'frobnicate'; Usage: pulse <COMMAND>"),
+            (
+                &["pulse", "sync", "--log-format", "xml"],
+                "invalid value 'xml' for '--log-format <LOG_FORMAT>' [possible values: json, text, auto]",
+            ),
+            (
+                &["pulse", "sync", "--concurrency=0"],
+                "invalid value '0' for '--concurrency <N>': 0 is not in 1..=1024",
+            ),
+        ] {
+            assert_eq!(reason(&Cli::try_parse_from(args).expect_err("unusable")), expected);
+        }
+    }
+
+    #[test]
+    fn the_log_format_is_known_of_a_command_line_that_is_not() {
+        use LogFormat::{Auto, Json, Text};
+        for (args, variable, expected) in [
+            (&["pulse"][..], None, Auto),
+            (&["pulse", "sync", "--log-format", "json"], Some("text"), Json),
+            (&["pulse", "sync", "--log-format=text", "--frobnicate"], Some("json"), Text),
+            (&["pulse", "sync", "--frobnicate"], Some("json"), Json),
+            (&["pulse", "sync", "--log-format"], Some("text"), Text),
+            (&["pulse", "sync", "--log-format", "xml"], None, Auto),
+            (&["pulse", "sync"], Some("xml"), Auto),
+        ] {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            let asked = LogFormat::asked_for(&args, |_| variable.map(str::to_owned));
+            assert_eq!(asked, expected, "{args:?} {variable:?}");
+        }
+        assert!(Json.is_json(true) && Auto.is_json(false) && !Auto.is_json(true) && !Text.is_json(false));
     }
 
     #[test]
@@ -259,20 +338,19 @@ mod tests {
         for (given, usable) in
             [("0", false), ("1", true), ("1024", true), ("1025", false), ("-1", false), ("x", false)]
         {
-            let args = Cli::try_parse_from(["pulse", &format!("--concurrency={given}")]);
-            assert_eq!(args.is_ok(), usable, "{given}");
+            assert_eq!(sync(&[&format!("--concurrency={given}")]).is_ok(), usable, "{given}");
         }
     }
 
     #[test]
-    fn pulse_alone_has_the_defaults_of_the_command_line() {
-        let parsed = Cli::try_parse_from(["pulse"]).expect("usable").sync;
+    fn the_defaults_are_those_of_the_command_line() {
+        let parsed = sync(&[]).expect("usable");
         assert_eq!(format!("{parsed:?}"), format!("{:?}", SyncArgs::default()));
     }
 
     #[test]
     fn limits_and_times_are_bounded() {
-        let usable = |arg: &str| Cli::try_parse_from(["pulse", arg]).is_ok();
+        let usable = |arg: &str| sync(&[arg]).is_ok();
         for flag in ["secret-accesses-per-minute", "alpaca-calls-per-second", "max-writes-per-second"] {
             for (given, expected) in [
                 ("1", true),

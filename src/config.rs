@@ -10,6 +10,7 @@ use crate::roster::Selection;
 use crate::shards::MAX_TASKS;
 use crate::stop::last_start;
 use crate::store::query::IdRange;
+use hyper_util::client::proxy::matcher::Matcher;
 use jiff::Timestamp;
 use reqwest::Url;
 use std::fmt;
@@ -97,6 +98,13 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+impl ConfigError {
+    /// An error if anything is wrong.
+    pub(crate) fn unless_none(wrong: Vec<String>) -> Result<(), Self> {
+        if wrong.is_empty() { Ok(()) } else { Err(Self(wrong)) }
+    }
+}
 
 impl Execution {
     /// Reads Cloud Run's variables; what is not there gets its meaning outside Cloud Run.
@@ -314,28 +322,36 @@ fn endpoints(
         secret_manager: endpoint("SECRET_MANAGER_EMULATOR_HOST"),
         alpaca: endpoint("APCA_API_BASE_URL"),
     };
-    let secrets =
-        endpoints.secret_manager.iter().filter(|url| url.scheme() == "http").find_map(Url::host_str);
-    keep(wrong, secrets.map_or(Ok(()), |host| bypasses_proxies(environment, host)));
+    let secrets = endpoints.secret_manager.iter().find(|url| url.scheme() == "http");
+    keep(wrong, secrets.map_or(Ok(()), |url| bypasses_proxies(environment, url)));
     endpoints
 }
 
-/// Google's client for Secret Manager obeys the proxy variables, and a proxy would see the keys of a
-/// call without TLS. As there, the first of the two exempting variables that is set counts, even when it
-/// is empty; of its forms only the plain one is trusted, that names the host.
-fn bypasses_proxies(environment: &impl Fn(&str) -> Option<String>, host: &str) -> Result<(), String> {
-    let set = |name: &&&str| environment(name).is_some_and(|proxy| !proxy.is_empty());
-    let exempt = ["NO_PROXY", "no_proxy"]
-        .into_iter()
-        .find_map(environment)
-        .is_some_and(|hosts| hosts.split(',').any(|exempt| exempt.trim().eq_ignore_ascii_case(host)));
-    match ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"].iter().find(set) {
-        Some(name) if !exempt => Err(format!(
-            "{name} would get the keys of plain HTTP calls to SECRET_MANAGER_EMULATOR_HOST: unset it, or add {host} \
-             to NO_PROXY"
-        )),
-        _ => Ok(()),
+/// Google's client for Secret Manager obeys the proxy variables, and a proxy would see the keys of a call without TLS.
+/// Whether it would is decided by the code that decides it there, so that none of the variables' many forms is taken
+/// for what it is not.
+fn bypasses_proxies(environment: &impl Fn(&str) -> Option<String>, url: &Url) -> Result<(), String> {
+    // The first that is set counts, even when it is empty.
+    let either = |names: [&str; 2]| names.into_iter().find_map(environment).unwrap_or_default();
+    let (http, all) = (["HTTP_PROXY", "http_proxy"], ["ALL_PROXY", "all_proxy"]);
+    let rules =
+        Matcher::builder().http(either(http)).all(either(all)).no(either(["NO_PROXY", "no_proxy"])).build();
+    let target = url.as_str().parse().map_err(|_| "SECRET_MANAGER_EMULATOR_HOST is no URL")?;
+    if rules.intercept(&target).is_none() {
+        return Ok(());
     }
+    let set = |name: &&str| environment(name).is_some_and(|proxy| !proxy.is_empty());
+    let name = [http, all].into_iter().flatten().find(set).unwrap_or("HTTP_PROXY");
+    // Brackets belong to URLs: with them it would be the name of a host.
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let list = if environment("NO_PROXY").is_some() || environment("no_proxy").is_none() {
+        "NO_PROXY"
+    } else {
+        "no_proxy"
+    };
+    Err(format!(
+        "{name} would get the keys of plain HTTP calls to SECRET_MANAGER_EMULATOR_HOST: unset it, or add {host} to {list}"
+    ))
 }
 
 /// Reads `host:port` (plain HTTP) or a URL.
@@ -377,14 +393,15 @@ fn legacy_account(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Leg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Cli;
+    use crate::cli::{Cli, Command};
     use clap::Parser;
 
     fn config(flags: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let cli = Cli::parse_from(["pulse"].iter().chain(flags));
+        let cli = Cli::parse_from(["pulse", "sync"].iter().chain(flags));
+        let Command::Sync(args) = cli.command else { panic!("another command: {cli:?}") };
         let lookup =
             |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-        Config::new(&cli.sync, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH)?)
+        Config::new(&args, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH)?)
     }
 
     fn refusal(flags: &[&str], variables: &[(&str, &str)]) -> String {
@@ -461,12 +478,45 @@ mod tests {
             assert!(with(&[(proxy, "http://proxy:3128"), ("no_proxy", "127.0.0.1")]), "{proxy}");
             let hidden = [(proxy, "http://proxy:3128"), ("NO_PROXY", ""), ("no_proxy", "127.0.0.1")];
             assert!(!with(&hidden), "{proxy}: the empty one counts");
-            assert!(
-                !with(&[(proxy, "http://proxy:3128"), ("NO_PROXY", "*")]),
-                "{proxy}: it does not cover addresses"
-            );
         }
         assert!(with(&[("HTTPS_PROXY", "http://proxy:3128")]), "of no concern to plain HTTP");
+    }
+
+    #[test]
+    fn the_hosts_without_a_proxy_are_those_of_googles_client() {
+        for (host, list, exempt) in [
+            ("127.0.0.1:1", "127.0.0.1", true),
+            ("127.0.0.1:1", "127.0.0.0/8", true),
+            ("127.0.0.1:1", "*", false),
+            ("127.0.0.1:1", "127.0.0.1:1", false),
+            ("127.0.0.1:1", "::ffff:127.0.0.1", false),
+            ("[::1]:1", "::1", true),
+            ("[::1]:1", "0:0::1", true),
+            ("[::1]:1", "[::1]", false),
+            ("[::1]:1", "::1/128", true),
+            ("localhost:1", "LOCALHOST", true),
+            ("localhost:1", ".localhost", true),
+            ("localhost:1", "*", true),
+            ("localhost:1", "*.localhost", false),
+            ("localhost:1", "host", false),
+            ("localhost:1", "127.0.0.1 localhost", false),
+        ] {
+            let set = [
+                ("GCP_PROJECT", "p"),
+                ("SECRET_MANAGER_EMULATOR_HOST", host),
+                ("HTTP_PROXY", "http://proxy:3128"),
+                ("NO_PROXY", list),
+            ];
+            assert_eq!(config(&[], &set).is_ok(), exempt, "{host} {list}");
+        }
+        let v6 = [
+            ("GCP_PROJECT", "p"),
+            ("SECRET_MANAGER_EMULATOR_HOST", "[::1]:1"),
+            ("all_proxy", "socks5://proxy:1080"),
+            ("no_proxy", "[::1]"),
+        ];
+        let told = refusal(&[], &v6);
+        assert!(told.starts_with("all_proxy would get") && told.ends_with("add ::1 to no_proxy"), "{told}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod last_pulse;
 pub mod ledger;
 pub mod outcome;
+pub mod output;
 pub mod pace;
 pub mod part;
 pub mod progress;
@@ -40,6 +41,7 @@ pub mod trouble;
 pub mod unchanged;
 pub mod usage;
 pub mod user;
+pub mod variables;
 pub mod verdicts;
 
 #[cfg(feature = "sandbox")]

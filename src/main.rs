@@ -3,9 +3,7 @@
 use alpaca_pulse::admission::Admission;
 use alpaca_pulse::alpaca::{AlpacaError, Answer};
 use alpaca_pulse::census::{self, Unreached};
-#[cfg(feature = "sandbox")]
-use alpaca_pulse::cli::LogFormat;
-use alpaca_pulse::cli::{Cli, Command, SyncArgs};
+use alpaca_pulse::cli::{self, Cli, Command, LogFormat, SyncArgs};
 use alpaca_pulse::config::{Config, Execution, LegacyAccount};
 use alpaca_pulse::failure::Failure;
 use alpaca_pulse::fan_out::{Ended, fan_out};
@@ -14,6 +12,7 @@ use alpaca_pulse::job::{Arrival, ConnectError, Job};
 use alpaca_pulse::keys::Environment;
 use alpaca_pulse::ledger::TaskState;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
+use alpaca_pulse::output;
 use alpaca_pulse::pace::Calls;
 use alpaca_pulse::part::{Bookkeeper, Entry, EntryError, Part};
 use alpaca_pulse::progress::Rejections;
@@ -26,10 +25,13 @@ use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
 use alpaca_pulse::user::TenantClaim;
+use alpaca_pulse::variables;
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
 use clap::Parser;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
@@ -37,22 +39,28 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let runtime = match runtime_for(cli.command.as_ref()) {
+    let usage = Cli::try_parse();
+    let runtime = match runtime_for(usage.as_ref().ok()) {
         Ok(runtime) => runtime,
         Err(err) => {
-            eprintln!("pulse: cannot start: {err}");
+            // Where stderr is closed, the exit code says it.
+            let _ = writeln!(io::stderr(), "pulse: cannot start: {err}");
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run(cli));
+    let code = runtime.block_on(async {
+        match usage {
+            Ok(cli) => run(cli).await,
+            Err(err) => explain(err).await,
+        }
+    });
     // Dropping the runtime would wait for a name server that does not answer.
     runtime.shutdown_background();
     code
 }
 
-fn runtime_for(command: Option<&Command>) -> std::io::Result<Runtime> {
-    match command {
+fn runtime_for(cli: Option<&Cli>) -> io::Result<Runtime> {
+    match cli.map(|cli| &cli.command) {
         // What it serves is measured beside it: one core is left to that, where there are several.
         #[cfg(feature = "sandbox")]
         Some(Command::Sandbox(_)) => {
@@ -67,13 +75,41 @@ fn runtime_for(command: Option<&Command>) -> std::io::Result<Runtime> {
 }
 
 async fn run(cli: Cli) -> ExitCode {
-    match cli.command.unwrap_or(Command::Sync(cli.sync)) {
+    match cli.command {
         Command::Sync(args) => sync(&args).await,
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(args) => served(alpaca_pulse::sandbox::command::run(args).await),
+        Command::Sandbox(args) => served(alpaca_pulse::sandbox::command::run(args).await).await,
         #[cfg(feature = "sandbox")]
-        Command::Demo => served(demo().await),
+        Command::Demo => served(demo().await).await,
     }
+}
+
+/// Shows the help that was asked for, or says what is wrong with the command line: to whoever typed it, and where
+/// logs are JSON to their readers too.
+async fn explain(err: clap::Error) -> ExitCode {
+    if !err.use_stderr() {
+        // As for any program, whoever reads slowly is waited for; nothing was begun.
+        let _ = err.print();
+        return ExitCode::SUCCESS;
+    }
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let is = |command: &str| args.get(1).is_some_and(|first| first == command);
+    // The parser would not name them.
+    let unreadable = variables::check(std::env::vars_os()).err().filter(|_| is("sync"));
+    let environment = |name: &str| std::env::var(name).ok();
+    let format = LogFormat::asked_for(&args, environment);
+    if format.is_json(io::stdout().is_terminal()) && !is("sandbox") && !is("demo") {
+        let execution = Execution::from_lookup(environment, Timestamp::now());
+        telemetry::init(LogFormat::Json, execution.as_ref().ok(), environment);
+        error!("{}", unreadable.as_ref().map_or_else(|| cli::reason(&err), ToString::to_string));
+        output::flush(&Stop::default()).await;
+    }
+    output::tell(move || match unreadable {
+        Some(unreadable) => writeln!(io::stderr(), "error: {unreadable}"),
+        None => err.print(),
+    })
+    .await;
+    ExitCode::from(2)
 }
 
 /// Configuration, one pass or several, exit code.
@@ -82,25 +118,31 @@ async fn sync(args: &SyncArgs) -> ExitCode {
     let environment = |name: &str| std::env::var(name).ok();
     let execution = Execution::from_lookup(environment, Timestamp::now());
     let label = telemetry::init(args.log_format, execution.as_ref().ok(), environment);
-    let config = match execution.and_then(|execution| Config::new(args, environment, execution)) {
-        Ok(config) => config,
-        Err(err) => {
-            error!("{err}");
-            return ExitCode::from(2);
-        }
-    };
     let stop = match Stop::on_signals() {
         Ok(stop) => stop,
         Err(err) => {
             error!("Cannot listen for signals: {err}");
+            output::flush(&Stop::default()).await;
             return ExitCode::FAILURE;
         }
     };
-    if let Some(deadline) = config.deadline {
-        stop.by_deadline(deadline, begun);
-    }
-    let status = run_job(config, &label, &stop).await;
-    exit_code(status, args.fail_on_error, stop.signal())
+    let readable = variables::check(std::env::vars_os());
+    let config = readable.and(execution).and_then(|execution| Config::new(args, environment, execution));
+    let code = match config {
+        Ok(config) => {
+            if let Some(deadline) = config.deadline {
+                stop.by_deadline(deadline, begun);
+            }
+            let status = run_job(config, &label, &stop).await;
+            exit_code(status, args.fail_on_error, stop.signal())
+        }
+        Err(err) => {
+            error!("{err}");
+            ExitCode::from(2)
+        }
+    };
+    output::flush(&stop).await;
+    code
 }
 
 /// Cloud Run judges the job by this alone.
@@ -339,23 +381,30 @@ fn conclude(
         );
     }
     let (counts, duration_ms) = (&verdicts.counts, millis(start));
+    let dropped_lines = output::dropped_lines();
     match (&ending.unreadable, ending.ended) {
         (Some(err), _) => error!(
             severity = "CRITICAL",
             error = err.code().as_str(),
             scope,
             duration_ms,
+            dropped_lines,
             "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
             Chain(err)
         ),
-        (None, Ended::Complete) => info!(scope, duration_ms, "Completed multi-tenant sync: {counts}"),
+        (None, Ended::Complete) => {
+            info!(scope, duration_ms, dropped_lines, "Completed multi-tenant sync: {counts}");
+        }
         (None, ended) => {
             let not_reached = ending.unreached.and_then(Unreached::count);
             let unreached = ending.unreached.map(|users| format!("; {users}")).unwrap_or_default();
             let given_up = if ended == Ended::CutOff { "; what was in flight is given up" } else { "" };
             warn!(
                 scope,
-                duration_ms, not_reached, "Stopped multi-tenant sync: {counts}{unreached}{given_up}"
+                duration_ms,
+                dropped_lines,
+                not_reached,
+                "Stopped multi-tenant sync: {counts}{unreached}{given_up}"
             );
         }
     }
@@ -672,7 +721,7 @@ fn millis(start: Instant) -> u64 {
 #[cfg(feature = "sandbox")]
 async fn demo() -> std::io::Result<ExitCode> {
     use alpaca_pulse::sandbox::{Options, Sandbox, showcase};
-    use std::io::{Error, Write};
+    use std::io::Error;
 
     let sandbox = Sandbox::start(Options { users: 25, trouble: true, ..Options::default() }).await?;
     let exports = sandbox.exports();
@@ -683,15 +732,19 @@ async fn demo() -> std::io::Result<ExitCode> {
     let config = Config::new(&SyncArgs::default(), environment, execution).map_err(Error::other)?;
     let stop = Stop::on_signals()?;
     let status = run_job(config, &label, &stop).await;
-    writeln!(std::io::stdout(), "\n{}", showcase::table(&sandbox))?;
+    output::print(&format!("\n{}\n", showcase::table(&sandbox)));
+    output::flush(&stop).await;
     sandbox.stop().await;
     Ok(exit_code(status, false, stop.signal()))
 }
 
 #[cfg(feature = "sandbox")]
-fn served(ended: std::io::Result<ExitCode>) -> ExitCode {
-    ended.unwrap_or_else(|err| {
-        eprintln!("pulse: {err}");
-        ExitCode::FAILURE
-    })
+async fn served(ended: io::Result<ExitCode>) -> ExitCode {
+    match ended {
+        Ok(code) => code,
+        Err(err) => {
+            output::tell(move || writeln!(io::stderr(), "pulse: {err}")).await;
+            ExitCode::FAILURE
+        }
+    }
 }

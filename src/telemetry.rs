@@ -4,6 +4,7 @@
 
 use crate::cli::LogFormat;
 use crate::config::Execution;
+use crate::output;
 use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -86,6 +87,8 @@ pub fn init(
     };
     let terminal = std::io::stdout().is_terminal();
     let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    // What cannot be written is counted, and told by the line that sums up.
+    let lines = lines.with_writer(output::Lines).log_internal_errors(false);
     // A second start, as in tests of one process, keeps the first.
     let _ = match (format, terminal) {
         (LogFormat::Text, _) | (LogFormat::Auto, true) => {

@@ -78,8 +78,14 @@ pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
     for rule in faults {
         sandbox.faults().add(rule);
     }
-    print_exports(&sandbox, &mut io::stdout().lock())?;
-    print_hint(&sandbox, &mut io::stderr().lock())?;
+    let (mut exports, mut hint) = (Vec::new(), Vec::new());
+    print_exports(&sandbox, &mut exports)?;
+    print_hint(&sandbox, &mut hint)?;
+    // Whoever does not read this neither stops the sandbox nor keeps it from being stopped.
+    let _printing = tokio::task::spawn_blocking(move || {
+        let _ = io::stdout().write_all(&exports).and_then(|()| io::stdout().flush());
+        let _ = io::stderr().write_all(&hint);
+    });
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -92,7 +98,7 @@ fn print_exports(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
     for (name, value) in sandbox.exports() {
         writeln!(out, "export {name}={value}")?;
     }
-    out.flush()
+    Ok(())
 }
 
 fn print_hint(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
@@ -100,7 +106,7 @@ fn print_hint(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
     let users = sandbox.population().len();
     writeln!(
         out,
-        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: pulse"
+        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: pulse sync"
     )?;
     for (user, trouble) in sandbox.population().troubled() {
         writeln!(out, "  {user} has trouble: {trouble}")?;

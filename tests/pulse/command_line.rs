@@ -22,16 +22,32 @@ pub(crate) fn assert_refused(world: &World, run: &Run) {
     }
 }
 
+/// Nobody's money is touched by a name that was typed to see what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn pulse_alone_explains_itself_and_touches_nothing() {
+    let world = sandbox().await;
+    world.crowd(1);
+    let run = Run::of(world.bare_command(&[]).env("PULSE_USERS", "user-0001")).await;
+    assert_refused(&world, &run);
+    for word in ["Usage: pulse <COMMAND>", "sync", "One pass over all users", "--help"] {
+        assert!(run.stderr.contains(word), "{word} is not in:\n{}", run.stderr);
+    }
+    assert!(!run.stderr.contains("--concurrency"), "it is short:\n{}", run.stderr);
+    assert_eq!(run.entry("no command was given")["severity"], "ERROR");
+    for args in [&["--dry-run"][..], &["--user", "user-0001"]] {
+        let run = Run::of(&mut world.bare_command(args)).await;
+        assert_refused(&world, &run);
+        assert!(run.stderr.contains("Usage: pulse <COMMAND>"), "a command is missing: {}", run.stderr);
+        let entry = run.entry(&format!("unexpected argument '{}' found", args[0]));
+        assert_eq!(entry["severity"], "ERROR");
+    }
+    let run = world.pulse_with(&["sync"]).await;
+    run.assert_completed("1 successful, 0 errors", 0);
+}
+
 // Who is synced.
 
 on_both! {
-    async fn pulse_alone_means_pulse_sync(world) {
-        world.user("ana").await;
-        for args in [&[][..], &["sync"]] {
-            world.pulse_with(args).await.assert_completed("1 successful, 0 errors", 0);
-        }
-    }
-
     async fn a_pass_over_no_users_is_a_success(world) {
         world.pulse().await.assert_completed("0 successful, 0 errors", 0);
         let last_pulse = world.document("ops/last_pulse").await;
@@ -280,6 +296,50 @@ async fn bad_usage_touches_nothing() {
     }
 }
 
+/// Whoever reads the log of the job learns why it did nothing; whoever typed it reads stderr.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_usage_is_a_line_of_a_json_log_too() {
+    let world = sandbox().await;
+    let cases: [(&[&str], Env<'_>, &str); 6] = [
+        (&["--frobnicate"], &[], "unexpected argument '--frobnicate' found"),
+        (
+            &["--concurrency", "0"],
+            &[("PULSE_LOG_FORMAT", "json")],
+            "invalid value '0' for '--concurrency <N>'",
+        ),
+        (&[], &[("PULSE_SPREAD", "2h")], "invalid value '2h' for '--spread <TIME>'"),
+        (&["--log-format", "xml"], &[], "invalid value 'xml' for '--log-format <LOG_FORMAT>'"),
+        (
+            &["--log-format=json", "extra"],
+            &[("PULSE_LOG_FORMAT", "text")],
+            "unexpected argument 'extra' found",
+        ),
+        (&["frobnicate"], &[], "unrecognized subcommand 'frobnicate'"),
+    ];
+    for (args, env, message) in cases {
+        let named = [("CLOUD_RUN_EXECUTION", "pulse-x7k2p"), ("APCA_API_SECRET_KEY", "hush-hush")];
+        let run = world.pulse_with_in(args, &[env, &named].concat()).await;
+        assert_refused(&world, &run);
+        assert_eq!(run.entries().len(), 1, "{}", run.stdout);
+        let entry = run.entry(message);
+        assert_eq!((&entry["severity"], &entry["execution"]), (&json!("ERROR"), &json!("pulse-x7k2p")));
+        assert!(run.stderr.starts_with("error: ") && run.stderr.contains(message), "{}", run.stderr);
+        assert!(!run.stdout.contains("hush") && !run.stderr.contains("hush"), "{}{}", run.stdout, run.stderr);
+    }
+    let cases: [(&[&str], Env<'_>); 4] = [
+        (&["--frobnicate"], &[("PULSE_LOG_FORMAT", "text")]),
+        (&["--log-format=text", "--frobnicate"], &[("PULSE_LOG_FORMAT", "json")]),
+        (&["sandbox", "--frobnicate"], &[]),
+        (&["demo", "--frobnicate"], &[]),
+    ];
+    for (args, env) in cases {
+        let run = world.pulse_with_in(args, env).await;
+        assert_refused(&world, &run);
+        assert_eq!(run.stdout, "", "{args:?} {env:?}");
+        assert!(run.stderr.contains("unexpected argument '--frobnicate' found"), "{}", run.stderr);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_concurrency_is_1_to_1024() {
     let world = sandbox().await;
@@ -371,7 +431,7 @@ async fn everything_that_is_wrong_is_reported_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn help_names_every_flag_variable_and_exit_code() {
     let world = sandbox().await;
-    for args in [&["--help"][..], &["sync", "--help"], &["help", "sync"]] {
+    for args in [&["sync", "--help"][..], &["help", "sync"]] {
         let run = world.pulse_with(args).await;
         assert_eq!(run.exit, Some(0), "{}", run.stderr);
         for word in [
@@ -437,7 +497,7 @@ async fn help_names_every_flag_variable_and_exit_code() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_version_is_shown() {
     let world = sandbox().await;
-    let run = world.pulse_with(&["--version"]).await;
+    let run = Run::of(&mut world.bare_command(&["--version"])).await;
     assert_eq!((run.exit, run.stdout), (Some(0), format!("pulse {}\n", env!("CARGO_PKG_VERSION"))));
 }
 

@@ -53,7 +53,7 @@ impl Live {
         &self.stdout
     }
 
-    /// Sends a signal: `TERM` or `INT`.
+    /// Sends a signal: `TERM`, `INT` or `HUP`.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().expect("still running").to_string();
         let sent: ExitStatus = std::process::Command::new("kill")

@@ -24,6 +24,7 @@ mod limits;
 mod live;
 mod logs;
 mod loops;
+mod outputs;
 mod safety;
 mod secrecy;
 mod secret_files;
@@ -34,6 +35,7 @@ mod tcp_proxy;
 mod tenancy;
 mod traffic;
 mod trouble;
+mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;
 mod world;

@@ -51,6 +51,46 @@ on_both! {
     }
 }
 
+/// Of a closed terminal the kernel tells, and then the shell: twice is no second wish.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_closes_stops_it_as_well() {
+    let world = sandbox().await;
+    let alpaca = HeldAlpaca::start().await;
+    for user in USERS {
+        world.user(user).await;
+    }
+    let mut running = Live::start(alpaca.command(&world, &["--concurrency", "2"]));
+    alpaca.arrived(2).await;
+    running.signal("HUP");
+    running.until(TOLD, 1).await;
+    running.signal("HUP");
+    alpaca.let_go(USERS.len());
+    let run = running.end().await;
+    assert_eq!((run.exit, alpaca.count()), (Some(143), 2), "{}", run.stdout);
+    run.entry("Stopped multi-tenant sync: 2 successful, 0 errors");
+}
+
+/// As `nohup` starts it.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn who_is_to_outlive_the_terminal_does() {
+    let world = sandbox().await;
+    let alpaca = HeldAlpaca::start().await;
+    for user in USERS {
+        world.user(user).await;
+    }
+    let pulse = alpaca.command(&world, &[]);
+    let mut shell = tokio::process::Command::new("/bin/sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" sync"]).arg(pulse.as_std().get_program()).env_clear();
+    shell.envs(pulse.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).kill_on_drop(true);
+    let running = Live::start(shell);
+    alpaca.arrived(USERS.len()).await;
+    running.signal("HUP");
+    alpaca.let_go(USERS.len());
+    running.end().await.assert_completed("6 successful, 0 errors", 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_before_the_users_are_read_starts_nobody() {
     let world = sandbox().await;

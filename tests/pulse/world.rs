@@ -255,8 +255,15 @@ impl World {
         self.sandbox.requests().count(service, method)
     }
 
-    /// `pulse` with these arguments, led to this world.
+    /// `pulse` with these arguments, led to this world; those that name no command are `sync`'s.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let is_of_sync = args.first().is_none_or(|first| first.starts_with('-'));
+        let sync: &[&str] = if is_of_sync { &["sync"] } else { &[] };
+        self.bare_command(&[sync, args].concat())
+    }
+
+    /// `pulse` with exactly these arguments.
+    pub(crate) fn bare_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pulse"));
         command
             .args(args)
