@@ -1,6 +1,6 @@
 //! One money figure of an account, exact to the last digit that Alpaca sent.
 
-use bigdecimal::BigDecimal;
+use bigdecimal::{BigDecimal, Zero};
 use std::fmt;
 
 /// Why a text is not a figure. The text itself is left out: it may be somebody's balance.
@@ -12,6 +12,9 @@ pub enum InvalidFigure {
     /// A decimal number that the `double` which readers rely on cannot hold.
     #[error("is too large for a number field")]
     TooLarge,
+    /// A decimal number that is not zero, but would be as a `double`.
+    #[error("is too small for a number field, which would read zero")]
+    TooSmall,
 }
 
 /// A finite decimal amount in the account's currency.
@@ -30,6 +33,9 @@ impl Figure {
     const MAX_CHARS: usize = 100;
 
     /// Reads a decimal number, with or without an exponent, and rounds nothing.
+    ///
+    /// The nearest double may differ from it as it may from any decimal, below the normal range by more than usual: a
+    /// reader who needs the digits has the text. But it is never zero when the figure is not.
     pub fn parse(text: &str) -> Result<Self, InvalidFigure> {
         let digits_only = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
         if !digits_only || text.len() > Self::MAX_CHARS {
@@ -37,8 +43,11 @@ impl Figure {
         }
         let value: BigDecimal = text.parse().map_err(|_| InvalidFigure::NotDecimal)?;
         match text.parse::<f64>() {
-            Ok(double) if double.is_finite() => Ok(Self { text: text.into(), value }),
-            Ok(_) => Err(InvalidFigure::TooLarge),
+            Ok(double) if double.is_infinite() => Err(InvalidFigure::TooLarge),
+            Ok(0.0) if !value.is_zero() => Err(InvalidFigure::TooSmall),
+            // To compare a zero with a vast exponent to anything would cost as many digits.
+            Ok(0.0) => Ok(Self { text: text.into(), value: BigDecimal::zero() }),
+            Ok(_) => Ok(Self { text: text.into(), value }),
             Err(_) => Err(InvalidFigure::NotDecimal),
         }
     }
@@ -124,6 +133,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_zero_never_becomes_zero() {
+        for text in ["1e-400", "-1e-400", "0.1e-323", "2e-324", "1E-99999", "-0.000001e-320"] {
+            assert_eq!(Figure::parse(text).expect_err(text), InvalidFigure::TooSmall, "{text}");
+        }
+        for text in ["5e-324", "-5e-324", "3e-324", "1e-310", "0.0000000000000000000000000001"] {
+            assert_ne!(Figure::parse(text).expect(text).to_double(), 0.0, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_zero_is_one_however_it_is_written() {
+        for text in ["0", "-0", "0.00", "0e0", "-0.0e5", "0e999999", "0E-999999", "0e999999999999", "+0"] {
+            let zero = Figure::parse(text).expect(text);
+            assert_eq!((zero.to_double(), zero.text()), (0.0, text));
+            assert_eq!(zero, Figure::parse("0").expect("a zero"), "{text}");
+            assert_ne!(zero, Figure::parse("1e300").expect("a figure"), "{text}");
+        }
+    }
+
+    #[test]
     fn figures_are_equal_by_value_not_by_spelling() {
         assert_eq!(Figure::parse("1.50").expect("decimal"), Figure::parse("1.5").expect("decimal"));
         assert_ne!(
@@ -144,6 +173,16 @@ mod tests {
         fn no_text_panics_or_becomes_an_infinite_double(text in "\\PC{0,30}|[0-9eE+.-]{0,12}") {
             if let Ok(figure) = Figure::parse(&text) {
                 prop_assert!(figure.to_double().is_finite());
+            }
+        }
+
+        #[test]
+        fn a_figure_is_zero_as_a_double_only_if_all_its_digits_are(
+            digits in "-?[0-9]{1,3}(\\.[0-9]{1,3})?", exponent in -700_i32..700,
+        ) {
+            if let Ok(figure) = Figure::parse(&format!("{digits}e{exponent}")) {
+                let all_zeros = !digits.contains(|c: char| ('1'..='9').contains(&c));
+                prop_assert_eq!(figure.to_double() == 0.0, all_zeros);
             }
         }
     }

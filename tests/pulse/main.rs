@@ -30,6 +30,7 @@ mod secrecy;
 mod secret_files;
 mod signals;
 mod snapshots;
+mod strays;
 mod tasks;
 mod tcp_proxy;
 mod tenancy;
