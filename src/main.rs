@@ -462,14 +462,14 @@ async fn sync_user(job: &Job, member: &Member, plan: Plan, due: Instant) -> End 
         return skip(id, Outcome::Skipped, "sync_enabled is false");
     }
     if plan == Plan::Wait {
-        return skip(id, Outcome::NeedsReauth, REAUTH);
+        return wait(id, &member.history);
     }
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     let deadline = Deadline::after(USER_BUDGET);
     match keys_to_snapshot(job, member, plan, due, deadline.less(RECORD_RESERVE)).await {
         Ok(Arrived::Synced(host, tenant)) => succeed(job, id, tenant.as_ref(), host, None, start),
         Ok(Arrived::Unchanged(host, tenant)) => succeed(job, id, tenant.as_ref(), host, Some(true), start),
-        Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
+        Ok(Arrived::SameKeys) => wait(id, &member.history),
         Err(failure) => {
             let end = fail(id, &member.history, &failure, start);
             // Whether a rejection counts, only the whole pass can tell.
@@ -665,6 +665,20 @@ fn skip(id: &DocumentId, outcome: Outcome, reason: &str) -> End {
     End::unasked(outcome)
 }
 
+/// Nothing is done for a user whose keys Alpaca rejects.
+fn wait(id: &DocumentId, history: &History) -> End {
+    let (since, next_attempt_at) = rest_of(history);
+    info!(user_id = id.as_str(), since, next_attempt_at, "Skipped Alpaca account for user {id}: {REAUTH}");
+    End::unasked(Outcome::NeedsReauth)
+}
+
+/// Since when a user has to reconnect, and when Alpaca is asked again all the same.
+fn rest_of(history: &History) -> (Option<String>, Option<String>) {
+    let record = history.trouble().filter(|_| history.needs_reauth());
+    let next = record.and_then(|record| record.next_attempt_at);
+    (record.map(|record| record.since.to_string()), next.map(|next| next.to_string()))
+}
+
 fn fail(id: &DocumentId, history: &History, failure: &Failure, start: Instant) -> End {
     let (code, reason, duration_ms) = (failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
@@ -681,7 +695,13 @@ fn fail(id: &DocumentId, history: &History, failure: &Failure, start: Instant) -
         Outcome::Failed(_) => {
             error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
         }
-        _ => info!(user_id, error, duration_ms, "Skipped Alpaca account for user {id}: {reason}"),
+        _ => {
+            let (since, next_attempt_at) = rest_of(history);
+            info!(
+                user_id,
+                error, since, next_attempt_at, duration_ms, "Skipped Alpaca account for user {id}: {reason}"
+            );
+        }
     }
     End { outcome, word: failure.word(), past: None }
 }

@@ -1,9 +1,9 @@
 //! Section 2: since when a user fails, and when they last did not; and whose figures count as stale.
 
-use super::{HOUR, bad, fleet, needs_reauth, nobody_looks_at, past, record, says, status, stored};
+use super::{HOUR, MINUTE, bad, fleet, needs_reauth, nobody_looks_at, past, record, says, status, stored};
 use crate::on_both;
 use crate::traffic::watched;
-use crate::world::{World, off, sandbox, secret_of};
+use crate::world::{World, off, sandbox, secret_of, timestamp};
 use alpaca_pulse::sandbox::alpaca::Profile;
 use alpaca_pulse::snapshot::iso_millis;
 use alpaca_pulse::store::values::{boolean, double, integer, null, text, timestamp as time};
@@ -190,6 +190,30 @@ on_both! {
             let counts = &ledger["tasks"]["task_0"]["counts"];
             assert_eq!((&counts["ours"], &counts["stale"]), (&json!({"integer": 5}), &json!({"integer": 3})));
         }
+    }
+
+    async fn who_waits_for_new_keys_is_told_since_when_and_until_when(world) {
+        let user = nobody_looks_at();
+        needs_reauth(&world, &user, HOUR).await;
+        world.put("ops/last_pulse", [("started_at", time(Timestamp::now()))]).await;
+        let message = format!("Skipped Alpaca account for user {user}: ");
+        let record = world.trouble(&user).await;
+        let told = |entry: serde_json::Value| {
+            for field in ["since", "next_attempt_at"] {
+                let told: Timestamp = entry[field].as_str().expect("a text").parse().expect("a time");
+                assert_eq!(told, timestamp(&record[field]), "{field}");
+            }
+        };
+        told(world.pulse().await.entry(&message));
+        // Also when the secret was looked at, and holds the same keys; and when it could not be.
+        world.put("ops/last_pulse", [("started_at", time(Timestamp::now() - MINUTE * 10))]).await;
+        told(world.pulse().await.entry(&message));
+        world.put("ops/last_pulse", [("started_at", time(Timestamp::now() - MINUTE * 10))]).await;
+        world.sandbox.secrets().forbid(&secret_of(&user), true);
+        told(world.pulse().await.entry(&message));
+        world.put("users/off", [("sync_enabled", off())]).await;
+        let paused = world.pulse().await.entry("Skipped Alpaca account for user off: ");
+        assert!(paused.get("since").is_none() && paused.get("next_attempt_at").is_none(), "{paused}");
     }
 }
 
