@@ -2,10 +2,21 @@
 
 use crate::alpaca::AlpacaError;
 use crate::ids::InvalidId;
+use crate::keys::Environment;
 use crate::outcome::Code;
 use crate::secret_manager::{KeyVersion, SecretError};
 use crate::store::StoreError;
 use crate::telemetry::Chain;
+use crate::verdicts::Word;
+
+/// The keys that Alpaca was asked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Whose host was asked.
+    pub environment: Environment,
+    /// Their version; the legacy account's have none.
+    pub version: Option<KeyVersion>,
+}
 
 /// One variant for each stage of the journey.
 #[derive(Debug)]
@@ -16,10 +27,10 @@ pub enum Failure {
     Facts(StoreError),
     /// No keys.
     Keys(SecretError),
-    /// No account with the keys of that version (the legacy account's have none).
-    Broker(AlpacaError, Option<KeyVersion>),
+    /// No account with these keys.
+    Broker(AlpacaError, Tried),
     /// An account, but no snapshot.
-    Store(StoreError, Option<KeyVersion>),
+    Store(StoreError, Tried),
 }
 
 impl Failure {
@@ -54,7 +65,7 @@ impl Failure {
             Self::Id(_) | Self::Facts(_) => None,
             Self::Keys(SecretError::Malformed { version, .. }) => Some(version),
             Self::Keys(_) => None,
-            Self::Broker(_, version) | Self::Store(_, version) => version.as_ref(),
+            Self::Broker(_, tried) | Self::Store(_, tried) => tried.version.as_ref(),
         }
     }
 
@@ -62,14 +73,22 @@ impl Failure {
     #[must_use]
     pub fn rejected(&self) -> Option<KeyVersion> {
         match self {
-            Self::Broker(AlpacaError::Rejected { .. }, version) => version.clone(),
+            Self::Broker(AlpacaError::Rejected { .. }, tried) => tried.version.clone(),
             _ => None,
         }
     }
 
-    /// Whether Alpaca was asked.
+    /// What Alpaca said of the keys, if it spoke of them. An answer that cannot be used may be anybody's.
     #[must_use]
-    pub fn was_asked(&self) -> bool {
-        matches!(self, Self::Broker(..) | Self::Store(..))
+    pub fn word(&self) -> Option<Word> {
+        match self {
+            Self::Broker(AlpacaError::Rejected { .. }, Tried { environment, version }) => {
+                Some(Word::Rejected(*environment, version.clone()?))
+            }
+            Self::Broker(AlpacaError::Incomplete(_), tried) | Self::Store(_, tried) => {
+                Some(Word::Accepted(tried.environment))
+            }
+            _ => None,
+        }
     }
 }

@@ -4,20 +4,22 @@ use crate::alpaca::Alpaca;
 use crate::config::{Config, Endpoints};
 use crate::credentials::Identity;
 use crate::credentials::failure::NoToken;
+use crate::failure::Failure;
 use crate::ids::{Database, DocumentId, TenantId, UserId};
 use crate::key_cache::KeyCache;
 use crate::pace::Pace;
-use crate::retry::{Deadline, MAX_ATTEMPTS, USER_BUDGET};
+use crate::past::{LastSuccess, Past};
+use crate::retry::{Deadline, MAX_ATTEMPTS, RECORD_RESERVE, USER_BUDGET};
 use crate::roster::{Member, PageFacts};
 use crate::secret_manager::{SecretManager, StoredKeys};
 use crate::snapshot::Snapshot;
-use crate::store::query::trouble_name;
+use crate::store::query::{snapshot_name, trouble_name};
 use crate::store::tenants::primary_name;
 use crate::store::write::{Demand, Write, merge};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Chain;
 use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
-use crate::trouble::{History, Trouble};
+use crate::trouble::{self, History, Trouble};
 use crate::unchanged::Written;
 use crate::usage::Usage;
 use crate::user::TenantClaim;
@@ -25,6 +27,7 @@ use futures::{StreamExt, TryFutureExt, stream};
 use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
 use reqwest::Url;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -32,6 +35,9 @@ use tracing::{debug, warn};
 
 /// Commits of trouble at the same time, at the end of a pass.
 const COMMITS_AT_ONCE: usize = 4;
+
+/// Snapshots that are read at once, to learn when their users last succeeded.
+const SNAPSHOTS_PER_READ: usize = 300;
 
 /// Why a pass could not even begin.
 #[derive(Debug, thiserror::Error)]
@@ -243,6 +249,79 @@ impl Job {
         }
     }
 
+    /// Records a failure that is not Alpaca's rejection, which only the whole pass can judge. Returns how the
+    /// user came into trouble, if that could be found out.
+    pub async fn record_failure(
+        &self,
+        user: &DocumentId,
+        history: &History,
+        failure: &Failure,
+        deadline: Deadline,
+    ) -> Option<Past> {
+        let now = Timestamp::now();
+        let past = match history.lacks_past() {
+            // The record matters more, when there may be no time for both.
+            true => self.read_past(user, history, now, deadline.less(RECORD_RESERVE / 2)).await,
+            false => history.past(),
+        };
+        let (code, version) = (failure.code(), failure.key_version());
+        let trouble = trouble::after_failure(history, past.as_ref(), code, version, now);
+        let record: Vec<_> = trouble.map(|trouble| (user.clone(), trouble)).into_iter().collect();
+        self.record(&record, deadline).await;
+        past
+    }
+
+    async fn read_past(
+        &self,
+        user: &DocumentId,
+        history: &History,
+        now: Timestamp,
+        deadline: Deadline,
+    ) -> Option<Past> {
+        let mut read = self.last_successes(vec![user.clone()], deadline).await;
+        Some(history.past_with(read.remove(user)?, now))
+    }
+
+    /// When these users last succeeded, as their snapshots tell it, with few calls. Those whose snapshots
+    /// cannot be read are left out, which is logged: their records are completed at a later pulse.
+    pub async fn last_successes(
+        &self,
+        users: Vec<DocumentId>,
+        deadline: Deadline,
+    ) -> HashMap<DocumentId, Option<LastSuccess>> {
+        let parts: Vec<_> = users.chunks(SNAPSHOTS_PER_READ).map(<[_]>::to_vec).collect();
+        let reads: Vec<_> = stream::iter(parts)
+            .map(|users| self.read_last_successes(users, deadline))
+            .buffer_unordered(COMMITS_AT_ONCE)
+            .collect()
+            .await;
+        reads.into_iter().flatten().collect()
+    }
+
+    async fn read_last_successes(
+        &self,
+        users: Vec<DocumentId>,
+        deadline: Deadline,
+    ) -> Vec<(DocumentId, Option<LastSuccess>)> {
+        let name = |user: &DocumentId| snapshot_name(self.store.database(), user);
+        let names = users.iter().map(name).collect();
+        match self.store.documents(names, &LastSuccess::FIELDS, deadline).await {
+            Ok(found) => {
+                let last = |user: &DocumentId| LastSuccess::from_snapshot(&found.get(&name(user))?.fields);
+                users.into_iter().map(|user| (user.clone(), last(&user))).collect()
+            }
+            Err(err) => {
+                let users = users.len();
+                warn!(
+                    error = err.code().as_str(),
+                    "Could not read when {users} users in trouble last succeeded: {}",
+                    Chain(&err)
+                );
+                Vec::new()
+            }
+        }
+    }
+
     /// Records what was learned at the end of a pass. A record that somebody has written since the pass
     /// started is left alone: a person who synced the user by name knows more.
     pub async fn settle(
@@ -313,7 +392,7 @@ impl Job {
     /// The write that records a user's trouble, or its end.
     #[must_use]
     pub fn trouble_write(&self, user: &DocumentId, trouble: &Trouble) -> Write {
-        let fields = trouble.to_fields().map(|(field, value)| (field, Some(value.into())));
+        let fields = trouble.to_fields().map(|(field, value)| (field, value.map(Into::into)));
         merge(&trouble_name(self.store.database(), user), &fields, &Demand::Nothing)
     }
 }

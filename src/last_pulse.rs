@@ -32,11 +32,12 @@ impl LastPulse<'_> {
     fn fields(&self) -> Vec<FieldChange<'static>> {
         let Self { counts, status, execution, started_at, duration, used } = self;
         let number = |number: u64| integer(i64::try_from(number).unwrap_or(i64::MAX));
-        let fields: [(&'static str, Value); 14] = [
+        let fields: [(&'static str, Value); 15] = [
             ("success_count", number(counts.success)),
             ("error_count", number(counts.error())),
             ("skipped_count", number(counts.skipped)),
             ("needs_reauth_count", number(counts.needs_reauth)),
+            ("stale_count", number(counts.stale)),
             ("users_count", number(counts.users())),
             ("status", text(status.as_str())),
             ("execution", text(*execution)),

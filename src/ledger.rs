@@ -1,9 +1,10 @@
 //! The ledger of an execution, `ops/last_pulse/executions/{execution}`: its plan, and how far each of its
 //! tasks has come.
 
+use crate::fleet_guard::{AtHost, Rejections};
 use crate::ids::DocumentId;
 use crate::outcome::{Code, Counts, PassStatus};
-use crate::progress::{Finished, Rejections};
+use crate::progress::Finished;
 use crate::ramp::Ramp;
 use crate::shards::{Sample, Shards};
 use crate::store::values::{Fields, array, entries, integer, items, map, string, text, time, whole_number};
@@ -247,11 +248,13 @@ impl TaskRecord {
                     ("skipped", count(counts.skipped)),
                     ("needs_reauth", count(counts.needs_reauth)),
                     ("errors", map(errors.collect())),
+                    ("ours", count(counts.ours)),
+                    ("stale", count(counts.stale)),
                 ]),
             ),
             (
                 "rejections",
-                record([("asked", count(rejections.asked)), ("rejected", count(rejections.rejected))]),
+                record(Rejections::HOSTS.map(|host| (host.as_str(), at_host(rejections.at(host))))),
             ),
             (
                 "sample",
@@ -282,8 +285,7 @@ impl TaskRecord {
         let fields = entries(value)?;
         let part = |name| fields.get(name).and_then(entries);
         let state = fields.get("state").and_then(string)?;
-        let (counts, rejections, sample, used) =
-            (part("counts")?, part("rejections")?, part("sample")?, part("used")?);
+        let (counts, sample, used) = (part("counts")?, part("sample")?, part("used")?);
         let error = |(code, number): (&String, &Value)| Some((Code::parse(code)?, counted(number)?));
         Some(Self {
             state: TaskState::ALL.into_iter().find(|known| known.as_str() == state)?,
@@ -297,11 +299,11 @@ impl TaskRecord {
                     skipped: number(counts, "skipped")?,
                     needs_reauth: number(counts, "needs_reauth")?,
                     errors: entries(counts.get("errors")?)?.iter().map(error).collect::<Option<_>>()?,
+                    // Older versions did not count them.
+                    ours: number(counts, "ours").unwrap_or_default(),
+                    stale: number(counts, "stale").unwrap_or_default(),
                 },
-                rejections: Rejections {
-                    asked: number(rejections, "asked")?,
-                    rejected: number(rejections, "rejected")?,
-                },
+                rejections: part("rejections").map(rejections).unwrap_or_default(),
                 sample: Sample {
                     seen: number(sample, "seen")?,
                     stride: number(sample, "stride").filter(|stride| *stride > 0)?,
@@ -331,6 +333,21 @@ fn count(number: u64) -> Value {
     integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
+fn at_host(AtHost { accepted, rejected }: AtHost) -> Value {
+    record([("accepted", count(accepted)), ("rejected", count(rejected))])
+}
+
+/// Older versions did not tell the hosts apart: theirs tell nothing about either.
+fn rejections(fields: &Fields) -> Rejections {
+    let mut rejections = Rejections::default();
+    for host in Rejections::HOSTS {
+        let Some(said) = fields.get(host.as_str()).and_then(entries) else { continue };
+        let said = |name| number(said, name).unwrap_or_default();
+        *rejections.at_mut(host) = AtHost { accepted: said("accepted"), rejected: said("rejected") };
+    }
+    rejections
+}
+
 /// More users than that is not a count but damage, and would overflow sums.
 const MOST: u64 = 1 << 48;
 
@@ -353,7 +370,8 @@ fn ids(value: &Value) -> Option<Vec<DocumentId>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Outcome;
+    use crate::keys::Environment;
+    use crate::outcome::{Blame, Outcome};
     use crate::store::values::timestamp;
     use gcloud_sdk::google::firestore::v1::value::ValueType;
     use proptest::collection::{btree_map, hash_map, vec};
@@ -436,15 +454,43 @@ mod tests {
         for record in ledger.tasks.values_mut() {
             record.finished.counts.add(Outcome::Synced);
             record.finished.counts.add(Outcome::Failed(Code::KeysMissing));
-            record.finished.rejections = Rejections { asked: 5, rejected: 2 };
+            record.finished.rejections = rejected_live(2);
+            record.finished.counts.add_blame(Blame { is_ours: true, is_stale: true });
             record.used.alpaca_calls = 3;
         }
         let (counts, used, status) = ledger.sums();
         assert_eq!((counts.success, counts.error(), used.alpaca_calls), (2, 2, 6));
         assert_eq!(status, PassStatus::Degraded);
-        assert_eq!(ledger.rejections_of_others(1), Rejections { asked: 5, rejected: 2 });
+        assert_eq!((counts.ours, counts.stale), (2, 2));
+        assert_eq!(ledger.rejections_of_others(1), rejected_live(2));
         ledger.tasks.get_mut(&0).expect("task 0").state = TaskState::Stopped;
         assert_eq!(ledger.sums().2, PassStatus::Failed);
+    }
+
+    fn rejected_live(users: u64) -> Rejections {
+        let mut rejections = Rejections::default();
+        *rejections.at_mut(Environment::Live) = AtHost { accepted: 3, rejected: users };
+        rejections
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_counts_without_what_it_did_not_know() {
+        let mut record = ledger(&[COMPLETED]).tasks.remove(&0).expect("task 0");
+        record.finished.counts.add(Outcome::Failed(Code::BrokerRejected));
+        let known = record.clone();
+        record.finished.counts.add_blame(Blame { is_ours: true, is_stale: true });
+        record.finished.rejections = rejected_live(1);
+        let fields = |value: &Value| entries(value).expect("a map").clone();
+        let mut stored = fields(&record.to_value());
+        let mut counts = fields(&stored["counts"]);
+        counts.retain(|name, _| !["ours", "stale"].contains(&name.as_str()));
+        stored.insert("counts".into(), map(counts));
+        let old = super::record([("asked", count(24)), ("rejected", count(5))]);
+        for rejections in [Some(old), Some(text("many")), None] {
+            stored.remove("rejections");
+            stored.extend(rejections.map(|rejections| ("rejections".to_owned(), rejections)));
+            assert_eq!(TaskRecord::from_value(&map(stored.clone())), Some(known.clone()));
+        }
     }
 
     #[test]
@@ -491,17 +537,23 @@ mod tests {
             state in proptest::sample::select(TaskState::ALL.to_vec()),
             cursor in proptest::option::of(any_id()),
             success in 0..MOST, skipped in 0..MOST, needs_reauth in 0..MOST, errors in 0..MOST,
-            asked in 0..MOST, rejected in 0..MOST,
+            ours in 0..MOST, stale in 0..MOST, hosts in proptest::array::uniform2((0..MOST, 0..MOST)),
             seen in 0..MOST, stride in 1..MOST, ids in vec(any_id(), 0..20),
             reads in 0..MOST, writes in 0..MOST,
             ramp in proptest::option::of((500_u32.., 0_i64..1_000_000, any::<u32>())),
         ) -> TaskRecord {
+            let mut rejections = Rejections::default();
+            for (host, (accepted, rejected)) in Rejections::HOSTS.into_iter().zip(hosts) {
+                *rejections.at_mut(host) = AtHost { accepted, rejected };
+            }
             TaskRecord {
                 state,
                 finished: Finished {
                     cursor,
-                    counts: Counts { success, skipped, needs_reauth, errors: [(Code::KeysMissing, errors)].into() },
-                    rejections: Rejections { asked, rejected },
+                    counts: Counts {
+                        success, skipped, needs_reauth, errors: [(Code::KeysMissing, errors)].into(), ours, stale,
+                    },
+                    rejections,
                     sample: Sample { seen, stride, ids },
                 },
                 used: Used { firestore_reads: reads, firestore_writes: writes, ..Used::default() },

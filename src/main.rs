@@ -5,8 +5,9 @@ use alpaca_pulse::alpaca::{AlpacaError, Answer};
 use alpaca_pulse::census::{self, Unreached};
 use alpaca_pulse::cli::{self, Cli, Command, LogFormat, SyncArgs};
 use alpaca_pulse::config::{Config, Execution, LegacyAccount};
-use alpaca_pulse::failure::Failure;
+use alpaca_pulse::failure::{Failure, Tried};
 use alpaca_pulse::fan_out::{Ended, fan_out};
+use alpaca_pulse::fleet_guard::{AtHost, Rejections};
 use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
 use alpaca_pulse::job::{Arrival, ConnectError, Job};
 use alpaca_pulse::keys::Environment;
@@ -15,7 +16,7 @@ use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
 use alpaca_pulse::output;
 use alpaca_pulse::pace::Calls;
 use alpaca_pulse::part::{Bookkeeper, Entry, EntryError, Part};
-use alpaca_pulse::progress::Rejections;
+use alpaca_pulse::progress::Late;
 use alpaca_pulse::repeat::{self, Turn};
 use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET};
 use alpaca_pulse::roster::{self, Member, PageFacts, RosterReader, Unreadable};
@@ -27,18 +28,27 @@ use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
 use alpaca_pulse::user::TenantClaim;
 use alpaca_pulse::variables;
-use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
+use alpaca_pulse::verdicts::{End, Traveller, Verdicts, Word};
 use clap::Parser;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
-use serde_json::{Map, Value};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
+
+/// For reading, at the end of a pass, when those last succeeded who came into trouble in it. What could not be
+/// read by then is taken for the worst.
+const LOOK_BACK_BUDGET: Duration = Duration::from_secs(5);
+
+/// The same from the moment the process is told to stop: a third of [`CLOSING_LIMIT`].
+const LOOK_BACK_LIMIT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let usage = Cli::try_parse();
@@ -215,7 +225,7 @@ async fn take_turn(job: Arc<Job>, execution: &Execution, due: Instant, stop: &St
 fn stopped_early(stop: &Stop, start: Instant) -> PassStatus {
     let unreached = stop.deadline().map(|_| Unreached::Unknown);
     let ending = Ending { ended: Ended::Stopped, unreached, unreadable: None };
-    conclude(&Verdicts::default(), None, &ending, None, start);
+    conclude(&Verdicts::default(), &ending, None, start);
     PassStatus::Failed
 }
 
@@ -260,7 +270,7 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
         ((books.begin(subject.user_id()), subject.traveller()), subject)
     });
 
-    let mut verdicts = Verdicts::after(&part.finished);
+    let mut verdicts = Verdicts::after(&part.finished, part.schedule.now);
     let journey = |subject| travel(Arc::clone(&job), subject, due);
     let ended = fan_out(travellers, *concurrency, stop, journey, |(place, traveller), end| {
         books.end(place, verdicts.add(traveller, end.ok()));
@@ -277,7 +287,7 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
     };
     let ending = Ending::new(ended, unreached, unreadable);
     let sums = tokio::select! {
-        sums = close(&job, part, books, &verdicts, &ending, stop, start) => sums,
+        sums = close(&job, part, books, &mut verdicts, &ending, stop, start) => sums,
         // Once told to stop, there is little time before the process is killed.
         () = stop.requested_for(CLOSING_LIMIT) => {
             warn!("Stopped before everything was recorded");
@@ -300,36 +310,64 @@ async fn close(
     job: &Job,
     part: &Part,
     books: Bookkeeper,
-    verdicts: &Verdicts,
+    verdicts: &mut Verdicts,
     ending: &Ending,
     stop: &Stop,
     start: Instant,
 ) -> Option<PassStatus> {
-    let finished = books.close(stop).await;
-    let is_complete = ending.state() == TaskState::Completed;
-    let of_others = tokio::select! {
-        of_others = part.rejections_of_others(job, verdicts, &finished), if is_complete => of_others,
-        // Told to stop, or with users unread, the task has no time to wait for the others.
-        () = stop.requested(), if is_complete => Rejections::default(),
-        else => Rejections::default(),
-    };
-    let fleet_wide = verdicts.fleet_wide(of_others);
-    conclude(verdicts, fleet_wide, ending, Some(job.config.scope()), start);
-    let mut records = verdicts.records(fleet_wide.is_some(), Timestamp::now());
-    // What is published includes what the records cost; what is left of the time is for publishing.
-    let deadline = Deadline::after(USER_BUDGET);
-    if is_complete {
+    let mut finished = books.close(stop).await;
+    let (scope, now) = (Some(job.config.scope()), Timestamp::now());
+    if ending.state() == TaskState::Completed {
+        finished.add_late(&look_back(job, verdicts, stop, now).await);
+        let of_others = tokio::select! {
+            of_others = part.rejections_of_others(job, verdicts, &finished) => of_others,
+            // Told to stop, the task has no time to wait for the others.
+            () = stop.requested() => Rejections::default(),
+        };
+        report_rejections(&verdicts.fleet_wide(of_others));
+        conclude(verdicts, ending, scope, start);
+        // What is published includes what the records cost; what is left of the time is for publishing.
+        let deadline = Deadline::after(USER_BUDGET);
+        let records = verdicts.records(of_others, now);
         job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
         return part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
     }
+    conclude(verdicts, ending, scope, start);
     // How far it came matters more, when there may be no time for both.
+    let deadline = Deadline::after(USER_BUDGET);
     let sums = part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+    look_back(job, verdicts, stop, now).await;
+    report_rejections(&verdicts.fleet_wide(Rejections::default()));
+    let mut records = verdicts.records(Rejections::default(), now);
     // A retried attempt asks again about everybody after the cursor: two rejections within moments are one.
     records.retain(|(user, _)| finished.cursor.as_ref().is_some_and(|cursor| user <= cursor));
     if !part.is_one_of_several() {
         job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
     }
     sums
+}
+
+/// Reads when those last succeeded who came into trouble in this pass and wait for its judgement.
+async fn look_back(job: &Job, verdicts: &mut Verdicts, stop: &Stop, now: Timestamp) -> Late {
+    let unread = verdicts.unread().cloned().collect();
+    let read = tokio::select! {
+        read = job.last_successes(unread, Deadline::after(LOOK_BACK_BUDGET)) => read,
+        () = stop.requested_for(LOOK_BACK_LIMIT) => HashMap::new(),
+    };
+    verdicts.learn(&read, now)
+}
+
+/// Where rejections are the provider's fault or ours.
+fn report_rejections(fleet_wide: &[(Environment, AtHost)]) {
+    for (host, at) in fleet_wide {
+        let (rejected, users) = (at.rejected, at.users());
+        error!(
+            severity = "CRITICAL",
+            error = Code::BrokerRejected.as_str(),
+            environment = host.as_str(),
+            "Alpaca rejected {rejected} of {users} users: not marking anyone for re-authentication"
+        );
+    }
 }
 
 /// How reading and syncing the users ended.
@@ -368,20 +406,7 @@ impl Ending {
 }
 
 /// The last lines of the log.
-fn conclude(
-    verdicts: &Verdicts,
-    fleet_wide: Option<Rejections>,
-    ending: &Ending,
-    scope: Option<&'static str>,
-    start: Instant,
-) {
-    if let Some(Rejections { asked, rejected }) = fleet_wide {
-        error!(
-            severity = "CRITICAL",
-            error = Code::BrokerRejected.as_str(),
-            "Alpaca rejected {rejected} of {asked} users: not marking anyone for re-authentication"
-        );
-    }
+fn conclude(verdicts: &Verdicts, ending: &Ending, scope: Option<&'static str>, start: Instant) {
     let (counts, duration_ms) = (&verdicts.counts, millis(start));
     let dropped_lines = output::dropped_lines();
     match (&ending.unreadable, ending.ended) {
@@ -494,25 +519,22 @@ async fn sync_user(job: &Job, member: &Member, plan: Plan, due: Instant) -> End 
         return skip(id, Outcome::Skipped, "sync_enabled is false");
     }
     if plan == Plan::Wait {
-        return skip(id, Outcome::NeedsReauth, REAUTH);
+        return wait(id, &member.history);
     }
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     let deadline = Deadline::after(USER_BUDGET);
     match keys_to_snapshot(job, member, plan, due, deadline.less(RECORD_RESERVE)).await {
-        Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), None, start),
-        Ok(Arrived::Unchanged(tenant)) => succeed(job, id, tenant.as_ref(), Some(true), start),
-        Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
+        Ok(Arrived::Synced(host, tenant)) => succeed(job, id, tenant.as_ref(), host, None, start),
+        Ok(Arrived::Unchanged(host, tenant)) => succeed(job, id, tenant.as_ref(), host, Some(true), start),
+        Ok(Arrived::SameKeys) => wait(id, &member.history),
         Err(failure) => {
             let end = fail(id, &member.history, &failure, start);
             // Whether a rejection counts, only the whole pass can tell.
-            if end.rejected.is_none() {
-                let now = Timestamp::now();
-                let trouble =
-                    trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
-                let record: Vec<_> = trouble.map(|trouble| (id.clone(), trouble)).into_iter().collect();
-                job.record(&record, deadline).await;
+            if matches!(end.word, Some(Word::Rejected(..))) {
+                return end;
             }
-            end
+            let past = job.record_failure(id, &member.history, &failure, deadline).await;
+            End { past, ..end }
         }
     }
 }
@@ -539,7 +561,7 @@ async fn keys_to_snapshot(
         return Ok(Arrived::SameKeys);
     };
 
-    let over = trouble::after_success(&member.history, &version, Timestamp::now());
+    let over = trouble::after_success(&member.history, &version, answer.answered_at);
     let arrival = Arrival {
         name: database.document(format_args!("users/{user}/alpacaAccounts/snapshot")),
         snapshot: Snapshot {
@@ -556,9 +578,9 @@ async fn keys_to_snapshot(
     };
     let id = &member.user.id;
     match job.write_if_changed(id, &member.history, &arrival, due, deadline).await {
-        Ok((tenant, true)) => Ok(Arrived::Unchanged(tenant)),
-        Ok((tenant, false)) => Ok(Arrived::Synced(tenant)),
-        Err(err) => Err(Failure::Store(err, Some(version))),
+        Ok((tenant, true)) => Ok(Arrived::Unchanged(environment, tenant)),
+        Ok((tenant, false)) => Ok(Arrived::Synced(environment, tenant)),
+        Err(err) => Err(Failure::Store(err, Tried { environment, version: Some(version) })),
     }
 }
 
@@ -613,7 +635,7 @@ async fn keys_to_account(
         // Only now is it known that there is more to do.
         let calls = Calls { writes: job.expected_writes(member), ..Calls::ALPACA_CALL };
         if let Err(used_up) = job.pace.allow_by(calls, deadline).await {
-            return Err(Failure::Broker(used_up.into(), Some(newest.version)));
+            return Err(Failure::Broker(used_up.into(), tried(&newest)));
         }
     }
     if let Some((_, failure)) = rejected.filter(|(version, _)| *version == newest.version) {
@@ -630,18 +652,22 @@ async fn keys_to_account(
 async fn ask(
     job: &Job,
     user: &UserId,
-    StoredKeys { keys, version }: &StoredKeys,
+    stored: &StoredKeys,
     deadline: Deadline,
 ) -> Result<(Answer, Environment, KeyVersion), Failure> {
-    match job.alpaca.account(keys, deadline).await {
-        Ok(answer) => Ok((answer, keys.environment(), version.clone())),
+    match job.alpaca.account(&stored.keys, deadline).await {
+        Ok(answer) => Ok((answer, stored.keys.environment(), stored.version.clone())),
         Err(err) => {
             if let (AlpacaError::Rejected { .. }, Some(cache)) = (&err, &job.key_cache) {
                 cache.forget(user);
             }
-            Err(Failure::Broker(err, Some(version.clone())))
+            Err(Failure::Broker(err, tried(stored)))
         }
     }
+}
+
+fn tried(StoredKeys { keys, version }: &StoredKeys) -> Tried {
+    Tried { environment: keys.environment(), version: Some(version.clone()) }
 }
 
 /// The same for the single account of old deployments, whose keys are in the configuration.
@@ -653,7 +679,7 @@ async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount) -> End {
     );
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     match legacy_keys_to_snapshot(job, legacy).await {
-        Ok(tenant) => succeed(job, id, tenant.as_ref(), None, start),
+        Ok(tenant) => succeed(job, id, tenant.as_ref(), legacy.keys.environment(), None, start),
         Err(failure) => fail(id, &History::Unknown, &failure, start),
     }
 }
@@ -662,8 +688,9 @@ async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Op
     let deadline = Deadline::after(USER_BUDGET);
     let claim = TenantClaim::Assigned(legacy.tenant.clone());
     let facts = job.tenant_facts(legacy.id.as_str(), &claim, deadline).await.map_err(Failure::Facts)?;
-    let answer =
-        job.alpaca.account(&legacy.keys, deadline).await.map_err(|err| Failure::Broker(err, None))?;
+    let tried = Tried { environment: legacy.keys.environment(), version: None };
+    let answer = job.alpaca.account(&legacy.keys, deadline).await;
+    let answer = answer.map_err(|err| Failure::Broker(err, tried.clone()))?;
     let arrival = Arrival {
         name: job.store.database().document(format_args!("alpacaAccounts/snapshot")),
         snapshot: Snapshot {
@@ -678,15 +705,15 @@ async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Op
         facts,
         end_of_trouble: None,
     };
-    job.write(&arrival, deadline).await.map_err(|err| Failure::Store(err, None))
+    job.write(&arrival, deadline).await.map_err(|err| Failure::Store(err, tried))
 }
 
 /// Where a journey that did not fail arrived.
 enum Arrived {
-    /// At a fresh snapshot, and the document of this tenant.
-    Synced(Option<TenantId>),
+    /// At a fresh snapshot from this host, and the document of this tenant.
+    Synced(Environment, Option<TenantId>),
     /// At ones that are fresh enough and say the same.
-    Unchanged(Option<TenantId>),
+    Unchanged(Environment, Option<TenantId>),
     /// At the keys that Alpaca is known to reject.
     SameKeys,
 }
@@ -698,6 +725,7 @@ fn succeed(
     job: &Job,
     id: &DocumentId,
     tenant: Option<&TenantId>,
+    host: Environment,
     unchanged: Option<bool>,
     start: Instant,
 ) -> End {
@@ -707,12 +735,26 @@ fn succeed(
     } else {
         info!(user_id, tenant_id, unchanged, duration_ms, "Successfully synced Alpaca account for user {id}");
     }
-    End { outcome: Outcome::Synced, asked: true, rejected: None }
+    End { outcome: Outcome::Synced, word: Some(Word::Accepted(host)), past: None }
 }
 
 fn skip(id: &DocumentId, outcome: Outcome, reason: &str) -> End {
     info!(user_id = id.as_str(), "Skipped Alpaca account for user {id}: {reason}");
     End::unasked(outcome)
+}
+
+/// Nothing is done for a user whose keys Alpaca rejects.
+fn wait(id: &DocumentId, history: &History) -> End {
+    let (since, next_attempt_at) = rest_of(history);
+    info!(user_id = id.as_str(), since, next_attempt_at, "Skipped Alpaca account for user {id}: {REAUTH}");
+    End::unasked(Outcome::NeedsReauth)
+}
+
+/// Since when a user has to reconnect, and when Alpaca is asked again all the same.
+fn rest_of(history: &History) -> (Option<String>, Option<String>) {
+    let record = history.trouble().filter(|_| history.needs_reauth());
+    let next = record.and_then(|record| record.next_attempt_at);
+    (record.map(|record| record.since.to_string()), next.map(|next| next.to_string()))
 }
 
 fn fail(id: &DocumentId, history: &History, failure: &Failure, start: Instant) -> End {
@@ -731,9 +773,15 @@ fn fail(id: &DocumentId, history: &History, failure: &Failure, start: Instant) -
         Outcome::Failed(_) => {
             error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
         }
-        _ => info!(user_id, error, duration_ms, "Skipped Alpaca account for user {id}: {reason}"),
+        _ => {
+            let (since, next_attempt_at) = rest_of(history);
+            info!(
+                user_id,
+                error, since, next_attempt_at, duration_ms, "Skipped Alpaca account for user {id}: {reason}"
+            );
+        }
     }
-    End { outcome, asked: failure.was_asked(), rejected: failure.rejected() }
+    End { outcome, word: failure.word(), past: None }
 }
 
 fn millis(start: Instant) -> u64 {

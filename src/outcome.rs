@@ -1,5 +1,7 @@
 //! How each user's journey ended, and what that makes of the whole pass.
 
+use crate::past::Past;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -81,6 +83,31 @@ impl Code {
         Self::ALL.into_iter().find(|code| code.as_str() == text)
     }
 
+    /// Whose cause it is: ours, or a user's own, who has to connect, complete or wait for their account.
+    /// Only what is ours makes figures count as stale and alerts fire.
+    ///
+    /// With rights per secret, one that a user never made looks like one that is forbidden; whether the user
+    /// has `ever_synced` tells them apart.
+    #[must_use]
+    pub fn is_ours(self, ever_synced: bool) -> bool {
+        match self {
+            Self::KeysMissing
+            | Self::KeysMalformed
+            | Self::KeysDisabled
+            | Self::UserIdInvalid
+            | Self::AccountIncomplete => false,
+            Self::KeysForbidden => ever_synced,
+            Self::KeysUnavailable
+            | Self::BrokerRejected
+            | Self::BrokerRateLimited
+            | Self::BrokerUnavailable
+            | Self::BrokerBadAnswer
+            | Self::StoreUnavailable
+            | Self::StoreRejected
+            | Self::Internal => true,
+        }
+    }
+
     /// Whether the failure is about getting the keys, for which the log has a line of its own.
     #[must_use]
     pub fn is_about_keys(self) -> bool {
@@ -107,6 +134,26 @@ pub enum Outcome {
     Failed(Code),
 }
 
+/// What a journey's end says of the job rather than of its user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blame {
+    /// The failure's cause is ours.
+    pub is_ours: bool,
+    /// And the user's figures are known to be too old for their readers.
+    pub is_stale: bool,
+}
+
+impl Blame {
+    /// The blame for an outcome, with what is known of how the user came into trouble. A user of whom
+    /// nothing is known counts as one who has synced.
+    #[must_use]
+    pub fn of(outcome: Outcome, past: Option<&Past>, now: Timestamp) -> Self {
+        let Outcome::Failed(code) = outcome else { return Self::default() };
+        let is_ours = code.is_ours(past.is_none_or(|past| past.last_success.is_some()));
+        Self { is_ours, is_stale: is_ours && past.is_some_and(|past| past.is_stale(now)) }
+    }
+}
+
 /// The outcomes of one pass, counted. Always users = success + error + skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -118,6 +165,10 @@ pub struct Counts {
     pub needs_reauth: u64,
     /// Users without a fresh snapshot, by reason.
     pub errors: BTreeMap<Code, u64>,
+    /// Those of them whose cause is ours.
+    pub ours: u64,
+    /// Those of these whose figures are known to be too old for their readers.
+    pub stale: u64,
 }
 
 /// The pass as a whole, for `ops/last_pulse`.
@@ -157,11 +208,19 @@ impl Counts {
         }
     }
 
+    /// Counts the blame for one of them.
+    pub fn add_blame(&mut self, blame: Blame) {
+        self.ours += u64::from(blame.is_ours);
+        self.stale += u64::from(blame.is_stale);
+    }
+
     /// Counts all users of another count more.
     pub fn add_all(&mut self, more: &Self) {
         self.success += more.success;
         self.skipped += more.skipped;
         self.needs_reauth += more.needs_reauth;
+        self.ours += more.ours;
+        self.stale += more.stale;
         for (code, count) in &more.errors {
             *self.errors.entry(*code).or_default() += count;
         }
@@ -204,6 +263,7 @@ impl fmt::Display for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::past::LastSuccess;
 
     fn counts(outcomes: &[Outcome]) -> Counts {
         let mut counts = Counts::default();
@@ -239,6 +299,52 @@ mod tests {
         assert_eq!(counts(&[Outcome::Synced]).status(), PassStatus::Ok);
         assert_eq!(counts(&[Outcome::Synced, failed]).status(), PassStatus::Degraded);
         assert_eq!(counts(&[Outcome::Skipped, failed]).status(), PassStatus::Failed);
+    }
+
+    #[test]
+    fn each_cause_is_the_users_own_or_ours() {
+        let own = |ever_synced: bool| Code::ALL.into_iter().filter(move |code| !code.is_ours(ever_synced));
+        let always = [
+            Code::KeysMissing,
+            Code::KeysDisabled,
+            Code::KeysMalformed,
+            Code::UserIdInvalid,
+            Code::AccountIncomplete,
+        ];
+        assert_eq!(own(true).collect::<Vec<_>>(), always);
+        let newcomers: Vec<_> = own(false).filter(|code| !always.contains(code)).collect();
+        assert_eq!(newcomers, [Code::KeysForbidden]);
+    }
+
+    #[test]
+    fn only_failures_of_ours_make_figures_stale() {
+        let now = Timestamp::from_second(1_000).expect("in range");
+        let past = |last: Option<i64>| Past {
+            failing_since: now,
+            last_success: last.map(|second| LastSuccess {
+                at: Timestamp::from_second(second).expect("in range"),
+                key_version: None,
+            }),
+        };
+        let (old, fresh, never) = (Some(past(Some(0))), Some(past(Some(900))), Some(past(None)));
+        let (forbidden, missing) = (Outcome::Failed(Code::KeysForbidden), Outcome::Failed(Code::KeysMissing));
+        let unavailable = Outcome::Failed(Code::BrokerUnavailable);
+        for (outcome, past, is_ours, is_stale) in [
+            (unavailable, &old, true, true),
+            (unavailable, &fresh, true, false),
+            (unavailable, &never, true, false),
+            (unavailable, &None, true, false),
+            (forbidden, &old, true, true),
+            (forbidden, &never, false, false),
+            (forbidden, &None, true, false),
+            (missing, &old, false, false),
+            (Outcome::NeedsReauth, &old, false, false),
+            (Outcome::Skipped, &old, false, false),
+            (Outcome::Synced, &old, false, false),
+        ] {
+            let blame = Blame::of(outcome, past.as_ref(), now);
+            assert_eq!(blame, Blame { is_ours, is_stale }, "{outcome:?} {past:?}");
+        }
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //! the ledger it keeps so that others know.
 
 use crate::config::Execution;
+use crate::fleet_guard::Rejections;
 use crate::ids::{Database, DocumentId};
 use crate::job::Job;
 use crate::last_pulse::LastPulse;
 use crate::ledger::{Ledger, Standing, TaskRecord, TaskState, standing};
 use crate::outcome::{Code, Counts, PassStatus};
 use crate::pace::Pace;
-use crate::progress::{Finished, Place, Progress, Rejections, Score};
+use crate::progress::{Finished, Place, Progress, Score};
 use crate::retry::{Deadline, USER_BUDGET};
 use crate::roster::Selection;
 use crate::shards::Shards;
@@ -48,11 +49,8 @@ const LAST_SAVE_WAIT: Duration = Duration::from_millis(500);
 /// Tries to become the current execution while others do the same.
 const CLAIMS: u32 = 5;
 
-/// So few users asked about do not tell whether rejections are the provider's fault; until the other
-/// tasks have finished theirs, it is better to wait a little.
-const TELLING_NUMBER: u64 = 25;
-
-/// How long, and how often the ledger is read meanwhile.
+/// How long the other tasks are waited for where the few users of this one do not tell whose fault their
+/// rejections are, and how often the ledger is read meanwhile.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
 const LOOK_AT_OTHERS_EVERY: Duration = Duration::from_millis(250);
 
@@ -352,7 +350,8 @@ impl Part {
         finished: &Finished,
     ) -> Rejections {
         let mut known = Rejections::default();
-        if self.tasks == 1 || self.record != Recording::Ledger || !verdicts.holds_any() {
+        let is_alone = self.tasks == 1 || self.record != Recording::Ledger;
+        if is_alone || !verdicts.need_others(&known) {
             return known;
         }
         let waiting = async {
@@ -363,8 +362,7 @@ impl Part {
                 match self.ledger(job, deadline).await {
                     Some(ledger) => {
                         known = ledger.rejections_of_others(self.task);
-                        let asked = known.asked + verdicts.rejections.asked;
-                        if asked >= TELLING_NUMBER || ledger.others_have_finished(self.task) {
+                        if !verdicts.need_others(&known) || ledger.others_have_finished(self.task) {
                             break;
                         }
                     }

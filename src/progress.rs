@@ -1,8 +1,9 @@
 //! How far a task has come: the users behind its cursor are all finished, however the order in which they
 //! ended.
 
+use crate::fleet_guard::Rejections;
 use crate::ids::DocumentId;
-use crate::outcome::{Counts, Outcome};
+use crate::outcome::{Blame, Counts, Outcome};
 use crate::shards::Sample;
 use std::collections::VecDeque;
 
@@ -19,29 +20,32 @@ pub struct Finished {
     pub sample: Sample,
 }
 
-/// What the fleet guard looks at: users in whose case it was open whether Alpaca takes their keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rejections {
-    /// How many were asked about.
-    pub asked: u64,
-    /// How many of those were rejected.
-    pub rejected: u64,
-}
-
-impl std::ops::AddAssign for Rejections {
-    fn add_assign(&mut self, more: Self) {
-        self.asked += more.asked;
-        self.rejected += more.rejected;
-    }
-}
-
 /// What counts of one journey's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Score {
     /// What became of the user.
     pub outcome: Outcome,
+    /// Whose cause that is.
+    pub blame: Blame,
     /// One or none of each.
     pub rejections: Rejections,
+}
+
+/// What counts of them, and is only known once snapshots are read at the end of the pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Late {
+    /// For the fleet guard.
+    pub rejections: Rejections,
+    /// Failing users whose figures turned out to be too old for their readers.
+    pub stale: u64,
+}
+
+impl Finished {
+    /// Counts that too, when everybody is finished.
+    pub fn add_late(&mut self, late: &Late) {
+        self.rejections += late.rejections;
+        self.counts.stale += late.stale;
+    }
 }
 
 /// A journey that was begun, in the order of the beginnings.
@@ -81,6 +85,7 @@ impl Progress {
         while let Some((user, Some(score))) = self.begun.pop_front_if(|(_, end)| end.is_some()) {
             self.first += 1;
             self.finished.counts.add(score.outcome);
+            self.finished.counts.add_blame(score.blame);
             self.finished.rejections += score.rejections;
             if let Some(user) = user {
                 self.finished.sample.take(&user, self.tasks);
@@ -99,6 +104,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Environment;
     use proptest::prelude::*;
 
     fn id(n: usize) -> DocumentId {
@@ -106,7 +112,8 @@ mod tests {
     }
 
     fn synced() -> Score {
-        Score { outcome: Outcome::Synced, rejections: Rejections { asked: 1, rejected: 0 } }
+        let rejections = Rejections::accepted_at(Environment::Paper);
+        Score { outcome: Outcome::Synced, blame: Blame::default(), rejections }
     }
 
     #[test]
@@ -143,7 +150,8 @@ mod tests {
             let behind = (0..60).take_while(|n| ended.contains(n)).count();
             let Finished { cursor, counts, rejections, sample } = progress.finished();
             prop_assert_eq!(cursor.clone(), behind.checked_sub(1).map(id));
-            prop_assert_eq!((counts.users(), rejections.asked, sample.seen), (behind as u64, behind as u64, behind as u64));
+            let accepted = rejections.at(Environment::Paper).accepted;
+            prop_assert_eq!((counts.users(), accepted, sample.seen), (behind as u64, behind as u64, behind as u64));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! `users/{userId}/alpacaAccounts/sync`: what keeps a user from being synced, for the app that asks
 //! them to reconnect, and for the next pulse.
 
+use crate::fleet_guard::Guard;
 use crate::outcome::Code;
+use crate::past::{LastSuccess, Past};
 use crate::secret_manager::KeyVersion;
-use crate::store::values::{Fields, integer, null, string, text, time, timestamp, whole_number};
+use crate::store::values::{Fields, integer, string, text, time, timestamp, whole_number};
 use gcloud_sdk::google::firestore::v1::Value;
 use jiff::{SignedDuration, Timestamp};
 
@@ -58,7 +60,12 @@ pub struct Trouble {
     pub error: Option<Code>,
     /// When `state` began.
     pub since: Timestamp,
-    /// Rejected pulses in a row, for `broker_rejected`.
+    /// The first failure after the last success; none once the trouble is over, and as long as the snapshot
+    /// that tells of the last success could not be read.
+    pub failing_since: Option<Timestamp>,
+    /// The last success; none for a user who never synced.
+    pub last_success: Option<LastSuccess>,
+    /// Rejected pulses in a row, for `broker_rejected`; those that the fleet guard holds back do not count.
     pub rejections: u32,
     /// The version of the keys that the failure is about, where it is about keys that were read.
     pub key_version: Option<KeyVersion>,
@@ -78,11 +85,39 @@ pub enum History {
 }
 
 impl History {
-    fn trouble(&self) -> Option<&Trouble> {
+    /// The record, if there is one.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&Trouble> {
         match self {
             Self::Troubled(trouble) => Some(trouble),
             Self::Unknown | Self::Clean => None,
         }
+    }
+
+    /// How the user came into trouble, where it is known without their snapshot.
+    #[must_use]
+    pub fn past(&self) -> Option<Past> {
+        let trouble = self.trouble()?;
+        let failing_since = trouble.failing_since?;
+        Some(Past { failing_since, last_success: trouble.last_success.clone() })
+    }
+
+    /// Whether the snapshot has to be read before a failure is recorded: nothing was recorded so far, or not
+    /// all of it, by an older version or because the snapshot could not be read.
+    #[must_use]
+    pub fn lacks_past(&self) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Clean => true,
+            Self::Troubled(trouble) => trouble.failing_since.is_none(),
+        }
+    }
+
+    /// The same once the snapshot is read, for a user who fails at `now`.
+    #[must_use]
+    pub fn past_with(&self, last_success: Option<LastSuccess>, now: Timestamp) -> Past {
+        let failing_since = self.trouble().map_or(now, |trouble| trouble.since.min(now));
+        Past { failing_since, last_success }
     }
 
     /// Whether Alpaca's rejection of these keys is already an established fact.
@@ -93,6 +128,16 @@ impl History {
 }
 
 impl History {
+    /// Whether a new record may take the place of what is there. One that lacks the beginning of the trouble
+    /// stays until that is known: only its `since` tells it.
+    fn can_be_replaced(&self, past: Option<&Past>) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Clean => true,
+            Self::Troubled(_) => past.is_some(),
+        }
+    }
+
     /// Whether a failure leaves it at that Alpaca rejects the keys. It does not when it says more than
     /// that they could not be tried again: that they are gone, that they are others, or that Alpaca
     /// took them and something later failed.
@@ -164,6 +209,8 @@ pub fn after_success(history: &History, version: &KeyVersion, now: Timestamp) ->
         state: State::Ok,
         error: None,
         since: now,
+        failing_since: None,
+        last_success: Some(LastSuccess { at: now, key_version: Some(version.clone()) }),
         rejections: 0,
         key_version: Some(version.clone()),
         next_attempt_at: None,
@@ -172,16 +219,21 @@ pub fn after_success(history: &History, version: &KeyVersion, now: Timestamp) ->
 
 /// The record after a failure other than a rejection, or `None` when nothing in it changes.
 ///
-/// `version` is that of the keys that were read, if they were.
+/// `past` is what is known of how the user came into trouble, and `version` that of the keys that were
+/// read, if they were.
 #[must_use]
 pub fn after_failure(
     history: &History,
+    past: Option<&Past>,
     code: Code,
     version: Option<&KeyVersion>,
     now: Timestamp,
 ) -> Option<Trouble> {
-    if *history == History::Unknown || history.stays_rejected(code, version) {
+    if !history.can_be_replaced(past) {
         return None;
+    }
+    if history.stays_rejected(code, version) {
+        return completed(history, past);
     }
     let previous = history.trouble();
     let state = if code == Code::AccountIncomplete { State::Incomplete } else { State::Retrying };
@@ -189,6 +241,8 @@ pub fn after_failure(
         state,
         error: Some(code),
         since: since(previous, state, now),
+        failing_since: past.map(|past| past.failing_since),
+        last_success: past.and_then(|past| past.last_success.clone()),
         rejections: 0,
         key_version: version.cloned(),
         next_attempt_at: None,
@@ -196,26 +250,59 @@ pub fn after_failure(
     (previous != Some(&trouble)).then_some(trouble)
 }
 
-/// The record after Alpaca rejected the keys of that version.
+/// The record after Alpaca rejected the keys of that version, or `None` when nothing in it changes.
 #[must_use]
-pub fn after_rejection(history: &History, version: &KeyVersion, now: Timestamp) -> Option<Trouble> {
-    if *history == History::Unknown {
+pub fn after_rejection(
+    history: &History,
+    past: Option<&Past>,
+    version: &KeyVersion,
+    guard: Guard,
+    now: Timestamp,
+) -> Option<Trouble> {
+    if !history.can_be_replaced(past) {
         return None;
     }
     let previous = history.trouble();
     let in_a_row = previous.filter(|trouble| {
         trouble.error == Some(Code::BrokerRejected) && trouble.key_version.as_ref() == Some(version)
     });
-    let rejections = in_a_row.map_or(1, |trouble| trouble.rejections.saturating_add(1));
+    // It proves nothing new about keys that are known to be rejected.
+    if guard == Guard::Holds && in_a_row.is_some_and(|trouble| trouble.state == State::NeedsReauth) {
+        return completed(history, past);
+    }
+    let rejections = rejections(in_a_row.map(|trouble| trouble.rejections), guard);
     let state = if rejections < REJECTIONS_THAT_COUNT { State::Retrying } else { State::NeedsReauth };
-    Some(Trouble {
+    let trouble = Trouble {
         state,
         error: Some(Code::BrokerRejected),
         since: since(previous, state, now),
+        failing_since: past.map(|past| past.failing_since),
+        last_success: past.and_then(|past| past.last_success.clone()),
         rejections,
         key_version: Some(version.clone()),
         next_attempt_at: (state == State::NeedsReauth).then(|| now + pause(rejections)),
-    })
+    };
+    (previous != Some(&trouble)).then_some(trouble)
+}
+
+/// The rejections in a row that count, with this one, after so many (`None`: the one before was no
+/// rejection of these keys).
+fn rejections(before: Option<u32>, guard: Guard) -> u32 {
+    match (guard, before) {
+        (Guard::Holds, before) => before.unwrap_or_default().min(REJECTIONS_THAT_COUNT - 1),
+        (Guard::Off | Guard::Over, None) => 1,
+        (Guard::Off, Some(before)) => before.saturating_add(1),
+        // Those that were held back count after all.
+        (Guard::Over, Some(before)) => before.saturating_add(1).max(REJECTIONS_THAT_COUNT),
+    }
+}
+
+/// A record of an older version, or one that was written without the snapshot, with what it lacks.
+#[must_use]
+pub fn completed(history: &History, past: Option<&Past>) -> Option<Trouble> {
+    let (trouble, past) = (history.trouble().filter(|_| history.lacks_past())?, past?);
+    let (failing_since, last_success) = (Some(past.failing_since), past.last_success.clone());
+    Some(Trouble { failing_since, last_success, ..trouble.clone() })
 }
 
 /// How long rejected keys rest: 15 min, 1 h, 6 h, then 24 h.
@@ -232,48 +319,61 @@ fn since(previous: Option<&Trouble>, state: State, now: Timestamp) -> Timestamp 
     previous.filter(|trouble| trouble.state == state).map_or(now, |trouble| trouble.since)
 }
 
-/// Whether so many rejections at once are the provider's fault or ours rather than the users': more
-/// than 20 % of those asked, and at least 5.
-#[must_use]
-pub fn is_fleet_wide(rejected: u64, asked: u64) -> bool {
-    rejected >= 5 && rejected.saturating_mul(5) > asked
-}
-
 impl Trouble {
     /// The fields that the query for users in trouble selects.
-    pub const FIELDS: [&str; 6] = ["state", "error", "since", "rejections", "key_version", "next_attempt_at"];
+    pub const FIELDS: [&str; 9] = [
+        "state",
+        "error",
+        "since",
+        "failing_since",
+        "last_success_at",
+        "last_success_key_version",
+        "rejections",
+        "key_version",
+        "next_attempt_at",
+    ];
 
-    /// The fields as they are stored. What does not apply is null, so that no old value stays behind.
+    /// The fields as they are stored. What does not apply is removed, so that no old value stays behind.
     #[must_use]
-    pub fn to_fields(&self) -> [(&'static str, Value); 6] {
-        let Self { state, error, since, rejections, key_version, next_attempt_at } = self;
+    pub fn to_fields(&self) -> [(&'static str, Option<Value>); 9] {
+        let Self { state, error, since, failing_since, last_success, .. } = self;
+        let Self { rejections, key_version, next_attempt_at, .. } = self;
+        let version = |version: &KeyVersion| text(version.as_str());
+        let last_version = last_success.as_ref().and_then(|last| last.key_version.as_ref());
         [
-            ("state", text(state.as_str())),
-            ("error", error.map_or_else(null, |code| text(code.as_str()))),
-            ("since", timestamp(*since)),
-            ("rejections", integer(i64::from(*rejections))),
-            ("key_version", key_version.as_ref().map_or_else(null, |version| text(version.as_str()))),
-            ("next_attempt_at", next_attempt_at.map_or_else(null, timestamp)),
+            ("state", Some(text(state.as_str()))),
+            ("error", error.map(|code| text(code.as_str()))),
+            ("since", Some(timestamp(*since))),
+            ("failing_since", failing_since.map(timestamp)),
+            ("last_success_at", last_success.as_ref().map(|last| timestamp(last.at))),
+            ("last_success_key_version", last_version.map(version)),
+            ("rejections", Some(integer(i64::from(*rejections)))),
+            ("key_version", key_version.as_ref().map(version)),
+            ("next_attempt_at", next_attempt_at.map(timestamp)),
         ]
     }
 
     /// Reads the record of a user in trouble; `None` when its state is none of trouble. A next attempt
     /// farther away than keys ever rest was written by a clock that was wrong, and counts as due: the
-    /// user must not wait for it.
+    /// user must not wait for it. Neither does trouble begin in the future.
     #[must_use]
     pub fn from_fields(fields: &Fields, now: Timestamp) -> Option<Self> {
         let word = |field| fields.get(field).and_then(string);
+        let version = |field| word(field).and_then(KeyVersion::parse);
+        let moment = |field| fields.get(field).and_then(time);
         let state = State::IN_TROUBLE.into_iter().find(|state| word("state") == Some(state.as_str()))?;
         let rejections = fields.get("rejections").and_then(whole_number).and_then(|n| u32::try_from(n).ok());
         Some(Self {
             state,
             error: word("error").and_then(Code::parse),
-            since: fields.get("since").and_then(time).unwrap_or(now),
+            since: moment("since").unwrap_or(now),
+            failing_since: moment("failing_since")
+                .filter(|since| since.duration_since(now) <= CLOCK_TOLERANCE),
+            last_success: moment("last_success_at")
+                .map(|at| LastSuccess { at, key_version: version("last_success_key_version") }),
             rejections: rejections.unwrap_or_default(),
-            key_version: word("key_version").and_then(KeyVersion::parse),
-            next_attempt_at: fields
-                .get("next_attempt_at")
-                .and_then(time)
+            key_version: version("key_version"),
+            next_attempt_at: moment("next_attempt_at")
                 .filter(|next| next.duration_since(now) <= LONGEST_REST + CLOCK_TOLERANCE),
         })
     }
@@ -297,9 +397,25 @@ mod tests {
         trouble.map_or(History::Clean, History::Troubled)
     }
 
+    /// What the snapshots say of a user who failed first at second 0.
+    fn known() -> Past {
+        let last_success = Some(LastSuccess { at: at(-60), key_version: Some(version(3)) });
+        Past { failing_since: at(0), last_success }
+    }
+
+    fn fails(history: &History, code: Code, version: Option<&KeyVersion>, now: Timestamp) -> Option<Trouble> {
+        after_failure(history, Some(&known()), code, version, now)
+    }
+
+    fn is_rejected(history: &History, version: &KeyVersion, guard: Guard, now: Timestamp) -> Option<Trouble> {
+        after_rejection(history, Some(&known()), version, guard, now)
+    }
+
     /// The history after that many rejected pulses in a row, one second apart.
     fn rejected(times: i64) -> History {
-        (0..times).fold(History::Clean, |history, n| troubled(after_rejection(&history, &version(3), at(n))))
+        (0..times).fold(History::Clean, |history, n| {
+            troubled(is_rejected(&history, &version(3), Guard::Off, at(n)))
+        })
     }
 
     #[test]
@@ -331,46 +447,46 @@ mod tests {
 
     #[test]
     fn a_newer_key_version_starts_over() {
-        let new = after_rejection(&rejected(2), &version(4), at(10)).expect("recorded");
+        let new = is_rejected(&rejected(2), &version(4), Guard::Off, at(10)).expect("recorded");
         assert_eq!((new.state, new.rejections, new.since), (State::Retrying, 1, at(10)));
     }
 
     #[test]
     fn another_failure_between_two_rejections_breaks_the_row() {
         let between =
-            after_failure(&rejected(1), Code::BrokerUnavailable, Some(&version(3)), at(5)).expect("changed");
+            fails(&rejected(1), Code::BrokerUnavailable, Some(&version(3)), at(5)).expect("changed");
         assert_eq!(between.rejections, 0);
-        let again = after_rejection(&troubled(Some(between)), &version(3), at(6)).expect("recorded");
+        let again = is_rejected(&troubled(Some(between)), &version(3), Guard::Off, at(6)).expect("recorded");
         assert_eq!((again.state, again.rejections), (State::Retrying, 1));
     }
 
     #[test]
     fn a_failure_that_goes_on_is_not_written_again() {
-        let first = after_failure(&History::Clean, Code::KeysMissing, None, at(0)).expect("new");
+        let first = fails(&History::Clean, Code::KeysMissing, None, at(0)).expect("new");
         assert_eq!(
             (first.state, first.error, first.since),
             (State::Retrying, Some(Code::KeysMissing), at(0))
         );
         let history = troubled(Some(first));
-        assert_eq!(after_failure(&history, Code::KeysMissing, None, at(60)), None);
-        let other = after_failure(&history, Code::KeysForbidden, None, at(60)).expect("another reason");
+        assert_eq!(fails(&history, Code::KeysMissing, None, at(60)), None);
+        let other = fails(&history, Code::KeysForbidden, None, at(60)).expect("another reason");
         assert_eq!(other.since, at(0), "still retrying since then");
     }
 
     #[test]
     fn an_account_that_is_not_open_yet_is_incomplete() {
-        let trouble = after_failure(&rejected(2), Code::AccountIncomplete, Some(&version(3)), at(9))
-            .expect("keys were taken");
+        let trouble =
+            fails(&rejected(2), Code::AccountIncomplete, Some(&version(3)), at(9)).expect("keys were taken");
         assert_eq!((trouble.state, trouble.since), (State::Incomplete, at(9)));
     }
 
     #[test]
     fn what_does_not_prove_the_keys_good_or_gone_leaves_reauthentication_in_force() {
         for code in [Code::BrokerUnavailable, Code::BrokerRateLimited] {
-            assert_eq!(after_failure(&rejected(2), code, Some(&version(3)), at(9)), None, "{code}");
+            assert_eq!(fails(&rejected(2), code, Some(&version(3)), at(9)), None, "{code}");
         }
         for code in [Code::KeysUnavailable, Code::KeysForbidden, Code::KeysDisabled, Code::StoreUnavailable] {
-            assert_eq!(after_failure(&rejected(2), code, None, at(9)), None, "{code}");
+            assert_eq!(fails(&rejected(2), code, None, at(9)), None, "{code}");
         }
         for (code, version) in [
             (Code::KeysMissing, None),
@@ -378,7 +494,7 @@ mod tests {
             (Code::BrokerUnavailable, Some(version(4))),
             (Code::StoreUnavailable, Some(version(3))),
         ] {
-            let trouble = after_failure(&rejected(2), code, version.as_ref(), at(9)).expect("news");
+            let trouble = fails(&rejected(2), code, version.as_ref(), at(9)).expect("news");
             assert_eq!((trouble.state, trouble.next_attempt_at), (State::Retrying, None), "{code}");
         }
     }
@@ -390,15 +506,139 @@ mod tests {
             (over.state, over.error, over.rejections, over.next_attempt_at),
             (State::Ok, None, 0, None)
         );
+        let last = LastSuccess { at: at(9), key_version: Some(version(3)) };
+        assert_eq!((over.failing_since, over.last_success), (None, Some(last)));
         assert_eq!(after_success(&History::Clean, &version(3), at(9)), None);
         assert_eq!(after_success(&History::Unknown, &version(3), at(9)), None);
+    }
+
+    fn stored(trouble: &Trouble) -> Fields {
+        let fields = trouble.to_fields().into_iter();
+        fields.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+
+    #[test]
+    fn since_when_a_user_fails_survives_whatever_they_fail_of() {
+        let mut history = History::Clean;
+        for (second, code) in [
+            (0, Code::KeysMissing),
+            (60, Code::AccountIncomplete),
+            (120, Code::BrokerUnavailable),
+            (180, Code::KeysForbidden),
+        ] {
+            let past = history.past().or_else(|| Some(history.past_with(known().last_success, at(second))));
+            let trouble = after_failure(&history, past.as_ref(), code, Some(&version(3)), at(second));
+            let trouble = trouble.expect("something changes");
+            assert_eq!((trouble.failing_since, &trouble.last_success), (Some(at(0)), &known().last_success));
+            history = History::Troubled(trouble);
+        }
+        for second in [240, 300] {
+            let trouble =
+                after_rejection(&history, history.past().as_ref(), &version(3), Guard::Off, at(second));
+            history = troubled(trouble);
+            assert_eq!(history.past(), Some(known()));
+        }
+        assert!(history.needs_reauth());
+    }
+
+    #[test]
+    fn a_record_without_its_past_is_completed_and_until_then_left_alone() {
+        let old = |state, error| Trouble {
+            failing_since: None,
+            last_success: None,
+            since: at(7),
+            state,
+            error: Some(error),
+            ..rejected(2).trouble().expect("in trouble").clone()
+        };
+        for (state, error) in [
+            (State::Retrying, Code::BrokerUnavailable),
+            (State::Incomplete, Code::AccountIncomplete),
+            (State::NeedsReauth, Code::BrokerRejected),
+        ] {
+            let old = old(state, error);
+            let history = History::Troubled(old.clone());
+            assert_eq!((history.lacks_past(), history.past()), (true, None));
+            for unread in [
+                after_failure(&history, None, Code::KeysMissing, None, at(60)),
+                after_rejection(&history, None, &version(3), Guard::Off, at(60)),
+                completed(&history, None),
+            ] {
+                assert_eq!(unread, None, "its since is all there is");
+            }
+            let past = history.past_with(known().last_success, at(60));
+            assert_eq!(past.failing_since, at(7));
+            let whole = Trouble { failing_since: Some(at(7)), last_success: known().last_success, ..old };
+            assert_eq!(completed(&history, Some(&past)), Some(whole.clone()));
+            let after = after_failure(&history, Some(&past), error, Some(&version(3)), at(60));
+            let after = after.or_else(|| completed(&history, Some(&past))).expect("completed");
+            assert_eq!((after.failing_since, after.since), (Some(at(7)), at(7)));
+            let history = History::Troubled(whole);
+            assert_eq!((history.lacks_past(), completed(&history, Some(&past))), (false, None));
+        }
+        let rejected = History::Troubled(old(State::NeedsReauth, Code::BrokerRejected));
+        let past = rejected.past_with(None, at(60));
+        let still = after_failure(&rejected, Some(&past), Code::BrokerUnavailable, Some(&version(3)), at(60));
+        assert_eq!(
+            still.map(|still| (still.state, still.failing_since)),
+            Some((State::NeedsReauth, Some(at(7))))
+        );
+    }
+
+    #[test]
+    fn trouble_that_begins_while_the_snapshot_cannot_be_read_is_recorded_without() {
+        let first = after_failure(&History::Clean, None, Code::StoreUnavailable, None, at(0)).expect("new");
+        assert_eq!((first.since, first.failing_since, &first.last_success), (at(0), None, &None));
+        let past = History::Troubled(first).past_with(None, at(60));
+        assert_eq!(past, Past { failing_since: at(0), last_success: None });
+    }
+
+    #[test]
+    fn rejections_that_the_guard_holds_back_do_not_count_until_it_has_held_for_too_long() {
+        let mut history = History::Clean;
+        for (guard, state, rejections) in [
+            (Guard::Holds, State::Retrying, 0),
+            (Guard::Off, State::Retrying, 1),
+            (Guard::Holds, State::Retrying, 1),
+            (Guard::Off, State::NeedsReauth, 2),
+            (Guard::Off, State::NeedsReauth, 3),
+        ] {
+            let record = is_rejected(&history, &version(3), guard, at(60));
+            let record = record.or_else(|| history.trouble().cloned()).expect("a record");
+            assert_eq!((record.state, record.rejections), (state, rejections), "{guard:?}");
+            history = History::Troubled(record);
+        }
+        assert_eq!(
+            is_rejected(&history, &version(3), Guard::Holds, at(70)),
+            None,
+            "they are known to be rejected"
+        );
+        let held = troubled(is_rejected(&History::Clean, &version(3), Guard::Holds, at(0)));
+        assert_eq!(is_rejected(&held, &version(3), Guard::Holds, at(60)), None, "nothing changes");
+        let over = is_rejected(&held, &version(3), Guard::Over, at(60)).expect("changed");
+        assert_eq!((over.state, over.rejections), (State::NeedsReauth, 2));
+        assert_eq!(over.next_attempt_at, Some(at(60) + SignedDuration::from_mins(15)));
+        let first = is_rejected(&History::Clean, &version(3), Guard::Over, at(60)).expect("new");
+        assert_eq!((first.state, first.rejections), (State::Retrying, 1), "one proves little");
+    }
+
+    #[test]
+    fn trouble_that_begins_in_the_future_has_no_beginning() {
+        let mut fields = stored(rejected(2).trouble().expect("in trouble"));
+        for (since, expected) in [(at(3600), Some(at(3600))), (at(3601), None), (Timestamp::MAX, None)] {
+            fields.insert("failing_since".into(), timestamp(since));
+            let read = Trouble::from_fields(&fields, at(0)).expect("in trouble");
+            assert_eq!(read.failing_since, expected, "{since}");
+        }
+        fields.insert("since".into(), timestamp(Timestamp::MAX));
+        let history = troubled(Trouble::from_fields(&fields, at(0)));
+        assert_eq!(history.past_with(None, at(5)).failing_since, at(5));
     }
 
     #[test]
     fn a_next_attempt_that_only_a_wrong_clock_can_have_written_is_due() {
         let read = |next: Timestamp| {
-            let written = rejected(2).trouble().expect("in trouble").to_fields();
-            let mut fields = Fields::from_iter(written.map(|(name, value)| (name.to_owned(), value)));
+            let mut fields = stored(rejected(2).trouble().expect("in trouble"));
             fields.insert("next_attempt_at".into(), timestamp(next));
             Trouble::from_fields(&fields, at(0)).expect("in trouble").next_attempt_at
         };
@@ -412,8 +652,9 @@ mod tests {
 
     #[test]
     fn a_history_that_could_not_be_read_is_not_overwritten() {
-        assert_eq!(after_failure(&History::Unknown, Code::KeysMissing, None, at(0)), None);
-        assert_eq!(after_rejection(&History::Unknown, &version(3), at(0)), None);
+        assert_eq!(fails(&History::Unknown, Code::KeysMissing, None, at(0)), None);
+        assert_eq!(is_rejected(&History::Unknown, &version(3), Guard::Off, at(0)), None);
+        assert!(!History::Unknown.lacks_past());
         assert_eq!(plan(&History::Unknown, "ana", &LookSchedule { previous: None, now: at(0) }), Plan::Ask);
     }
 
@@ -431,21 +672,6 @@ mod tests {
             }
         }
         assert!((2..=3).contains(&looks), "{looks} looks in 15 minutes");
-    }
-
-    #[test]
-    fn the_fleet_guard_needs_more_than_a_fifth_and_at_least_five() {
-        for (rejected, asked, fleet_wide) in [
-            (4, 4, false),
-            (5, 5, true),
-            (5, 24, true),
-            (5, 25, false),
-            (20, 100, false),
-            (21, 100, true),
-            (0, 0, false),
-        ] {
-            assert_eq!(is_fleet_wide(rejected, asked), fleet_wide, "{rejected} of {asked}");
-        }
     }
 
     proptest! {
@@ -471,10 +697,12 @@ mod tests {
             prop_assert!(known.trouble().is_some());
             let later = LookSchedule { previous, now: at(25 * 3600) };
             prop_assert_eq!(plan(&known, &user, &later), Plan::Ask);
+            let past = known.past().unwrap_or_else(|| known.past_with(None, at(0)));
             // Whatever happens then can be recorded, and keeps nobody for longer than a day.
             let records = [
-                after_failure(&known, Code::BrokerUnavailable, Some(&version(3)), at(0)),
-                after_rejection(&known, &version(3), at(0)),
+                after_failure(&known, Some(&past), Code::BrokerUnavailable, Some(&version(3)), at(0)),
+                after_rejection(&known, Some(&past), &version(3), Guard::Off, at(0)),
+                after_rejection(&known, Some(&past), &version(3), Guard::Over, at(0)),
                 after_success(&known, &version(3), at(0)),
             ];
             for record in records.into_iter().flatten() {
@@ -496,15 +724,17 @@ mod tests {
         fn a_record_is_read_back_as_it_was_written(
             state in 0_usize..3, code in prop::option::of(0_usize..14), rejections in 0_u32..9,
             key in prop::option::of(0_u32..99), next in prop::option::of(0_i64..99),
+            failing in prop::option::of(0_i64..99), last in prop::option::of((0_i64..99, prop::option::of(0_u32..99))),
         ) {
             let codes = [Code::KeysMissing, Code::BrokerRejected, Code::Internal];
             let trouble = Trouble {
                 state: State::IN_TROUBLE[state], error: code.map(|n| codes[n % 3]), since: at(4), rejections,
+                failing_since: failing.map(at),
+                last_success: last.map(|(second, key)| LastSuccess { at: at(second), key_version: key.map(version) }),
                 key_version: key.map(version), next_attempt_at: next.map(at),
             };
             prop_assert_eq!(trouble.to_fields().map(|(name, _)| name), Trouble::FIELDS);
-            let fields = trouble.to_fields().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            prop_assert_eq!(Trouble::from_fields(&fields, at(0)), Some(trouble));
+            prop_assert_eq!(Trouble::from_fields(&stored(&trouble), at(0)), Some(trouble));
         }
     }
 }

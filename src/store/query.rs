@@ -279,6 +279,12 @@ pub fn trouble_name(database: &Database, user: &DocumentId) -> String {
     database.document(format_args!("users/{}/alpacaAccounts/sync", user.as_str()))
 }
 
+/// Full name of a user's snapshot.
+#[must_use]
+pub fn snapshot_name(database: &Database, user: &DocumentId) -> String {
+    database.document(format_args!("users/{}/alpacaAccounts/snapshot", user.as_str()))
+}
+
 /// The user whose trouble a document of that full name holds, if it is one.
 #[must_use]
 pub fn user_of_trouble(database: &Database, name: &str) -> Option<DocumentId> {

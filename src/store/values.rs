@@ -92,6 +92,16 @@ pub fn whole_number(value: &Value) -> Option<i64> {
     }
 }
 
+/// The number in a value, whole or not, if it is one.
+#[must_use]
+pub fn number(value: &Value) -> Option<f64> {
+    match &value.value_type {
+        Some(ValueType::DoubleValue(number)) => Some(*number),
+        Some(ValueType::IntegerValue(number)) => Some(*number as f64),
+        _ => None,
+    }
+}
+
 /// The point in time in a value, if it is one.
 #[must_use]
 pub fn time(value: &Value) -> Option<Timestamp> {

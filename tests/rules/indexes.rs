@@ -4,6 +4,7 @@ use alpaca_pulse::account::Account;
 use alpaca_pulse::ids::TenantId;
 use alpaca_pulse::keys::Environment;
 use alpaca_pulse::outcome::Code;
+use alpaca_pulse::past::LastSuccess;
 use alpaca_pulse::secret_manager::KeyVersion;
 use alpaca_pulse::snapshot::{Snapshot, iso_millis};
 use alpaca_pulse::store::write::{FieldChange, FieldValue, SERVER_TIME_FIELD};
@@ -54,12 +55,14 @@ fn written() -> BTreeMap<(Group, String), bool> {
         state: State::NeedsReauth,
         error: Some(Code::BrokerRejected),
         since: now(),
+        failing_since: Some(now()),
+        last_success: Some(LastSuccess { at: now(), key_version: Some(version.clone()) }),
         rejections: 2,
         key_version: Some(version.clone()),
         next_attempt_at: Some(now()),
     };
     let tenant = TenantId::parse("acme").expect("legal");
-    let trouble = trouble.to_fields().map(|(field, value)| (field, Some(value.into())));
+    let trouble = trouble.to_fields().map(|(field, value)| (field, value.map(Into::into)));
     let groups: [(Group, Vec<FieldChange<'_>>); 3] = [
         ("alpacaAccounts", snapshot.user_document()),
         ("accounts", snapshot.tenant_document(&tenant)),

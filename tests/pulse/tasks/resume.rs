@@ -194,6 +194,9 @@ async fn a_task_that_waits_for_the_others_heeds_a_signal() {
     let world = sandbox().await;
     let ids: Vec<_> = (0..4).map(|n| format!("A{n}")).collect();
     world.many(&ids).await;
+    // Their keys have worked, so that it matters what the others see.
+    let named: Vec<_> = ids.iter().flat_map(|id| ["--user", id]).collect();
+    world.pulse_with(&named).await.assert_completed("4 successful, 0 errors", 0);
     for id in &ids {
         world.account(id, Profile::Revoked);
     }

@@ -1,9 +1,10 @@
 //! How an execution's users are divided among its tasks.
 
-use super::{Task, account_calls, execute, last_pulse, ledger, published, single, synced, users};
+use super::{Task, account_calls, execute, last_pulse, ledger, ledger_of, published, single, synced, users};
 use crate::on_both;
 use crate::world::{World, timestamp};
 use alpaca_pulse::sandbox::alpaca::Profile;
+use alpaca_pulse::store::values::{entries, integer, map};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -72,19 +73,59 @@ on_both! {
     }
 
     async fn rejections_are_judged_by_those_of_all_tasks(world) {
-        // Four or fewer in each task: by themselves they would be the users' own fault.
+        // Two in each task: by themselves they would be the users' own fault.
         let ids: Vec<_> = ["A", "M", "a", "k"].iter().flat_map(|sign| (0..4).map(move |n| format!("{sign}{n}"))).collect();
         world.many(&ids).await;
-        for id in &ids {
+        execute(&world, "pulse-before", 4, &[]).await;
+        let rejected: Vec<_> = ids.iter().filter(|id| id.ends_with(['0', '1'])).collect();
+        for id in &rejected {
             world.account(id, Profile::Revoked);
         }
         for execution in ["pulse-a", "pulse-b", "pulse-c"] {
             let runs = execute(&world, execution, 4, &[]).await;
-            assert!(runs.iter().any(|run| run.stdout.contains("not marking anyone")), "{runs:?}");
+            let told = "Alpaca rejected 8 of 16 users: not marking anyone for re-authentication";
+            assert!(runs.iter().any(|run| run.says(told)), "{runs:?}");
+            assert_eq!(published(&world, "error_count").await, 8);
         }
-        for id in &ids {
-            assert_eq!(world.trouble(id).await, json!(null), "{id} is not to blame");
+        for id in &rejected {
+            assert_eq!(world.trouble(id).await["state"], "retrying", "{id} is not to blame");
         }
+    }
+
+    async fn newcomers_with_made_up_keys_are_told_apart_whichever_task_sees_them(world) {
+        let ids: Vec<_> = ["A", "M", "a", "k"].iter().flat_map(|sign| (0..4).map(move |n| format!("{sign}{n}"))).collect();
+        world.many(&ids).await;
+        let newcomers: Vec<_> = ids.iter().filter(|id| id.ends_with(['0', '1'])).collect();
+        for id in &newcomers {
+            world.account(id, Profile::Revoked);
+        }
+        for (execution, state) in [("pulse-a", "retrying"), ("pulse-b", "needs_reauth")] {
+            let runs = execute(&world, execution, 4, &[]).await;
+            assert!(!runs.iter().any(|run| run.stdout.contains("not marking anyone")), "{runs:?}");
+            for id in &newcomers {
+                assert_eq!(world.trouble(id).await["state"], state, "{id}");
+            }
+        }
+    }
+
+    async fn what_an_older_version_left_in_the_ledger_does_not_count_and_breaks_nothing(world) {
+        world.many(&users(4)).await;
+        execute(&world, "pulse-a", 2, &[]).await;
+        let mut record = world.stored(&ledger_of("pulse-a")).await.expect("a ledger").fields;
+        let tasks = record.remove("tasks").expect("tasks");
+        let as_before = map(entries(&tasks).expect("a map").iter().map(|(name, task)| {
+            let mut task = entries(task).expect("a map").clone();
+            task.insert("rejections".into(), map([("asked".into(), integer(9)), ("rejected".into(), integer(9))].into()));
+            let mut counts = entries(&task["counts"]).expect("a map").clone();
+            counts.retain(|name, _| !["ours", "stale"].contains(&name.as_str()));
+            task.insert("counts".into(), map(counts));
+            (name.clone(), map(task))
+        }).collect());
+        world.patch(&ledger_of("pulse-a"), [("tasks", as_before)]).await;
+        let run = Task { index: 1, count: 2, attempt: 1, ..single("pulse-a") }.run(&world, &[]).await;
+        assert_eq!(run.exit, Some(0), "{}", run.stdout);
+        assert_eq!(account_calls(&world), 4, "the record of the first attempt is understood");
+        assert!(!run.stdout.contains("not marking anyone"), "{}", run.stdout);
     }
 
     async fn a_users_own_rejections_are_recorded_whichever_task_sees_them(world) {

@@ -77,11 +77,14 @@ on_both! {
             run.assert_completed("0 successful, 12 errors", 1);
             let told = "Alpaca rejected 12 of 12 users: not marking anyone for re-authentication";
             assert_eq!(run.severity_of(told).as_deref(), Some("CRITICAL"), "{}", run.stdout);
+            for user in &users {
+                assert_eq!(world.trouble(user).await["state"], "retrying", "{user}");
+            }
         }
         world.sandbox.faults().clear();
         world.pulse().await.assert_completed("12 successful, 0 errors", 0);
         for user in &users {
-            assert_eq!(world.trouble(user).await, json!(null), "{user}");
+            assert_eq!(world.trouble(user).await["state"], "ok", "{user}");
         }
     }
 }

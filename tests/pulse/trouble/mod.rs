@@ -3,6 +3,7 @@
 mod clocks;
 mod crowd;
 mod fleet_guard;
+mod past;
 mod reauth;
 mod records;
 mod writes;
@@ -29,21 +30,38 @@ async fn stored(world: &World, user: &str) -> Option<Document> {
     world.stored(&format!("users/{user}/alpacaAccounts/sync")).await
 }
 
-/// A user's record without its times, and those: `since` and `next_attempt_at`.
+/// A user's record without its times and without what [`past`] tells, and two of the times: `since` and
+/// `next_attempt_at`.
 async fn record(world: &World, user: &str) -> (Json, Timestamp, Option<Timestamp>) {
     let mut record = world.trouble(user).await;
     let fields = record.as_object_mut().unwrap_or_else(|| panic!("{user} has a record"));
     let since = timestamp(&fields.remove("since").expect("a point in time"));
     let written = timestamp(&fields.remove("updated_at").expect("the server's time"));
     assert!(written >= since - MINUTE && written <= Timestamp::now() + MINUTE, "{written}");
-    let next = fields.remove("next_attempt_at").expect("a field, if only null");
-    let next = (!next.is_null()).then(|| timestamp(&next));
+    let next = fields.remove("next_attempt_at").map(|next| timestamp(&next));
+    fields.retain(|field, _| !PAST.contains(&field.as_str()));
     (record, since, next)
+}
+
+const PAST: [&str; 3] = ["failing_since", "last_success_at", "last_success_key_version"];
+
+/// How a user came into trouble: since when they fail, when they last did not, and by which keys.
+async fn past(world: &World, user: &str) -> (Option<Timestamp>, Option<Timestamp>, Option<String>) {
+    let record = world.trouble(user).await;
+    let [since, last, version] = PAST.map(|field| record.get(field));
+    let version = version.map(|version| version.as_str().expect("a text").to_owned());
+    (since.map(timestamp), last.map(timestamp), version)
 }
 
 /// What a record says besides its times.
 fn says(state: &str, error: Option<&str>, rejections: i64, key_version: Option<&str>) -> Json {
-    json!({"state": state, "error": error, "rejections": {"integer": rejections}, "key_version": key_version})
+    let mut record = json!({"state": state, "rejections": {"integer": rejections}});
+    for (field, text) in [("error", error), ("key_version", key_version)] {
+        if let Some(text) = text {
+            record[field] = json!(text);
+        }
+    }
+    record
 }
 
 /// Users whose secrets are not looked at within the next four minutes, because their five minutes do not
@@ -55,6 +73,8 @@ fn nobody_looks_at_any_of(users: impl Iterator<Item = String>) -> impl Iterator<
         state: State::NeedsReauth,
         error: None,
         since: now,
+        failing_since: Some(now),
+        last_success: None,
         rejections: 2,
         key_version: KeyVersion::parse("1"),
         next_attempt_at: Some(now + HOUR),
@@ -77,6 +97,7 @@ async fn needs_reauth(world: &World, user: &str, rest: SignedDuration) {
         ("state", text("needs_reauth")),
         ("error", text("broker_rejected")),
         ("since", time(now - HOUR)),
+        ("failing_since", time(now - HOUR - MINUTE)),
         ("rejections", integer(2)),
         ("key_version", text("1")),
         ("next_attempt_at", time(now + rest)),
@@ -85,14 +106,17 @@ async fn needs_reauth(world: &World, user: &str, rest: SignedDuration) {
     world.put(&format!("users/{user}/alpacaAccounts/sync"), fields).await;
 }
 
-/// Users `good-0`, ... with an account in good order, and `bad-0`, ... whom Alpaca rejects.
+/// Users `good-0`, ... with an account in good order, and `bad-0`, ... whose keys Alpaca has never taken.
 async fn fleet(world: &World, rejected: usize, good: usize) {
     for number in 0..good {
         world.user(&format!("good-{number}")).await;
     }
-    for number in 0..rejected {
-        let user = format!("bad-{number}");
+    for user in bad(rejected) {
         world.user(&user).await;
         world.account(&user, Profile::Revoked);
     }
+}
+
+fn bad(users: usize) -> impl Iterator<Item = String> {
+    (0..users).map(|number| format!("bad-{number}"))
 }
