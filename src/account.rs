@@ -2,8 +2,10 @@
 
 use crate::figure::Figure;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::fmt;
 
 /// An account with every figure a reader relies on.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,16 +27,45 @@ pub struct Account {
 /// Why an answer makes no snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
-    /// The account is not open and has no figures (code `account_incomplete`).
-    #[error("the account is not open and has no figures (status {0})")]
-    Incomplete(String),
+    /// The account is not open and lacks figures (code `account_incomplete`).
+    #[error("the account is not open and lacks figures (status {0})")]
+    Incomplete(&'static str),
+    /// No JSON at all (code `broker_bad_answer`): it may be from somebody else, and only for a moment.
+    #[error("Alpaca's answer is no JSON: it ends being so at line {line} column {column}")]
+    NoJson {
+        /// Where it ends being JSON.
+        line: usize,
+        /// Where in that line.
+        column: usize,
+    },
     /// Nothing that can be trusted (code `broker_bad_answer`). Says which field, never its value.
     #[error("Alpaca's answer cannot be used: {0}")]
     Unusable(String),
 }
 
-/// Statuses of accounts that can trade, and so have figures.
-const OPEN: [&str; 3] = ["ACTIVE", "ACCOUNT_UPDATED", "LIMITED"];
+/// Statuses of accounts that are not open: not yet, or not any more. Alpaca's documents and its own client name these;
+/// the others that they name are those of accounts that can trade, which have figures.
+const NOT_OPEN: [&str; 19] = [
+    "ACCOUNT_CLOSED",
+    "ACCOUNT_CLOSED_PENDING",
+    "ACTION_REQUIRED",
+    "AML_REVIEW",
+    "APPROVAL_PENDING",
+    "APPROVED",
+    "DISABLED",
+    "DISABLE_PENDING",
+    "EDITED",
+    "INACTIVE",
+    "KYC_SUBMITTED",
+    "ONBOARDING",
+    "PAPER_ONLY",
+    "REAPPROVAL_PENDING",
+    "REJECTED",
+    "RESUBMITTED",
+    "SIGNED_UP",
+    "SUBMISSION_FAILED",
+    "SUBMITTED",
+];
 
 /// Field by field what is read. `RawValue` keeps numbers as text, because Alpaca documents decimals
 /// as strings and has sent both.
@@ -57,52 +88,72 @@ struct Answer<'a> {
 impl Account {
     /// Reads the body of a 200 answer. Fields other than those above may be absent or unknown.
     pub fn from_answer(body: &[u8]) -> Result<Self, AnswerError> {
-        let answer: Answer<'_> = serde_json::from_slice(body).map_err(|err| {
-            // The message of serde would quote the answer: its place is enough to find it.
-            unusable(format!("not the expected JSON at line {} column {}", err.line(), err.column()))
-        })?;
-        let external_account_id = text(answer.id, "id")?;
-        let status = text(answer.status, "status")?;
-        let has_no_figures = [answer.equity, answer.buying_power, answer.cash].iter().all(Option::is_none);
-        if has_no_figures && !OPEN.contains(&status.as_str()) {
-            return Err(AnswerError::Incomplete(as_word(status)));
-        }
+        let answer = Answer::read(body)?;
+        let external_account_id =
+            text(answer.id).ok_or_else(|| AnswerError::Unusable("id is missing".into()))?;
+        let status = text(answer.status).ok_or_else(|| AnswerError::Unusable("status is missing".into()))?;
+        // A figure that is there has to be one, whatever else is missing.
+        let equity = figure(answer.equity, "equity")?;
+        let buying_power = figure(answer.buying_power, "buying_power")?;
+        let cash = figure(answer.cash, "cash")?;
+        let missing = |field| lacking(&status, field);
         Ok(Self {
+            currency: text(answer.currency).ok_or_else(|| missing("currency"))?,
+            equity: equity.ok_or_else(|| missing("equity"))?,
+            buying_power: buying_power.ok_or_else(|| missing("buying_power"))?,
+            cash: cash.ok_or_else(|| missing("cash"))?,
             external_account_id,
             status,
-            currency: text(answer.currency, "currency")?,
-            equity: figure(answer.equity, "equity")?,
-            buying_power: figure(answer.buying_power, "buying_power")?,
-            cash: figure(answer.cash, "cash")?,
         })
     }
 }
 
-/// Only what looks like a status goes to the log: the account's side could answer anything.
-fn as_word(status: String) -> String {
-    let is_word = status.len() <= 40 && status.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    if is_word { status } else { "unknown".to_owned() }
-}
-
-fn unusable(reason: impl Into<String>) -> AnswerError {
-    AnswerError::Unusable(reason.into())
-}
-
-fn text(value: Option<Cow<'_, str>>, field: &str) -> Result<String, AnswerError> {
-    match value {
-        Some(text) if !text.is_empty() => Ok(text.into_owned()),
-        _ => Err(unusable(format!("{field} is missing"))),
+impl<'a> Answer<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, AnswerError> {
+        let read = match is_object(body) {
+            true => serde_json::from_slice(body).map(Some),
+            false => serde_json::from_slice::<IgnoredAny>(body).map(|_| None),
+        };
+        match read {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(AnswerError::Unusable("it is no JSON object".into())),
+            // The message of serde would quote the answer: its place is enough to find it.
+            Err(err) if err.is_data() => Err(AnswerError::Unusable(format!(
+                "a field is of a wrong type, or there twice, at line {} column {}",
+                err.line(),
+                err.column()
+            ))),
+            Err(err) => Err(AnswerError::NoJson { line: err.line(), column: err.column() }),
+        }
     }
 }
 
-fn figure(value: Option<&RawValue>, field: &str) -> Result<Figure, AnswerError> {
-    let json = value.ok_or_else(|| unusable(format!("{field} is missing")))?.get();
+/// Whether JSON, if that is what it is, is an object: what serde derives takes an array of the right length too.
+#[must_use]
+pub fn is_object(json: &[u8]) -> bool {
+    json.trim_ascii_start().first() == Some(&b'{')
+}
+
+/// What the lack of a field means.
+fn lacking(status: &str, field: &str) -> AnswerError {
+    match NOT_OPEN.into_iter().find(|known| *known == status) {
+        Some(status) => AnswerError::Incomplete(status),
+        None => AnswerError::Unusable(format!("{field} is missing")),
+    }
+}
+
+fn text(value: Option<Cow<'_, str>>) -> Option<String> {
+    value.filter(|text| !text.is_empty()).map(Cow::into_owned)
+}
+
+fn figure(value: Option<&RawValue>, field: &str) -> Result<Option<Figure>, AnswerError> {
+    let Some(json) = value.map(RawValue::get) else { return Ok(None) };
+    let unusable = |reason: &dyn fmt::Display| AnswerError::Unusable(format!("{field} {reason}"));
     let decimal = match json.starts_with('"') {
-        true => serde_json::from_str::<Cow<'_, str>>(json)
-            .map_err(|_| unusable(format!("{field} is not a text")))?,
+        true => serde_json::from_str::<Cow<'_, str>>(json).map_err(|_| unusable(&"is not a text"))?,
         false => Cow::Borrowed(json),
     };
-    Figure::parse(&decimal).map_err(|err| unusable(format!("{field} {err}")))
+    Figure::parse(&decimal).map(Some).map_err(|err| unusable(&err))
 }
 
 #[cfg(test)]
@@ -160,28 +211,83 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_is_not_open_yet_is_incomplete_only_without_any_figure() {
-        for status in ["ONBOARDING", "SUBMITTED", "APPROVAL_PENDING"] {
-            let mut unopened = without(&["equity", "buying_power", "cash", "currency"]);
-            unopened["status"] = json!(status);
-            assert_eq!(parse(&unopened), Err(AnswerError::Incomplete(status.into())));
-            unopened["cash"] = Value::Null;
-            assert_eq!(parse(&unopened), Err(AnswerError::Incomplete(status.into())));
-            unopened["cash"] = json!("0");
-            assert!(
-                matches!(parse(&unopened), Err(AnswerError::Unusable(_))),
-                "half the figures are no snapshot"
-            );
+    fn an_account_that_is_not_open_is_incomplete_when_any_figure_is_absent() {
+        for status in NOT_OPEN {
+            for absent in [
+                &["equity", "buying_power", "cash", "currency"][..],
+                &["equity", "cash"],
+                &["cash"],
+                &["currency"],
+            ] {
+                let mut unopened = without(absent);
+                unopened["status"] = json!(status);
+                assert_eq!(parse(&unopened), Err(AnswerError::Incomplete(status)), "{absent:?}");
+                for field in absent {
+                    unopened[*field] = Value::Null;
+                }
+                assert_eq!(parse(&unopened), Err(AnswerError::Incomplete(status)), "{absent:?} null");
+            }
+        }
+        let newcomer = json!({"id": "a", "status": "ONBOARDING", "currency": "USD", "buying_power": "0"});
+        assert_eq!(parse(&newcomer), Err(AnswerError::Incomplete("ONBOARDING")), "as Alpaca sends it");
+    }
+
+    #[test]
+    fn an_account_that_is_not_open_and_has_all_its_figures_is_read() {
+        assert_eq!(parse(&with("status", json!("ACCOUNT_CLOSED"))).expect("whole").status, "ACCOUNT_CLOSED");
+    }
+
+    #[test]
+    fn a_figure_of_an_account_that_is_not_open_has_to_be_one() {
+        for figure in [json!(""), json!("n/a"), json!("NaN"), json!(false), json!({}), json!("1e-400")] {
+            let newcomer = json!({"id": "a", "status": "ONBOARDING", "buying_power": figure});
+            assert!(matches!(parse(&newcomer), Err(AnswerError::Unusable(_))), "{newcomer}");
         }
     }
 
     #[test]
-    fn only_a_status_that_looks_like_one_is_named() {
-        for (status, named) in
-            [("KYC_SUBMITTED", "KYC_SUBMITTED"), ("PK1 hush", "unknown"), ("line\nbreak", "unknown")]
+    fn a_status_that_nobody_knows_to_be_of_an_account_that_is_not_open_is_no_excuse() {
+        for status in
+            ["ACTIVE", "ACCOUNT_UPDATED", "LIMITED", "MAINTENANCE", "onboarding", "ONBOARDING ", "PK1 hush"]
         {
-            let unopened = json!({"id": "1", "status": status});
-            assert_eq!(parse(&unopened), Err(AnswerError::Incomplete(named.into())), "{status:?}");
+            let refused = parse(&json!({"id": "x", "status": status})).expect_err(status);
+            assert!(matches!(refused, AnswerError::Unusable(_)), "{status}: {refused}");
+            assert!(!refused.to_string().contains("hush"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_array_in_the_order_of_the_fields_is_no_account() {
+        for body in [
+            r#"["a1","ACTIVE","USD","1","2","3"]"#,
+            r#" ["a1","ACTIVE","USD",1,2,3] "#,
+            r#"["a1","ONBOARDING",null,null,null,null]"#,
+            r#"[{"id":"a1","status":"ACTIVE","currency":"USD","equity":"1","buying_power":"2","cash":"3"}]"#,
+            "\"a1\"",
+            "null",
+            "1",
+            "true",
+        ] {
+            let refused = Account::from_answer(body.as_bytes());
+            assert_eq!(refused, Err(AnswerError::Unusable("it is no JSON object".into())), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_from_what_is_no_account() {
+        for body in [
+            "",
+            " ",
+            "<html></html>",
+            "Access denied",
+            "{\"id\": \"a",
+            "[1,",
+            "{'id': 1}",
+            "{} {}",
+            "\u{feff}{}",
+        ] {
+            let refused = Account::from_answer(body.as_bytes());
+            assert!(matches!(refused, Err(AnswerError::NoJson { .. })), "{body}: {refused:?}");
         }
     }
 
@@ -194,11 +300,6 @@ mod tests {
                 assert!(matches!(parse(&broken), Err(AnswerError::Unusable(_))), "{field}: {broken}");
             }
         }
-        for status in OPEN {
-            let mut without_figures = without(&["equity", "buying_power", "cash"]);
-            without_figures["status"] = json!(status);
-            assert!(matches!(parse(&without_figures), Err(AnswerError::Unusable(_))), "{status}");
-        }
         for figure in [
             json!("NaN"),
             json!("Infinity"),
@@ -207,6 +308,7 @@ mod tests {
             json!(true),
             json!(["1"]),
             json!("1e999"),
+            json!("1e-400"),
         ] {
             let refused = parse(&with("cash", figure.clone()));
             assert!(
@@ -228,10 +330,7 @@ mod tests {
             "{\"id\":{\"hush\":1}}",
         ] {
             let err = Account::from_answer(body.as_bytes()).expect_err(body);
-            assert!(
-                matches!(&err, AnswerError::Unusable(_)) && !err.to_string().contains("hush"),
-                "{body}: {err}"
-            );
+            assert!(!format!("{err} {err:?}").contains("hush"), "{body}: {err}");
         }
     }
 
@@ -239,6 +338,15 @@ mod tests {
         #[test]
         fn no_answer_panics(body in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = Account::from_answer(&body);
+        }
+
+        #[test]
+        fn only_an_object_is_an_account_whatever_stands_around_it(
+            before in "[ \\t\\r\\n\\[\"{]{0,3}", after in "[ \\t\\r\\n\\]\"},]{0,3}",
+        ) {
+            let body = format!("{before}{}{after}", answer());
+            let blank = |text: &str| text.chars().all(|c| " \t\r\n".contains(c));
+            prop_assert_eq!(Account::from_answer(body.as_bytes()).is_ok(), blank(&before) && blank(&after));
         }
 
         #[test]

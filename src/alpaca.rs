@@ -1,16 +1,20 @@
 //! Alpaca's Trading API, of which the job needs one call: `GET /v2/account`.
 
-use crate::account::{Account, AnswerError};
+use crate::account::{Account, AnswerError, is_object};
 use crate::keys::{AlpacaKeys, Environment};
 use crate::outcome::Code;
-use crate::pace::{Calls, Pace};
+use crate::pace::{Calls, Pace, UsedUp};
 use crate::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
 use crate::usage::Usage;
+use futures::TryFutureExt;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::value::{Map, RawValue, Value};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Longest a connection, TLS included, may take to stand.
@@ -28,13 +32,26 @@ const SECRET_KEY: HeaderName = HeaderName::from_static("apca-api-secret-key");
 /// Why Alpaca gave no account. One variant for each reaction of the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum AlpacaError {
-    /// 401 or 403. One proves little: valid keys have been refused during incidents.
+    /// 401 or 403 with Alpaca's own error. One proves little: valid keys have been refused during incidents.
     #[error(
         "Alpaca refused the keys with status {status}{request}: if it goes on, the user has to reconnect"
     )]
     Rejected {
         /// 401 or 403.
         status: u16,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// 401 or 403 without Alpaca's own error: nobody has looked at the keys, as far as is known.
+    #[error(
+        "something between the job and Alpaca refused the call with status {status}, without Alpaca's own error: this \
+         says nothing about the keys{request}"
+    )]
+    Intercepted {
+        /// 401 or 403.
+        status: u16,
+        /// When to come back, as told.
+        wait: Option<Duration>,
         /// For Alpaca's support.
         request: RequestId,
     },
@@ -57,14 +74,29 @@ pub enum AlpacaError {
         request: RequestId,
     },
     /// No connection in time, or an answer that broke off.
-    #[error("Alpaca could not be reached")]
+    #[error("{}", if .0.is_connect() { "Alpaca could not be reached" } else { "the connection to Alpaca broke" })]
     Unreachable(#[source] reqwest::Error),
-    /// No whole answer within the time for one call, or what was left of the user's budget.
-    #[error("Alpaca did not answer in time")]
-    TooLate,
-    /// The account is not open and has no figures: normal for a new one.
-    #[error("the account is not open and has no figures (status {0})")]
-    Incomplete(String),
+    /// No whole answer within the time for one call, or what was left of the user's.
+    #[error("Alpaca did not answer within {0:.1?}")]
+    TooLate(Duration),
+    /// Alpaca was not asked.
+    #[error("Alpaca was not asked")]
+    OutOfBudget(#[from] UsedUp),
+    /// The account is not open and lacks figures: normal for a new one.
+    #[error("the account is not open and lacks figures (status {0})")]
+    Incomplete(&'static str),
+    /// An answer that is no JSON: asked for once more, because it may be from somebody else.
+    #[error("Alpaca's answer cannot be used{request}: it is no JSON from line {line} column {column} on")]
+    NoJson {
+        /// Where it ends being JSON.
+        line: usize,
+        /// Where in that line.
+        column: usize,
+        /// Whether it is worth another try.
+        again: bool,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
     /// An answer that makes no snapshot, and would be the same again.
     #[error("Alpaca's answer cannot be used{request}: {reason}")]
     BadAnswer {
@@ -102,9 +134,13 @@ impl AlpacaError {
         match self {
             Self::Rejected { .. } => Code::BrokerRejected,
             Self::RateLimited { .. } => Code::BrokerRateLimited,
-            Self::Failing { .. } | Self::Unreachable(_) | Self::TooLate => Code::BrokerUnavailable,
+            Self::Failing { .. }
+            | Self::Intercepted { .. }
+            | Self::Unreachable(_)
+            | Self::TooLate(_)
+            | Self::OutOfBudget(_) => Code::BrokerUnavailable,
             Self::Incomplete(_) => Code::AccountIncomplete,
-            Self::BadAnswer { .. } => Code::BrokerBadAnswer,
+            Self::NoJson { .. } | Self::BadAnswer { .. } => Code::BrokerBadAnswer,
         }
     }
 }
@@ -112,13 +148,20 @@ impl AlpacaError {
 impl Advise for AlpacaError {
     fn advice(&self) -> Advice {
         match self {
-            Self::RateLimited { wait: Some(wait), .. } | Self::Failing { wait: Some(wait), .. } => {
-                Advice::After(*wait)
-            }
-            Self::RateLimited { .. } | Self::Failing { .. } | Self::Unreachable(_) | Self::TooLate => {
-                Advice::BackOff
-            }
-            Self::Rejected { .. } | Self::Incomplete(_) | Self::BadAnswer { .. } => Advice::GiveUp,
+            Self::RateLimited { wait: Some(wait), .. }
+            | Self::Failing { wait: Some(wait), .. }
+            | Self::Intercepted { wait: Some(wait), .. } => Advice::After(*wait),
+            Self::RateLimited { .. }
+            | Self::Failing { .. }
+            | Self::Intercepted { .. }
+            | Self::Unreachable(_)
+            | Self::TooLate(_)
+            | Self::NoJson { again: true, .. } => Advice::BackOff,
+            Self::Rejected { .. }
+            | Self::OutOfBudget(_)
+            | Self::Incomplete(_)
+            | Self::NoJson { again: false, .. }
+            | Self::BadAnswer { .. } => Advice::GiveUp,
         }
     }
 }
@@ -134,13 +177,19 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The whole answer, if it is `wanted` (`--store-raw`).
-    #[must_use]
-    pub fn raw(&self, wanted: bool) -> Option<serde_json::Map<String, serde_json::Value>> {
-        // It was an object when the account was read from it.
-        wanted.then(|| serde_json::from_slice(&self.body).ok()).flatten()
+    /// The whole answer (`--store-raw`). More has to be right of it than of the account alone.
+    pub fn raw(&self) -> Result<Map<String, Value>, Unstorable> {
+        serde_json::from_slice(&self.body).map_err(|err| Unstorable(err.line(), err.column()))
     }
 }
+
+/// Why an answer, though an account was read from it, cannot be stored as a whole. Its place is enough to find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Alpaca's answer has something at line {0} column {1} that no document can hold, such as a number out of range, half \
+     a character, or nesting beyond 127 levels"
+)]
+pub struct Unstorable(usize, usize);
 
 /// The client, shared by all users' tasks.
 #[derive(Clone, Debug)]
@@ -185,16 +234,21 @@ impl Alpaca {
     /// The account that the keys belong to. The pace must have allowed the call; further attempts wait
     /// for it.
     pub async fn account(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
-        with_numbered_retries(deadline, |attempt| self.ask(attempt, keys, deadline)).await
+        let asked_again = AtomicBool::new(false);
+        with_numbered_retries(deadline, |attempt| {
+            let asking = self.ask(attempt, keys, deadline);
+            asking.map_err(|err| once_more(err, &asked_again))
+        })
+        .await
     }
 
     async fn ask(&self, attempt: u32, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
-        if attempt > 0 && !self.pace.allow_by(Calls::ALPACA_CALL, deadline).await {
-            return Err(AlpacaError::TooLate);
+        if attempt > 0 {
+            self.pace.allow_by(Calls::ALPACA_CALL, deadline).await?;
         }
         self.usage.alpaca_calls.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
-        tokio::time::timeout(limit, self.call(keys)).await.unwrap_or(Err(AlpacaError::TooLate))
+        tokio::time::timeout(limit, self.call(keys)).await.unwrap_or(Err(AlpacaError::TooLate(limit)))
     }
 
     async fn call(&self, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
@@ -206,13 +260,18 @@ impl Alpaca {
         let answer = request.send().await.map_err(unreachable)?;
         let answered_at = Timestamp::now();
         let request = RequestId::of(answer.headers());
-        if answer.status() != StatusCode::OK {
-            return Err(refusal(answer.status(), answer.headers(), request));
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(rejection(answer, request).await),
+            status => return Err(refusal(status, answer.headers(), request)),
         }
         let body = read_body(answer, &request).await?;
         match Account::from_answer(&body) {
             Ok(account) => Ok(Answer { account, answered_at, body }),
             Err(AnswerError::Incomplete(status)) => Err(AlpacaError::Incomplete(status)),
+            Err(AnswerError::NoJson { line, column }) => {
+                Err(AlpacaError::NoJson { line, column, again: true, request })
+            }
             Err(AnswerError::Unusable(reason)) => Err(AlpacaError::BadAnswer { reason, request }),
         }
     }
@@ -236,17 +295,66 @@ fn unreachable(err: reqwest::Error) -> AlpacaError {
     AlpacaError::Unreachable(err.without_url())
 }
 
-/// What a status other than 200 means.
+/// An answer without JSON is asked for only once more.
+fn once_more(err: AlpacaError, asked_again: &AtomicBool) -> AlpacaError {
+    match err {
+        AlpacaError::NoJson { line, column, request, .. } => {
+            let again = !asked_again.swap(true, Ordering::Relaxed);
+            AlpacaError::NoJson { line, column, again, request }
+        }
+        other => other,
+    }
+}
+
+/// What a 401 or 403 means: that the keys are rejected only if Alpaca itself says so.
+async fn rejection(answer: Response, request: RequestId) -> AlpacaError {
+    let (status, wait) = (answer.status().as_u16(), retry_after(answer.headers()));
+    match read_body(answer, &request).await {
+        Ok(body) if is_alpacas_error(&body) => AlpacaError::Rejected { status, request },
+        Ok(_) | Err(AlpacaError::BadAnswer { .. }) => AlpacaError::Intercepted { status, wait, request },
+        Err(broken) => broken,
+    }
+}
+
+/// Whether a body is the error that Alpaca itself sends: an object with a `message`, a `code`, or both.
+fn is_alpacas_error(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal<'a> {
+        #[serde(borrow)]
+        message: Option<&'a RawValue>,
+        #[serde(borrow)]
+        code: Option<&'a RawValue>,
+    }
+    let starts = |value: Option<&RawValue>, allowed: fn(u8) -> bool| {
+        value.and_then(|json| json.get().bytes().next()).is_some_and(allowed)
+    };
+    let refusal = Some(body).filter(|body| is_object(body)).map(serde_json::from_slice::<Refusal<'_>>);
+    refusal.and_then(Result::ok).is_some_and(|Refusal { message, code }| {
+        starts(message, |byte| byte == b'"')
+            || starts(code, |byte| byte == b'"' || byte == b'-' || byte.is_ascii_digit())
+    })
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    asked_wait(None, text(headers, "retry-after"), SystemTime::now())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// What a status other than 200, 401 and 403 means.
 fn refusal(status: StatusCode, headers: &HeaderMap, request: RequestId) -> AlpacaError {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let retry_after = || asked_wait(None, header("retry-after"), SystemTime::now());
     match status.as_u16() {
-        status @ (401 | 403) => AlpacaError::Rejected { status, request },
         429 => {
-            let wait = asked_wait(header("x-ratelimit-reset"), header("retry-after"), SystemTime::now());
+            let wait = asked_wait(
+                text(headers, "x-ratelimit-reset"),
+                text(headers, "retry-after"),
+                SystemTime::now(),
+            );
             AlpacaError::RateLimited { wait, request }
         }
-        status @ (408 | 500..) => AlpacaError::Failing { status, wait: retry_after(), request },
+        status @ (408 | 500..) => AlpacaError::Failing { status, wait: retry_after(headers), request },
         status @ 300..=399 => AlpacaError::BadAnswer {
             reason: format!("it is a redirect (status {status}), which is not followed"),
             request,
@@ -296,6 +404,32 @@ mod tests {
         {
             assert_eq!(url(Some(base), live), "http://127.0.0.1:9/v2/account", "{base}");
         }
+    }
+
+    #[test]
+    fn only_alpacas_own_error_rejects_keys() {
+        for (body, own) in [
+            (r#"{"code":40110000,"message":"request is not authorized"}"#, true),
+            ("{\"message\": \"forbidden.\"}\n", true),
+            (r#" {"message":"","request_id":"\ud800"}"#, true),
+            (r#"{"code":40310000}"#, true),
+            ("", false),
+            ("Access denied", false),
+            ("<html><body>403 Forbidden</body></html>", false),
+            ("\"forbidden.\"", false),
+            ("null", false),
+            (r#"["forbidden.",40310000]"#, false),
+            (r#"[{"message":"forbidden."}]"#, false),
+            ("{}", false),
+            (r#"{"error":"forbidden"}"#, false),
+            (r#"{"message":null,"code":null}"#, false),
+            (r#"{"message":{"text":"no"}}"#, false),
+            (r#"{"message":"forbid"#, false),
+            (r#"{"message":"forbidden."}<html>"#, false),
+        ] {
+            assert_eq!(is_alpacas_error(body.as_bytes()), own, "{body}");
+        }
+        assert!(!is_alpacas_error(b"{\"message\":\"\xff\"}"), "no UTF-8");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod failure;
 pub mod fan_out;
 pub mod figure;
 pub mod filter;
+pub mod google_error;
 pub mod ids;
 pub mod job;
 pub mod key_cache;

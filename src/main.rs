@@ -23,6 +23,7 @@ use alpaca_pulse::roster::{self, Member, PageFacts, RosterReader, Unreadable};
 use alpaca_pulse::secret_manager::{KeyVersion, StoredKeys};
 use alpaca_pulse::snapshot::Snapshot;
 use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
+use alpaca_pulse::store::values::is_field_name;
 use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
 use alpaca_pulse::user::TenantClaim;
@@ -30,6 +31,7 @@ use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
 use clap::Parser;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
@@ -491,7 +493,7 @@ async fn keys_to_snapshot(
             environment,
             answered_at: answer.answered_at,
             keys: Some((&database.latest_keys(&user), &version)),
-            raw: answer.raw(job.config.store_raw),
+            raw: raw(job, user.as_str(), &answer),
         },
         claim: &member.user.tenant,
         facts,
@@ -503,6 +505,27 @@ async fn keys_to_snapshot(
         Ok((tenant, false)) => Ok(Arrived::Synced(tenant)),
         Err(err) => Err(Failure::Store(err, Some(version))),
     }
+}
+
+/// The whole answer, if it is to be stored. What cannot be stored of it takes nothing else with it.
+fn raw(job: &Job, user_id: &str, answer: &Answer) -> Option<Map<String, Value>> {
+    if !job.config.store_raw {
+        return None;
+    }
+    let raw = answer.raw();
+    match &raw {
+        Ok(raw) => {
+            let left_out = raw.keys().filter(|name| !is_field_name(name)).count();
+            if left_out > 0 {
+                warn!(
+                    user_id,
+                    "Storing raw for user {user_id} without {left_out} fields, whose names Firestore does not take"
+                );
+            }
+        }
+        Err(reason) => warn!(user_id, "Not storing raw for user {user_id}: {reason}"),
+    }
+    raw.ok()
 }
 
 /// The first half of it. Nothing when the keys are those that Alpaca is known to reject.
@@ -519,7 +542,7 @@ async fn keys_to_account(
             // Kept keys may be old ones: the user may have stored others since.
             Err(failure) if failure.rejected().is_some() => {
                 let calls = Calls { secret_accesses: 1, ..Calls::ALPACA_CALL };
-                if !job.pace.allow_by(calls, deadline).await {
+                if job.pace.allow_by(calls, deadline).await.is_err() {
                     return Err(failure);
                 }
                 rejected = Some((kept.version.clone(), failure));
@@ -534,8 +557,8 @@ async fn keys_to_account(
         }
         // Only now is it known that there is more to do.
         let calls = Calls { writes: job.expected_writes(member), ..Calls::ALPACA_CALL };
-        if !job.pace.allow_by(calls, deadline).await {
-            return Err(Failure::Broker(AlpacaError::TooLate, Some(newest.version)));
+        if let Err(used_up) = job.pace.allow_by(calls, deadline).await {
+            return Err(Failure::Broker(used_up.into(), Some(newest.version)));
         }
     }
     if let Some((_, failure)) = rejected.filter(|(version, _)| *version == newest.version) {
@@ -594,7 +617,7 @@ async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Op
             environment: legacy.keys.environment(),
             answered_at: answer.answered_at,
             keys: None,
-            raw: answer.raw(job.config.store_raw),
+            raw: raw(job, legacy.id.as_str(), &answer),
         },
         claim: &claim,
         facts,

@@ -100,6 +100,13 @@ impl Calls {
     }
 }
 
+/// A budget of the job's own that was used up for longer than a call could wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the job's own budget of {flag} was used up for longer than the call could wait")]
+pub struct UsedUp {
+    flag: &'static str,
+}
+
 /// What a task may call, and when. Shared by all users' tasks.
 #[derive(Debug)]
 pub struct Pace {
@@ -141,15 +148,22 @@ impl Pace {
         }
     }
 
-    /// Waits for calls that come up on a journey, at most until its deadline. `false`: they may not be
-    /// made in time.
-    pub async fn allow_by(&self, calls: Calls, deadline: Deadline) -> bool {
-        let allowed = tokio::time::timeout(deadline.left(), self.allow(calls)).await.is_ok();
-        if !allowed {
-            // The caller reports a call without an answer, and it was not the service that gave none.
-            warn!("A call was not made: its budget was used up for longer than it could wait");
-        }
-        allowed
+    /// Waits for calls that come up on a journey, at most until its deadline.
+    pub async fn allow_by(&self, calls: Calls, deadline: Deadline) -> Result<(), UsedUp> {
+        let Calls { secret_accesses, alpaca_calls, writes } = calls;
+        let secret_accesses = Calls { secret_accesses, ..Calls::NONE };
+        self.allow_of(secret_accesses, "--secret-accesses-per-minute", deadline).await?;
+        let alpaca_calls = Calls { alpaca_calls, ..Calls::NONE };
+        self.allow_of(alpaca_calls, "--alpaca-calls-per-second", deadline).await?;
+        self.allow_of(Calls { writes, ..Calls::NONE }, self.writes.flag(), deadline).await
+    }
+
+    /// Calls of one kind, whose budget has this flag.
+    async fn allow_of(&self, calls: Calls, flag: &'static str, deadline: Deadline) -> Result<(), UsedUp> {
+        tokio::time::timeout(deadline.left(), self.allow(calls)).await.map_err(|_| {
+            warn!("A call was not made: its budget was used up for longer than it could wait ({flag})");
+            UsedUp { flag }
+        })
     }
 
     /// Whether writes have to be allowed at all.
@@ -230,6 +244,14 @@ enum Writes {
 }
 
 impl Writes {
+    /// The flag that sets the limit.
+    fn flag(&self) -> &'static str {
+        match self {
+            Self::Unlimited | Self::Limited(_) => "--max-writes-per-second",
+            Self::Ramping(_) => "--ramp-writes",
+        }
+    }
+
     async fn allow(&self, writes: u32) {
         match self {
             Self::Unlimited => {}
@@ -434,10 +456,35 @@ mod tests {
     async fn what_is_not_allowed_in_time_is_refused_and_takes_nothing() {
         let pace = pace(Budgets { secret_accesses_per_minute: limit(1), ..Budgets::default() });
         let within = |seconds| Deadline::after(Duration::from_secs(seconds));
-        assert!(pace.allow_by(Calls::SECRET_ACCESS, within(20)).await);
-        assert!(!pace.allow_by(Calls::SECRET_ACCESS, within(20)).await);
-        assert!(pace.allow_by(Calls::SECRET_ACCESS, within(45)).await, "40 s later there is one again");
-        assert!(pace.allow_by(Calls { alpaca_calls: 9, ..Calls::writes(9) }, within(0)).await, "unlimited");
+        let used_up = Err(UsedUp { flag: "--secret-accesses-per-minute" });
+        assert_eq!(pace.allow_by(Calls::SECRET_ACCESS, within(20)).await, Ok(()));
+        assert_eq!(pace.allow_by(Calls::SECRET_ACCESS, within(20)).await, used_up);
+        assert_eq!(
+            pace.allow_by(Calls::SECRET_ACCESS, within(45)).await,
+            Ok(()),
+            "40 s later there is one again"
+        );
+        let unlimited = Calls { alpaca_calls: 9, ..Calls::writes(9) };
+        assert_eq!(pace.allow_by(unlimited, within(0)).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_budget_that_is_used_up_is_named_by_its_flag() {
+        let one = Some(limit(1));
+        let pace =
+            pace(Budgets { alpaca_calls_per_second: one, max_writes_per_second: one, ..Budgets::default() });
+        let now = Deadline::after(Duration::ZERO);
+        for (calls, flag) in
+            [(Calls::ALPACA_CALL, "--alpaca-calls-per-second"), (Calls::writes(1), "--max-writes-per-second")]
+        {
+            assert_eq!(pace.allow_by(calls, now).await, Ok(()));
+            let refused = pace.allow_by(calls, now).await.expect_err("used up");
+            assert!(refused.to_string().contains(flag), "{refused}");
+        }
+        let ramping = ramping(None);
+        while ramping.allow_by(Calls::writes(10), now).await.is_ok() {}
+        let refused = ramping.allow_by(Calls::writes(10), now).await.expect_err("used up");
+        assert!(refused.to_string().contains("--ramp-writes"), "{refused}");
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! Secret Manager: where each user's Alpaca keys are kept.
 
+use crate::google_error::Reason;
 use crate::ids::{Database, UserId};
 use crate::keys::{AlpacaKeys, MalformedKeys};
 use crate::outcome::Code;
-use crate::pace::{Calls, Pace};
+use crate::pace::{Calls, Pace, UsedUp};
 use crate::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
 use crate::usage::Usage;
 use google_cloud_auth::credentials::Credentials;
+use google_cloud_gax::client_builder::internal::with_follow_redirects;
 use google_cloud_gax::error::Error as GaxError;
-use google_cloud_gax::error::rpc::Code as RpcCode;
+use google_cloud_gax::error::rpc::{Code as RpcCode, StatusDetails};
 use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_secretmanager_v1::model::{AccessSecretVersionResponse, SecretPayload};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use zeroize::Zeroize;
@@ -29,19 +32,21 @@ pub enum SecretError {
         /// The secret's id.
         secret: String,
     },
-    /// Ours to fix: the job's service account lacks a role.
-    #[error(
-        "access to secret {secret} is denied: grant roles/secretmanager.secretAccessor to the job's service account"
-    )]
+    /// Ours to fix, as far as is known.
+    #[error("access to secret {secret} is denied: {denial}")]
     Forbidden {
         /// The secret's id.
         secret: String,
+        /// What is known of the cause.
+        denial: Denial,
     },
     /// `latest` is the newest version, whatever its state.
-    #[error("the newest version of secret {secret} is disabled or destroyed: enable it or add a version")]
+    #[error("the newest version of secret {secret} is {state}: {}", state.advice())]
     Disabled {
         /// The secret's id.
         secret: String,
+        /// Its state, as Secret Manager told it.
+        state: Unusable,
     },
     /// The secret is there but holds no key pair.
     #[error("secret {secret}: {reason}")]
@@ -53,8 +58,26 @@ pub enum SecretError {
         /// What is wrong with it.
         reason: MalformedKeys,
     },
+    /// The same request would be refused again, for a cause of ours.
+    #[error("Secret Manager refuses to give secret {secret}")]
+    Refused {
+        /// The secret's id.
+        secret: String,
+        /// What it answered.
+        #[source]
+        answer: ErrorAnswer,
+    },
+    /// Secret Manager was not asked.
+    #[error("Secret Manager was not asked for secret {secret}")]
+    OutOfBudget {
+        /// The secret's id.
+        secret: String,
+        /// Which budget.
+        #[source]
+        used_up: UsedUp,
+    },
     /// Worth another try: unreachable, overloaded, or an answer that was damaged on its way.
-    #[error("Secret Manager did not answer for secret {secret}")]
+    #[error("Secret Manager did not give secret {secret} this time")]
     Unavailable {
         /// The secret's id.
         secret: String,
@@ -66,13 +89,98 @@ pub enum SecretError {
     },
 }
 
+/// What is known about a denial. Made of our own words, as everything here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The job's service account lacks a role.
+    #[error("IAM_PERMISSION_DENIED: grant roles/secretmanager.secretAccessor to the job's service account")]
+    Role,
+    /// Google says why.
+    #[error("{0}")]
+    Reason(Reason),
+    /// Google does not say why.
+    #[error("PERMISSION_DENIED, and Google gives no reason for it")]
+    Unexplained,
+    /// Nobody knows who denied it.
+    #[error("status 403 without Google's own error, as from a proxy or a firewall in between")]
+    NotGoogles,
+}
+
+/// A state of a version that has to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It can be enabled again.
+    Disabled,
+    /// It is gone for good.
+    Destroyed,
+}
+
+impl Unusable {
+    /// What Secret Manager says of the version itself; not what it says of a key of KMS.
+    fn told_by(message: &str) -> Option<Self> {
+        let of_version = message.strip_prefix("Secret Version [")?.split_once("] is in ")?.1;
+        match of_version.split_once(' ')?.0 {
+            "DISABLED" => Some(Self::Disabled),
+            "DESTROYED" => Some(Self::Destroyed),
+            _ => None,
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Disabled => "enable it or add a version",
+            Self::Destroyed => "add a version",
+        }
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Disabled => "disabled",
+            Self::Destroyed => "destroyed",
+        })
+    }
+}
+
+/// An error that was answered: its code, and the reason if Google gave one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it answered {code}{}", .reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default())]
+pub struct ErrorAnswer {
+    code: String,
+    reason: Option<Reason>,
+}
+
+impl ErrorAnswer {
+    fn of(err: &GaxError) -> Option<Self> {
+        let code = match (code(err), err.http_status_code()) {
+            (Some(code), _) => code.name().to_owned(),
+            (None, Some(status @ 300..=399)) => {
+                format!("a redirect (status {status}), which is not followed")
+            }
+            (None, Some(status)) => format!("status {status}"),
+            (None, None) => return None,
+        };
+        Some(Self { code, reason: reason(err) })
+    }
+}
+
+/// The reason that Google gave, if it did.
+fn reason(err: &GaxError) -> Option<Reason> {
+    let details = err.status().map(|status| &status.details[..]).unwrap_or_default();
+    details.iter().find_map(|detail| match detail {
+        StatusDetails::ErrorInfo(info) => Reason::parse(&info.reason),
+        _ => None,
+    })
+}
+
 /// What kept Secret Manager from answering. Made of our own words: those of the client quote the
 /// answer, and so the payload.
 #[derive(Debug, thiserror::Error)]
 pub enum UnavailableCause {
     /// An error that may pass.
-    #[error("it answered {0}")]
-    Status(String),
+    #[error(transparent)]
+    Answer(ErrorAnswer),
     /// No connection, or one that broke.
     #[error("it could not be reached, or the connection broke")]
     Connection,
@@ -88,24 +196,22 @@ pub enum UnavailableCause {
     /// The payload is not what was stored.
     #[error("the payload does not match its checksum")]
     Checksum,
-    /// The answer lacks its payload or the number of its version.
+    /// The answer lacks its payload or its name.
     #[error("the answer has no {0}")]
     Hollow(&'static str),
+    /// The answer is about something else than what was asked for.
+    #[error("the answer is not about a version of this secret")]
+    OtherSecret,
 }
 
 impl UnavailableCause {
     fn of(err: &GaxError) -> Self {
-        match err {
+        match code(err) {
             _ if err.is_timeout() => Self::Timeout,
             _ if err.is_authentication() => Self::Credentials,
             _ if err.is_deserialization() => Self::Undecodable,
-            _ => match (err.status(), err.http_status_code()) {
-                (Some(status), _) if status.code == RpcCode::Unauthenticated => Self::Credentials,
-                (None, Some(401)) => Self::Credentials,
-                (Some(status), _) => Self::Status(status.code.name().to_owned()),
-                (None, Some(status)) => Self::Status(format!("status {status}")),
-                (None, None) => Self::Connection,
-            },
+            Some(RpcCode::Unauthenticated) => Self::Credentials,
+            _ => ErrorAnswer::of(err).map_or(Self::Connection, Self::Answer),
         }
     }
 }
@@ -119,23 +225,66 @@ impl SecretError {
             Self::Forbidden { .. } => Code::KeysForbidden,
             Self::Disabled { .. } => Code::KeysDisabled,
             Self::Malformed { .. } => Code::KeysMalformed,
-            Self::Unavailable { .. } => Code::KeysUnavailable,
+            Self::Refused { .. } | Self::OutOfBudget { .. } | Self::Unavailable { .. } => {
+                Code::KeysUnavailable
+            }
         }
     }
 
-    fn from_call(secret: &str, err: GaxError) -> Self {
+    fn from_call(secret: &str, err: &GaxError) -> Self {
         let secret = secret.to_owned();
-        let code = err.status().map(|status| status.code);
+        let code = code(err);
         match (code, err.http_status_code()) {
-            (Some(RpcCode::NotFound), _) | (None, Some(404)) => Self::Missing { secret },
-            (Some(RpcCode::PermissionDenied), _) | (None, Some(403)) => Self::Forbidden { secret },
-            (Some(RpcCode::FailedPrecondition), _) => Self::Disabled { secret },
-            _ => {
-                let header = err.http_headers().and_then(|headers| headers.get("retry-after")?.to_str().ok());
-                let wait = asked_wait(None, header, SystemTime::now());
-                Self::Unavailable { secret, wait, cause: UnavailableCause::of(&err) }
+            (Some(RpcCode::NotFound), _) => Self::Missing { secret },
+            (None, Some(404)) if err.http_payload().is_some_and(|page| page.is_empty()) => {
+                Self::Missing { secret }
             }
+            (Some(RpcCode::PermissionDenied), _) | (None, Some(403)) => {
+                Self::Forbidden { secret, denial: denial(err) }
+            }
+            (_, status) => match (unusable(err), ErrorAnswer::of(err)) {
+                (Some(state), _) => Self::Disabled { secret, state },
+                (None, Some(answer)) if is_final(code, status) => Self::Refused { secret, answer },
+                (None, _) => Self::unavailable(secret, err),
+            },
         }
+    }
+
+    fn unavailable(secret: String, err: &GaxError) -> Self {
+        let header = err.http_headers().and_then(|headers| headers.get("retry-after")?.to_str().ok());
+        let wait = asked_wait(None, header, SystemTime::now());
+        Self::Unavailable { secret, wait, cause: UnavailableCause::of(err) }
+    }
+}
+
+/// The code that Google gave: what others answer has none.
+fn code(err: &GaxError) -> Option<RpcCode> {
+    err.status().map(|status| status.code).filter(|code| *code != RpcCode::Unknown)
+}
+
+fn denial(err: &GaxError) -> Denial {
+    match (reason(err), code(err)) {
+        (Some(reason), _) if reason.is_missing_role() => Denial::Role,
+        (Some(reason), _) => Denial::Reason(reason),
+        (None, Some(_)) => Denial::Unexplained,
+        (None, None) => Denial::NotGoogles,
+    }
+}
+
+fn unusable(err: &GaxError) -> Option<Unusable> {
+    let status = err.status().filter(|status| status.code == RpcCode::FailedPrecondition)?;
+    Unusable::told_by(&status.message)
+}
+
+/// Whether the same request would get the same error.
+fn is_final(code: Option<RpcCode>, status: Option<u16>) -> bool {
+    use RpcCode as Rpc;
+    match code {
+        Some(code) => matches!(
+            code,
+            Rpc::InvalidArgument | Rpc::FailedPrecondition | Rpc::OutOfRange | Rpc::Unimplemented
+        ),
+        None => matches!(status, Some(400 | 402 | 405 | 406 | 410..=417 | 422 | 431 | 451)),
     }
 }
 
@@ -147,7 +296,9 @@ impl Advise for SecretError {
             Self::Missing { .. }
             | Self::Forbidden { .. }
             | Self::Disabled { .. }
-            | Self::Malformed { .. } => Advice::GiveUp,
+            | Self::Malformed { .. }
+            | Self::Refused { .. }
+            | Self::OutOfBudget { .. } => Advice::GiveUp,
         }
     }
 }
@@ -157,17 +308,25 @@ impl Advise for SecretError {
 pub struct KeyVersion(String);
 
 impl KeyVersion {
-    /// Reads the number off a version's resource name, `projects/…/secrets/…/versions/7`.
-    fn from_name(name: &str) -> Option<Self> {
-        let number = name.rsplit_once("/versions/")?.1;
-        Self::parse(number)
-    }
+    /// Longest number: as many digits as 64 bits have.
+    const MAX_DIGITS: usize = 19;
 
     /// A version is a whole number; `latest` is none.
     #[must_use]
     pub fn parse(number: &str) -> Option<Self> {
-        let whole = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let whole =
+            (1..=Self::MAX_DIGITS).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
         whole.then(|| Self(number.to_owned()))
+    }
+
+    /// Reads the number off a version's resource name, `projects/…/secrets/…/versions/7`, if it is one of this
+    /// secret: the project is named by its id, or by a number that nobody here knows.
+    fn of(name: &str, project: &str, secret: &str) -> Option<Self> {
+        let (of_project, rest) = name.strip_prefix("projects/")?.split_once("/secrets/")?;
+        let (of_secret, number) = rest.split_once("/versions/")?;
+        let is_number = !of_project.is_empty() && of_project.bytes().all(|b| b.is_ascii_digit());
+        let is_ours = (is_number || of_project == project) && of_secret == secret;
+        Self::parse(number).filter(|_| is_ours)
     }
 
     /// The number as text.
@@ -204,6 +363,8 @@ impl SecretManager {
     ) -> Result<Self, google_cloud_gax::client_builder::Error> {
         let builder =
             SecretManagerService::builder().with_credentials(credentials).with_retry_policy(NeverRetry);
+        // Whoever a redirect leads to could answer with keys of their own.
+        let builder = with_follow_redirects(builder, false);
         let builder = match endpoint {
             Some(endpoint) => builder.with_endpoint(endpoint),
             None => builder,
@@ -219,31 +380,47 @@ impl SecretManager {
         user: &UserId,
         deadline: Deadline,
     ) -> Result<StoredKeys, SecretError> {
-        let name = database.latest_keys(user);
-        let secret = format!("alpaca-keys-{user}");
-        with_numbered_retries(deadline, |attempt| self.access(attempt, &name, &secret, deadline)).await
+        let asked = Asked {
+            name: database.latest_keys(user),
+            project: &database.project,
+            secret: format!("alpaca-keys-{user}"),
+        };
+        with_numbered_retries(deadline, |attempt| self.access(attempt, &asked, deadline)).await
     }
 
     async fn access(
         &self,
         attempt: u32,
-        name: &str,
-        secret: &str,
+        asked: &Asked<'_>,
         deadline: Deadline,
     ) -> Result<StoredKeys, SecretError> {
-        if attempt > 0 && !self.pace.allow_by(Calls::SECRET_ACCESS, deadline).await {
-            return Err(unavailable(secret, UnavailableCause::Timeout));
+        let secret = &asked.secret;
+        if attempt > 0
+            && let Err(used_up) = self.pace.allow_by(Calls::SECRET_ACCESS, deadline).await
+        {
+            return Err(SecretError::OutOfBudget { secret: secret.clone(), used_up });
         }
         self.usage.secret_accesses.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
-        let call = self.client.access_secret_version().set_name(name).with_attempt_timeout(limit).send();
+        let call =
+            self.client.access_secret_version().set_name(&asked.name).with_attempt_timeout(limit).send();
         // The client's own time limit covers the request but not reading the body.
         match tokio::time::timeout(limit, call).await {
-            Ok(Ok(answer)) => read(answer, secret),
-            Ok(Err(err)) => Err(SecretError::from_call(secret, err)),
+            Ok(Ok(answer)) => read(answer, asked),
+            Ok(Err(err)) => Err(SecretError::from_call(secret, &err)),
             Err(_) => Err(unavailable(secret, UnavailableCause::Timeout)),
         }
     }
+}
+
+/// What was asked for.
+struct Asked<'a> {
+    /// The resource's name.
+    name: String,
+    /// The project's id.
+    project: &'a str,
+    /// The secret's id.
+    secret: String,
 }
 
 fn unavailable(secret: &str, cause: UnavailableCause) -> SecretError {
@@ -251,21 +428,27 @@ fn unavailable(secret: &str, cause: UnavailableCause) -> SecretError {
 }
 
 /// Checks the answer, which the client passes on unverified, and wipes the payload it came in.
-fn read(answer: AccessSecretVersionResponse, secret: &str) -> Result<StoredKeys, SecretError> {
-    let hollow = |what| unavailable(secret, UnavailableCause::Hollow(what));
-    let version = KeyVersion::from_name(&answer.name).ok_or_else(|| hollow("version number"))?;
-    let SecretPayload { data, data_crc32c, .. } = answer.payload.ok_or_else(|| hollow("payload"))?;
+fn read(answer: AccessSecretVersionResponse, asked: &Asked<'_>) -> Result<StoredKeys, SecretError> {
+    let secret = &asked.secret;
+    let unavailable = |cause| unavailable(secret, cause);
+    let name = if answer.name.is_empty() { Err(UnavailableCause::Hollow("name")) } else { Ok(&answer.name) };
+    let version = name
+        .and_then(|name| KeyVersion::of(name, asked.project, secret).ok_or(UnavailableCause::OtherSecret));
+    let payload = answer.payload.ok_or_else(|| unavailable(UnavailableCause::Hollow("payload")))?;
+    let SecretPayload { data, data_crc32c, .. } = payload;
     let intact = data_crc32c.is_none_or(|stored| stored == i64::from(crc32c::crc32c(&data)));
     let keys = AlpacaKeys::from_payload(&data);
     if let Ok(mut data) = data.try_into_mut() {
         data.zeroize();
     }
+    let version = version.map_err(unavailable)?;
     if !intact {
-        return Err(unavailable(secret, UnavailableCause::Checksum));
+        return Err(unavailable(UnavailableCause::Checksum));
     }
-    let malformed =
-        |reason| SecretError::Malformed { secret: secret.to_owned(), version: version.clone(), reason };
-    Ok(StoredKeys { keys: keys.map_err(malformed)?, version: version.clone() })
+    match keys {
+        Ok(keys) => Ok(StoredKeys { keys, version }),
+        Err(reason) => Err(SecretError::Malformed { secret: secret.clone(), version, reason }),
+    }
 }
 
 #[cfg(test)]
@@ -273,10 +456,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn asked() -> Asked<'static> {
+        Asked { name: String::new(), project: "acme-prod", secret: "alpaca-keys-ana".into() }
+    }
+
     proptest! {
         #[test]
-        fn whatever_is_answered_only_an_intact_payload_with_its_version_gives_keys(
-            name in "\\PC{0,20}|projects/1/secrets/s/versions/[0-9]{1,3}",
+        fn whatever_is_answered_only_an_intact_payload_of_this_secret_gives_keys(
+            name in "\\PC{0,20}|projects/(1|acme-prod|evil)/secrets/alpaca-keys-(ana|ben)(/x)?/versions/[0-9]{1,3}",
             data in prop::collection::vec(any::<u8>(), 0..40).prop_map(Some)
                 .boxed().prop_union(Just(Some(br#"{"key_id":"PK1","secret_key":"s"}"#.to_vec())).boxed()),
             checksum in prop_oneof![Just(None), any::<i64>().prop_map(Some), Just(Some(-1))], right: bool,
@@ -288,26 +475,128 @@ mod tests {
                 match checksum { Some(sum) => payload.set_data_crc32c(sum), None => payload }
             });
             let answer = AccessSecretVersionResponse::new().set_name(&name).set_or_clear_payload(payload);
-            if let Ok(stored) = read(answer, "s") {
+            if let Ok(stored) = read(answer, &asked()) {
                 prop_assert!(checksum.is_none() || checksum == intact);
-                let end = format!("/versions/{}", stored.version.as_str());
-                prop_assert!(name.ends_with(&end));
+                let right = ["1", "acme-prod"].map(|project| {
+                    format!("projects/{project}/secrets/alpaca-keys-ana/versions/{}", stored.version.as_str())
+                });
+                prop_assert!(right.contains(&name), "{}", name);
             }
         }
     }
 
     #[test]
-    fn a_version_is_the_number_at_the_end_of_its_name() {
-        let version = |name| KeyVersion::from_name(name).map(|version| version.0);
-        assert_eq!(version("projects/1/secrets/alpaca-keys-ana/versions/17").as_deref(), Some("17"));
+    fn a_version_is_the_number_at_the_end_of_this_secrets_name() {
+        let version =
+            |name: &str| KeyVersion::of(name, "acme-prod", "alpaca-keys-ana").map(|version| version.0);
+        for project in ["1", "123456789012", "acme-prod"] {
+            let name = format!("projects/{project}/secrets/alpaca-keys-ana/versions/17");
+            assert_eq!(version(&name).as_deref(), Some("17"), "{name}");
+        }
         for name in [
             "",
             "17",
-            "projects/1/secrets/x/versions/latest",
-            "projects/1/secrets/x/versions/",
-            "a/versions/-1",
+            "projects/1/secrets/alpaca-keys-ana/versions/latest",
+            "projects/1/secrets/alpaca-keys-ana/versions/",
+            "projects/1/secrets/alpaca-keys-ana/versions/-1",
+            "projects/1/secrets/alpaca-keys-ana/versions/17/",
+            "projects/1/secrets/alpaca-keys-ana/versions/17 ",
+            "projects/1/secrets/alpaca-keys-ana/versions/12345678901234567890",
+            "projects/1/secrets/alpaca-keys-ben/versions/17",
+            "projects/1/secrets/alpaca-keys-Ana/versions/17",
+            "projects/1/secrets/alpaca-keys-ana2/versions/17",
+            "projects/1/secrets/alpaca-keys-ana/x/versions/17",
+            "projects/1/secrets/alpaca-keys-ben/secrets/alpaca-keys-ana/versions/17",
+            "projects/1/secrets/alpaca-keys-ana/versions/2/secrets/alpaca-keys-ana/versions/17",
+            "projects/1/locations/eu/secrets/alpaca-keys-ana/versions/17",
+            "projects//secrets/alpaca-keys-ana/versions/17",
+            "projects/evil/secrets/alpaca-keys-ana/versions/17",
+            "/projects/1/secrets/alpaca-keys-ana/versions/17",
+            "//secretmanager.googleapis.com/projects/1/secrets/alpaca-keys-ana/versions/17",
         ] {
             assert_eq!(version(name), None, "{name}");
+        }
+    }
+
+    fn answered(status: u16, body: &str) -> SecretError {
+        let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+        let err = match google_cloud_gax::error::rpc::Status::try_from(&body) {
+            Ok(told) => GaxError::service_with_http_metadata(told, Some(status), None),
+            Err(_) => GaxError::http(status, http::HeaderMap::new(), body),
+        };
+        SecretError::from_call("s", &err)
+    }
+
+    fn googles(status: u16, code: &str, message: &str, reason: Option<&str>) -> SecretError {
+        let info = |reason| serde_json::json!({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason});
+        let details: Vec<_> = reason.map(info).into_iter().collect();
+        let error =
+            serde_json::json!({"code": status, "status": code, "message": message, "details": details});
+        answered(status, &serde_json::json!({ "error": error }).to_string())
+    }
+
+    #[test]
+    fn a_cause_is_stated_only_where_it_is_known() {
+        let denied = |reason| googles(403, "PERMISSION_DENIED", "hush", reason);
+        for (err, code, told) in [
+            (
+                denied(Some("IAM_PERMISSION_DENIED")),
+                Code::KeysForbidden,
+                "roles/secretmanager.secretAccessor",
+            ),
+            (denied(Some("SERVICE_DISABLED")), Code::KeysForbidden, "SERVICE_DISABLED: enable the API"),
+            (denied(Some("SECURITY_POLICY_VIOLATED")), Code::KeysForbidden, "perimeter"),
+            (denied(Some("A_NEW_ONE")), Code::KeysForbidden, "A_NEW_ONE"),
+            (denied(Some("no word")), Code::KeysForbidden, "gives no reason"),
+            (denied(None), Code::KeysForbidden, "gives no reason"),
+            (answered(403, "<html>hush</html>"), Code::KeysForbidden, "without Google's own error"),
+            (answered(403, ""), Code::KeysForbidden, "without Google's own error"),
+            (googles(404, "NOT_FOUND", "hush", None), Code::KeysMissing, "no version"),
+            (answered(404, "<html>hush</html>"), Code::KeysUnavailable, "status 404"),
+            (googles(400, "INVALID_ARGUMENT", "hush", None), Code::KeysUnavailable, "INVALID_ARGUMENT"),
+            (googles(400, "FAILED_PRECONDITION", "hush", None), Code::KeysUnavailable, "FAILED_PRECONDITION"),
+            (answered(413, "<html>hush</html>"), Code::KeysUnavailable, "status 413"),
+            (answered(302, ""), Code::KeysUnavailable, "redirect"),
+            (
+                googles(429, "RESOURCE_EXHAUSTED", "hush", Some("RATE_LIMIT_EXCEEDED")),
+                Code::KeysUnavailable,
+                "quota",
+            ),
+        ] {
+            let shown = crate::telemetry::Chain(&err).to_string();
+            assert_eq!(err.code(), code, "{shown}");
+            assert!(shown.contains(told) && !shown.contains("hush"), "{told}: {shown}");
+            assert_eq!(shown.contains("role"), told.contains("role"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_disabled_or_destroyed_only_if_secret_manager_says_so_of_it() {
+        let state = |message: &str| match googles(400, "FAILED_PRECONDITION", message, None) {
+            SecretError::Disabled { state, .. } => Some(state),
+            _ => None,
+        };
+        let version = "Secret Version [projects/1/secrets/s/versions/1] is in";
+        assert_eq!(state(&format!("{version} DISABLED state.")), Some(Unusable::Disabled));
+        assert_eq!(state(&format!("{version} DESTROYED state.")), Some(Unusable::Destroyed));
+        for message in [
+            "",
+            &format!("{version} ENABLED state."),
+            "projects/1/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1 is not enabled, current state is: DESTROYED.",
+            "The CMEK of Secret Version [projects/1/secrets/s/versions/1] is DISABLED",
+            "The key is in DISABLED state.",
+        ] {
+            assert_eq!(state(message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_refused_again_is_not_asked_again() {
+        for status in [400, 402, 405, 410, 411, 413, 414, 415, 422, 431] {
+            assert_eq!(answered(status, "").advice(), Advice::GiveUp, "{status}");
+        }
+        for status in [302, 307, 401, 408, 421, 425, 429, 499, 500, 501, 502, 503, 504, 520] {
+            assert_eq!(answered(status, "").advice(), Advice::BackOff, "{status}");
         }
     }
 }

@@ -8,6 +8,10 @@ use crate::store::values::json_object;
 use crate::store::write::{FieldChange, FieldValue};
 use jiff::Timestamp;
 
+/// Fields of other writers that would contradict live figures, such as those of a placeholder for a user who had not
+/// connected an account yet.
+const LEFT_OVERS: [&str; 4] = ["configured", "note", "syncedAt", "account"];
+
 /// Everything a snapshot is made of.
 #[derive(Debug)]
 pub struct Snapshot<'a> {
@@ -47,7 +51,8 @@ impl<'a> Snapshot<'a> {
         'a: 'b,
     {
         let mut fields: Vec<FieldChange<'b>> = self.figures();
-        fields.push(("tenant_id", Some(tenant.as_str().into())));
+        // No answer of then is kept beside figures of now here either.
+        fields.extend([("tenant_id", Some(tenant.as_str().into())), ("raw", None)]);
         fields
     }
 
@@ -55,7 +60,7 @@ impl<'a> Snapshot<'a> {
         let Account { external_account_id, status, currency, equity, buying_power, cash } = self.account;
         let exact =
             vec![("equity", equity.text()), ("buying_power", buying_power.text()), ("cash", cash.text())];
-        vec![
+        let mut fields = vec![
             ("broker", Some("alpaca".into())),
             ("user_id", Some(self.user_id.into())),
             ("external_account_id", Some(external_account_id.as_str().into())),
@@ -67,7 +72,9 @@ impl<'a> Snapshot<'a> {
             ("cash", Some(cash.to_double().into())),
             ("exact", Some(FieldValue::Texts(exact))),
             ("updated_at_iso", Some(iso_millis(self.answered_at).into())),
-        ]
+        ];
+        fields.extend(LEFT_OVERS.map(|field| (field, None)));
+        fields
     }
 }
 
@@ -122,19 +129,31 @@ mod tests {
     }
 
     #[test]
+    fn what_would_contradict_the_figures_is_removed_from_both_documents() {
+        let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
+        let with_raw = Snapshot { raw: Some(serde_json::Map::new()), ..snapshot(&account, &version) };
+        let tenant = TenantId::parse("acme").expect("legal");
+        for document in [with_raw.user_document(), with_raw.tenant_document(&tenant)] {
+            for field in ["configured", "note", "syncedAt", "account"] {
+                assert_eq!(value(&document, field), None, "{field}");
+            }
+        }
+        assert_eq!(value(&with_raw.tenant_document(&tenant), "raw"), None);
+        assert!(value(&with_raw.user_document(), "raw").is_some());
+    }
+
+    #[test]
     fn both_documents_carry_the_same_figures() {
         let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
         let snapshot = snapshot(&account, &version);
         let user = snapshot.user_document();
         let tenant = TenantId::parse("acme").expect("legal");
         let tenant = snapshot.tenant_document(&tenant);
-        for (field, in_tenant) in tenant.iter().filter(|(field, _)| *field != "tenant_id") {
+        for (field, in_tenant) in tenant.iter().filter(|(field, _)| !["tenant_id", "raw"].contains(field)) {
             assert_eq!(&value(&user, field), in_tenant, "{field}");
         }
         assert_eq!(value(&tenant, "tenant_id"), Some("acme".into()));
-        assert!(
-            !tenant.iter().any(|(field, _)| ["encrypted_key_path", "key_version", "raw"].contains(field))
-        );
+        assert!(!tenant.iter().any(|(field, _)| ["encrypted_key_path", "key_version"].contains(field)));
     }
 
     #[test]

@@ -21,24 +21,32 @@ Faults of any service:
   goaway            answers the call, and takes no more over its connection
 
 Faults of firestore:
-  error=UNAVAILABLE a gRPC status
+  error=UNAVAILABLE a gRPC status, with message=TEXT and reason=SERVICE_DISABLED if wanted
   break-after=3     ends the stream with UNAVAILABLE after 3 messages
   garbage           a message that cannot be read
 
 Faults of secret-manager and alpaca:
-  error=503         an HTTP status, with header='Retry-After: 1' and body=TEXT if wanted
+  error=503         an HTTP status, with header='Retry-After: 1' and body=TEXT if wanted; without a body, 401 and
+                    403 of alpaca have Alpaca's own
   body=TEXT         a different body
   redirect=URL      a 302 to elsewhere
   slow=10ms         the body byte by byte
   truncate          half of the body, then a cut
   padding=100000    this many spaces behind the body
+  stray=5ms         the answer, and so much later the same once more on the same connection
   wrong-checksum    a dataCrc32c that does not fit (secret-manager)
+  other-secret=ID   the answer of another secret (secret-manager)
+  error=403,reason=SERVICE_DISABLED
+                    an error as Google's, with this reason (secret-manager)
 
 Options: user=ID, share=0.1 (of the calls), skip=N (first calls), times=N (calls at most). \
 A comma in a value is written \\, and a backslash \\\\.
 
 Examples: alpaca:error=503,share=0.1   firestore/Commit:drop-after,times=1   \
-secret-manager:latency=200ms,user=user-0003";
+secret-manager:latency=200ms,user=user-0003
+
+What an edge in front of Alpaca refuses:
+alpaca:error=403,header=Content-Type: text/html,body=<html>Access denied</html>";
 
 /// Run a local Firestore, Secret Manager and Alpaca with made-up users.
 ///

@@ -8,6 +8,7 @@ use super::faults::{self, Fault, Faults, GrpcFault, RestFault, Verdict};
 use super::firestore::Firestore;
 use super::requests::{Outcome, Requests};
 use super::secret_manager::SecretManager;
+use super::stray;
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{Request, Response, StatusCode};
@@ -18,7 +19,6 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tonic::Status;
 use tonic::body::Body;
 
 /// Largest request body; Firestore itself takes 10 MiB.
@@ -35,11 +35,12 @@ pub(super) struct Cloud {
     pub(super) latency: Duration,
 }
 
-/// Ends the connection that a call came over.
+/// The connection that a call came over: ends it, or sends more on it than an answer.
 #[derive(Default)]
 pub(super) struct HangUp {
     cut: Notify,
     farewell: Notify,
+    stray: stray::Plan,
 }
 
 impl HangUp {
@@ -52,6 +53,11 @@ impl HangUp {
     /// Asks for an end once the calls that are on it are answered.
     fn once_idle(&self) {
         self.farewell.notify_one();
+    }
+
+    /// What follows the answer.
+    pub(super) fn stray(&self) -> &stray::Plan {
+        &self.stray
     }
 
     /// Returns once a call asks for the cut.
@@ -140,8 +146,15 @@ impl Cloud {
                 self.handle(call)
             }
             Fault::Grpc(GrpcFault::Garbage) => faults::garbage(),
-            Fault::Grpc(GrpcFault::Error(code)) => Status::new(code, "sent by a fault rule").into_http(),
+            Fault::Grpc(GrpcFault::Error { code, message, reason }) => {
+                faults::grpc_error(code, message.as_deref(), reason.as_deref())
+            }
             Fault::Grpc(GrpcFault::BreakAfter(messages)) => faults::broken_after(self.handle(call), messages),
+            Fault::Rest(RestFault::Stray(after)) => {
+                let answer = self.handle_rest(call);
+                hang_up.stray.make(after, stray::on_the_wire(&answer));
+                answer::whole(answer)
+            }
             Fault::Rest(fault) => self.spoil_rest(call, fault),
         }
     }
@@ -158,11 +171,15 @@ impl Cloud {
                 answer.headers_mut().insert(LOCATION, location);
                 answer
             }
-            RestFault::Error { status, headers, body } => {
-                let mut answer = answer::json_text(status, body);
-                answer.headers_mut().extend(headers);
-                answer
+            RestFault::Error { status, headers, body, reason } => {
+                faults::rest_error(call.method.service(), status, headers, body, reason.as_deref())
             }
+            RestFault::OtherSecret(secret) => {
+                let operation = call.operation.clone().map(|asked| asked.of_secret(secret));
+                self.secrets.answer(operation.as_ref(), call.request.body())
+            }
+            // The connection sends the rest.
+            RestFault::Stray(_) => self.handle_rest(call),
         };
         answer::whole(answer)
     }

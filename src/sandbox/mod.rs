@@ -17,6 +17,7 @@ pub mod secret_manager;
 pub mod seed;
 mod server;
 pub mod showcase;
+mod stray;
 
 use alpaca::Alpaca;
 use faults::Faults;

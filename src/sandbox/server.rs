@@ -1,6 +1,7 @@
 //! One listener for everything: HTTP/1.1, and HTTP/2 with prior knowledge as gRPC speaks it.
 
 use super::gateway::{Cloud, HangUp};
+use super::stray::Straying;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
@@ -54,6 +55,7 @@ async fn connection(stream: TcpStream, cloud: Arc<Cloud>, stop: watch::Receiver<
     });
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(MAX_STREAMS);
+    let stream = Straying::new(stream, hang_up.stray().clone());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         _ended = connection.as_mut() => return, // a peer that went away is its own business

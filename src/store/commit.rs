@@ -58,8 +58,8 @@ impl Store {
             let (connection, request) = (connections(), request.clone());
             async move {
                 let calls = Calls::writes(writes.len());
-                if attempt >= allowed && !self.pace.allow_by(calls, deadline).await {
-                    return Err(StoreError::Timeout);
+                if attempt >= allowed {
+                    self.pace.allow_by(calls, deadline).await?;
                 }
                 let mut firestore = connection.client().get_with(Grpc::new);
                 let sending = async {

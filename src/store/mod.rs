@@ -8,15 +8,18 @@ pub mod tenants;
 pub mod values;
 pub mod write;
 
+use crate::google_error::{Reason, shown};
 use crate::ids::Database;
 use crate::outcome::Code;
-use crate::pace::Pace;
+use crate::pace::{Pace, UsedUp};
 use crate::retry::{Advice, Advise, Deadline, with_retries};
 use crate::usage::Usage;
 use firestore::{FirestoreDb, FirestoreDbOptions};
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, Document, DocumentMask};
+use gcloud_sdk::google::rpc;
+use gcloud_sdk::prost::Message as _;
 use gcloud_sdk::tonic::{self, Status};
 use gcloud_sdk::{GoogleAuthHeaders, GoogleAuthMiddleware};
 use google_cloud_auth::credentials::Credentials;
@@ -49,11 +52,14 @@ pub enum StoreError {
     /// No answer within the time for one call.
     #[error("Firestore did not answer in time")]
     Timeout,
-    /// The document is not, or no longer, what the decision was based on: decide again.
-    #[error("the document changed meanwhile")]
+    /// Firestore was not asked.
+    #[error("Firestore was not asked")]
+    OutOfBudget(#[from] UsedUp),
+    /// A document is not, or no longer, what the decision was based on: decide again.
+    #[error("Firestore did not take the write to a document as it is by now")]
     Conflict(#[source] RpcFailure),
     /// The same request would be refused again.
-    #[error("Firestore refused: check the job's role (roles/datastore.user), the database and its indexes")]
+    #[error("Firestore refused{}", .0.advice())]
     Rejected(#[source] RpcFailure),
     /// No connection. The client says the same at every level of its chain, so its words are enough.
     #[error("Firestore could not be reached: {0}")]
@@ -62,16 +68,64 @@ pub enum StoreError {
 
 /// A failed call's status, without its metadata.
 #[derive(Debug, thiserror::Error)]
-#[error("{code:?}: {message}")]
+#[error("{code:?}: {message}{}", .reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default())]
 pub struct RpcFailure {
     code: tonic::Code,
+    /// As much of Firestore's own as can be shown.
     message: String,
+    /// Why, if Google says so.
+    reason: Option<Reason>,
+}
+
+impl RpcFailure {
+    fn of(status: &Status) -> Self {
+        let (code, message) = (status.code(), shown(status.message()));
+        Self { code, message, reason: reason(status.details()) }
+    }
+
+    /// What there is to do about it, where that is known.
+    fn advice(&self) -> &'static str {
+        let is_missing_role = self.reason.as_ref().is_some_and(Reason::is_missing_role);
+        match self.code {
+            tonic::Code::PermissionDenied if is_missing_role => {
+                ": grant roles/datastore.user to the job's service account"
+            }
+            tonic::Code::NotFound if self.is_about_database() => ": check --project and --database",
+            tonic::Code::FailedPrecondition if self.message.contains("requires an index") => {
+                ": deploy firestore.indexes.json"
+            }
+            _ => "",
+        }
+    }
+
+    /// Whether it is about the whole database, which is none of the kind or does not exist, and not about a document.
+    fn is_about_database(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        message.contains("datastore mode")
+            || (message.contains("database")
+                && message.contains("does not exist")
+                && !message.contains("/documents/"))
+    }
+
+    /// Whether the documents of a commit are not as it demands.
+    fn is_conflict(&self) -> bool {
+        use tonic::Code as Rpc;
+        let may_be = matches!(self.code, Rpc::AlreadyExists | Rpc::FailedPrecondition | Rpc::NotFound);
+        may_be && self.reason.is_none() && !self.is_about_database()
+    }
+}
+
+/// The reason in the details of a status, if Google gave one.
+fn reason(details: &[u8]) -> Option<Reason> {
+    let details = rpc::Status::decode(details).ok()?.details;
+    let info = details.iter().find(|detail| detail.type_url.ends_with("/google.rpc.ErrorInfo"))?;
+    Reason::parse(&rpc::ErrorInfo::decode(&info.value[..]).ok()?.reason)
 }
 
 impl From<Status> for StoreError {
     fn from(status: Status) -> Self {
         use tonic::Code as Rpc;
-        let failure = RpcFailure { code: status.code(), message: status.message().to_owned() };
+        let failure = RpcFailure::of(&status);
         match failure.code {
             Rpc::Aborted
             | Rpc::Cancelled
@@ -90,14 +144,7 @@ impl StoreError {
     /// A commit's refusals that are about the documents, not about the request.
     fn of_commit(status: Status) -> Self {
         match Self::from(status) {
-            Self::Rejected(failure)
-                if matches!(
-                    failure.code,
-                    tonic::Code::AlreadyExists | tonic::Code::FailedPrecondition | tonic::Code::NotFound
-                ) =>
-            {
-                Self::Conflict(failure)
-            }
+            Self::Rejected(failure) if failure.is_conflict() => Self::Conflict(failure),
             other => other,
         }
     }
@@ -107,9 +154,11 @@ impl StoreError {
     pub fn code(&self) -> Code {
         match self {
             Self::Rejected(_) => Code::StoreRejected,
-            Self::Unavailable(_) | Self::Timeout | Self::Conflict(_) | Self::Unreachable(_) => {
-                Code::StoreUnavailable
-            }
+            Self::Unavailable(_)
+            | Self::Timeout
+            | Self::OutOfBudget(_)
+            | Self::Conflict(_)
+            | Self::Unreachable(_) => Code::StoreUnavailable,
         }
     }
 }
@@ -118,7 +167,7 @@ impl Advise for StoreError {
     fn advice(&self) -> Advice {
         match self {
             Self::Unavailable(_) | Self::Timeout | Self::Unreachable(_) => Advice::BackOff,
-            Self::Conflict(_) | Self::Rejected(_) => Advice::GiveUp,
+            Self::OutOfBudget(_) | Self::Conflict(_) | Self::Rejected(_) => Advice::GiveUp,
         }
     }
 }
@@ -151,7 +200,7 @@ impl Store {
             let auth = GoogleAuthHeaders::from(credentials.clone());
             let connection = FirestoreDb::with_options_auth(options.clone(), auth);
             match tokio::time::timeout(deadline.for_call(CONNECT_TIMEOUT), connection).await {
-                Ok(connected) => connected.map_err(|err| StoreError::Unreachable(err.to_string())),
+                Ok(connected) => connected.map_err(|err| StoreError::Unreachable(shown(&err.to_string()))),
                 Err(_) => Err(StoreError::Timeout),
             }
         };
@@ -291,6 +340,105 @@ mod tests {
                 matches!(StoreError::of_commit(Status::new(code, "x")), StoreError::Conflict(_)),
                 "{code:?}"
             );
+        }
+    }
+
+    fn told(code: tonic::Code, message: &str, reason: Option<&str>) -> StoreError {
+        let info = reason.map(|reason| rpc::ErrorInfo { reason: reason.into(), ..rpc::ErrorInfo::default() });
+        let any = info.map(|info| gcloud_sdk::prost_types::Any {
+            type_url: "type.googleapis.com/google.rpc.ErrorInfo".into(),
+            value: info.encode_to_vec(),
+        });
+        let details = rpc::Status { details: any.into_iter().collect(), ..rpc::Status::default() };
+        StoreError::of_commit(Status::with_details(code, message, details.encode_to_vec().into()))
+    }
+
+    #[test]
+    fn a_cause_is_stated_only_where_it_is_known() {
+        use tonic::Code as Rpc;
+        for (err, parts, absent) in [
+            (
+                told(Rpc::PermissionDenied, "no", Some("IAM_PERMISSION_DENIED")),
+                &["roles/datastore.user"][..],
+                "index",
+            ),
+            (
+                told(Rpc::PermissionDenied, "no", Some("SERVICE_DISABLED")),
+                &["SERVICE_DISABLED: enable the API"],
+                "role",
+            ),
+            (
+                told(Rpc::PermissionDenied, "no", Some("ya29 hush")),
+                &["Firestore refused: PermissionDenied: no"],
+                "hush",
+            ),
+            (told(Rpc::PermissionDenied, "no", None), &["Firestore refused: PermissionDenied: no"], "role"),
+            (
+                told(
+                    Rpc::NotFound,
+                    "The database x does not exist for project p Please visit https://c/",
+                    None,
+                ),
+                &["check --project and --database", "The database x does not exist"],
+                "by now",
+            ),
+            (
+                told(Rpc::NotFound, "No document to update: projects/p/databases/d/documents/a", None),
+                &["NotFound: No document"],
+                "--database",
+            ),
+            (
+                told(Rpc::FailedPrecondition, "The query requires an index.", None),
+                &["requires an index"],
+                "role",
+            ),
+            (told(Rpc::InvalidArgument, "Bearer hush\nx", None), &["InvalidArgument: Bearer … x"], "hush"),
+        ] {
+            let told = crate::telemetry::Chain(&err).to_string();
+            assert!(parts.iter().all(|part| told.contains(part)) && !told.contains(absent), "{told}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_about_the_documents_is_a_conflict() {
+        use tonic::Code as Rpc;
+        let is_conflict = |err| matches!(err, StoreError::Conflict(_));
+        assert!(is_conflict(told(
+            Rpc::NotFound,
+            "No document to update: projects/p/databases/d/documents/a",
+            None
+        )));
+        assert!(is_conflict(told(
+            Rpc::AlreadyExists,
+            "Document already exists: projects/p/databases/does not exist/documents/a",
+            None
+        )));
+        assert!(is_conflict(told(
+            Rpc::FailedPrecondition,
+            "the stored version (1) does not match (2)",
+            None
+        )));
+        for (code, message, reason) in [
+            (Rpc::NotFound, "The database (default) does not exist for project p", None),
+            (Rpc::NotFound, "Database 'x' does not exist.", None),
+            (
+                Rpc::FailedPrecondition,
+                "The Cloud Firestore API is not available for Firestore in Datastore Mode database",
+                None,
+            ),
+            (Rpc::FailedPrecondition, "no", Some("BILLING_DISABLED")),
+            (Rpc::NotFound, "no", Some("CONSUMER_INVALID")),
+        ] {
+            let err = told(code, message, reason);
+            assert!(matches!(err, StoreError::Rejected(_)), "{message}: {err}");
+        }
+    }
+
+    #[test]
+    fn details_that_cannot_be_read_give_no_reason() {
+        for details in [&b""[..], b"\xff\xff", b"\x1a\x02\x12\xff"] {
+            let status = Status::with_details(tonic::Code::PermissionDenied, "x", details.to_vec().into());
+            assert_eq!(RpcFailure::of(&status).reason, None, "{details:?}");
         }
     }
 }

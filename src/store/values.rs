@@ -133,7 +133,9 @@ pub fn json_object(json: &serde_json::Map<String, serde_json::Value>) -> Value {
         .collect())
 }
 
-fn is_field_name(name: &str) -> bool {
+/// Whether Firestore takes it as the name of a field.
+#[must_use]
+pub fn is_field_name(name: &str) -> bool {
     let reserved = name.starts_with("__") && name.ends_with("__");
     !name.is_empty() && !reserved && name.len() <= 1500
 }

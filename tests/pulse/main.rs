@@ -26,6 +26,7 @@ mod safety;
 mod secrecy;
 mod signals;
 mod snapshots;
+mod strays;
 mod tasks;
 mod tcp_proxy;
 mod tenancy;

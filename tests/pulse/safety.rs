@@ -60,6 +60,22 @@ on_both! {
         assert_eq!((world.account_calls("ana"), world.account_calls("ben")), (1, 1));
     }
 
+    /// Whoever it leads to could answer with keys of their own.
+    async fn a_redirect_of_secret_manager_is_not_followed(world) {
+        let elsewhere = Bystander::new();
+        world.user("ana").await;
+        world.user("ben").await;
+        let name = format!("projects/{}/secrets/alpaca-keys-ana/versions/latest:access", world.project);
+        world.fault(&format!("secret-manager:redirect=http://{}/v1/{name},user=ana", elsewhere.address()));
+        let run = world.pulse().await;
+        run.assert_completed("1 successful, 1 errors", 0);
+        assert!(!elsewhere.was_called());
+        assert_eq!(run.error_of("ana").as_deref(), Some("keys_unavailable"));
+        let told = run.entry("Could not retrieve Alpaca keys for user ana: ")["message"].to_string();
+        assert!(told.contains("a redirect (status 302), which is not followed"), "{told}");
+        assert_eq!((world.secret_accesses("ana"), world.account_calls("ana")), (3, 0));
+    }
+
     /// The other hosts are exempt, so that only the calls to Alpaca could take the proxy.
     async fn a_proxy_does_not_get_the_keys_of_a_call_without_tls(world) {
         let proxy = Bystander::new();

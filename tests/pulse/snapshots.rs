@@ -2,9 +2,9 @@
 
 use crate::answers::answer;
 use crate::on_both;
-use crate::world::{keys_of, sandbox, secret_of, timestamp};
+use crate::world::{fields_of, keys_of, sandbox, secret_of, timestamp};
 use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::text;
+use alpaca_pulse::store::values::{boolean, map, text};
 use serde_json::json;
 
 const ACCOUNT: &str = r#"{"id":"1d9eed04-be39-4e01-9b84-a48ac5bbafcf","status":"ACTIVE","currency":"USD",
@@ -67,6 +67,68 @@ on_both! {
             assert!(document["equity"].is_f64(), "{path}");
         }
         assert_eq!(world.document("ops/last_pulse").await["theirs"], "stays");
+    }
+
+    async fn what_would_contradict_live_figures_is_removed_by_the_first_good_snapshot(world) {
+        world.user("ana").await;
+        let placeholder = || [
+            ("configured", boolean(false)),
+            ("note", text("not connected yet")),
+            ("syncedAt", text("2025-01-01T00:00:00Z")),
+            ("account", map(fields_of([("equity", text("0"))]))),
+            ("equity", text("0")),
+            ("raw", map(fields_of([("equity", text("0"))]))),
+            ("theirs", text("stays")),
+        ];
+        let paths = ["users/ana/alpacaAccounts/snapshot", "tenants/ana/accounts/primary"];
+        for path in paths {
+            world.put(path, placeholder()).await;
+        }
+        world.account("ana", answer(200, r#"{"id":"1","status":"ACTIVE"}"#));
+        world.pulse().await.assert_completed("0 successful, 1 errors", 1);
+        for path in paths {
+            let document = world.document(path).await;
+            assert_eq!((&document["configured"], &document["equity"]), (&json!(false), &json!("0")), "{path}: untouched");
+        }
+        world.account("ana", answer(200, ACCOUNT));
+        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+        for path in paths {
+            let document = world.document(path).await;
+            for field in ["configured", "note", "syncedAt", "account", "raw"] {
+                assert_eq!(document.get(field), None, "{path}: {field}");
+            }
+            assert_eq!((&document["theirs"], &document["equity"]), (&json!("stays"), &json!(123_346.11)), "{path}");
+        }
+    }
+
+    async fn an_answer_that_cannot_be_stored_whole_costs_only_raw(world) {
+        let odd = [
+            ("surrogate", r#""\ud800""#.to_owned()),
+            ("range", "1e999".to_owned()),
+            ("nesting", format!("{}{}", "[".repeat(300), "]".repeat(300))),
+            ("escape", r#""\u12""#.to_owned()),
+        ];
+        for (user, odd) in &odd {
+            world.user(user).await;
+            world.account(user, answer(200, ACCOUNT.replace("\"multiplier\":\"2\"", &format!("\"multiplier\":{odd}"))));
+            world.put(&format!("users/{user}/alpacaAccounts/snapshot"), [("raw", text("of then"))]).await;
+        }
+        world.user("zoe").await;
+        world.account("zoe", answer(200, ACCOUNT.replace("multiplier", "__multiplier__")));
+        let run = world.pulse_with(&["--store-raw"]).await;
+        let [readable @ .., (escape, _)] = &odd;
+        run.assert_completed("4 successful, 1 errors", 0);
+        assert_eq!(run.error_of(escape).as_deref(), Some("broker_bad_answer"), "that is no JSON");
+        for (user, _) in readable {
+            let told = run.entry(&format!("Not storing raw for user {user}: "));
+            assert_eq!((&told["severity"], &told["user_id"]), (&json!("WARNING"), &json!(user)));
+            let snapshot = world.snapshot(user).await;
+            assert_eq!((&snapshot["equity"], snapshot.get("raw")), (&json!(123_346.11), None), "{user}");
+        }
+        let told = run.entry("Storing raw for user zoe without 1 fields, ");
+        assert_eq!(told["severity"], "WARNING");
+        let raw = world.snapshot("zoe").await["raw"].clone();
+        assert_eq!((&raw["cash"], raw.get("__multiplier__")), (&json!("-122086.5"), None));
     }
 
     async fn a_failed_user_keeps_the_last_good_snapshot_untouched(world) {

@@ -93,26 +93,19 @@ impl<'a> OpenAccount<'a> {
     }
 }
 
-/// An account that is not open yet: Alpaca knows who it is, and has no figures.
+/// An account that is not open yet: Alpaca knows who it is, and of its figures only that it can buy nothing.
 #[derive(Serialize)]
 pub(super) struct PendingAccount<'a> {
-    account_number: String,
-    created_at: String,
-    currency: &'static str,
     id: String,
     status: &'a str,
+    currency: &'static str,
+    buying_power: Money,
 }
 
 impl<'a> PendingAccount<'a> {
     /// The account made from `seed`.
     pub(super) fn new(seed: u64, status: &'a str) -> Self {
-        Self {
-            account_number: account_number(seed),
-            created_at: created_at(seed),
-            currency: "USD",
-            id: account_id(seed),
-            status,
-        }
+        Self { id: account_id(seed), status, currency: "USD", buying_power: Money::ZERO }
     }
 }
 
@@ -193,10 +186,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_account_has_no_figures() {
+    fn a_pending_account_looks_like_a_real_newcomer() {
         let pending = serde_json::to_value(PendingAccount::new(1, "ONBOARDING")).unwrap();
-        assert_eq!(pending["status"], "ONBOARDING");
-        assert_eq!(pending["id"], account(1)["id"]);
-        assert!(pending.get("equity").is_none() && pending.get("cash").is_none());
+        let newcomer = serde_json::json!({
+            "id": account(1)["id"], "status": "ONBOARDING", "currency": "USD", "buying_power": "0",
+        });
+        assert_eq!(pending, newcomer);
     }
 }

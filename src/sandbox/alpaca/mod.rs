@@ -41,7 +41,7 @@ pub enum Profile {
         /// The account status.
         status: String,
     },
-    /// No figures, under this status (`ONBOARDING`, `SUBMITTED`, ...).
+    /// Hardly a figure, under this status (`ONBOARDING`, `SUBMITTED`, ...).
     Pending {
         /// The account status.
         status: String,
@@ -135,9 +135,21 @@ impl Alpaca {
         answer::json_text(StatusCode::NOT_FOUND, "{\"message\": \"endpoint not found.\"}\n")
     }
 
+    /// An error as Alpaca itself sends it, where its words are known.
+    pub(super) fn refusal(status: StatusCode) -> Answer {
+        answer::json_text(
+            status,
+            match status {
+                StatusCode::UNAUTHORIZED => r#"{"code":40110000,"message":"request is not authorized"}"#,
+                StatusCode::FORBIDDEN => "{\"message\": \"forbidden.\"}\n",
+                _ => "",
+            },
+        )
+    }
+
     fn account(&self, headers: &HeaderMap, now: Timestamp) -> Answer {
         let (Some(key_id), Some(secret_key)) = (text(headers, &KEY_ID), text(headers, &SECRET_KEY)) else {
-            return answer::json_text(StatusCode::FORBIDDEN, "{\"message\": \"forbidden.\"}\n");
+            return Self::refusal(StatusCode::FORBIDDEN);
         };
         match self.find(key_id) {
             Some(Found::Registered(account)) if account.secret_key == secret_key => {
@@ -202,7 +214,7 @@ fn metered(meter: &Meter, now: Timestamp, respond: impl FnOnce(u32) -> Answer) -
 }
 
 fn unauthorized() -> Answer {
-    answer::json_text(StatusCode::UNAUTHORIZED, r#"{"code":40110000,"message":"request is not authorized"}"#)
+    Alpaca::refusal(StatusCode::UNAUTHORIZED)
 }
 
 /// The key id that a request carries.

@@ -1,12 +1,14 @@
 //! Faults on demand: calls that are slow, refused, cut off or answered wrongly.
 
 mod body;
+mod error;
 mod rule;
 mod spec;
 
 use super::alpaca::scramble;
 use super::call::Call;
 pub(super) use body::{broken_after, corrupt_checksum, garbage, padded, slow, truncated};
+pub(super) use error::{ERROR_INFO, grpc_error, rest_error};
 pub use rule::{Fault, GrpcFault, InvalidRule, RestFault, Rule};
 pub(super) use spec::code_name;
 use std::sync::atomic::{AtomicU64, Ordering};

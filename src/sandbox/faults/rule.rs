@@ -29,7 +29,14 @@ pub enum Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrpcFault {
     /// The call is not handled, and answered with this status (as trailers only).
-    Error(Code),
+    Error {
+        /// The status.
+        code: Code,
+        /// The message; without one, that of a fault rule.
+        message: Option<String>,
+        /// The reason of a `google.rpc.ErrorInfo` in the details, such as `SERVICE_DISABLED`.
+        reason: Option<String>,
+    },
     /// The answer ends with UNAVAILABLE after this many messages; one with fewer messages is left alone.
     BreakAfter(u32),
     /// The call is not handled, and answered with a message that is none of Firestore's.
@@ -45,8 +52,10 @@ pub enum RestFault {
         status: StatusCode,
         /// Headers such as `Retry-After`; visible ASCII.
         headers: Vec<(HeaderName, HeaderValue)>,
-        /// The body; without one, an empty one.
-        body: String,
+        /// The body; without one, that of Alpaca's own 401 and 403, and an empty one for all others.
+        body: Option<String>,
+        /// The reason of a `google.rpc.ErrorInfo` in a body as Google's, such as `SERVICE_DISABLED`.
+        reason: Option<String>,
     },
     /// The true answer's body comes byte by byte, with this pause before each.
     Slow(Duration),
@@ -60,6 +69,10 @@ pub enum RestFault {
     WrongChecksum,
     /// The call is not handled, and answered with 200 and this body.
     Body(String),
+    /// The answer is about this secret instead of the one that was asked for.
+    OtherSecret(String),
+    /// The true answer, and so much later, on the same connection, once more: an answer that nobody asked for.
+    Stray(Duration),
 }
 
 /// A fault, and the calls that have it.
@@ -94,7 +107,16 @@ impl Rule {
             (Fault::Rest(RestFault::WrongChecksum), Service::Alpaca) => {
                 return refuse("only secret-manager sends checksums");
             }
-            (Fault::Grpc(GrpcFault::Error(Code::Ok)), _) => return refuse("OK is not an error"),
+            (Fault::Rest(RestFault::OtherSecret(_)), Service::Alpaca) => {
+                return refuse("only secret-manager has secrets");
+            }
+            (Fault::Rest(RestFault::Error { reason: Some(_), .. }), Service::Alpaca) => {
+                return refuse("only Google's services give a reason");
+            }
+            (Fault::Rest(RestFault::Error { reason: Some(_), body: Some(_), .. }), _) => {
+                return refuse("a reason makes a body of its own");
+            }
+            (Fault::Grpc(GrpcFault::Error { code: Code::Ok, .. }), _) => return refuse("OK is not an error"),
             (Fault::Rest(RestFault::Error { status, headers, .. }), _) => check_error(*status, headers)?,
             (Fault::Rest(RestFault::Redirect(location)), _) if location.to_str().is_err() => {
                 return refuse("a location is visible ASCII");
@@ -110,8 +132,10 @@ impl Rule {
             let known = self.service.methods().join(", ");
             return refuse(format!("{} has no method `{name}`, only {known}", self.service));
         };
-        if self.fault == Fault::Rest(RestFault::WrongChecksum) && name != "AccessSecretVersion" {
-            return refuse("only AccessSecretVersion answers with a checksum");
+        let is_about_access =
+            matches!(self.fault, Fault::Rest(RestFault::WrongChecksum | RestFault::OtherSecret(_)));
+        if is_about_access && name != "AccessSecretVersion" {
+            return refuse("only AccessSecretVersion answers with a secret and its checksum");
         }
         self.method = Some(method);
         Ok(self)

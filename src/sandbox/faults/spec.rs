@@ -36,7 +36,8 @@ const CODES: [(&str, Code); 16] = [
 ];
 
 const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, goaway, error, break-after, garbage, \
-                      slow, truncate, padding, redirect, wrong-checksum and body";
+                      slow, truncate, padding, redirect, wrong-checksum, \
+                      other-secret, stray and body";
 
 /// A name, and the value behind it if there is one.
 type Word = (String, Option<String>);
@@ -243,6 +244,10 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
         words.value("redirect", str::parse)?.map(|location| Fault::Rest(RestFault::Redirect(location))),
     );
     faults.extend(words.text("body")?.map(|body| Fault::Rest(RestFault::Body(body))));
+    faults.extend(words.text("other-secret")?.map(|secret| Fault::Rest(RestFault::OtherSecret(secret))));
+    faults.extend(
+        words.value("stray", humantime::parse_duration)?.map(|after| Fault::Rest(RestFault::Stray(after))),
+    );
     for (name, fault) in [
         ("stall", Fault::Stall),
         ("drop-before", Fault::DropBefore),
@@ -268,17 +273,18 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
 
 fn read_error(service: Service, error: &str, words: &mut Words) -> Result<Fault, InvalidRule> {
     if service == Service::Firestore {
-        return match CODES.into_iter().find(|(name, _)| *name == error) {
-            Some((_, code)) => Ok(Fault::Grpc(GrpcFault::Error(code))),
-            None => refuse(format!("error={error} is not a gRPC code such as UNAVAILABLE")),
+        let Some((_, code)) = CODES.into_iter().find(|(name, _)| *name == error) else {
+            return refuse(format!("error={error} is not a gRPC code such as UNAVAILABLE"));
         };
+        let (message, reason) = (words.text("message")?, words.text("reason")?);
+        return Ok(Fault::Grpc(GrpcFault::Error { code, message, reason }));
     }
     let Ok(status) = error.parse::<StatusCode>() else {
         return refuse(format!("error={error} is not an HTTP status such as 503"));
     };
     let headers = words.headers()?;
-    let body = words.text("body")?.unwrap_or_default();
-    Ok(Fault::Rest(RestFault::Error { status, headers, body }))
+    let (body, reason) = (words.text("body")?, words.text("reason")?);
+    Ok(Fault::Rest(RestFault::Error { status, headers, body, reason }))
 }
 
 fn read_header(text: &str) -> Result<(HeaderName, HeaderValue), InvalidRule> {
@@ -298,16 +304,22 @@ fn words(rule: &Rule) -> Vec<Word> {
         Fault::DropBefore => vec![flag("drop-before")],
         Fault::DropAfter => vec![flag("drop-after")],
         Fault::GoAway => vec![flag("goaway")],
-        Fault::Grpc(GrpcFault::Error(code)) => vec![word("error", code_name(*code).to_owned())],
+        Fault::Grpc(GrpcFault::Error { code, message, reason }) => {
+            let mut words = vec![word("error", code_name(*code).to_owned())];
+            words.extend(message.clone().map(|message| word("message", message)));
+            words.extend(reason.clone().map(|reason| word("reason", reason)));
+            words
+        }
         Fault::Grpc(GrpcFault::BreakAfter(messages)) => vec![word("break-after", messages.to_string())],
         Fault::Grpc(GrpcFault::Garbage) => vec![flag("garbage")],
-        Fault::Rest(RestFault::Error { status, headers, body }) => {
+        Fault::Rest(RestFault::Error { status, headers, body, reason }) => {
             let mut words = vec![word("error", status.as_u16().to_string())];
             words.extend(headers.iter().map(|(name, value)| {
                 // Rule::new accepts only values that are text.
                 word("header", format!("{name}: {}", value.to_str().unwrap_or_default()))
             }));
-            words.extend((!body.is_empty()).then(|| word("body", body.clone())));
+            words.extend(body.clone().map(|body| word("body", body)));
+            words.extend(reason.clone().map(|reason| word("reason", reason)));
             words
         }
         Fault::Rest(RestFault::Slow(pause)) => {
@@ -320,6 +332,10 @@ fn words(rule: &Rule) -> Vec<Word> {
         }
         Fault::Rest(RestFault::WrongChecksum) => vec![flag("wrong-checksum")],
         Fault::Rest(RestFault::Body(body)) => vec![word("body", body.clone())],
+        Fault::Rest(RestFault::OtherSecret(secret)) => vec![word("other-secret", secret.clone())],
+        Fault::Rest(RestFault::Stray(after)) => {
+            vec![word("stray", humantime::format_duration(*after).to_string())]
+        }
     };
     words.extend(rule.user.clone().map(|user| word("user", user)));
     words.extend((rule.share < 1.0).then(|| word("share", rule.share.to_string())));
@@ -359,9 +375,9 @@ mod tests {
         let rule: Rule =
             r#"alpaca:error=429,header=Retry-After: 1,body={"code":1\,"message":"a\\b"}"#.parse().unwrap();
         let headers = vec![(HeaderName::from_static("retry-after"), HeaderValue::from_static("1"))];
-        let body = r#"{"code":1,"message":"a\b"}"#.to_owned();
+        let body = Some(r#"{"code":1,"message":"a\b"}"#.to_owned());
         let status = StatusCode::TOO_MANY_REQUESTS;
-        assert_eq!(rule.fault, Fault::Rest(RestFault::Error { status, headers, body }));
+        assert_eq!(rule.fault, Fault::Rest(RestFault::Error { status, headers, body, reason: None }));
     }
 
     #[test]
@@ -392,6 +408,14 @@ mod tests {
             ("alpaca:break-after=1", "only firestore speaks gRPC"),
             ("alpaca:garbage", "only firestore speaks gRPC"),
             ("alpaca:wrong-checksum", "only secret-manager"),
+            ("alpaca:other-secret=x", "only secret-manager"),
+            ("alpaca:error=403,reason=SERVICE_DISABLED", "only Google's"),
+            ("secret-manager:error=403,reason=X,body=x", "a body of its own"),
+            ("secret-manager:stall,reason=X", "`reason` is not"),
+            ("secret-manager:error=403,message=x", "`message` is not"),
+            ("secret-manager/GetSecret:other-secret=x", "only AccessSecretVersion"),
+            ("firestore:stray=1ms", "firestore speaks gRPC"),
+            ("alpaca:stray=soon", "expected number"),
             ("secret-manager/AddSecretVersion:wrong-checksum", "only AccessSecretVersion"),
             ("alpaca/Commit:stall", "alpaca has no method `Commit`"),
             ("alpaca:", "is not a fault"),
@@ -438,7 +462,8 @@ mod tests {
 
     fn grpc_faults() -> impl Strategy<Value = Fault> {
         prop_oneof![
-            proptest::sample::select(&CODES[..]).prop_map(|(_, code)| GrpcFault::Error(code)),
+            (proptest::sample::select(&CODES[..]), any::<Option<String>>(), any::<Option<String>>())
+                .prop_map(|((_, code), message, reason)| GrpcFault::Error { code, message, reason }),
             any::<u32>().prop_map(GrpcFault::BreakAfter),
             Just(GrpcFault::Garbage),
         ]
@@ -453,10 +478,12 @@ mod tests {
 
     fn rest_faults() -> impl Strategy<Value = Fault> {
         prop_oneof![
-            (400..600_u16, headers(), any::<String>()).prop_map(|(status, headers, body)| {
-                RestFault::Error { status: StatusCode::from_u16(status).unwrap(), headers, body }
+            (400..600_u16, headers(), any::<Option<String>>()).prop_map(|(status, headers, body)| {
+                let status = StatusCode::from_u16(status).unwrap();
+                RestFault::Error { status, headers, body, reason: None }
             }),
             durations().prop_map(RestFault::Slow),
+            durations().prop_map(RestFault::Stray),
             Just(RestFault::Truncate),
             any::<usize>().prop_map(RestFault::Padding),
             "[!-~]{1,40}".prop_map(|location| RestFault::Redirect(location.parse().unwrap())),
@@ -471,6 +498,13 @@ mod tests {
             (Just(Service::Firestore), grpc_faults()),
             (proptest::sample::select(&Service::ALL[1..]), rest_faults()),
             Just((Service::SecretManager, Fault::Rest(RestFault::WrongChecksum))),
+            any::<String>()
+                .prop_map(|secret| (Service::SecretManager, Fault::Rest(RestFault::OtherSecret(secret)))),
+            (400..600_u16, headers(), any::<String>()).prop_map(|(status, headers, reason)| {
+                let status = StatusCode::from_u16(status).unwrap();
+                let error = RestFault::Error { status, headers, body: None, reason: Some(reason) };
+                (Service::SecretManager, Fault::Rest(error))
+            }),
         ]
     }
 
@@ -485,7 +519,7 @@ mod tests {
         (targets_and_faults(), options).prop_map(|((service, fault), (user, share, skip, times, method))| {
             let mut rule = Rule::new(service, fault).unwrap().share(share).unwrap().skip(skip);
             if let Some(method) = method
-                && rule.fault != Fault::Rest(RestFault::WrongChecksum)
+                && !matches!(rule.fault, Fault::Rest(RestFault::WrongChecksum | RestFault::OtherSecret(_)))
             {
                 rule = rule.method(method.get::<&str>(service.methods())).unwrap();
             }

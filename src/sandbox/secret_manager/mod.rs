@@ -324,7 +324,13 @@ mod tests {
             let message = format!(
                 "Permission 'secretmanager.versions.access' denied for resource '{resource}' (or it may not exist)."
             );
-            error(403, "PERMISSION_DENIED", &message)
+            let (status, mut body) = error(403, "PERMISSION_DENIED", &message);
+            body["error"]["details"] = json!([{
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": "IAM_PERMISSION_DENIED",
+                "domain": "iam.googleapis.com",
+            }]);
+            (status, body)
         };
         assert_eq!(access(&manager, "s", "latest"), denied("p"));
         manager.forbid("s", false);

@@ -3,7 +3,7 @@
 use http::Method;
 
 /// One request to Secret Manager.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Operation {
     project: String,
     secret: String,
@@ -11,7 +11,7 @@ pub(crate) struct Operation {
 }
 
 /// What is done to the secret.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Create,
     Get,
@@ -61,6 +61,11 @@ impl Operation {
             _ => return None,
         };
         Some(Self { project: project.to_owned(), secret: secret.to_owned(), action })
+    }
+
+    /// The same of another secret.
+    pub(crate) fn of_secret(self, secret: String) -> Self {
+        Self { secret, ..self }
     }
 
     /// Google's name of the method.

@@ -1,7 +1,9 @@
 //! Secret Manager's JSON, as Google writes it.
 
 use super::secret::{Secret, Version};
+use crate::account::is_object;
 use crate::sandbox::answer::{self, Answer};
+use crate::sandbox::faults::ERROR_INFO;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
@@ -10,7 +12,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Largest payload that Secret Manager takes.
 pub(super) const MAX_PAYLOAD: usize = 64 * 1024;
@@ -27,32 +29,53 @@ pub(super) struct Refusal {
     status: StatusCode,
     name: &'static str,
     message: String,
+    /// The reason that Google gives beside the message.
+    reason: Option<&'static str>,
 }
 
 impl Refusal {
     pub(super) fn invalid_argument(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, name: "INVALID_ARGUMENT", message: message.into() }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            name: "INVALID_ARGUMENT",
+            message: message.into(),
+            reason: None,
+        }
     }
 
     pub(super) fn failed_precondition(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, name: "FAILED_PRECONDITION", message: message.into() }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            name: "FAILED_PRECONDITION",
+            message: message.into(),
+            reason: None,
+        }
     }
 
     pub(super) fn permission_denied(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::FORBIDDEN, name: "PERMISSION_DENIED", message: message.into() }
+        Self {
+            status: StatusCode::FORBIDDEN,
+            name: "PERMISSION_DENIED",
+            message: message.into(),
+            reason: Some("IAM_PERMISSION_DENIED"),
+        }
     }
 
     pub(super) fn not_found(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::NOT_FOUND, name: "NOT_FOUND", message: message.into() }
+        Self { status: StatusCode::NOT_FOUND, name: "NOT_FOUND", message: message.into(), reason: None }
     }
 
     pub(super) fn already_exists(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::CONFLICT, name: "ALREADY_EXISTS", message: message.into() }
+        Self { status: StatusCode::CONFLICT, name: "ALREADY_EXISTS", message: message.into(), reason: None }
     }
 
     pub(super) fn answer(&self) -> Answer {
-        let Self { status, name, message } = self;
-        let body = json!({"error": {"code": status.as_u16(), "message": message, "status": name}});
+        let Self { status, name, message, reason } = self;
+        let mut body = json!({"error": {"code": status.as_u16(), "message": message, "status": name}});
+        if let Some(reason) = reason {
+            let info = json!({"@type": ERROR_INFO, "reason": reason, "domain": "iam.googleapis.com"});
+            body["error"]["details"] = json!([info]);
+        }
         answer::json(*status, &body)
     }
 }
@@ -66,7 +89,7 @@ pub(super) struct NewPayload {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AddVersionRequest {
-    payload: Option<PayloadMessage>,
+    payload: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -97,9 +120,11 @@ impl Int64 {
 /// Reads and checks the body of an `addVersion` request.
 pub(super) fn read_payload(body: &[u8]) -> Result<NewPayload, Refusal> {
     let malformed = || Refusal::invalid_argument("Invalid JSON payload received.");
-    let request: AddVersionRequest = serde_json::from_slice(body).map_err(|_| malformed())?;
-    let payload =
-        request.payload.ok_or_else(|| Refusal::invalid_argument("Secret Payload cannot be empty."))?;
+    let request = is_object(body).then(|| serde_json::from_slice(body).ok()).flatten();
+    let AddVersionRequest { payload } = request.ok_or_else(malformed)?;
+    let payload = payload.ok_or_else(|| Refusal::invalid_argument("Secret Payload cannot be empty."))?;
+    // What is derived would take an array of the fields too.
+    let payload: PayloadMessage = serde_json::from_value(Value::Object(payload)).map_err(|_| malformed())?;
     let standard = payload.data.replace('-', "+").replace('_', "/");
     let data = LENIENT.decode(standard).map_err(|_| malformed())?;
     if data.len() > MAX_PAYLOAD {
@@ -195,6 +220,8 @@ mod tests {
             let refusal = add(&payload).err().unwrap();
             assert_eq!((refusal.status.as_u16(), refusal.name), (400, "INVALID_ARGUMENT"), "{payload}");
         }
-        assert!(read_payload(b"not json").is_err());
+        for body in [&b"not json"[..], b"[]", br#"[{"data":"YWJj"}]"#, br#"{"payload":["YWJj",null]}"#] {
+            assert!(read_payload(body).is_err(), "{}", String::from_utf8_lossy(body));
+        }
     }
 }

@@ -39,7 +39,7 @@ on_both! {
     async fn broker_rejected(world) {
         let users = faulty(&world, &[
             ("forbidden", r#"alpaca:error=403,body={"code": 40310000\, "message": "forbidden"}"#),
-            ("plain-text", "alpaca:error=403,body=forbidden"),
+            ("code-alone", r#"alpaca:error=401,body={"code": 40110000}"#),
         ]).await;
         world.user("revoked").await;
         world.connect("revoked", Profile::Revoked);
@@ -47,12 +47,46 @@ on_both! {
         row("broker_rejected", SYNC, ACCOUNT, 1).fails(&world, &users).await;
     }
 
-    async fn account_incomplete(world) {
-        let users = ["ONBOARDING", "SUBMITTED", "APPROVAL_PENDING"];
+    async fn a_refusal_that_is_not_alpacas_own_says_nothing_about_the_keys(world) {
+        let users = faulty(&world, &[
+            ("plain-text", "alpaca:error=403,header=Content-Type: text/plain,body=Access denied"),
+            ("html", "alpaca:error=403,header=Content-Type: text/html,body=<html>Forbidden</html>"),
+            ("html-401", "alpaca:error=401,header=Content-Type: text/html,body=<html>Sign in</html>"),
+            ("empty", "alpaca:error=403,body="),
+            ("array", r#"alpaca:error=403,body=["forbidden."\, 40310000]"#),
+            ("json-text", r#"alpaca:error=401,body="forbidden.""#),
+            ("null", "alpaca:error=401,body=null"),
+            ("an-edges-json", r#"alpaca:error=403,body={"error": "forbidden"}"#),
+            ("no-text", r#"alpaca:error=403,body={"message": null}"#),
+            ("broken", r#"alpaca:error=403,body={"message": "forb"#),
+            ("vast", &format!(r#"alpaca:error=403,body={{"message": "{}"}}"#, "x".repeat(65 * 1024))),
+        ]).await;
+        let run = row("broker_unavailable", SYNC, ACCOUNT, 3).fails(&world, &users).await;
+        let told = run.entry(&format!("{SYNC} html: "))["message"].to_string();
+        assert!(told.contains("something between the job and Alpaca") && told.contains("403"), "{told}");
+        assert!(!told.contains("reconnect"), "{told}");
+        world.pulse().await.assert_completed(&format!("1 successful, {} errors", users.len()), 0);
         for user in users {
+            let trouble = world.trouble(user).await;
+            assert_eq!((&trouble["state"], &trouble["error"]), (&json!("retrying"), &json!("broker_unavailable")));
+        }
+    }
+
+    async fn account_incomplete(world) {
+        let pending = ["ONBOARDING", "SUBMITTED", "APPROVAL_PENDING"];
+        for user in pending {
             world.user(user).await;
             world.connect(user, Profile::Pending { status: user.to_owned() });
         }
+        let half = |fields: &str| format!(r#"{{"id": "a", "status": "ONBOARDING"{fields}}}"#);
+        let answered = answered(&world, &[
+            ("as-sent", 200, r#"{"id":"a","status":"ONBOARDING","currency":"USD","buying_power":"0"}"#.into()),
+            ("nothing-else", 200, half("")),
+            ("nulls", 200, half(r#", "equity": null, "cash": null, "buying_power": null, "currency": null"#)),
+            ("all-but-one", 200, half(r#", "equity": "0", "cash": "0", "currency": "USD""#)),
+            ("closed", 200, r#"{"id": "a", "status": "ACCOUNT_CLOSED", "equity": "0"}"#.into()),
+        ]).await;
+        let users = [&pending[..], &answered].concat();
         row("account_incomplete", SKIPPED, ACCOUNT, 1).fails(&world, &users).await;
         assert_eq!(world.trouble("SUBMITTED").await["state"], "incomplete");
     }
@@ -135,11 +169,19 @@ on_both! {
         let usual = account_with("", "");
         let padded = format!("{usual}{}", " ".repeat(64 * 1024 + 1 - usual.len()));
         let users = answered(&world, &[
-            ("not-json", 200, "not json".into()),
-            ("html", 200, "<html><body>Sign in to this network</body></html>".into()),
-            ("nothing", 200, String::new()),
             ("no-content", 204, String::new()),
             ("list", 200, "[]".into()),
+            ("list-of-fields", 200, r#"["1d9eed04", "ACTIVE", "USD", "1", "2", "3"]"#.into()),
+            ("list-of-accounts", 200, format!("[{usual}]")),
+            ("text", 200, r#""ACTIVE""#.into()),
+            ("null", 200, "null".into()),
+            ("twice", 200, usual.replace(r#""equity": "1""#, r#""equity": "1", "equity": "9""#)),
+            ("maintenance", 200, r#"{"id": "x", "status": "MAINTENANCE"}"#.into()),
+            ("lower-case", 200, r#"{"id": "x", "status": "onboarding"}"#.into()),
+            ("newcomers-word", 200, r#"{"id": "x", "status": "ONBOARDING", "buying_power": "n/a"}"#.into()),
+            ("newcomers-empty", 200, r#"{"id": "x", "status": "SUBMITTED", "cash": ""}"#.into()),
+            ("too-small", 200, account_with("cash", "1e-400")),
+            ("too-small-text", 200, account_with("equity", r#""-0.01e-400""#)),
             ("no-id", 200, account_with("id", "")),
             ("empty-id", 200, account_with("id", r#""""#)),
             ("number-as-id", 200, account_with("id", "1")),
@@ -160,10 +202,45 @@ on_both! {
             ("gone", 410, String::new()),
             ("unprocessable", 422, r#"{"code": 42210000, "message": "unprocessable"}"#.into()),
             ("moved", 301, String::new()),
-            ("half-an-answer", 200, usual[..usual.len() / 2].to_owned()),
             ("one-byte-more", 200, padded),
         ]).await;
         row("broker_bad_answer", SYNC, ACCOUNT, 1).fails(&world, &users).await;
+    }
+
+    async fn an_answer_that_is_no_json_is_asked_for_once_more(world) {
+        let usual = account_with("", "");
+        let users = answered(&world, &[
+            ("not-json", 200, "not json".into()),
+            ("html", 200, "<html><body>Sign in to this network</body></html>".into()),
+            ("nothing", 200, String::new()),
+            ("half-an-answer", 200, usual[..usual.len() / 2].to_owned()),
+            ("two-answers", 200, format!("{usual}{usual}")),
+        ]).await;
+        row("broker_bad_answer", SYNC, ACCOUNT, 2).fails(&world, &users).await;
+    }
+
+    async fn what_is_no_json_once_is_no_failure(world) {
+        let users = faulty(&world, &[
+            ("html", "alpaca:body=<html>Back soon</html>,times=1"),
+            ("nothing", "alpaca:body=,times=1"),
+        ]).await;
+        faulty(&world, &[("after-a-503", "alpaca:error=503,times=1")]).await;
+        world.fault("alpaca:body=<html>Back soon</html>,user=after-a-503,skip=1,times=1");
+        world.pulse().await.assert_completed("3 successful, 0 errors", 0);
+        assert_eq!(users.iter().map(|user| world.account_calls(user)).collect::<Vec<_>>(), [2, 2]);
+        assert_eq!(world.account_calls("after-a-503"), 3);
+    }
+
+    async fn a_zero_is_synced_however_it_is_written(world) {
+        let users = answered(&world, &[
+            ("minus", 200, account_with("cash", "-0")),
+            ("exponent", 200, account_with("cash", r#""0e0""#)),
+            ("vast-exponent", 200, account_with("cash", r#""0e999999""#)),
+        ]).await;
+        world.pulse().await.assert_completed("3 successful, 0 errors", 0);
+        for user in users {
+            assert_eq!(world.snapshot(user).await["cash"].as_f64(), Some(0.0), "{user}");
+        }
     }
 
     async fn broker_bad_answer_of_five_megabytes(world) {

@@ -61,6 +61,60 @@ async fn documents_that_keep_changing_are_given_up_after_three_decisions() {
     row("store_unavailable", SYNC, COMMIT, 3).fails(&world, &users).await;
 }
 
+/// Neither is about a document, so that no other decision would help.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_database_is_not_taken_for_a_changed_document() {
+    let world = sandbox().await;
+    let users = faulty(
+        &world,
+        &[
+            ("missing", "firestore/Commit:error=NOT_FOUND,message=The database x does not exist for project p,times=1"),
+            (
+                "other-mode",
+                "firestore/Commit:error=FAILED_PRECONDITION,times=1,\
+                 message=The Cloud Firestore API is not available for Firestore in Datastore Mode database x",
+            ),
+            ("unpaid", "firestore/Commit:error=FAILED_PRECONDITION,reason=BILLING_DISABLED,times=1"),
+        ],
+    )
+    .await;
+    let run = row("store_rejected", SYNC, COMMIT, 1).fails(&world, &users).await;
+    for (user, told) in users.into_iter().zip([
+        "check --project and --database: NotFound: The database x does not exist",
+        "FailedPrecondition: The Cloud Firestore API",
+        "BILLING_DISABLED: enable billing",
+    ]) {
+        let message = run.entry(&format!("{SYNC} {user}: "))["message"].to_string();
+        assert!(message.contains(told) && !message.contains("by now"), "{user}: {message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_firestore_says_is_told_without_tokens_and_without_a_guess() {
+    let world = sandbox().await;
+    let users = faulty(
+        &world,
+        &[
+            ("role", "firestore/Commit:error=PERMISSION_DENIED,reason=IAM_PERMISSION_DENIED,times=1"),
+            ("off", "firestore/Commit:error=PERMISSION_DENIED,reason=SERVICE_DISABLED,times=1"),
+            ("bare", "firestore/Commit:error=PERMISSION_DENIED,message=Missing or insufficient permissions.,times=1"),
+            ("token", "firestore/Commit:error=INVALID_ARGUMENT,message=got Bearer hush from you,times=1"),
+        ],
+    )
+    .await;
+    let run = row("store_rejected", SYNC, COMMIT, 1).fails(&world, &users).await;
+    for (user, told) in users.into_iter().zip([
+        "grant roles/datastore.user",
+        "SERVICE_DISABLED: enable the API",
+        "Firestore refused: PermissionDenied: Missing or insufficient permissions.",
+        "InvalidArgument: got Bearer … from you",
+    ]) {
+        let message = run.entry(&format!("{SYNC} {user}: "))["message"].to_string();
+        assert!(message.contains(told) && !message.contains("hush"), "{user}: {message}");
+        assert_eq!(message.contains("role"), user == "role", "{user}: {message}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_that_changed_twice_is_written_at_the_third_decision() {
     let world = sandbox().await;

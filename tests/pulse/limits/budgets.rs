@@ -145,6 +145,8 @@ async fn an_attempt_that_may_not_be_made_in_time_is_not_made() {
     run.assert_completed("0 successful, 1 errors", 1);
     assert_eq!(run.error_of("user-0001").as_deref(), Some("keys_unavailable"));
     assert_eq!(run.entry("A call was not made: its budget was used up")["severity"], "WARNING");
+    let told = run.entry("Could not retrieve Alpaca keys for user user-0001: ")["message"].to_string();
+    assert!(told.contains("was not asked") && told.contains("--secret-accesses-per-minute"), "{told}");
     assert_eq!(world.secret_accesses("user-0001"), 1);
 }
 
