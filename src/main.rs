@@ -25,7 +25,7 @@ use alpaca_pulse::snapshot::Snapshot;
 use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
-use alpaca_pulse::user::TenantClaim;
+use alpaca_pulse::user::{Switch, TenantClaim};
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
 use clap::Parser;
 use futures::{StreamExt, stream};
@@ -407,7 +407,7 @@ async fn admit(admission: &Admission, job: &Job, subject: &Subject) {
 
 /// The calls of a journey that ends well, so that it need not wait on its way.
 fn calls_of(job: &Job, member: &Member, plan: &Plan) -> Calls {
-    let user = UserId::parse(member.user.id.as_str()).ok().filter(|_| member.user.sync_enabled);
+    let user = UserId::parse(member.user.id.as_str()).ok().filter(|_| member.user.is_synced());
     let Some(user) = user else { return Calls::NONE };
     match plan {
         Plan::Ask => {
@@ -433,8 +433,15 @@ async fn travel(job: Arc<Job>, subject: Subject, due: Instant) -> End {
 /// One user's journey, from what is known of them to what became of it.
 async fn sync_user(job: &Job, member: &Member, plan: Plan, due: Instant) -> End {
     let (id, start) = (&member.user.id, Instant::now());
-    if !member.user.sync_enabled {
-        return skip(id, Outcome::Skipped, "sync_enabled is false");
+    match member.user.sync {
+        Switch::On => {}
+        Switch::Off => return skip(id, Outcome::Skipped, "sync_enabled is false"),
+        Switch::Unreadable => {
+            let reason =
+                "its sync_enabled is neither true nor false, so it counts as paused: store a boolean";
+            warn!(user_id = id.as_str(), "Skipped Alpaca account for user {id}: {reason}");
+            return End::unasked(Outcome::Skipped);
+        }
     }
     if plan == Plan::Wait {
         return skip(id, Outcome::NeedsReauth, REAUTH);

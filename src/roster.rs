@@ -210,7 +210,7 @@ impl RosterReader {
 /// Whether the user will need them: nearly nobody who has to reconnect does, and the few who do ask for
 /// themselves.
 fn needs_facts(user: &User, history: &History) -> bool {
-    user.sync_enabled && !history.needs_reauth()
+    user.is_synced() && !history.needs_reauth()
 }
 
 /// What ended the reading before its end. A panic counts: it must not look like the end of the users.

@@ -7,7 +7,7 @@ use crate::on_both;
 use crate::traffic::{Traffic, watched};
 use crate::world::{Run, World, sandbox};
 use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{array, double, integer, map, null, text};
+use alpaca_pulse::store::values::{array, boolean, double, integer, map, null, text};
 use gcloud_sdk::google::firestore::v1::document_transform::field_transform::{ServerValue, TransformType};
 use gcloud_sdk::google::firestore::v1::precondition::ConditionType;
 use gcloud_sdk::google::firestore::v1::write::Operation;
@@ -67,6 +67,38 @@ on_both! {
         assert_eq!(world.tenants_with_account().await, ["ana"]);
     }
 
+    async fn a_tenant_id_that_is_null_is_none_and_no_reason_for_a_word(world) {
+        world.user_of_tenant("ana", null()).await;
+        let run = world.pulse().await;
+        run.assert_completed("1 successful, 0 errors", 0);
+        assert_eq!(world.primary("ana").await["user_id"], "ana");
+        assert!(run.entries().iter().all(|entry| entry["severity"] == "INFO"), "{}", run.stdout);
+    }
+
+    async fn a_sync_enabled_that_is_no_boolean_pauses_the_user_and_is_named(world) {
+        let odd = [
+            ("false-text", text("false")), ("true-text", text("true")), ("empty", text("")), ("zero", integer(0)),
+            ("one", integer(1)), ("double", double(1.0)), ("list", array(vec![boolean(true)])),
+            ("map", map([("on".to_owned(), boolean(true))].into())),
+        ];
+        for (user, value) in odd.clone() {
+            world.put(&format!("users/{user}"), [("sync_enabled", value)]).await;
+            world.connect(user, money("1"));
+        }
+        for (user, value) in [("null", null()), ("on", boolean(true))] {
+            world.put(&format!("users/{user}"), [("sync_enabled", value)]).await;
+            world.connect(user, money("1"));
+        }
+        let run = world.pulse().await;
+        run.assert_completed("2 successful, 0 errors, 8 skipped", 0);
+        for (user, _) in odd {
+            let entry = run.entry(&format!("Skipped Alpaca account for user {user}: its sync_enabled is neither"));
+            assert_eq!((&entry["severity"], &entry["user_id"]), (&json!("WARNING"), &json!(user)));
+            assert_eq!(world.snapshot(user).await, json!(null), "{user}");
+        }
+        assert_eq!(world.calls(Service::Alpaca, "GetAccount"), 2, "nobody else's account is asked for");
+    }
+
     async fn a_members_figures_go_to_the_tenant_and_to_no_other(world) {
         member(&world, "acme", "ana", "1.50").await;
         world.pulse().await.assert_completed("1 successful, 0 errors", 0);
@@ -103,17 +135,17 @@ on_both! {
     }
 
     async fn a_tenant_id_that_is_no_document_id_is_refused(world) {
-        let unusable: [(&str, Value); 12] = [
+        let unusable: [(&str, Value); 11] = [
             ("empty", text("")), ("slash", text("a/b")), ("climbing", text("../users/victim")),
             ("dot", text(".")), ("dots", text("..")), ("reserved", text("__x__")), ("number", integer(7)),
-            ("nothing", null()), ("map", map([("id".to_owned(), text("acme"))].into())),
+            ("map", map([("id".to_owned(), text("acme"))].into())),
             ("array", array(vec![text("acme")])), ("long", text("x".repeat(1501))), ("double", double(1.5)),
         ];
         for (user, tenant) in unusable.clone() {
             world.user_of_tenant(user, tenant).await;
         }
         let run = world.pulse().await;
-        run.assert_completed("12 successful, 0 errors", 0);
+        run.assert_completed("11 successful, 0 errors", 0);
         for (user, _) in unusable {
             let message = "its tenant_id is not a document id";
             assert_refused(&run, &format!("Refused the tenant document of user {user}: {message}"));
