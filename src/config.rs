@@ -62,6 +62,9 @@ pub struct Endpoints {
     pub alpaca: Option<Url>,
 }
 
+/// What goes before the tenant in the id of a legacy account.
+pub const LEGACY_PREFIX: &str = "legacy:";
+
 /// The single account of deployments that never had users.
 #[derive(Debug)]
 pub struct LegacyAccount {
@@ -369,7 +372,7 @@ fn legacy_account(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Leg
         .map_err(|err| format!("APCA_API_KEY_ID and APCA_API_SECRET_KEY: {err}"))?;
     let tenant = lookup("TENANT_ID").unwrap_or_else(|| "local".into());
     let refused = |err| format!("TENANT_ID {tenant:?} is no tenant id: {err}");
-    let id = DocumentId::parse(&format!("legacy:{tenant}")).map_err(refused)?;
+    let id = DocumentId::parse(&format!("{LEGACY_PREFIX}{tenant}")).map_err(refused)?;
     let tenant = TenantId::parse(&tenant).map_err(refused)?;
     Ok(Some(LegacyAccount { keys, tenant, id }))
 }

@@ -15,8 +15,8 @@ use crate::store::tenants::primary_name;
 use crate::store::write::{Demand, Write, merge};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Chain;
-use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
-use crate::trouble::{History, Trouble};
+use crate::tenancy::{Decision, Inquiry, Pass, Refusal, TenantFacts, TenantWrite, Told, decide};
+use crate::trouble::{History, LookSchedule, Trouble};
 use crate::unchanged::Written;
 use crate::usage::Usage;
 use crate::user::TenantClaim;
@@ -24,10 +24,15 @@ use futures::{StreamExt, TryFutureExt, stream};
 use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
 use reqwest::Url;
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
+
+/// The part of a user's budget that is kept for the snapshot when more is read about a tenant.
+const COMMIT_RESERVE: Duration = Duration::from_secs(6);
 
 /// Commits of trouble at the same time, at the end of a pass.
 const COMMITS_AT_ONCE: usize = 4;
@@ -74,6 +79,17 @@ pub struct Job {
     pub usage: Arc<Usage>,
     /// How fast it may go on.
     pub pace: Arc<Pace>,
+    /// The tenants whose owners were spoken of.
+    told: Told,
+}
+
+/// When a pulse takes place.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// When it was due.
+    pub due: Instant,
+    /// By the server's clock, when it started, and when the one before did.
+    pub schedule: LookSchedule,
 }
 
 impl Job {
@@ -124,6 +140,7 @@ impl Job {
             config,
             usage,
             pace,
+            told: Told::default(),
         })
     }
 
@@ -143,20 +160,21 @@ impl Job {
         arrival: &Arrival<'_>,
         deadline: Deadline,
     ) -> Result<Option<TenantId>, StoreError> {
-        self.write_as(arrival, self.tenant_write(arrival, &arrival.facts), deadline).await
+        let tenant = self.tenant_write(arrival, &arrival.facts, deadline).await;
+        self.write_as(arrival, tenant, deadline).await
     }
 
-    /// The same for the pulse that was due at `due`, but leaves alone what an earlier pulse of the loop
+    /// The same, but leaves alone what an earlier pulse of the loop
     /// has written and what has not changed since. Returns whether it did, too.
     pub async fn write_if_changed(
         &self,
         user: &DocumentId,
         history: &History,
         arrival: &Arrival<'_>,
-        due: Instant,
         deadline: Deadline,
     ) -> Result<(Option<TenantId>, bool), StoreError> {
-        let tenant = self.tenant_write(arrival, &arrival.facts);
+        let due = arrival.tick.due;
+        let tenant = self.tenant_write(arrival, &arrival.facts, deadline).await;
         let Some(written) = &self.written else {
             return Ok((self.write_as(arrival, tenant, deadline).await?, false));
         };
@@ -197,7 +215,7 @@ impl Job {
                 }
             }
             let facts = self.tenant_facts(arrival.snapshot.user_id, arrival.claim, deadline).await?;
-            tenant = self.tenant_write(arrival, &facts);
+            tenant = self.tenant_write(arrival, &facts, deadline).await;
         }
         Ok(tenant.map(|write| write.tenant().clone()))
     }
@@ -215,24 +233,71 @@ impl Job {
         Ok(self.store.tenant_facts(&[(user, claim)], deadline).await?.pop().unwrap_or_default())
     }
 
-    fn tenant_write(&self, arrival: &Arrival<'_>, facts: &TenantFacts) -> Option<TenantWrite> {
+    async fn tenant_write(
+        &self,
+        arrival: &Arrival<'_>,
+        facts: &TenantFacts,
+        deadline: Deadline,
+    ) -> Option<TenantWrite> {
         if !self.config.legacy_tenant_path {
             return None;
         }
-        let user_id = arrival.snapshot.user_id;
-        match decide(user_id, arrival.claim, facts) {
-            Ok(write) => Some(write),
+        let (user, pass) = (arrival.snapshot.user_id, self.pass(arrival.tick.schedule));
+        let mut decision = decide(user, arrival.claim, facts, None, &pass);
+        if let Decision::Ask(inquiry) = &decision {
+            // Boxed, as nearly nobody's journey gets here, and all would have to carry it.
+            let found = Box::pin(self.store.findings(user, inquiry, deadline.less(COMMIT_RESERVE))).await;
+            decision = match found {
+                Ok(found) => decide(user, arrival.claim, facts, Some(&found), &pass),
+                Err(err) => {
+                    warn_undecided(user, inquiry, &err);
+                    return None;
+                }
+            };
+        }
+        match decision {
+            Decision::Write(write) => {
+                tell_succession(user, write.tenant(), facts);
+                Some(write)
+            }
+            Decision::Ask(_) => None,
+            Decision::Refuse(refusal) => {
+                self.tell(arrival, &refusal);
+                None
+            }
+        }
+    }
+
+    /// The pass, as far as tenants' documents depend on it.
+    fn pass(&self, schedule: LookSchedule) -> Pass<'_> {
+        let legacy_account = self.config.legacy_account.as_ref().map(|account| account.id.as_str());
+        Pass { schedule, takes_over: self.config.takes_everybody(), legacy_account }
+    }
+
+    fn tell(&self, arrival: &Arrival<'_>, refusal: &Refusal) {
+        let (user_id, now) = (arrival.snapshot.user_id, arrival.tick.schedule.now);
+        let is_news = |tenant| self.told.is_first(tenant, now);
+        match refusal {
+            Refusal::OwnerIsSilent(tenant, silence) if is_news(tenant) => warn!(
+                tenant_id = tenant.as_str(),
+                owner = silence.owner,
+                age_s = silence.age.map(|age| age.as_secs()),
+                "The account of tenant {tenant} is another member's, who is not synced; {silence}: see what keeps that user from being synced, or name another member in \
+                 tenants/{tenant}.owner_uid"
+            ),
+            Refusal::OwnerIsNoMember(tenant, owner) if is_news(tenant) => warn!(
+                tenant_id = tenant.as_str(),
+                owner,
+                "The account of tenant {tenant} belongs to a user whom tenants/{tenant}/users or users does not \
+                 have: unless that user stops being synced, name a member in tenants/{tenant}.owner_uid"
+            ),
             // Every pulse of a second member: not worth a warning, unless the operator named the tenant.
-            Err(refusal @ Refusal::OwnedByAnother(_))
+            Refusal::OwnedByAnother(_) | Refusal::OwnerIsSilent(..) | Refusal::OwnerIsNoMember(..)
                 if !matches!(arrival.claim, TenantClaim::Assigned(_)) =>
             {
                 debug!(user_id, "Not writing a tenant document for user {user_id}: {refusal}");
-                None
             }
-            Err(refusal) => {
-                warn!(user_id, "Refused the tenant document of user {user_id}: {refusal}");
-                None
-            }
+            refusal => warn!(user_id, "Refused the tenant document of user {user_id}: {refusal}"),
         }
     }
 
@@ -289,17 +354,17 @@ impl Job {
 
     /// How many writes the pace has to allow [`Job::write`] for a user whose journey ends well.
     #[must_use]
-    pub fn expected_writes(&self, member: &Member) -> u32 {
+    pub fn expected_writes(&self, member: &Member, schedule: LookSchedule) -> u32 {
         if self.config.dry_run || !self.pace.limits_writes() {
             return 0;
         }
         // What is not known yet is read on the journey, and may well allow it.
-        let with_tenant = self.config.legacy_tenant_path
-            && member
-                .facts
-                .clone()
-                .and_then(PageFacts::fresh)
-                .is_none_or(|facts| decide(member.user.id.as_str(), &member.user.tenant, &facts).is_ok());
+        let may_write = |facts: &TenantFacts| {
+            let (user, pass) = (&member.user, self.pass(schedule));
+            !matches!(decide(user.id.as_str(), &user.tenant, facts, None, &pass), Decision::Refuse(_))
+        };
+        let facts = member.facts.as_ref().and_then(PageFacts::fresh);
+        let with_tenant = self.config.legacy_tenant_path && facts.is_none_or(may_write);
         1 + u32::from(with_tenant) + u32::from(matches!(member.history, History::Troubled(_)))
     }
 
@@ -321,7 +386,9 @@ pub struct Arrival<'a> {
     /// The tenant that is spoken of.
     pub claim: &'a TenantClaim,
     /// What decides about that tenant's document.
-    pub facts: TenantFacts,
+    pub facts: Cow<'a, TenantFacts>,
+    /// The pulse.
+    pub tick: Tick,
     /// The end of the user's trouble, if they were in any.
     pub end_of_trouble: Option<Write>,
 }
@@ -340,6 +407,26 @@ impl Arrival<'_> {
         writes.extend(self.end_of_trouble.clone());
         writes
     }
+}
+
+fn tell_succession(user_id: &str, tenant: &TenantId, facts: &TenantFacts) {
+    let owner = facts.primary.as_ref().and_then(|primary| primary.owner.as_deref());
+    if let Some(owner) = owner.filter(|owner| *owner != user_id) {
+        let tenant_id = tenant.as_str();
+        info!(user_id, tenant_id, owner, "User {user_id} takes the account of tenant {tenant} over");
+    }
+}
+
+/// The user's own snapshot needs nothing of that.
+fn warn_undecided(user_id: &str, inquiry: &Inquiry, err: &StoreError) {
+    let (Inquiry::OwnTenant(tenant) | Inquiry::Owner(tenant, _)) = inquiry;
+    warn!(
+        user_id,
+        tenant_id = tenant.as_str(),
+        error = err.code().as_str(),
+        "Not writing the document of tenant {tenant} for user {user_id}: whose it is could not be read: {}",
+        Chain(err)
+    );
 }
 
 fn warn_unrecorded(users: usize, err: &StoreError) {

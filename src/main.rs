@@ -10,7 +10,7 @@ use alpaca_pulse::config::{Config, Execution, LegacyAccount};
 use alpaca_pulse::failure::Failure;
 use alpaca_pulse::fan_out::{Ended, fan_out};
 use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
-use alpaca_pulse::job::{Arrival, ConnectError, Job};
+use alpaca_pulse::job::{Arrival, ConnectError, Job, Tick};
 use alpaca_pulse::keys::Environment;
 use alpaca_pulse::ledger::TaskState;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
@@ -30,6 +30,7 @@ use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
 use clap::Parser;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
@@ -206,12 +207,13 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
     let subjects = stream::iter(legacy.map(Subject::Legacy)).chain(users);
     let books = part.keep(&job);
     let travellers = subjects.then(async |subject| {
-        admit(&admission, &job, &subject).await;
+        admit(&admission, &job, &subject, part.schedule).await;
         ((books.begin(subject.user_id()), subject.traveller()), subject)
     });
 
     let mut verdicts = Verdicts::after(&part.finished);
-    let journey = |subject| travel(Arc::clone(&job), subject, due);
+    let tick = Tick { due, schedule: part.schedule };
+    let journey = |subject| travel(Arc::clone(&job), subject, tick);
     let ended = fan_out(travellers, *concurrency, stop, journey, |(place, traveller), end| {
         books.end(place, verdicts.add(traveller, end.ok()));
     })
@@ -394,9 +396,11 @@ impl Subject {
 }
 
 /// Waits until a journey may begin.
-async fn admit(admission: &Admission, job: &Job, subject: &Subject) {
+async fn admit(admission: &Admission, job: &Job, subject: &Subject, schedule: LookSchedule) {
     match subject {
-        Subject::User(member, plan) => admission.admit(&member.user.id, calls_of(job, member, plan)).await,
+        Subject::User(member, plan) => {
+            admission.admit(&member.user.id, calls_of(job, member, plan, schedule)).await;
+        }
         Subject::Nobody(id) => admission.admit(id, Calls::NONE).await,
         Subject::Legacy(_) => {
             let writes = if job.config.dry_run { 0 } else { 1 + u32::from(job.config.legacy_tenant_path) };
@@ -406,13 +410,13 @@ async fn admit(admission: &Admission, job: &Job, subject: &Subject) {
 }
 
 /// The calls of a journey that ends well, so that it need not wait on its way.
-fn calls_of(job: &Job, member: &Member, plan: &Plan) -> Calls {
+fn calls_of(job: &Job, member: &Member, plan: &Plan, schedule: LookSchedule) -> Calls {
     let user = UserId::parse(member.user.id.as_str()).ok().filter(|_| member.user.is_synced());
     let Some(user) = user else { return Calls::NONE };
     match plan {
         Plan::Ask => {
             let is_known = job.kept_keys(&user, &member.history).is_some();
-            let writes = job.expected_writes(member);
+            let writes = job.expected_writes(member, schedule);
             Calls { secret_accesses: u32::from(!is_known), alpaca_calls: 1, writes }
         }
         // Nearly all of them still have the keys that are known, and then it ends with that.
@@ -422,16 +426,16 @@ fn calls_of(job: &Job, member: &Member, plan: &Plan) -> Calls {
 }
 
 /// One journey.
-async fn travel(job: Arc<Job>, subject: Subject, due: Instant) -> End {
+async fn travel(job: Arc<Job>, subject: Subject, tick: Tick) -> End {
     match subject {
-        Subject::User(member, plan) => sync_user(&job, &member, plan, due).await,
+        Subject::User(member, plan) => sync_user(&job, &member, plan, tick).await,
         Subject::Nobody(id) => skip(&id, Outcome::Skipped, "there is no such document in users"),
-        Subject::Legacy(account) => sync_legacy_account(&job, &account).await,
+        Subject::Legacy(account) => sync_legacy_account(&job, &account, tick).await,
     }
 }
 
 /// One user's journey, from what is known of them to what became of it.
-async fn sync_user(job: &Job, member: &Member, plan: Plan, due: Instant) -> End {
+async fn sync_user(job: &Job, member: &Member, plan: Plan, tick: Tick) -> End {
     let (id, start) = (&member.user.id, Instant::now());
     match member.user.sync {
         Switch::On => {}
@@ -448,7 +452,7 @@ async fn sync_user(job: &Job, member: &Member, plan: Plan, due: Instant) -> End 
     }
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     let deadline = Deadline::after(USER_BUDGET);
-    match keys_to_snapshot(job, member, plan, due, deadline.less(RECORD_RESERVE)).await {
+    match keys_to_snapshot(job, member, plan, tick, deadline.less(RECORD_RESERVE)).await {
         Ok(Arrived::Synced(tenant)) => succeed(job, id, tenant.as_ref(), None, start),
         Ok(Arrived::Unchanged(tenant)) => succeed(job, id, tenant.as_ref(), Some(true), start),
         Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
@@ -472,19 +476,21 @@ async fn keys_to_snapshot(
     job: &Job,
     member: &Member,
     plan: Plan,
-    due: Instant,
+    tick: Tick,
     deadline: Deadline,
 ) -> Result<Arrived, Failure> {
     let user = UserId::parse(member.user.id.as_str()).map_err(Failure::Id)?;
-    let facts = match member.facts.clone().and_then(PageFacts::fresh) {
-        Some(facts) => facts,
+    let facts = match member.facts.as_ref().and_then(PageFacts::fresh) {
+        Some(facts) => Cow::Borrowed(facts),
         None => {
-            job.tenant_facts(user.as_str(), &member.user.tenant, deadline).await.map_err(Failure::Facts)?
+            let facts = job.tenant_facts(user.as_str(), &member.user.tenant, deadline).await;
+            Cow::Owned(facts.map_err(Failure::Facts)?)
         }
     };
     let database = job.store.database();
 
-    let Some((answer, environment, version)) = keys_to_account(job, member, &user, plan, deadline).await?
+    let Some((answer, environment, version)) =
+        keys_to_account(job, member, &user, plan, tick, deadline).await?
     else {
         return Ok(Arrived::SameKeys);
     };
@@ -502,10 +508,11 @@ async fn keys_to_snapshot(
         },
         claim: &member.user.tenant,
         facts,
+        tick,
         end_of_trouble: over.map(|trouble| job.trouble_write(&member.user.id, &trouble)),
     };
     let id = &member.user.id;
-    match job.write_if_changed(id, &member.history, &arrival, due, deadline).await {
+    match job.write_if_changed(id, &member.history, &arrival, deadline).await {
         Ok((tenant, true)) => Ok(Arrived::Unchanged(tenant)),
         Ok((tenant, false)) => Ok(Arrived::Synced(tenant)),
         Err(err) => Err(Failure::Store(err, Some(version))),
@@ -518,6 +525,7 @@ async fn keys_to_account(
     member: &Member,
     user: &UserId,
     plan: Plan,
+    tick: Tick,
     deadline: Deadline,
 ) -> Result<Option<(Answer, Environment, KeyVersion)>, Failure> {
     let mut rejected = None;
@@ -540,7 +548,7 @@ async fn keys_to_account(
             return Ok(None);
         }
         // Only now is it known that there is more to do.
-        let calls = Calls { writes: job.expected_writes(member), ..Calls::ALPACA_CALL };
+        let calls = Calls { writes: job.expected_writes(member, tick.schedule), ..Calls::ALPACA_CALL };
         if !job.pace.allow_by(calls, deadline).await {
             return Err(Failure::Broker(AlpacaError::TooLate, Some(newest.version)));
         }
@@ -574,20 +582,24 @@ async fn ask(
 }
 
 /// The same for the single account of old deployments, whose keys are in the configuration.
-async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount) -> End {
+async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount, tick: Tick) -> End {
     let (id, start) = (&legacy.id, Instant::now());
     warn!(
         "APCA_API_KEY_ID and APCA_API_SECRET_KEY are deprecated: store the keys in Secret Manager as \
          alpaca-keys-<userId> and unset both"
     );
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
-    match legacy_keys_to_snapshot(job, legacy).await {
+    match legacy_keys_to_snapshot(job, legacy, tick).await {
         Ok(tenant) => succeed(job, id, tenant.as_ref(), None, start),
         Err(failure) => fail(id, &History::Unknown, &failure, start),
     }
 }
 
-async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Option<TenantId>, Failure> {
+async fn legacy_keys_to_snapshot(
+    job: &Job,
+    legacy: &LegacyAccount,
+    tick: Tick,
+) -> Result<Option<TenantId>, Failure> {
     let deadline = Deadline::after(USER_BUDGET);
     let claim = TenantClaim::Assigned(legacy.tenant.clone());
     let facts = job.tenant_facts(legacy.id.as_str(), &claim, deadline).await.map_err(Failure::Facts)?;
@@ -604,7 +616,8 @@ async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Op
             raw: answer.raw(job.config.store_raw),
         },
         claim: &claim,
-        facts,
+        facts: Cow::Owned(facts),
+        tick,
         end_of_trouble: None,
     };
     job.write(&arrival, deadline).await.map_err(|err| Failure::Store(err, None))

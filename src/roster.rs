@@ -44,8 +44,8 @@ const FACTS_MAX_AGE: Duration = Duration::from_secs(30);
 impl PageFacts {
     /// The facts, unless they are too old to decide with.
     #[must_use]
-    pub fn fresh(self) -> Option<TenantFacts> {
-        (self.read_at.elapsed() <= FACTS_MAX_AGE).then_some(self.facts)
+    pub fn fresh(&self) -> Option<&TenantFacts> {
+        (self.read_at.elapsed() <= FACTS_MAX_AGE).then_some(&self.facts)
     }
 }
 
