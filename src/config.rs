@@ -40,6 +40,8 @@ pub struct Config {
     pub legacy_tenant_path: bool,
     /// Keep whole answers. `--store-raw`.
     pub store_raw: bool,
+    /// Read each user's snapshot, to know their account. `--pin-accounts`.
+    pub pin_accounts: bool,
     /// Replacements of the services' own addresses.
     pub endpoints: Endpoints,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
@@ -214,6 +216,7 @@ impl Config {
                 dry_run: args.dry_run,
                 legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
                 store_raw: args.store_raw,
+                pin_accounts: args.pin_accounts,
                 endpoints,
                 legacy_account,
                 repeat,

@@ -18,6 +18,8 @@ pub enum Failure {
     Keys(SecretError),
     /// No account with the keys of that version (the legacy account's have none).
     Broker(AlpacaError, Option<KeyVersion>),
+    /// Another account than the one that the keys of that version had.
+    OtherAccount(KeyVersion),
     /// An account, but no snapshot.
     Store(StoreError, Option<KeyVersion>),
 }
@@ -31,6 +33,7 @@ impl Failure {
             Self::Facts(err) => err.code(),
             Self::Keys(err) => err.code(),
             Self::Broker(err, _) => err.code(),
+            Self::OtherAccount(_) => Code::BrokerOtherAccount,
             Self::Store(err, _) => err.code(),
         }
     }
@@ -43,6 +46,12 @@ impl Failure {
             Self::Facts(err) => Chain(err).to_string(),
             Self::Keys(err) => Chain(err).to_string(),
             Self::Broker(err, _) => Chain(err).to_string(),
+            Self::OtherAccount(version) => format!(
+                "Alpaca answered twice with another account than the snapshot's, for the same version {} of the \
+                 keys: if the user did connect another account with them, set keys_updated_at of the user's \
+                 document to now, or store the keys as a new version",
+                version.as_str()
+            ),
             Self::Store(err, _) => Chain(err).to_string(),
         }
     }
@@ -54,6 +63,7 @@ impl Failure {
             Self::Id(_) | Self::Facts(_) => None,
             Self::Keys(SecretError::Malformed { version, .. }) => Some(version),
             Self::Keys(_) => None,
+            Self::OtherAccount(version) => Some(version),
             Self::Broker(_, version) | Self::Store(_, version) => version.as_ref(),
         }
     }
@@ -70,6 +80,6 @@ impl Failure {
     /// Whether Alpaca was asked.
     #[must_use]
     pub fn was_asked(&self) -> bool {
-        matches!(self, Self::Broker(..) | Self::Store(..))
+        matches!(self, Self::Broker(..) | Self::OtherAccount(_) | Self::Store(..))
     }
 }

@@ -6,6 +6,7 @@ use crate::credentials;
 use crate::ids::{Database, DocumentId, TenantId, UserId};
 use crate::key_cache::KeyCache;
 use crate::pace::Pace;
+use crate::pin::{KnownAccounts, Pin};
 use crate::retry::{Deadline, MAX_ATTEMPTS, USER_BUDGET};
 use crate::roster::{Member, PageFacts};
 use crate::secret_manager::{SecretManager, StoredKeys};
@@ -75,6 +76,8 @@ pub struct Job {
     pub key_cache: Option<KeyCache>,
     /// What earlier pulses of a loop have written.
     pub written: Option<Written>,
+    /// The accounts that earlier pulses of a loop have seen.
+    pub known_accounts: Option<KnownAccounts>,
     /// What the process has used so far.
     pub usage: Arc<Usage>,
     /// How fast it may go on.
@@ -136,6 +139,7 @@ impl Job {
             secrets,
             alpaca,
             written: refresh.map(Written::new),
+            known_accounts: repeat.map(|_| KnownAccounts::default()),
             key_cache: key_ttl.map(KeyCache::new),
             config,
             usage,
@@ -148,6 +152,27 @@ impl Job {
     #[must_use]
     pub fn kept_keys(&self, user: &UserId, history: &History) -> Option<Arc<StoredKeys>> {
         self.key_cache.as_ref()?.get(user, history)
+    }
+
+    /// What the user's snapshot says of their account, where there is reason to look: that the account is
+    /// another than the tenant's document says, or than an earlier pulse of the loop saw.
+    pub async fn pin(
+        &self,
+        user: &DocumentId,
+        facts: &TenantFacts,
+        account: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Pin>, StoreError> {
+        let is_suspect = facts.show_another(user.as_str(), account)
+            || self.config.pin_accounts
+            || self.known_accounts.as_ref().is_some_and(|known| known.contradict(user, account));
+        if !is_suspect {
+            return Ok(None);
+        }
+        let name = snapshot_name(self.store.database(), user);
+        // Boxed, as nearly nobody's journey gets here, and all would have to carry it.
+        let found = Box::pin(self.store.documents(vec![name.clone()], &Pin::FIELDS, deadline)).await?;
+        Ok(found.get(&name).and_then(|document| Pin::from_fields(&document.fields)))
     }
 
     /// Writes a snapshot and, where the rules allow it, the tenant's document, in one atomic commit
@@ -374,6 +399,12 @@ impl Job {
         let fields = trouble.to_fields().map(|(field, value)| (field, Some(value.into())));
         merge(&trouble_name(self.store.database(), user), &fields, &Demand::Nothing)
     }
+}
+
+/// Full name of a user's snapshot.
+#[must_use]
+pub fn snapshot_name(database: &Database, user: &DocumentId) -> String {
+    database.document(format_args!("users/{}/alpacaAccounts/snapshot", user.as_str()))
 }
 
 /// An account that has arrived, and where it may go.

@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod outcome;
 pub mod pace;
 pub mod part;
+pub mod pin;
 pub mod progress;
 pub mod ramp;
 pub mod repeat;

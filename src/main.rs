@@ -10,8 +10,7 @@ use alpaca_pulse::config::{Config, Execution, LegacyAccount};
 use alpaca_pulse::failure::Failure;
 use alpaca_pulse::fan_out::{Ended, fan_out};
 use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
-use alpaca_pulse::job::{Arrival, ConnectError, Job, Tick};
-use alpaca_pulse::keys::Environment;
+use alpaca_pulse::job::{Arrival, ConnectError, Job, Tick, snapshot_name};
 use alpaca_pulse::ledger::TaskState;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
 use alpaca_pulse::pace::Calls;
@@ -20,10 +19,11 @@ use alpaca_pulse::progress::Rejections;
 use alpaca_pulse::repeat::{self, Turn};
 use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET};
 use alpaca_pulse::roster::{self, Member, PageFacts, RosterReader, Unreadable};
-use alpaca_pulse::secret_manager::{KeyVersion, StoredKeys};
+use alpaca_pulse::secret_manager::StoredKeys;
 use alpaca_pulse::snapshot::Snapshot;
 use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
+use alpaca_pulse::tenancy::TenantFacts;
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
 use alpaca_pulse::user::{Switch, TenantClaim};
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
@@ -489,21 +489,21 @@ async fn keys_to_snapshot(
     };
     let database = job.store.database();
 
-    let Some((answer, environment, version)) =
-        keys_to_account(job, member, &user, plan, tick, deadline).await?
-    else {
+    let Some((answer, stored)) = keys_to_account(job, member, &user, plan, tick, deadline).await? else {
         return Ok(Arrived::SameKeys);
     };
+    let answer = same_account(job, member, &facts, (answer, &stored), tick, deadline).await?;
+    let version = &stored.version;
 
-    let over = trouble::after_success(&member.history, &version, Timestamp::now());
+    let over = trouble::after_success(&member.history, version, Timestamp::now());
     let arrival = Arrival {
-        name: database.document(format_args!("users/{user}/alpacaAccounts/snapshot")),
+        name: snapshot_name(database, &member.user.id),
         snapshot: Snapshot {
             user_id: user.as_str(),
             account: &answer.account,
-            environment,
+            environment: stored.keys.environment(),
             answered_at: answer.answered_at,
-            keys: Some((&database.latest_keys(&user), &version)),
+            keys: Some((&database.latest_keys(&user), version)),
             raw: answer.raw(job.config.store_raw),
         },
         claim: &member.user.tenant,
@@ -512,11 +512,47 @@ async fn keys_to_snapshot(
         end_of_trouble: over.map(|trouble| job.trouble_write(&member.user.id, &trouble)),
     };
     let id = &member.user.id;
-    match job.write_if_changed(id, &member.history, &arrival, deadline).await {
-        Ok((tenant, true)) => Ok(Arrived::Unchanged(tenant)),
-        Ok((tenant, false)) => Ok(Arrived::Synced(tenant)),
-        Err(err) => Err(Failure::Store(err, Some(version))),
+    let written = job.write_if_changed(id, &member.history, &arrival, deadline).await;
+    let (tenant, is_unchanged) = written.map_err(|err| Failure::Store(err, Some(version.clone())))?;
+    if let Some(known) = &job.known_accounts {
+        known.remember(id, &answer.account.external_account_id);
     }
+    Ok(if is_unchanged { Arrived::Unchanged(tenant) } else { Arrived::Synced(tenant) })
+}
+
+/// The answer, if it is about the account that these keys are known to have; where it is not, what Alpaca
+/// says when it is asked once more.
+async fn same_account(
+    job: &Job,
+    member: &Member,
+    facts: &TenantFacts,
+    (answer, stored): (Answer, &StoredKeys),
+    tick: Tick,
+    deadline: Deadline,
+) -> Result<Answer, Failure> {
+    let (user, StoredKeys { keys, version }) = (&member.user, stored);
+    let account = &answer.account.external_account_id;
+    let pin = job.pin(&user.id, facts, account, deadline).await;
+    let Some(pin) = pin.map_err(|err| Failure::Store(err, Some(version.clone())))? else { return Ok(answer) };
+    // Whichever of the clocks is ahead: a change that is only just made is none that is still to come.
+    let now = Timestamp::now().max(tick.schedule.now);
+    if !pin.forbids(account, version, user.keys_updated_at, now) {
+        return Ok(answer);
+    }
+    if !job.pace.allow_by(Calls::ALPACA_CALL, deadline).await {
+        return Err(Failure::Broker(AlpacaError::TooLate, Some(version.clone())));
+    }
+    let again = Box::pin(job.alpaca.account_over_new_connection(keys, deadline)).await;
+    let again = again.map_err(|err| Failure::Broker(err, Some(version.clone())))?;
+    if again.account.external_account_id != pin.account {
+        return Err(Failure::OtherAccount(version.clone()));
+    }
+    let (id, user_id, error) = (&user.id, user.id.as_str(), Code::BrokerOtherAccount.as_str());
+    warn!(
+        user_id,
+        error, "Alpaca's first answer for user {id} was about another account: the second one is used"
+    );
+    Ok(again)
 }
 
 /// The first half of it. Nothing when the keys are those that Alpaca is known to reject.
@@ -527,7 +563,7 @@ async fn keys_to_account(
     plan: Plan,
     tick: Tick,
     deadline: Deadline,
-) -> Result<Option<(Answer, Environment, KeyVersion)>, Failure> {
+) -> Result<Option<(Answer, Arc<StoredKeys>)>, Failure> {
     let mut rejected = None;
     if let Some(kept) = job.kept_keys(user, &member.history) {
         match ask(job, user, &kept, deadline).await {
@@ -539,7 +575,7 @@ async fn keys_to_account(
                 }
                 rejected = Some((kept.version.clone(), failure));
             }
-            answer => return answer.map(Some),
+            answer => return answer.map(|answer| Some((answer, kept))),
         }
     }
     let newest = job.secrets.keys(job.store.database(), user, deadline).await.map_err(Failure::Keys)?;
@@ -560,7 +596,7 @@ async fn keys_to_account(
     if let Some(cache) = &job.key_cache {
         cache.keep(user, &newest);
     }
-    ask(job, user, &newest, deadline).await.map(Some)
+    Ok(Some((ask(job, user, &newest, deadline).await?, newest)))
 }
 
 /// Asks Alpaca; keys that it rejects are not kept.
@@ -569,9 +605,9 @@ async fn ask(
     user: &UserId,
     StoredKeys { keys, version }: &StoredKeys,
     deadline: Deadline,
-) -> Result<(Answer, Environment, KeyVersion), Failure> {
+) -> Result<Answer, Failure> {
     match job.alpaca.account(keys, deadline).await {
-        Ok(answer) => Ok((answer, keys.environment(), version.clone())),
+        Ok(answer) => Ok(answer),
         Err(err) => {
             if let (AlpacaError::Rejected { .. }, Some(cache)) = (&err, &job.key_cache) {
                 cache.forget(user);
@@ -603,8 +639,15 @@ async fn legacy_keys_to_snapshot(
     let deadline = Deadline::after(USER_BUDGET);
     let claim = TenantClaim::Assigned(legacy.tenant.clone());
     let facts = job.tenant_facts(legacy.id.as_str(), &claim, deadline).await.map_err(Failure::Facts)?;
-    let answer =
-        job.alpaca.account(&legacy.keys, deadline).await.map_err(|err| Failure::Broker(err, None))?;
+    let broker = |err| Failure::Broker(err, None);
+    let mut answer = job.alpaca.account(&legacy.keys, deadline).await.map_err(broker)?;
+    // Its keys have no version: whether they were changed, nobody knows. But a second answer is nobody else's.
+    if facts.show_another(legacy.id.as_str(), &answer.account.external_account_id) {
+        if !job.pace.allow_by(Calls::ALPACA_CALL, deadline).await {
+            return Err(broker(AlpacaError::TooLate));
+        }
+        answer = job.alpaca.account_over_new_connection(&legacy.keys, deadline).await.map_err(broker)?;
+    }
     let arrival = Arrival {
         name: job.store.database().document(format_args!("alpacaAccounts/snapshot")),
         snapshot: Snapshot {

@@ -26,6 +26,15 @@ pub struct TenantFacts {
     pub primary: Option<Primary>,
 }
 
+impl TenantFacts {
+    /// Whether the document is the user's, and shows another account than that.
+    #[must_use]
+    pub fn show_another(&self, user: &str, account: &str) -> bool {
+        let shown = self.primary.as_ref().filter(|primary| primary.owner.as_deref() == Some(user));
+        shown.and_then(|primary| primary.account.as_deref()).is_some_and(|shown| shown != account)
+    }
+}
+
 /// A tenant's account document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Primary {

@@ -33,6 +33,7 @@ Faults of secret-manager and alpaca:
   truncate          half of the body, then a cut
   padding=100000    this many spaces behind the body
   wrong-checksum    a dataCrc32c that does not fit (secret-manager)
+  other-account     an account of somebody else's (alpaca)
 
 Options: user=ID, share=0.1 (of the calls), skip=N (first calls), times=N (calls at most). \
 A comma in a value is written \\, and a backslash \\\\.

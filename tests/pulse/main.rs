@@ -22,6 +22,7 @@ mod limits;
 mod live;
 mod logs;
 mod loops;
+mod other_account;
 mod ownership;
 mod safety;
 mod secrecy;

@@ -58,6 +58,8 @@ pub enum RestFault {
     Redirect(HeaderValue),
     /// The checksum of an accessed secret does not fit its payload.
     WrongChecksum,
+    /// The call is not handled, and answered with an account that belongs to nobody here.
+    OtherAccount,
     /// The call is not handled, and answered with 200 and this body.
     Body(String),
 }
@@ -93,6 +95,9 @@ impl Rule {
             }
             (Fault::Rest(RestFault::WrongChecksum), Service::Alpaca) => {
                 return refuse("only secret-manager sends checksums");
+            }
+            (Fault::Rest(RestFault::OtherAccount), Service::SecretManager) => {
+                return refuse("only alpaca has accounts");
             }
             (Fault::Grpc(GrpcFault::Error(Code::Ok)), _) => return refuse("OK is not an error"),
             (Fault::Rest(RestFault::Error { status, headers, .. }), _) => check_error(*status, headers)?,

@@ -36,7 +36,7 @@ const CODES: [(&str, Code); 16] = [
 ];
 
 const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, goaway, error, break-after, garbage, \
-                      slow, truncate, padding, redirect, wrong-checksum and body";
+                      slow, truncate, padding, redirect, wrong-checksum, other-account and body";
 
 /// A name, and the value behind it if there is one.
 type Word = (String, Option<String>);
@@ -251,6 +251,7 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
         ("garbage", Fault::Grpc(GrpcFault::Garbage)),
         ("truncate", Fault::Rest(RestFault::Truncate)),
         ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
+        ("other-account", Fault::Rest(RestFault::OtherAccount)),
     ] {
         if words.flag(name)? {
             faults.push(fault);
@@ -319,6 +320,7 @@ fn words(rule: &Rule) -> Vec<Word> {
             vec![word("redirect", to.to_str().unwrap_or_default().to_owned())]
         }
         Fault::Rest(RestFault::WrongChecksum) => vec![flag("wrong-checksum")],
+        Fault::Rest(RestFault::OtherAccount) => vec![flag("other-account")],
         Fault::Rest(RestFault::Body(body)) => vec![word("body", body.clone())],
     };
     words.extend(rule.user.clone().map(|user| word("user", user)));
@@ -392,6 +394,7 @@ mod tests {
             ("alpaca:break-after=1", "only firestore speaks gRPC"),
             ("alpaca:garbage", "only firestore speaks gRPC"),
             ("alpaca:wrong-checksum", "only secret-manager"),
+            ("secret-manager:other-account", "only alpaca"),
             ("secret-manager/AddSecretVersion:wrong-checksum", "only AccessSecretVersion"),
             ("alpaca/Commit:stall", "alpaca has no method `Commit`"),
             ("alpaca:", "is not a fault"),
@@ -471,6 +474,7 @@ mod tests {
             (Just(Service::Firestore), grpc_faults()),
             (proptest::sample::select(&Service::ALL[1..]), rest_faults()),
             Just((Service::SecretManager, Fault::Rest(RestFault::WrongChecksum))),
+            Just((Service::Alpaca, Fault::Rest(RestFault::OtherAccount))),
         ]
     }
 
