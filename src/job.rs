@@ -26,6 +26,7 @@ use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
 use reqwest::Url;
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
@@ -34,6 +35,13 @@ use tracing::{debug, info, warn};
 
 /// The part of a user's budget that is kept for the snapshot when more is read about a tenant.
 const COMMIT_RESERVE: Duration = Duration::from_secs(6);
+
+/// The part of a user's budget that is kept for the snapshot alone, when it cannot be committed with the
+/// other documents: as long as one commit may take.
+const ALONE_RESERVE: Duration = Duration::from_secs(5);
+
+/// Commits of parts of a batch that is refused: enough to find a few records among many.
+const MOST_SPLITS: usize = 128;
 
 /// Commits of trouble at the same time, at the end of a pass.
 const COMMITS_AT_ONCE: usize = 4;
@@ -223,26 +231,78 @@ impl Job {
         mut tenant: Option<TenantWrite>,
         deadline: Deadline,
     ) -> Result<Option<TenantId>, StoreError> {
-        for attempt in 1.. {
-            if self.config.dry_run {
-                break;
+        if self.config.dry_run {
+            return Ok(tenant.map(|write| write.tenant().clone()));
+        }
+        let is_alone = tenant.is_none() && arrival.end_of_trouble.is_none();
+        let reserve = if is_alone { Duration::ZERO } else { ALONE_RESERVE.min(deadline.left() / 2) };
+        match self.write_together(arrival, &mut tenant, deadline.less(reserve)).await {
+            Err(err) if !is_alone && err.may_be_one_documents() => {
+                Box::pin(self.write_apart(arrival, tenant, err, deadline)).await
             }
+            written => written.map(|()| tenant.map(|write| write.tenant().clone())),
+        }
+    }
+
+    /// All documents or none. Decides anew when the tenant's changes meanwhile.
+    async fn write_together(
+        &self,
+        arrival: &Arrival<'_>,
+        tenant: &mut Option<TenantWrite>,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        let mut attempt = 1;
+        loop {
             let writes = arrival.writes(self.store.database(), tenant.as_ref());
             let committed = match attempt {
                 1 => self.store.commit_allowed(&writes, deadline).await,
                 _ => self.store.commit(&writes, deadline).await,
             };
-            match committed {
-                Err(StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => {}
-                result => {
-                    result?;
-                    break;
+            let conflict = match committed {
+                Err(err @ StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => err,
+                result => return result,
+            };
+            let facts = self.tenant_facts(arrival.snapshot.user_id, arrival.claim, deadline).await;
+            let Ok(facts) = facts else { return Err(conflict) };
+            *tenant = self.tenant_write(arrival, &facts, deadline).await;
+            attempt += 1;
+        }
+    }
+
+    /// The snapshot without a document that is refused, which costs only itself: not the user their money.
+    /// `refusal` is what became of all together.
+    async fn write_apart(
+        &self,
+        arrival: &Arrival<'_>,
+        tenant: Option<TenantWrite>,
+        refusal: StoreError,
+        deadline: Deadline,
+    ) -> Result<Option<TenantId>, StoreError> {
+        let (user_id, database) = (arrival.snapshot.user_id, self.store.database());
+        let mut own = arrival.writes(database, None);
+        if tenant.is_some() || own.len() == 1 {
+            match self.store.commit(&own, deadline).await {
+                Err(err) if own.len() > 1 && err.may_be_one_documents() => {}
+                Err(err) => return Err(err),
+                Ok(()) => {
+                    warn_without_tenant(user_id, tenant.as_ref(), &refusal);
+                    return Ok(None);
                 }
             }
-            let facts = self.tenant_facts(arrival.snapshot.user_id, arrival.claim, deadline).await?;
-            tenant = self.tenant_write(arrival, &facts, deadline).await;
         }
-        Ok(tenant.map(|write| write.tenant().clone()))
+        let end_of_trouble = own.split_off(1);
+        self.store.commit(&own, deadline).await?;
+        if let Err(err) = self.store.commit(&end_of_trouble, deadline).await {
+            warn_still_in_trouble(user_id, &err);
+        }
+        let Some(write) = tenant else { return Ok(None) };
+        match self.store.commit(&[arrival.tenant_write(database, &write)], deadline).await {
+            Ok(()) => Ok(Some(write.tenant().clone())),
+            Err(err) => {
+                warn_without_tenant(user_id, Some(&write), &err);
+                Ok(None)
+            }
+        }
     }
 
     /// What decides about the tenant's document of one user; nothing, when the pass writes none.
@@ -363,10 +423,7 @@ impl Job {
         };
         let batches: Vec<_> = troubles.chunks(self.pace.writes_per_commit()).map(writes).collect();
         let failed: Vec<_> = stream::iter(batches)
-            .map(|writes| async move {
-                let result = self.store.commit(&writes, deadline).await;
-                result.err().map(|err| (writes.len(), err))
-            })
+            .map(|writes| async move { self.commit_all_but_refused(&writes, deadline).await })
             .buffer_unordered(COMMITS_AT_ONCE)
             .filter_map(std::future::ready)
             .collect()
@@ -375,6 +432,31 @@ impl Job {
             let users: usize = failed.iter().map(|(users, _)| users).sum();
             warn_unrecorded(users, err);
         }
+    }
+
+    /// Commits writes that have nothing to do with each other. A batch that is refused is split, so that a
+    /// document which cannot be written costs only itself. Returns how many were not written, and why.
+    async fn commit_all_but_refused(
+        &self,
+        writes: &[Write],
+        deadline: Deadline,
+    ) -> Option<(usize, StoreError)> {
+        // The largest first: what is left when the splits are used up is small.
+        let (mut parts, mut splits) = (VecDeque::from([writes]), 0);
+        let (mut unwritten, mut last) = (0, None);
+        while let Some(part) = parts.pop_front() {
+            let Err(err) = self.store.commit(part, deadline).await else { continue };
+            let worth_a_split = err.may_be_one_documents() && !deadline.left().is_zero();
+            if part.len() > 1 && worth_a_split && splits < MOST_SPLITS {
+                splits += 1;
+                let (one, other) = part.split_at(part.len() / 2);
+                parts.extend([one, other]);
+            } else {
+                unwritten += part.len();
+                last = Some(err);
+            }
+        }
+        last.map(|err| (unwritten, err))
     }
 
     /// How many writes the pace has to allow [`Job::write`] for a user whose journey ends well.
@@ -427,17 +509,40 @@ pub struct Arrival<'a> {
 impl Arrival<'_> {
     fn writes(&self, database: &Database, tenant: Option<&TenantWrite>) -> Vec<Write> {
         let mut writes = vec![merge(&self.name, &self.snapshot.user_document(), &Demand::Nothing)];
-        writes.extend(tenant.map(|write| {
-            let demand = match write {
-                TenantWrite::Create(_) => Demand::Absent,
-                TenantWrite::Replace(_, version) => Demand::Unchanged(*version),
-            };
-            let tenant = write.tenant();
-            merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &demand)
-        }));
+        writes.extend(tenant.map(|write| self.tenant_write(database, write)));
         writes.extend(self.end_of_trouble.clone());
         writes
     }
+
+    fn tenant_write(&self, database: &Database, write: &TenantWrite) -> Write {
+        let demand = match write {
+            TenantWrite::Create(_) => Demand::Absent,
+            TenantWrite::Replace(_, version) => Demand::Unchanged(*version),
+        };
+        let tenant = write.tenant();
+        merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &demand)
+    }
+}
+
+fn warn_without_tenant(user_id: &str, tenant: Option<&TenantWrite>, err: &StoreError) {
+    if let Some(tenant) = tenant.map(TenantWrite::tenant) {
+        warn!(
+            user_id,
+            tenant_id = tenant.as_str(),
+            error = err.code().as_str(),
+            "Wrote the snapshot of user {user_id} without the document of tenant {tenant}: {}",
+            Chain(err)
+        );
+    }
+}
+
+fn warn_still_in_trouble(user_id: &str, err: &StoreError) {
+    warn!(
+        user_id,
+        error = err.code().as_str(),
+        "Wrote the snapshot of user {user_id}, but not the end of their trouble, users/{user_id}/alpacaAccounts/sync: {}",
+        Chain(err)
+    );
 }
 
 fn tell_succession(user_id: &str, tenant: &TenantId, facts: &TenantFacts) {

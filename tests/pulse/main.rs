@@ -24,6 +24,7 @@ mod logs;
 mod loops;
 mod other_account;
 mod ownership;
+mod refused_documents;
 mod safety;
 mod secrecy;
 mod signals;
