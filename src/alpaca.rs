@@ -13,8 +13,8 @@ use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::value::{Map, RawValue, Value};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 /// Longest a connection, TLS included, may take to stand.
@@ -195,6 +195,10 @@ pub struct Unstorable(usize, usize);
 #[derive(Clone, Debug)]
 pub struct Alpaca {
     http: reqwest::Client,
+    /// The same, but every call has a connection of its own. Made when it is first needed, which takes
+    /// milliseconds and is rare.
+    unshared: Arc<OnceLock<reqwest::Client>>,
+    plain_http: bool,
     /// Where the account of paper keys is.
     paper: Url,
     /// Where the account of live keys is.
@@ -207,20 +211,7 @@ impl Alpaca {
     /// `base_url` replaces Alpaca's hosts for all keys (`APCA_API_BASE_URL`).
     pub fn new(base_url: Option<Url>, usage: Arc<Usage>, pace: Arc<Pace>) -> Result<Self, reqwest::Error> {
         let plain_http = base_url.as_ref().is_some_and(|url| url.scheme() == "http");
-        let http = reqwest::Client::builder()
-            // Custom headers, the keys among them, would follow a redirect to any host.
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tls_version_min(reqwest::tls::Version::TLS_1_2)
-            .https_only(!plain_http)
-            // One call at a time on a connection: one that stalls delays nobody else's.
-            .http1_only()
-            .no_gzip()
-            .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
-        // A proxy would see the keys of a call without TLS.
-        let http = if plain_http { http.no_proxy() } else { http };
-        let http = http.build()?;
+        let http = client(plain_http).build()?;
         let url = |environment: Environment| {
             let base = base_url.as_ref().map_or(environment.base_url(), Url::as_str);
             // Alpaca's own tools take the variable with and without the version.
@@ -228,35 +219,66 @@ impl Alpaca {
             Ok(http.get(format!("{base}/v2/account")).build()?.url().clone())
         };
         let (paper, live) = (url(Environment::Paper)?, url(Environment::Live)?);
-        Ok(Self { http, paper, live, usage, pace })
+        Ok(Self { http, unshared: Arc::default(), plain_http, paper, live, usage, pace })
     }
 
     /// The account that the keys belong to. The pace must have allowed the call; further attempts wait
     /// for it.
     pub async fn account(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
+        self.account_over(&self.http, keys, deadline).await
+    }
+
+    /// The same over new connections: nothing that was meant for another call can be waiting there.
+    pub async fn account_over_new_connection(
+        &self,
+        keys: &AlpacaKeys,
+        deadline: Deadline,
+    ) -> Result<Answer, AlpacaError> {
+        self.account_over(self.unshared()?, keys, deadline).await
+    }
+
+    fn unshared(&self) -> Result<&reqwest::Client, AlpacaError> {
+        if let Some(http) = self.unshared.get() {
+            return Ok(http);
+        }
+        let http = client(self.plain_http).pool_max_idle_per_host(0).build().map_err(unreachable)?;
+        Ok(self.unshared.get_or_init(|| http))
+    }
+
+    async fn account_over(
+        &self,
+        http: &reqwest::Client,
+        keys: &AlpacaKeys,
+        deadline: Deadline,
+    ) -> Result<Answer, AlpacaError> {
         let asked_again = AtomicBool::new(false);
         with_numbered_retries(deadline, |attempt| {
-            let asking = self.ask(attempt, keys, deadline);
+            let asking = self.ask(http, attempt, keys, deadline);
             asking.map_err(|err| once_more(err, &asked_again))
         })
         .await
     }
 
-    async fn ask(&self, attempt: u32, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
+    async fn ask(
+        &self,
+        http: &reqwest::Client,
+        attempt: u32,
+        keys: &AlpacaKeys,
+        deadline: Deadline,
+    ) -> Result<Answer, AlpacaError> {
         if attempt > 0 {
             self.pace.allow_by(Calls::ALPACA_CALL, deadline).await?;
         }
         self.usage.alpaca_calls.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
-        tokio::time::timeout(limit, self.call(keys)).await.unwrap_or(Err(AlpacaError::TooLate(limit)))
+        tokio::time::timeout(limit, self.call(http, keys)).await.unwrap_or(Err(AlpacaError::TooLate(limit)))
     }
 
-    async fn call(&self, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
+    async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
         // Lets the runtime look at all sockets first: a connection on which something arrived without a request is
         // closed then, before it could pass for the answer to this one.
         tokio::task::yield_now().await;
-        let request = self
-            .http
+        let request = http
             .get(self.account_url(keys).clone())
             .header(KEY_ID, sensitive(keys.key_id()))
             .header(SECRET_KEY, sensitive(keys.secret_key()));
@@ -285,6 +307,23 @@ impl Alpaca {
             Environment::Live => &self.live,
         }
     }
+}
+
+/// How calls are made.
+fn client(plain_http: bool) -> reqwest::ClientBuilder {
+    let http = reqwest::Client::builder()
+        // Custom headers, the keys among them, would follow a redirect to any host.
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tls_version_min(reqwest::tls::Version::TLS_1_2)
+        .https_only(!plain_http)
+        // One call at a time on a connection: one that stalls delays nobody else's.
+        .http1_only()
+        .no_gzip()
+        .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
+    // A proxy would see the keys of a call without TLS.
+    if plain_http { http.no_proxy() } else { http }
 }
 
 #[expect(clippy::expect_used, reason = "AlpacaKeys hold printable ASCII only")]

@@ -115,6 +115,12 @@ pub struct SyncArgs {
           num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     pub store_raw: bool,
 
+    /// Read each user's snapshot before a new one is written, and refuse another account under the same
+    /// version of the keys (broker_other_account); without it only where there is a reason to suspect one
+    #[arg(long, env = "PULSE_PIN_ACCOUNTS", value_name = "BOOL", default_value = "false", hide_default_value = true,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    pub pin_accounts: bool,
+
     /// Repeat the pulse in one process, so often: from the start of one to the start of the next, such as 60s;
     /// takes --for
     #[arg(long, env = "PULSE_EVERY", value_name = "TIME", value_parser = parse_duration)]
@@ -162,6 +168,7 @@ impl Default for SyncArgs {
             dry_run: false,
             legacy_tenant_path: OnOff::On,
             store_raw: false,
+            pin_accounts: false,
             every: None,
             length: None,
             key_ttl: Duration::from_mins(10),

@@ -41,6 +41,8 @@ pub struct Config {
     pub legacy_tenant_path: bool,
     /// Keep whole answers. `--store-raw`.
     pub store_raw: bool,
+    /// Read each user's snapshot, to know their account. `--pin-accounts`.
+    pub pin_accounts: bool,
     /// Replacements of the services' own addresses.
     pub endpoints: Endpoints,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
@@ -62,6 +64,9 @@ pub struct Endpoints {
     /// `APCA_API_BASE_URL`.
     pub alpaca: Option<Url>,
 }
+
+/// What goes before the tenant in the id of a legacy account.
+pub const LEGACY_PREFIX: &str = "legacy:";
 
 /// The single account of deployments that never had users.
 #[derive(Debug)]
@@ -219,6 +224,7 @@ impl Config {
                 dry_run: args.dry_run,
                 legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
                 store_raw: args.store_raw,
+                pin_accounts: args.pin_accounts,
                 endpoints,
                 legacy_account,
                 repeat,
@@ -385,7 +391,7 @@ fn legacy_account(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Leg
         .map_err(|err| format!("APCA_API_KEY_ID and APCA_API_SECRET_KEY: {err}"))?;
     let tenant = lookup("TENANT_ID").unwrap_or_else(|| "local".into());
     let refused = |err| format!("TENANT_ID {tenant:?} is no tenant id: {err}");
-    let id = DocumentId::parse(&format!("legacy:{tenant}")).map_err(refused)?;
+    let id = DocumentId::parse(&format!("{LEGACY_PREFIX}{tenant}")).map_err(refused)?;
     let tenant = TenantId::parse(&tenant).map_err(refused)?;
     Ok(Some(LegacyAccount { keys, tenant, id }))
 }

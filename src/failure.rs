@@ -29,6 +29,8 @@ pub enum Failure {
     Keys(SecretError),
     /// No account with these keys.
     Broker(AlpacaError, Tried),
+    /// Another account than the one that the keys of that version had.
+    OtherAccount(KeyVersion, Environment),
     /// An account, but no snapshot.
     Store(StoreError, Tried),
 }
@@ -42,6 +44,7 @@ impl Failure {
             Self::Facts(err) => err.code(),
             Self::Keys(err) => err.code(),
             Self::Broker(err, _) => err.code(),
+            Self::OtherAccount(..) => Code::BrokerOtherAccount,
             Self::Store(err, _) => err.code(),
         }
     }
@@ -54,6 +57,12 @@ impl Failure {
             Self::Facts(err) => Chain(err).to_string(),
             Self::Keys(err) => Chain(err).to_string(),
             Self::Broker(err, _) => Chain(err).to_string(),
+            Self::OtherAccount(version, _) => format!(
+                "Alpaca answered twice with another account than the snapshot's, for the same version {} of the \
+                 keys: if the user did connect another account with them, set keys_updated_at of the user's \
+                 document to now, or store the keys as a new version",
+                version.as_str()
+            ),
             Self::Store(err, _) => Chain(err).to_string(),
         }
     }
@@ -65,6 +74,7 @@ impl Failure {
             Self::Id(_) | Self::Facts(_) => None,
             Self::Keys(SecretError::Malformed { version, .. }) => Some(version),
             Self::Keys(_) => None,
+            Self::OtherAccount(version, _) => Some(version),
             Self::Broker(_, tried) | Self::Store(_, tried) => tried.version.as_ref(),
         }
     }
@@ -88,6 +98,7 @@ impl Failure {
             Self::Broker(AlpacaError::Incomplete(_), tried) | Self::Store(_, tried) => {
                 Some(Word::Accepted(tried.environment))
             }
+            Self::OtherAccount(_, environment) => Some(Word::Accepted(*environment)),
             _ => None,
         }
     }

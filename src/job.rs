@@ -9,6 +9,7 @@ use crate::ids::{Database, DocumentId, TenantId, UserId};
 use crate::key_cache::KeyCache;
 use crate::pace::Pace;
 use crate::past::{LastSuccess, Past};
+use crate::pin::{KnownAccounts, Pin};
 use crate::retry::{Deadline, MAX_ATTEMPTS, RECORD_RESERVE, USER_BUDGET};
 use crate::roster::{Member, PageFacts};
 use crate::secret_manager::{SecretManager, StoredKeys};
@@ -18,8 +19,8 @@ use crate::store::tenants::primary_name;
 use crate::store::write::{Demand, Write, merge};
 use crate::store::{Store, StoreError};
 use crate::telemetry::Chain;
-use crate::tenancy::{Refusal, TenantFacts, TenantWrite, decide};
-use crate::trouble::{self, History, Trouble};
+use crate::tenancy::{Decision, Inquiry, Pass, Refusal, TenantFacts, TenantWrite, Told, decide};
+use crate::trouble::{self, History, LookSchedule, Trouble};
 use crate::unchanged::Written;
 use crate::usage::Usage;
 use crate::user::TenantClaim;
@@ -27,11 +28,23 @@ use futures::{StreamExt, TryFutureExt, stream};
 use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
 use reqwest::Url;
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
+
+/// The part of a user's budget that is kept for the snapshot when more is read about a tenant.
+const COMMIT_RESERVE: Duration = Duration::from_secs(6);
+
+/// The part of a user's budget that is kept for the snapshot alone, when it cannot be committed with the
+/// other documents: as long as one commit may take.
+const ALONE_RESERVE: Duration = Duration::from_secs(5);
+
+/// Commits of parts of a batch that is refused: enough to find a few records among many.
+const MOST_SPLITS: usize = 128;
 
 /// Commits of trouble at the same time, at the end of a pass.
 const COMMITS_AT_ONCE: usize = 4;
@@ -75,10 +88,23 @@ pub struct Job {
     pub key_cache: Option<KeyCache>,
     /// What earlier pulses of a loop have written.
     pub written: Option<Written>,
+    /// The accounts that earlier pulses of a loop have seen.
+    pub known_accounts: Option<KnownAccounts>,
     /// What the process has used so far.
     pub usage: Arc<Usage>,
     /// How fast it may go on.
     pub pace: Arc<Pace>,
+    /// The tenants whose owners were spoken of.
+    told: Told,
+}
+
+/// When a pulse takes place.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// When it was due.
+    pub due: Instant,
+    /// By the server's clock, when it started, and when the one before did.
+    pub schedule: LookSchedule,
 }
 
 impl Job {
@@ -128,10 +154,12 @@ impl Job {
             alpaca,
             google,
             written: refresh.map(Written::new),
+            known_accounts: repeat.map(|_| KnownAccounts::default()),
             key_cache: key_ttl.map(KeyCache::new),
             config,
             usage,
             pace,
+            told: Told::default(),
         })
     }
 
@@ -146,6 +174,27 @@ impl Job {
         self.key_cache.as_ref()?.get(user, history)
     }
 
+    /// What the user's snapshot says of their account, where there is reason to look: that the account is
+    /// another than the tenant's document says, or than an earlier pulse of the loop saw.
+    pub async fn pin(
+        &self,
+        user: &DocumentId,
+        facts: &TenantFacts,
+        account: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Pin>, StoreError> {
+        let is_suspect = facts.show_another(user.as_str(), account)
+            || self.config.pin_accounts
+            || self.known_accounts.as_ref().is_some_and(|known| known.contradict(user, account));
+        if !is_suspect {
+            return Ok(None);
+        }
+        let name = snapshot_name(self.store.database(), user);
+        // Boxed, as nearly nobody's journey gets here, and all would have to carry it.
+        let found = Box::pin(self.store.documents(vec![name.clone()], &Pin::FIELDS, deadline)).await?;
+        Ok(found.get(&name).and_then(|document| Pin::from_fields(&document.fields)))
+    }
+
     /// Writes a snapshot and, where the rules allow it, the tenant's document, in one atomic commit
     /// with the end of any trouble. Decides anew when the tenant's document changes meanwhile. The pace
     /// must have allowed the writes.
@@ -156,20 +205,21 @@ impl Job {
         arrival: &Arrival<'_>,
         deadline: Deadline,
     ) -> Result<Option<TenantId>, StoreError> {
-        self.write_as(arrival, self.tenant_write(arrival, &arrival.facts), deadline).await
+        let tenant = self.tenant_write(arrival, &arrival.facts, deadline).await;
+        self.write_as(arrival, tenant, deadline).await
     }
 
-    /// The same for the pulse that was due at `due`, but leaves alone what an earlier pulse of the loop
+    /// The same, but leaves alone what an earlier pulse of the loop
     /// has written and what has not changed since. Returns whether it did, too.
     pub async fn write_if_changed(
         &self,
         user: &DocumentId,
         history: &History,
         arrival: &Arrival<'_>,
-        due: Instant,
         deadline: Deadline,
     ) -> Result<(Option<TenantId>, bool), StoreError> {
-        let tenant = self.tenant_write(arrival, &arrival.facts);
+        let due = arrival.tick.due;
+        let tenant = self.tenant_write(arrival, &arrival.facts, deadline).await;
         let Some(written) = &self.written else {
             return Ok((self.write_as(arrival, tenant, deadline).await?, false));
         };
@@ -193,26 +243,78 @@ impl Job {
         mut tenant: Option<TenantWrite>,
         deadline: Deadline,
     ) -> Result<Option<TenantId>, StoreError> {
-        for attempt in 1.. {
-            if self.config.dry_run {
-                break;
+        if self.config.dry_run {
+            return Ok(tenant.map(|write| write.tenant().clone()));
+        }
+        let is_alone = tenant.is_none() && arrival.end_of_trouble.is_none();
+        let reserve = if is_alone { Duration::ZERO } else { ALONE_RESERVE.min(deadline.left() / 2) };
+        match self.write_together(arrival, &mut tenant, deadline.less(reserve)).await {
+            Err(err) if !is_alone && err.may_be_one_documents() => {
+                Box::pin(self.write_apart(arrival, tenant, err, deadline)).await
             }
+            written => written.map(|()| tenant.map(|write| write.tenant().clone())),
+        }
+    }
+
+    /// All documents or none. Decides anew when the tenant's changes meanwhile.
+    async fn write_together(
+        &self,
+        arrival: &Arrival<'_>,
+        tenant: &mut Option<TenantWrite>,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        let mut attempt = 1;
+        loop {
             let writes = arrival.writes(self.store.database(), tenant.as_ref());
             let committed = match attempt {
                 1 => self.store.commit_allowed(&writes, deadline).await,
                 _ => self.store.commit(&writes, deadline).await,
             };
-            match committed {
-                Err(StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => {}
-                result => {
-                    result?;
-                    break;
+            let conflict = match committed {
+                Err(err @ StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => err,
+                result => return result,
+            };
+            let facts = self.tenant_facts(arrival.snapshot.user_id, arrival.claim, deadline).await;
+            let Ok(facts) = facts else { return Err(conflict) };
+            *tenant = self.tenant_write(arrival, &facts, deadline).await;
+            attempt += 1;
+        }
+    }
+
+    /// The snapshot without a document that is refused, which costs only itself: not the user their money.
+    /// `refusal` is what became of all together.
+    async fn write_apart(
+        &self,
+        arrival: &Arrival<'_>,
+        tenant: Option<TenantWrite>,
+        refusal: StoreError,
+        deadline: Deadline,
+    ) -> Result<Option<TenantId>, StoreError> {
+        let (user_id, database) = (arrival.snapshot.user_id, self.store.database());
+        let mut own = arrival.writes(database, None);
+        if tenant.is_some() || own.len() == 1 {
+            match self.store.commit(&own, deadline).await {
+                Err(err) if own.len() > 1 && err.may_be_one_documents() => {}
+                Err(err) => return Err(err),
+                Ok(()) => {
+                    warn_without_tenant(user_id, tenant.as_ref(), &refusal);
+                    return Ok(None);
                 }
             }
-            let facts = self.tenant_facts(arrival.snapshot.user_id, arrival.claim, deadline).await?;
-            tenant = self.tenant_write(arrival, &facts);
         }
-        Ok(tenant.map(|write| write.tenant().clone()))
+        let end_of_trouble = own.split_off(1);
+        self.store.commit(&own, deadline).await?;
+        if let Err(err) = self.store.commit(&end_of_trouble, deadline).await {
+            warn_still_in_trouble(user_id, &err);
+        }
+        let Some(write) = tenant else { return Ok(None) };
+        match self.store.commit(&[arrival.tenant_write(database, &write)], deadline).await {
+            Ok(()) => Ok(Some(write.tenant().clone())),
+            Err(err) => {
+                warn_without_tenant(user_id, Some(&write), &err);
+                Ok(None)
+            }
+        }
     }
 
     /// What decides about the tenant's document of one user; nothing, when the pass writes none.
@@ -228,24 +330,71 @@ impl Job {
         Ok(self.store.tenant_facts(&[(user, claim)], deadline).await?.pop().unwrap_or_default())
     }
 
-    fn tenant_write(&self, arrival: &Arrival<'_>, facts: &TenantFacts) -> Option<TenantWrite> {
+    async fn tenant_write(
+        &self,
+        arrival: &Arrival<'_>,
+        facts: &TenantFacts,
+        deadline: Deadline,
+    ) -> Option<TenantWrite> {
         if !self.config.legacy_tenant_path {
             return None;
         }
-        let user_id = arrival.snapshot.user_id;
-        match decide(user_id, arrival.claim, facts) {
-            Ok(write) => Some(write),
+        let (user, pass) = (arrival.snapshot.user_id, self.pass(arrival.tick.schedule));
+        let mut decision = decide(user, arrival.claim, facts, None, &pass);
+        if let Decision::Ask(inquiry) = &decision {
+            // Boxed, as nearly nobody's journey gets here, and all would have to carry it.
+            let found = Box::pin(self.store.findings(user, inquiry, deadline.less(COMMIT_RESERVE))).await;
+            decision = match found {
+                Ok(found) => decide(user, arrival.claim, facts, Some(&found), &pass),
+                Err(err) => {
+                    warn_undecided(user, inquiry, &err);
+                    return None;
+                }
+            };
+        }
+        match decision {
+            Decision::Write(write) => {
+                tell_succession(user, write.tenant(), facts);
+                Some(write)
+            }
+            Decision::Ask(_) => None,
+            Decision::Refuse(refusal) => {
+                self.tell(arrival, &refusal);
+                None
+            }
+        }
+    }
+
+    /// The pass, as far as tenants' documents depend on it.
+    fn pass(&self, schedule: LookSchedule) -> Pass<'_> {
+        let legacy_account = self.config.legacy_account.as_ref().map(|account| account.id.as_str());
+        Pass { schedule, takes_over: self.config.takes_everybody(), legacy_account }
+    }
+
+    fn tell(&self, arrival: &Arrival<'_>, refusal: &Refusal) {
+        let (user_id, now) = (arrival.snapshot.user_id, arrival.tick.schedule.now);
+        let is_news = |tenant| self.told.is_first(tenant, now);
+        match refusal {
+            Refusal::OwnerIsSilent(tenant, silence) if is_news(tenant) => warn!(
+                tenant_id = tenant.as_str(),
+                owner = silence.owner,
+                age_s = silence.age.map(|age| age.as_secs()),
+                "The account of tenant {tenant} is another member's, who is not synced; {silence}: see what keeps that user from being synced, or name another member in \
+                 tenants/{tenant}.owner_uid"
+            ),
+            Refusal::OwnerIsNoMember(tenant, owner) if is_news(tenant) => warn!(
+                tenant_id = tenant.as_str(),
+                owner,
+                "The account of tenant {tenant} belongs to a user whom tenants/{tenant}/users or users does not \
+                 have: unless that user stops being synced, name a member in tenants/{tenant}.owner_uid"
+            ),
             // Every pulse of a second member: not worth a warning, unless the operator named the tenant.
-            Err(refusal @ Refusal::OwnedByAnother(_))
+            Refusal::OwnedByAnother(_) | Refusal::OwnerIsSilent(..) | Refusal::OwnerIsNoMember(..)
                 if !matches!(arrival.claim, TenantClaim::Assigned(_)) =>
             {
                 debug!(user_id, "Not writing a tenant document for user {user_id}: {refusal}");
-                None
             }
-            Err(refusal) => {
-                warn!(user_id, "Refused the tenant document of user {user_id}: {refusal}");
-                None
-            }
+            refusal => warn!(user_id, "Refused the tenant document of user {user_id}: {refusal}"),
         }
     }
 
@@ -359,10 +508,7 @@ impl Job {
         };
         let batches: Vec<_> = troubles.chunks(self.pace.writes_per_commit()).map(writes).collect();
         let failed: Vec<_> = stream::iter(batches)
-            .map(|writes| async move {
-                let result = self.store.commit(&writes, deadline).await;
-                result.err().map(|err| (writes.len(), err))
-            })
+            .map(|writes| async move { self.commit_all_but_refused(&writes, deadline).await })
             .buffer_unordered(COMMITS_AT_ONCE)
             .filter_map(std::future::ready)
             .collect()
@@ -373,19 +519,44 @@ impl Job {
         }
     }
 
+    /// Commits writes that have nothing to do with each other. A batch that is refused is split, so that a
+    /// document which cannot be written costs only itself. Returns how many were not written, and why.
+    async fn commit_all_but_refused(
+        &self,
+        writes: &[Write],
+        deadline: Deadline,
+    ) -> Option<(usize, StoreError)> {
+        // The largest first: what is left when the splits are used up is small.
+        let (mut parts, mut splits) = (VecDeque::from([writes]), 0);
+        let (mut unwritten, mut last) = (0, None);
+        while let Some(part) = parts.pop_front() {
+            let Err(err) = self.store.commit(part, deadline).await else { continue };
+            let worth_a_split = err.may_be_one_documents() && !deadline.left().is_zero();
+            if part.len() > 1 && worth_a_split && splits < MOST_SPLITS {
+                splits += 1;
+                let (one, other) = part.split_at(part.len() / 2);
+                parts.extend([one, other]);
+            } else {
+                unwritten += part.len();
+                last = Some(err);
+            }
+        }
+        last.map(|err| (unwritten, err))
+    }
+
     /// How many writes the pace has to allow [`Job::write`] for a user whose journey ends well.
     #[must_use]
-    pub fn expected_writes(&self, member: &Member) -> u32 {
+    pub fn expected_writes(&self, member: &Member, schedule: LookSchedule) -> u32 {
         if self.config.dry_run || !self.pace.limits_writes() {
             return 0;
         }
         // What is not known yet is read on the journey, and may well allow it.
-        let with_tenant = self.config.legacy_tenant_path
-            && member
-                .facts
-                .clone()
-                .and_then(PageFacts::fresh)
-                .is_none_or(|facts| decide(member.user.id.as_str(), &member.user.tenant, &facts).is_ok());
+        let may_write = |facts: &TenantFacts| {
+            let (user, pass) = (&member.user, self.pass(schedule));
+            !matches!(decide(user.id.as_str(), &user.tenant, facts, None, &pass), Decision::Refuse(_))
+        };
+        let facts = member.facts.as_ref().and_then(PageFacts::fresh);
+        let with_tenant = self.config.legacy_tenant_path && facts.is_none_or(may_write);
         1 + u32::from(with_tenant) + u32::from(matches!(member.history, History::Troubled(_)))
     }
 
@@ -407,7 +578,9 @@ pub struct Arrival<'a> {
     /// The tenant that is spoken of.
     pub claim: &'a TenantClaim,
     /// What decides about that tenant's document.
-    pub facts: TenantFacts,
+    pub facts: Cow<'a, TenantFacts>,
+    /// The pulse.
+    pub tick: Tick,
     /// The end of the user's trouble, if they were in any.
     pub end_of_trouble: Option<Write>,
 }
@@ -415,17 +588,60 @@ pub struct Arrival<'a> {
 impl Arrival<'_> {
     fn writes(&self, database: &Database, tenant: Option<&TenantWrite>) -> Vec<Write> {
         let mut writes = vec![merge(&self.name, &self.snapshot.user_document(), &Demand::Nothing)];
-        writes.extend(tenant.map(|write| {
-            let demand = match write {
-                TenantWrite::Create(_) => Demand::Absent,
-                TenantWrite::Replace(_, version) => Demand::Unchanged(*version),
-            };
-            let tenant = write.tenant();
-            merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &demand)
-        }));
+        writes.extend(tenant.map(|write| self.tenant_write(database, write)));
         writes.extend(self.end_of_trouble.clone());
         writes
     }
+
+    fn tenant_write(&self, database: &Database, write: &TenantWrite) -> Write {
+        let demand = match write {
+            TenantWrite::Create(_) => Demand::Absent,
+            TenantWrite::Replace(_, version) => Demand::Unchanged(*version),
+        };
+        let tenant = write.tenant();
+        merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &demand)
+    }
+}
+
+fn warn_without_tenant(user_id: &str, tenant: Option<&TenantWrite>, err: &StoreError) {
+    if let Some(tenant) = tenant.map(TenantWrite::tenant) {
+        warn!(
+            user_id,
+            tenant_id = tenant.as_str(),
+            error = err.code().as_str(),
+            "Wrote the snapshot of user {user_id} without the document of tenant {tenant}: {}",
+            Chain(err)
+        );
+    }
+}
+
+fn warn_still_in_trouble(user_id: &str, err: &StoreError) {
+    warn!(
+        user_id,
+        error = err.code().as_str(),
+        "Wrote the snapshot of user {user_id}, but not the end of their trouble, users/{user_id}/alpacaAccounts/sync: {}",
+        Chain(err)
+    );
+}
+
+fn tell_succession(user_id: &str, tenant: &TenantId, facts: &TenantFacts) {
+    let owner = facts.primary.as_ref().and_then(|primary| primary.owner.as_deref());
+    if let Some(owner) = owner.filter(|owner| *owner != user_id) {
+        let tenant_id = tenant.as_str();
+        info!(user_id, tenant_id, owner, "User {user_id} takes the account of tenant {tenant} over");
+    }
+}
+
+/// The user's own snapshot needs nothing of that.
+fn warn_undecided(user_id: &str, inquiry: &Inquiry, err: &StoreError) {
+    let (Inquiry::OwnTenant(tenant) | Inquiry::Owner(tenant, _)) = inquiry;
+    warn!(
+        user_id,
+        tenant_id = tenant.as_str(),
+        error = err.code().as_str(),
+        "Not writing the document of tenant {tenant} for user {user_id}: whose it is could not be read: {}",
+        Chain(err)
+    );
 }
 
 fn warn_unrecorded(users: usize, err: &StoreError) {

@@ -28,6 +28,7 @@ pub mod output;
 pub mod pace;
 pub mod part;
 pub mod past;
+pub mod pin;
 pub mod progress;
 pub mod ramp;
 pub mod repeat;

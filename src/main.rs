@@ -9,7 +9,7 @@ use alpaca_pulse::failure::{Failure, Tried};
 use alpaca_pulse::fan_out::{Ended, fan_out};
 use alpaca_pulse::fleet_guard::{AtHost, Rejections};
 use alpaca_pulse::ids::{DocumentId, TenantId, UserId};
-use alpaca_pulse::job::{Arrival, ConnectError, Job};
+use alpaca_pulse::job::{Arrival, ConnectError, Job, Tick};
 use alpaca_pulse::keys::Environment;
 use alpaca_pulse::ledger::TaskState;
 use alpaca_pulse::outcome::{Code, Counts, Outcome, PassStatus};
@@ -20,19 +20,22 @@ use alpaca_pulse::progress::Late;
 use alpaca_pulse::repeat::{self, Turn};
 use alpaca_pulse::retry::{Deadline, PUBLISH_RESERVE, RECORD_RESERVE, USER_BUDGET};
 use alpaca_pulse::roster::{self, Member, PageFacts, RosterReader, Unreadable};
-use alpaca_pulse::secret_manager::{KeyVersion, StoredKeys};
+use alpaca_pulse::secret_manager::StoredKeys;
 use alpaca_pulse::snapshot::Snapshot;
 use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
+use alpaca_pulse::store::query::snapshot_name;
 use alpaca_pulse::store::values::is_field_name;
 use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
+use alpaca_pulse::tenancy::TenantFacts;
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
-use alpaca_pulse::user::TenantClaim;
+use alpaca_pulse::user::{Switch, TenantClaim};
 use alpaca_pulse::variables;
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts, Word};
 use clap::Parser;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -266,12 +269,13 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
     let subjects = stream::iter(legacy.map(Subject::Legacy)).chain(users);
     let books = part.keep(&job);
     let travellers = subjects.then(async |subject| {
-        admit(&admission, &job, &subject).await;
+        admit(&admission, &job, &subject, part.schedule).await;
         ((books.begin(subject.user_id()), subject.traveller()), subject)
     });
 
     let mut verdicts = Verdicts::after(&part.finished, part.schedule.now);
-    let journey = |subject| travel(Arc::clone(&job), subject, due);
+    let tick = Tick { due, schedule: part.schedule };
+    let journey = |subject| travel(Arc::clone(&job), subject, tick);
     let ended = fan_out(travellers, *concurrency, stop, journey, |(place, traveller), end| {
         books.end(place, verdicts.add(traveller, end.ok()));
     })
@@ -476,9 +480,11 @@ impl Subject {
 }
 
 /// Waits until a journey may begin.
-async fn admit(admission: &Admission, job: &Job, subject: &Subject) {
+async fn admit(admission: &Admission, job: &Job, subject: &Subject, schedule: LookSchedule) {
     match subject {
-        Subject::User(member, plan) => admission.admit(&member.user.id, calls_of(job, member, plan)).await,
+        Subject::User(member, plan) => {
+            admission.admit(&member.user.id, calls_of(job, member, plan, schedule)).await;
+        }
         Subject::Nobody(id) => admission.admit(id, Calls::NONE).await,
         Subject::Legacy(_) => {
             let writes = if job.config.dry_run { 0 } else { 1 + u32::from(job.config.legacy_tenant_path) };
@@ -488,13 +494,13 @@ async fn admit(admission: &Admission, job: &Job, subject: &Subject) {
 }
 
 /// The calls of a journey that ends well, so that it need not wait on its way.
-fn calls_of(job: &Job, member: &Member, plan: &Plan) -> Calls {
-    let user = UserId::parse(member.user.id.as_str()).ok().filter(|_| member.user.sync_enabled);
+fn calls_of(job: &Job, member: &Member, plan: &Plan, schedule: LookSchedule) -> Calls {
+    let user = UserId::parse(member.user.id.as_str()).ok().filter(|_| member.user.is_synced());
     let Some(user) = user else { return Calls::NONE };
     match plan {
         Plan::Ask => {
             let is_known = job.kept_keys(&user, &member.history).is_some();
-            let writes = job.expected_writes(member);
+            let writes = job.expected_writes(member, schedule);
             Calls { secret_accesses: u32::from(!is_known), alpaca_calls: 1, writes }
         }
         // Nearly all of them still have the keys that are known, and then it ends with that.
@@ -504,26 +510,33 @@ fn calls_of(job: &Job, member: &Member, plan: &Plan) -> Calls {
 }
 
 /// One journey.
-async fn travel(job: Arc<Job>, subject: Subject, due: Instant) -> End {
+async fn travel(job: Arc<Job>, subject: Subject, tick: Tick) -> End {
     match subject {
-        Subject::User(member, plan) => sync_user(&job, &member, plan, due).await,
+        Subject::User(member, plan) => sync_user(&job, &member, plan, tick).await,
         Subject::Nobody(id) => skip(&id, Outcome::Skipped, "there is no such document in users"),
-        Subject::Legacy(account) => sync_legacy_account(&job, &account).await,
+        Subject::Legacy(account) => sync_legacy_account(&job, &account, tick).await,
     }
 }
 
 /// One user's journey, from what is known of them to what became of it.
-async fn sync_user(job: &Job, member: &Member, plan: Plan, due: Instant) -> End {
+async fn sync_user(job: &Job, member: &Member, plan: Plan, tick: Tick) -> End {
     let (id, start) = (&member.user.id, Instant::now());
-    if !member.user.sync_enabled {
-        return skip(id, Outcome::Skipped, "sync_enabled is false");
+    match member.user.sync {
+        Switch::On => {}
+        Switch::Off => return skip(id, Outcome::Skipped, "sync_enabled is false"),
+        Switch::Unreadable => {
+            let reason =
+                "its sync_enabled is neither true nor false, so it counts as paused: store a boolean";
+            warn!(user_id = id.as_str(), "Skipped Alpaca account for user {id}: {reason}");
+            return End::unasked(Outcome::Skipped);
+        }
     }
     if plan == Plan::Wait {
         return wait(id, &member.history);
     }
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     let deadline = Deadline::after(USER_BUDGET);
-    match keys_to_snapshot(job, member, plan, due, deadline.less(RECORD_RESERVE)).await {
+    match keys_to_snapshot(job, member, plan, tick, deadline.less(RECORD_RESERVE)).await {
         Ok(Arrived::Synced(host, tenant)) => succeed(job, id, tenant.as_ref(), host, None, start),
         Ok(Arrived::Unchanged(host, tenant)) => succeed(job, id, tenant.as_ref(), host, Some(true), start),
         Ok(Arrived::SameKeys) => wait(id, &member.history),
@@ -544,44 +557,82 @@ async fn keys_to_snapshot(
     job: &Job,
     member: &Member,
     plan: Plan,
-    due: Instant,
+    tick: Tick,
     deadline: Deadline,
 ) -> Result<Arrived, Failure> {
     let user = UserId::parse(member.user.id.as_str()).map_err(Failure::Id)?;
-    let facts = match member.facts.clone().and_then(PageFacts::fresh) {
-        Some(facts) => facts,
+    let facts = match member.facts.as_ref().and_then(PageFacts::fresh) {
+        Some(facts) => Cow::Borrowed(facts),
         None => {
-            job.tenant_facts(user.as_str(), &member.user.tenant, deadline).await.map_err(Failure::Facts)?
+            let facts = job.tenant_facts(user.as_str(), &member.user.tenant, deadline).await;
+            Cow::Owned(facts.map_err(Failure::Facts)?)
         }
     };
     let database = job.store.database();
 
-    let Some((answer, environment, version)) = keys_to_account(job, member, &user, plan, deadline).await?
-    else {
+    let Some((answer, stored)) = keys_to_account(job, member, &user, plan, tick, deadline).await? else {
         return Ok(Arrived::SameKeys);
     };
+    let answer = same_account(job, member, &facts, (answer, &stored), tick, deadline).await?;
+    let version = &stored.version;
 
-    let over = trouble::after_success(&member.history, &version, answer.answered_at);
+    let over = trouble::after_success(&member.history, version, answer.answered_at);
     let arrival = Arrival {
-        name: database.document(format_args!("users/{user}/alpacaAccounts/snapshot")),
+        name: snapshot_name(database, &member.user.id),
         snapshot: Snapshot {
             user_id: user.as_str(),
             account: &answer.account,
-            environment,
+            environment: stored.keys.environment(),
             answered_at: answer.answered_at,
-            keys: Some((&database.latest_keys(&user), &version)),
+            keys: Some((&database.latest_keys(&user), version)),
             raw: raw(job, user.as_str(), &answer),
         },
         claim: &member.user.tenant,
         facts,
+        tick,
         end_of_trouble: over.map(|trouble| job.trouble_write(&member.user.id, &trouble)),
     };
     let id = &member.user.id;
-    match job.write_if_changed(id, &member.history, &arrival, due, deadline).await {
-        Ok((tenant, true)) => Ok(Arrived::Unchanged(environment, tenant)),
-        Ok((tenant, false)) => Ok(Arrived::Synced(environment, tenant)),
-        Err(err) => Err(Failure::Store(err, Tried { environment, version: Some(version) })),
+    let written = job.write_if_changed(id, &member.history, &arrival, deadline).await;
+    let (tenant, is_unchanged) = written.map_err(|err| Failure::Store(err, tried(&stored)))?;
+    if let Some(known) = &job.known_accounts {
+        known.remember(id, &answer.account.external_account_id);
     }
+    let host = stored.keys.environment();
+    Ok(if is_unchanged { Arrived::Unchanged(host, tenant) } else { Arrived::Synced(host, tenant) })
+}
+
+/// The answer, if it is about the account that these keys are known to have; where it is not, what Alpaca
+/// says when it is asked once more.
+async fn same_account(
+    job: &Job,
+    member: &Member,
+    facts: &TenantFacts,
+    (answer, stored): (Answer, &StoredKeys),
+    tick: Tick,
+    deadline: Deadline,
+) -> Result<Answer, Failure> {
+    let (user, StoredKeys { keys, version }) = (&member.user, stored);
+    let account = &answer.account.external_account_id;
+    let pin = job.pin(&user.id, facts, account, deadline).await;
+    let Some(pin) = pin.map_err(|err| Failure::Store(err, tried(stored)))? else { return Ok(answer) };
+    // Whichever of the clocks is ahead: a change that is only just made is none that is still to come.
+    let now = Timestamp::now().max(tick.schedule.now);
+    if !pin.forbids(account, version, user.keys_updated_at, now) {
+        return Ok(answer);
+    }
+    let broker = |err| Failure::Broker(err, tried(stored));
+    job.pace.allow_by(Calls::ALPACA_CALL, deadline).await.map_err(|used_up| broker(used_up.into()))?;
+    let again = Box::pin(job.alpaca.account_over_new_connection(keys, deadline)).await.map_err(broker)?;
+    if again.account.external_account_id != pin.account {
+        return Err(Failure::OtherAccount(version.clone(), keys.environment()));
+    }
+    let (id, user_id, error) = (&user.id, user.id.as_str(), Code::BrokerOtherAccount.as_str());
+    warn!(
+        user_id,
+        error, "Alpaca's first answer for user {id} was about another account: the second one is used"
+    );
+    Ok(again)
 }
 
 /// The whole answer, if it is to be stored. What cannot be stored of it takes nothing else with it.
@@ -611,8 +662,9 @@ async fn keys_to_account(
     member: &Member,
     user: &UserId,
     plan: Plan,
+    tick: Tick,
     deadline: Deadline,
-) -> Result<Option<(Answer, Environment, KeyVersion)>, Failure> {
+) -> Result<Option<(Answer, Arc<StoredKeys>)>, Failure> {
     let mut rejected = None;
     if let Some(kept) = job.kept_keys(user, &member.history) {
         match ask(job, user, &kept, deadline).await {
@@ -624,7 +676,7 @@ async fn keys_to_account(
                 }
                 rejected = Some((kept.version.clone(), failure));
             }
-            answer => return answer.map(Some),
+            answer => return answer.map(|answer| Some((answer, kept))),
         }
     }
     let newest = job.secrets.keys(job.store.database(), user, deadline).await.map_err(Failure::Keys)?;
@@ -633,7 +685,7 @@ async fn keys_to_account(
             return Ok(None);
         }
         // Only now is it known that there is more to do.
-        let calls = Calls { writes: job.expected_writes(member), ..Calls::ALPACA_CALL };
+        let calls = Calls { writes: job.expected_writes(member, tick.schedule), ..Calls::ALPACA_CALL };
         if let Err(used_up) = job.pace.allow_by(calls, deadline).await {
             return Err(Failure::Broker(used_up.into(), tried(&newest)));
         }
@@ -645,18 +697,13 @@ async fn keys_to_account(
     if let Some(cache) = &job.key_cache {
         cache.keep(user, &newest);
     }
-    ask(job, user, &newest, deadline).await.map(Some)
+    Ok(Some((ask(job, user, &newest, deadline).await?, newest)))
 }
 
 /// Asks Alpaca; keys that it rejects are not kept.
-async fn ask(
-    job: &Job,
-    user: &UserId,
-    stored: &StoredKeys,
-    deadline: Deadline,
-) -> Result<(Answer, Environment, KeyVersion), Failure> {
+async fn ask(job: &Job, user: &UserId, stored: &StoredKeys, deadline: Deadline) -> Result<Answer, Failure> {
     match job.alpaca.account(&stored.keys, deadline).await {
-        Ok(answer) => Ok((answer, stored.keys.environment(), stored.version.clone())),
+        Ok(answer) => Ok(answer),
         Err(err) => {
             if let (AlpacaError::Rejected { .. }, Some(cache)) = (&err, &job.key_cache) {
                 cache.forget(user);
@@ -671,26 +718,35 @@ fn tried(StoredKeys { keys, version }: &StoredKeys) -> Tried {
 }
 
 /// The same for the single account of old deployments, whose keys are in the configuration.
-async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount) -> End {
+async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount, tick: Tick) -> End {
     let (id, start) = (&legacy.id, Instant::now());
     warn!(
         "APCA_API_KEY_ID and APCA_API_SECRET_KEY are deprecated: store the keys in Secret Manager as \
          alpaca-keys-<userId> and unset both"
     );
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
-    match legacy_keys_to_snapshot(job, legacy).await {
+    match legacy_keys_to_snapshot(job, legacy, tick).await {
         Ok(tenant) => succeed(job, id, tenant.as_ref(), legacy.keys.environment(), None, start),
         Err(failure) => fail(id, &History::Unknown, &failure, start),
     }
 }
 
-async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Option<TenantId>, Failure> {
+async fn legacy_keys_to_snapshot(
+    job: &Job,
+    legacy: &LegacyAccount,
+    tick: Tick,
+) -> Result<Option<TenantId>, Failure> {
     let deadline = Deadline::after(USER_BUDGET);
     let claim = TenantClaim::Assigned(legacy.tenant.clone());
     let facts = job.tenant_facts(legacy.id.as_str(), &claim, deadline).await.map_err(Failure::Facts)?;
     let tried = Tried { environment: legacy.keys.environment(), version: None };
-    let answer = job.alpaca.account(&legacy.keys, deadline).await;
-    let answer = answer.map_err(|err| Failure::Broker(err, tried.clone()))?;
+    let broker = |err| Failure::Broker(err, tried.clone());
+    let mut answer = job.alpaca.account(&legacy.keys, deadline).await.map_err(broker)?;
+    // Its keys have no version: whether they were changed, nobody knows. But a second answer is nobody else's.
+    if facts.show_another(legacy.id.as_str(), &answer.account.external_account_id) {
+        job.pace.allow_by(Calls::ALPACA_CALL, deadline).await.map_err(|used_up| broker(used_up.into()))?;
+        answer = job.alpaca.account_over_new_connection(&legacy.keys, deadline).await.map_err(broker)?;
+    }
     let arrival = Arrival {
         name: job.store.database().document(format_args!("alpacaAccounts/snapshot")),
         snapshot: Snapshot {
@@ -702,7 +758,8 @@ async fn legacy_keys_to_snapshot(job: &Job, legacy: &LegacyAccount) -> Result<Op
             raw: raw(job, legacy.id.as_str(), &answer),
         },
         claim: &claim,
-        facts,
+        facts: Cow::Owned(facts),
+        tick,
         end_of_trouble: None,
     };
     job.write(&arrival, deadline).await.map_err(|err| Failure::Store(err, tried))

@@ -30,6 +30,8 @@ pub enum Code {
     BrokerUnavailable,
     /// An answer that no snapshot can be made of.
     BrokerBadAnswer,
+    /// An answer about another account than the one that these keys had.
+    BrokerOtherAccount,
     /// Firestore is unreachable, contended, or too slow.
     StoreUnavailable,
     /// Firestore refuses: permission denied, invalid argument.
@@ -39,7 +41,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::KeysMissing,
         Self::KeysForbidden,
         Self::KeysDisabled,
@@ -51,6 +53,7 @@ impl Code {
         Self::BrokerRateLimited,
         Self::BrokerUnavailable,
         Self::BrokerBadAnswer,
+        Self::BrokerOtherAccount,
         Self::StoreUnavailable,
         Self::StoreRejected,
         Self::Internal,
@@ -71,6 +74,7 @@ impl Code {
             Self::BrokerRateLimited => "broker_rate_limited",
             Self::BrokerUnavailable => "broker_unavailable",
             Self::BrokerBadAnswer => "broker_bad_answer",
+            Self::BrokerOtherAccount => "broker_other_account",
             Self::StoreUnavailable => "store_unavailable",
             Self::StoreRejected => "store_rejected",
             Self::Internal => "internal",
@@ -102,6 +106,7 @@ impl Code {
             | Self::BrokerRateLimited
             | Self::BrokerUnavailable
             | Self::BrokerBadAnswer
+            | Self::BrokerOtherAccount
             | Self::StoreUnavailable
             | Self::StoreRejected
             | Self::Internal => true,

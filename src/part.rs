@@ -14,7 +14,7 @@ use crate::retry::{Deadline, USER_BUDGET};
 use crate::roster::Selection;
 use crate::shards::Shards;
 use crate::stop::Stop;
-use crate::store::ledger::{End, Look, task_write};
+use crate::store::ledger::{End, Look, report_unpublished, task_write};
 use crate::store::query::IdRange;
 use crate::store::write::Write;
 use crate::store::{Store, StoreError};
@@ -449,9 +449,17 @@ impl Part {
         };
         if self.record == Recording::Ledger {
             let end = task_write(job.store.database(), &self.execution, self.task, record, End::At(now));
-            match job.store.commit(&[end, last_pulse(2)], deadline).await {
+            // In two parts, where they may be refused together, there must be time for the second.
+            let together = deadline.less(deadline.left() / 2);
+            match job.store.commit(&[end.clone(), last_pulse(2)], together).await {
                 // The ledger is gone; the dashboards are not.
                 Err(StoreError::Conflict(_)) => {}
+                // Each costs only itself: above all, the next pulse must not take this one for running.
+                Err(err) if err.may_be_one_documents() => {
+                    if let Err(err) = job.store.commit(&[end], deadline).await {
+                        report_unsaved(&self.execution, &err);
+                    }
+                }
                 result => return report(result),
             }
         }
@@ -490,7 +498,7 @@ fn used((earlier, of_others): (Used, Used), usage: &Usage) -> Used {
 
 fn report(published: Result<(), StoreError>) {
     if let Err(err) = published {
-        error!(error = err.code().as_str(), "Could not write ops/last_pulse: {}", Chain(&err));
+        report_unpublished(&err);
     }
 }
 

@@ -44,8 +44,8 @@ const FACTS_MAX_AGE: Duration = Duration::from_secs(30);
 impl PageFacts {
     /// The facts, unless they are too old to decide with.
     #[must_use]
-    pub fn fresh(self) -> Option<TenantFacts> {
-        (self.read_at.elapsed() <= FACTS_MAX_AGE).then_some(self.facts)
+    pub fn fresh(&self) -> Option<&TenantFacts> {
+        (self.read_at.elapsed() <= FACTS_MAX_AGE).then_some(&self.facts)
     }
 }
 
@@ -210,7 +210,7 @@ impl RosterReader {
 /// Whether the user will need them: nearly nobody who has to reconnect does, and the few who do ask for
 /// themselves.
 fn needs_facts(user: &User, history: &History) -> bool {
-    user.sync_enabled && !history.needs_reauth()
+    user.is_synced() && !history.needs_reauth()
 }
 
 /// What ended the reading before its end. A panic counts: it must not look like the end of the users.

@@ -147,8 +147,13 @@ impl History {
             return false;
         };
         let other_keys = version.is_some() && version != trouble.key_version.as_ref();
-        let later =
-            [Code::AccountIncomplete, Code::BrokerBadAnswer, Code::StoreUnavailable, Code::StoreRejected];
+        let later = [
+            Code::AccountIncomplete,
+            Code::BrokerBadAnswer,
+            Code::BrokerOtherAccount,
+            Code::StoreUnavailable,
+            Code::StoreRejected,
+        ];
         let taken = version.is_some() && later.contains(&code);
         !(code == Code::KeysMissing || other_keys || taken)
     }

@@ -37,6 +37,7 @@ Faults of secret-manager, alpaca and metadata:
   stray=5ms         the answer, and so much later the same once more on the same connection
   wrong-checksum    a dataCrc32c that does not fit (secret-manager)
   other-secret=ID   the answer of another secret (secret-manager)
+  other-account     an account of somebody else's (alpaca)
   error=403,reason=SERVICE_DISABLED
                     an error as Google's, with this reason (secret-manager)
 

@@ -7,9 +7,11 @@ use crate::ledger::{KEPT_FOR, Ledger, SKIPPED_FOR, TaskRecord, plan_value, task_
 use crate::retry::Deadline;
 use crate::shards::Shards;
 use crate::store::values::{map, string, time, timestamp};
+use crate::telemetry::Chain;
 use gcloud_sdk::google::firestore::v1::Document;
 use gcloud_sdk::prost_types;
 use jiff::Timestamp;
+use tracing::error;
 
 /// The field that says when a task last wrote the ledger.
 const TOUCHED_AT: &str = "touched_at";
@@ -104,8 +106,17 @@ impl Store {
         };
         let current = [("execution", Some(execution.as_str().into()))];
         let current = merge_at(&current_name(self.database()), &current, "claimed_at", &demand);
-        let writes: Vec<_> = [ledger, current].into_iter().chain(dead).collect();
-        self.commit(&writes, deadline).await
+        let claim = [ledger, current];
+        let Some(dead) = dead else { return self.commit(&claim, deadline).await };
+        match self.commit(&[&claim[..], &[dead]].concat(), deadline).await {
+            Err(err) if err.may_be_one_documents() && !matches!(err, StoreError::Conflict(_)) => {
+                // What is only for the dashboards must not keep the pulse from running.
+                self.commit(&claim, deadline).await?;
+                report_unpublished(&err);
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     /// Records that an execution does not run, because `other` does. A conflict means that another of its
@@ -124,6 +135,11 @@ impl Store {
         let name = ledger_name(self.database(), execution);
         self.commit(&[merge_at(&name, &fields, TOUCHED_AT, &Demand::Absent)], deadline).await
     }
+}
+
+/// Says that the dashboards were not told.
+pub fn report_unpublished(err: &StoreError) {
+    error!(error = err.code().as_str(), "Could not write ops/last_pulse: {}", Chain(err));
 }
 
 fn new_ledger(shards: &Shards, now: Timestamp) -> Vec<FieldChange<'static>> {

@@ -165,6 +165,18 @@ impl StoreError {
         }
     }
 
+    /// Whether a commit of several documents may have failed for one of them alone: one that is full, or
+    /// that others touch all the time. Then the others are worth a commit of their own.
+    #[must_use]
+    pub fn may_be_one_documents(&self) -> bool {
+        match self {
+            Self::Conflict(_) | Self::Timeout => true,
+            Self::Rejected(failure) => failure.code == tonic::Code::InvalidArgument,
+            Self::Unavailable(failure) => failure.code == tonic::Code::Aborted,
+            Self::NoToken(_) | Self::Unauthenticated | Self::OutOfBudget(_) | Self::Unreachable(_) => false,
+        }
+    }
+
     /// The code that logs and documents use for it.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -380,6 +392,15 @@ mod tests {
                 (Code::StoreRejected, Advice::GiveUp),
                 "{code:?}"
             );
+        }
+        for (code, is_one_documents) in [
+            (tonic::Code::InvalidArgument, true),
+            (tonic::Code::Aborted, true),
+            (tonic::Code::PermissionDenied, false),
+            (tonic::Code::Unavailable, false),
+            (tonic::Code::ResourceExhausted, false),
+        ] {
+            assert_eq!(of(code).may_be_one_documents(), is_one_documents, "{code:?}");
         }
         for code in [tonic::Code::AlreadyExists, tonic::Code::FailedPrecondition, tonic::Code::NotFound] {
             assert!(

@@ -2,7 +2,7 @@
 
 use super::{Store, StoreError, in_time};
 use crate::filter::UserFilter;
-use crate::ids::{Database, DocumentId};
+use crate::ids::{Database, DocumentId, TenantId};
 use crate::retry::{Deadline, with_retries};
 use crate::store::values::{array, reference, text, whole_number};
 use crate::trouble::{State, Trouble};
@@ -83,7 +83,7 @@ impl Pages<User> {
     /// The users of a range that a filter lets through.
     #[must_use]
     pub fn of_users(database: &Database, range: &IdRange, filter: &UserFilter) -> Self {
-        let name = |id: &DocumentId| database.document(format_args!("users/{}", id.as_str()));
+        let name = |id: &DocumentId| user_name(database, id);
         Self {
             parent: format!("{}/documents", database.name()),
             collection: CollectionSelector { collection_id: "users".into(), all_descendants: false },
@@ -269,8 +269,57 @@ fn lock<T>(page: &Mutex<Page<T>>) -> MutexGuard<'_, Page<T>> {
     page.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Store {
+    /// Members of a tenant, two at most: enough to know whether there is another than a given one.
+    pub async fn some_members(
+        &self,
+        tenant: &TenantId,
+        deadline: Deadline,
+    ) -> Result<Vec<DocumentId>, StoreError> {
+        let query = StructuredQuery {
+            select: Some(Projection { fields: vec![field("__name__")] }),
+            from: vec![CollectionSelector { collection_id: "users".into(), all_descendants: false }],
+            limit: Some(2),
+            ..StructuredQuery::default()
+        };
+        let request = RunQueryRequest {
+            parent: self.database.document(format_args!("tenants/{}", tenant.as_str())),
+            query_type: Some(QueryType::StructuredQuery(query)),
+            ..RunQueryRequest::default()
+        };
+        let mut clients = self.clients();
+        with_retries(deadline, || self.names_of(clients(), request.clone(), deadline)).await
+    }
+
+    async fn names_of(
+        &self,
+        mut client: FirestoreClient<GoogleAuthMiddleware>,
+        request: RunQueryRequest,
+        deadline: Deadline,
+    ) -> Result<Vec<DocumentId>, StoreError> {
+        let reading = async {
+            let mut answers = in_time(client.run_query(request)).await?.into_inner();
+            let mut ids = Vec::new();
+            while let Some(answer) = in_time(answers.message()).await? {
+                self.usage.firestore_reads.add(u64::from(answer.document.is_some()));
+                ids.extend(answer.document.map(|document| DocumentId::of_existing(&document.name)));
+            }
+            // An empty answer is billed as one read.
+            self.usage.firestore_reads.add(u64::from(ids.is_empty()));
+            Ok(ids)
+        };
+        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
+    }
+}
+
 fn field(path: &str) -> FieldReference {
     FieldReference { field_path: path.to_owned() }
+}
+
+/// Full name of a user's document.
+#[must_use]
+pub fn user_name(database: &Database, user: &DocumentId) -> String {
+    database.document(format_args!("users/{}", user.as_str()))
 }
 
 /// Full name of the document that holds a user's trouble.

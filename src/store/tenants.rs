@@ -1,13 +1,20 @@
 //! What Firestore knows about users and their tenants.
 
+use super::query::user_name;
 use super::{Store, StoreError};
-use crate::ids::{Database, TenantId};
+use crate::ids::{Database, DocumentId, TenantId};
 use crate::retry::Deadline;
-use crate::store::values::string;
-use crate::tenancy::{Primary, TenantFacts, tenant_in_question};
+use crate::store::values::{string, time};
+use crate::tenancy::{Findings, Inquiry, Primary, TenantFacts, tenant_in_question};
 use crate::user::TenantClaim;
 use gcloud_sdk::google::firestore::v1::Document;
 use std::collections::{BTreeSet, HashMap};
+
+/// The fields of a tenant's account document that decide, or raise a suspicion.
+const FIELDS: [&str; 3] = ["user_id", "external_account_id", "updated_at"];
+
+/// The field of `tenants/{tenantId}` that says who owns its account document.
+const OWNER_UID: &str = "owner_uid";
 
 /// Full name of a tenant's account document.
 #[must_use]
@@ -17,6 +24,10 @@ pub fn primary_name(database: &Database, tenant: &TenantId) -> String {
 
 fn membership_name(database: &Database, tenant: &TenantId, user: &str) -> String {
     database.document(format_args!("tenants/{}/users/{user}", tenant.as_str()))
+}
+
+fn tenant_name(database: &Database, tenant: &TenantId) -> String {
+    database.document(format_args!("tenants/{}", tenant.as_str()))
 }
 
 impl Store {
@@ -31,11 +42,68 @@ impl Store {
         // Members of one tenant share its account document: it is asked for once.
         let names: BTreeSet<&str> = questions.iter().flatten().flat_map(Question::names).collect();
         let names = names.into_iter().map(str::to_owned).collect();
-        let found = self.documents(names, &["user_id"], deadline).await?;
+        let found = self.documents(names, &FIELDS, deadline).await?;
         Ok(questions
             .into_iter()
             .map(|question| question.map_or_else(TenantFacts::default, |q| q.answer(&found)))
             .collect())
+    }
+
+    /// What only some decisions hang on.
+    pub async fn findings(
+        &self,
+        user: &str,
+        inquiry: &Inquiry,
+        deadline: Deadline,
+    ) -> Result<Findings, StoreError> {
+        match inquiry {
+            Inquiry::OwnTenant(tenant) => {
+                let name = tenant_name(&self.database, tenant);
+                let (registered, members) = tokio::try_join!(
+                    self.documents(vec![name.clone()], &[OWNER_UID], deadline),
+                    self.some_members(tenant, deadline),
+                )?;
+                let is_free = registered.is_empty() && members.iter().all(|member| member.as_str() == user);
+                Ok(Findings { is_free, ..Findings::default() })
+            }
+            Inquiry::Owner(tenant, owner) => self.who_owns(tenant, owner.as_deref(), deadline).await,
+        }
+    }
+
+    async fn who_owns(
+        &self,
+        tenant: &TenantId,
+        owner: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Findings, StoreError> {
+        let name = tenant_name(&self.database, tenant);
+        let owner = owner.and_then(|owner| Presence::of(&self.database, tenant, owner));
+        let names = owner.iter().flat_map(|owner| owner.0.clone()).chain([name.clone()]).collect();
+        let mut found = self.documents(names, &[OWNER_UID], deadline).await?;
+        let uid = found.get(&name).and_then(|document| document.fields.get(OWNER_UID)).and_then(string);
+        let uid = uid.map(str::to_owned);
+        let rightful = uid.as_deref().and_then(|uid| Presence::of(&self.database, tenant, uid));
+        if let Some(Presence(names)) = rightful.as_ref().filter(|_| rightful != owner) {
+            found.extend(self.documents(names.to_vec(), &[OWNER_UID], deadline).await?);
+        }
+        let remains = |user: &Presence| user.0.iter().all(|name| found.contains_key(name));
+        Ok(Findings {
+            is_free: false,
+            owner_remains: owner.as_ref().is_some_and(remains),
+            rightful_owner: uid.filter(|_| rightful.as_ref().is_some_and(remains)),
+        })
+    }
+}
+
+/// The documents that exist while a user is there and a member of a tenant.
+#[derive(PartialEq, Eq)]
+struct Presence([String; 2]);
+
+impl Presence {
+    /// Nobody's, where that is no user's id at all.
+    fn of(database: &Database, tenant: &TenantId, user: &str) -> Option<Self> {
+        let id = DocumentId::parse(user).ok()?;
+        Some(Self([membership_name(database, tenant, user), user_name(database, &id)]))
     }
 }
 
@@ -59,16 +127,21 @@ impl Question {
     }
 
     fn answer(&self, found: &HashMap<String, Document>) -> TenantFacts {
-        let primary = found.get(&self.primary).map(|document| Primary {
-            owner: document
-                .fields
-                .get("user_id")
-                .and_then(string)
-                .filter(|owner| !owner.is_empty())
-                .map(str::to_owned),
-            update_time: document.update_time,
-        });
+        let primary = found.get(&self.primary).map(primary);
         let is_member = self.membership.as_ref().is_some_and(|name| found.contains_key(name));
         TenantFacts { is_member, primary }
+    }
+}
+
+fn primary(document: &Document) -> Primary {
+    let text = |field: &str| {
+        let text = document.fields.get(field).and_then(string).filter(|text| !text.is_empty());
+        text.map(str::to_owned)
+    };
+    Primary {
+        owner: text("user_id"),
+        account: text("external_account_id"),
+        updated_at: document.fields.get("updated_at").and_then(time),
+        update_time: document.update_time,
     }
 }

@@ -147,7 +147,7 @@ async fn users_are_read_in_pages_by_name_with_only_the_fields_that_are_needed() 
         assert_eq!(order[0].direction(), Direction::Ascending);
         let select = query.select.as_ref().expect("a projection");
         let fields: Vec<_> = select.fields.iter().map(|field| field.field_path.as_str()).collect();
-        assert_eq!(fields, ["tenant_id", "sync_enabled"]);
+        assert_eq!(fields, ["tenant_id", "sync_enabled", "keys_updated_at"]);
     }
     let starts: Vec<_> = queries.iter().map(start_after).collect();
     assert_eq!(starts, ["", "user-0500", "user-1000"], "pages of 500, 500 and 201");

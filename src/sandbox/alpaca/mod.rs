@@ -130,6 +130,11 @@ impl Alpaca {
         answer
     }
 
+    /// An answer about an account that is nobody's here, as if another call's had come.
+    pub(super) fn anothers_answer(&self, now: Timestamp) -> Answer {
+        Profile::active().answer(scramble(u64::MAX), 0, now)
+    }
+
     /// Answers one request for anything else.
     pub(super) fn unknown_endpoint() -> Answer {
         answer::json_text(StatusCode::NOT_FOUND, "{\"message\": \"endpoint not found.\"}\n")

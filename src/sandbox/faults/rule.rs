@@ -67,6 +67,8 @@ pub enum RestFault {
     Redirect(HeaderValue),
     /// The checksum of an accessed secret does not fit its payload.
     WrongChecksum,
+    /// The call is not handled, and answered with an account that belongs to nobody here.
+    OtherAccount,
     /// The call is not handled, and answered with 200 and this body.
     Body(String),
     /// The answer is about this secret instead of the one that was asked for.
@@ -109,6 +111,9 @@ impl Rule {
             }
             (Fault::Rest(RestFault::OtherSecret(_)), Service::Alpaca) => {
                 return refuse("only secret-manager has secrets");
+            }
+            (Fault::Rest(RestFault::OtherAccount), Service::SecretManager | Service::Metadata) => {
+                return refuse("only alpaca has accounts");
             }
             (Fault::Rest(RestFault::Error { reason: Some(_), .. }), Service::Alpaca) => {
                 return refuse("only Google's services give a reason");

@@ -37,7 +37,7 @@ const CODES: [(&str, Code); 16] = [
 
 const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, goaway, error, break-after, garbage, \
                       slow, truncate, padding, redirect, wrong-checksum, \
-                      other-secret, stray and body";
+                      other-secret, other-account, stray and body";
 
 /// A name, and the value behind it if there is one.
 type Word = (String, Option<String>);
@@ -256,6 +256,7 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
         ("garbage", Fault::Grpc(GrpcFault::Garbage)),
         ("truncate", Fault::Rest(RestFault::Truncate)),
         ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
+        ("other-account", Fault::Rest(RestFault::OtherAccount)),
     ] {
         if words.flag(name)? {
             faults.push(fault);
@@ -331,6 +332,7 @@ fn words(rule: &Rule) -> Vec<Word> {
             vec![word("redirect", to.to_str().unwrap_or_default().to_owned())]
         }
         Fault::Rest(RestFault::WrongChecksum) => vec![flag("wrong-checksum")],
+        Fault::Rest(RestFault::OtherAccount) => vec![flag("other-account")],
         Fault::Rest(RestFault::Body(body)) => vec![word("body", body.clone())],
         Fault::Rest(RestFault::OtherSecret(secret)) => vec![word("other-secret", secret.clone())],
         Fault::Rest(RestFault::Stray(after)) => {
@@ -416,6 +418,7 @@ mod tests {
             ("secret-manager/GetSecret:other-secret=x", "only AccessSecretVersion"),
             ("firestore:stray=1ms", "firestore speaks gRPC"),
             ("alpaca:stray=soon", "expected number"),
+            ("secret-manager:other-account", "only alpaca"),
             ("secret-manager/AddSecretVersion:wrong-checksum", "only AccessSecretVersion"),
             ("alpaca/Commit:stall", "alpaca has no method `Commit`"),
             ("alpaca:", "is not a fault"),
@@ -505,6 +508,7 @@ mod tests {
                 let error = RestFault::Error { status, headers, body: None, reason: Some(reason) };
                 (Service::SecretManager, Fault::Rest(error))
             }),
+            Just((Service::Alpaca, Fault::Rest(RestFault::OtherAccount))),
         ]
     }
 

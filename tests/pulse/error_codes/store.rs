@@ -14,7 +14,6 @@ async fn store_unavailable() {
         &world,
         &[
             ("unavailable", "firestore/Commit:error=UNAVAILABLE,times=3"),
-            ("aborted", "firestore/Commit:error=ABORTED,times=3"),
             ("exhausted", "firestore/Commit:error=RESOURCE_EXHAUSTED,times=3"),
             ("internal", "firestore/Commit:error=INTERNAL,times=3"),
             ("deadline", "firestore/Commit:error=DEADLINE_EXCEEDED,times=3"),
@@ -34,7 +33,6 @@ async fn store_rejected() {
         &world,
         &[
             ("denied", "firestore/Commit:error=PERMISSION_DENIED,times=1"),
-            ("invalid", "firestore/Commit:error=INVALID_ARGUMENT,times=1"),
             ("unauthenticated", "firestore/Commit:error=UNAUTHENTICATED,times=1"),
             ("unimplemented", "firestore/Commit:error=UNIMPLEMENTED,times=1"),
             ("out-of-range", "firestore/Commit:error=OUT_OF_RANGE,times=1"),
@@ -45,9 +43,34 @@ async fn store_rejected() {
     row("store_rejected", SYNC, COMMIT, 1).fails(&world, &users).await;
 }
 
-/// What a commit demands of the tenant's document is decided anew each time.
+/// It could be the tenant's document, so the snapshot is tried alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn documents_that_keep_changing_are_given_up_after_three_decisions() {
+async fn a_snapshot_that_is_refused_with_and_without_its_tenants_document_fails_its_user() {
+    let world = sandbox().await;
+    let users = faulty(&world, &[("invalid", "firestore/Commit:error=INVALID_ARGUMENT,times=2")]).await;
+    row("store_rejected", SYNC, COMMIT, 2).fails(&world, &users).await;
+
+    let world = sandbox().await;
+    let users = faulty(
+        &world,
+        &[
+            ("aborted", "firestore/Commit:error=ABORTED,times=6"),
+            ("changed", "firestore/Commit:error=FAILED_PRECONDITION,times=4"),
+        ],
+    )
+    .await;
+    let run = world.pulse().await;
+    run.assert_completed("0 successful, 2 errors", 1);
+    for user in users {
+        assert_eq!(run.error_of(user).as_deref(), Some("store_unavailable"), "{user}");
+        assert_eq!(world.snapshot(user).await, json!(null));
+    }
+    assert_eq!((world.snapshot_commits("aborted"), world.snapshot_commits("changed")), (6, 4));
+}
+
+/// What a commit demands of the tenant's document is decided anew each time, three times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_document_that_keeps_changing_is_left_out_after_three_decisions() {
     let world = sandbox().await;
     let users = faulty(
         &world,
@@ -55,10 +78,20 @@ async fn documents_that_keep_changing_are_given_up_after_three_decisions() {
             ("exists", "firestore/Commit:error=ALREADY_EXISTS,times=3"),
             ("gone", "firestore/Commit:error=NOT_FOUND,times=3"),
             ("changed", "firestore/Commit:error=FAILED_PRECONDITION,times=3"),
+            ("contended", "firestore/Commit:error=ABORTED,times=3"),
         ],
     )
     .await;
-    row("store_unavailable", SYNC, COMMIT, 3).fails(&world, &users).await;
+    let run = world.pulse().await;
+    run.assert_completed("4 successful, 0 errors", 0);
+    for user in users {
+        let entry =
+            run.entry(&format!("Wrote the snapshot of user {user} without the document of tenant {user}"));
+        assert_eq!((&entry["severity"], &entry["tenant_id"]), (&json!("WARNING"), &json!(user)));
+        assert_eq!(world.snapshot_commits(user), 4, "{user}");
+        assert_eq!(world.snapshot(user).await["status"], "ACTIVE");
+        assert_eq!(world.primary(user).await, json!(null));
+    }
 }
 
 /// Neither is about a document, so that no other decision would help.

@@ -31,7 +31,9 @@ on_both! {
         assert_eq!(account_calls(&world), 0);
         alpaca.let_go(2);
         running.end().await.assert_completed("2 successful, 0 errors", 0);
-        single("pulse-third").run(&world, &[]).await.assert_completed("2 successful, 0 errors", 0);
+        alpaca.let_go(2);
+        let third = Run::of(&mut single("pulse-third").of(alpaca.command(&world, &[]))).await;
+        third.assert_completed("2 successful, 0 errors", 0);
     }
 
     /// Or some of its shares would be synced and others not.
@@ -44,7 +46,9 @@ on_both! {
         running.end().await.assert_completed("2 successful, 0 errors", 0);
         let late = task(1).run(&world, &[]).await;
         assert_eq!((late.exit, late.says(message), account_calls(&world)), (Some(0), true, 0), "{}", late.stdout);
-        single("pulse-third").run(&world, &[]).await.assert_completed("2 successful, 0 errors", 0);
+        alpaca.let_go(2);
+        let third = Run::of(&mut single("pulse-third").of(alpaca.command(&world, &[]))).await;
+        third.assert_completed("2 successful, 0 errors", 0);
     }
 
     async fn of_executions_that_start_together_one_runs_and_the_others_leave(world) {
