@@ -50,7 +50,7 @@ const MOST_SPLITS: usize = 128;
 const COMMITS_AT_ONCE: usize = 4;
 
 /// Snapshots that are read at once, to learn when their users last succeeded.
-const SNAPSHOTS_PER_READ: usize = 300;
+const SNAPSHOTS_PER_READ: usize = 500;
 
 /// Why a pass could not even begin.
 #[derive(Debug, thiserror::Error)]
@@ -427,7 +427,7 @@ impl Job {
         now: Timestamp,
         deadline: Deadline,
     ) -> Option<Past> {
-        let mut read = self.last_successes(vec![user.clone()], deadline).await;
+        let mut read = self.last_successes(std::slice::from_ref(user), deadline).await;
         Some(history.past_with(read.remove(user)?, now))
     }
 
@@ -435,40 +435,29 @@ impl Job {
     /// cannot be read are left out, which is logged: their records are completed at a later pulse.
     pub async fn last_successes(
         &self,
-        users: Vec<DocumentId>,
+        users: &[DocumentId],
         deadline: Deadline,
     ) -> HashMap<DocumentId, Option<LastSuccess>> {
-        let parts: Vec<_> = users.chunks(SNAPSHOTS_PER_READ).map(<[_]>::to_vec).collect();
-        let reads: Vec<_> = stream::iter(parts)
-            .map(|users| self.read_last_successes(users, deadline))
-            .buffer_unordered(COMMITS_AT_ONCE)
-            .collect()
-            .await;
-        reads.into_iter().flatten().collect()
-    }
-
-    async fn read_last_successes(
-        &self,
-        users: Vec<DocumentId>,
-        deadline: Deadline,
-    ) -> Vec<(DocumentId, Option<LastSuccess>)> {
         let name = |user: &DocumentId| snapshot_name(self.store.database(), user);
-        let names = users.iter().map(name).collect();
-        match self.store.documents(names, &LastSuccess::FIELDS, deadline).await {
-            Ok(found) => {
-                let last = |user: &DocumentId| LastSuccess::from_snapshot(&found.get(&name(user))?.fields);
-                users.into_iter().map(|user| (user.clone(), last(&user))).collect()
-            }
-            Err(err) => {
-                let users = users.len();
-                warn!(
-                    error = err.code().as_str(),
-                    "Could not read when {users} users in trouble last succeeded: {}",
-                    Chain(&err)
-                );
-                Vec::new()
+        let mut read = HashMap::new();
+        for part in users.chunks(SNAPSHOTS_PER_READ) {
+            let names = part.iter().map(name).collect();
+            match self.store.documents(names, &LastSuccess::FIELDS, deadline).await {
+                Ok(found) => {
+                    let last = |user| LastSuccess::from_snapshot(&found.get(&name(user))?.fields);
+                    read.extend(part.iter().map(|user| (user.clone(), last(user))));
+                }
+                Err(err) => {
+                    let users = part.len();
+                    warn!(
+                        error = err.code().as_str(),
+                        "Could not read when {users} users in trouble last succeeded: {}",
+                        Chain(&err)
+                    );
+                }
             }
         }
+        read
     }
 
     /// Records what was learned at the end of a pass. A record that somebody has written since the pass

@@ -353,9 +353,9 @@ async fn close(
 
 /// Reads when those last succeeded who came into trouble in this pass and wait for its judgement.
 async fn look_back(job: &Job, verdicts: &mut Verdicts, stop: &Stop, now: Timestamp) -> Late {
-    let unread = verdicts.unread().cloned().collect();
+    let unread: Vec<_> = verdicts.unread().cloned().collect();
     let read = tokio::select! {
-        read = job.last_successes(unread, Deadline::after(LOOK_BACK_BUDGET)) => read,
+        read = job.last_successes(&unread, Deadline::after(LOOK_BACK_BUDGET)) => read,
         () = stop.requested_for(LOOK_BACK_LIMIT) => HashMap::new(),
     };
     verdicts.learn(&read, now)
