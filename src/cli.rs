@@ -23,8 +23,8 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "Exit codes:
   0    the pass completed (some users may have failed: see the log and ops/last_pulse)
-  1    the pass failed: users could not be read, no user was synced and at least one failed, or
-       --deadline came before all users were reached
+  1    the pass failed: users could not be read, nobody was synced (and somebody failed, or the last
+       success is less than 24 h ago), or --deadline came before all users were reached
   2    bad usage or configuration, nothing was touched
   143  stopped by SIGTERM after finishing what was in flight (130: by SIGINT)
 

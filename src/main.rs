@@ -25,6 +25,7 @@ use alpaca_pulse::snapshot::Snapshot;
 use alpaca_pulse::stop::{CLOSING_LIMIT, Stop, StopSignal};
 use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
+use alpaca_pulse::usage::Used;
 use alpaca_pulse::user::TenantClaim;
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts};
 use clap::Parser;
@@ -127,20 +128,20 @@ async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop) -> PassSta
     };
     let Some(repeat) = repeat else {
         return match take_turn(job, &first, start, stop, start).await {
-            Turn::Ran(status) => status,
-            Turn::Busy | Turn::DoneBefore => PassStatus::Ok,
+            Turn::Ran(status) | Turn::DoneBefore(status) => status,
+            Turn::Busy => PassStatus::Ok,
         };
     };
     repeat::run(&repeat, &first, start, stop, async |execution, due| {
         label.set(&execution);
         let began = Instant::now();
-        let is_done = tokio::select! {
-            is_done = Part::is_done(&job, &execution) => is_done,
-            () = stop.requested() => false,
+        let done_before = tokio::select! {
+            done_before = Part::done_before(&job, &execution) => done_before,
+            () = stop.requested() => None,
         };
-        match is_done {
-            true => Turn::DoneBefore,
-            false => take_turn(Arc::clone(&job), &execution, due, stop, began).await,
+        match done_before {
+            Some(status) => Turn::DoneBefore(status),
+            None => take_turn(Arc::clone(&job), &execution, due, stop, began).await,
         }
     })
     .await
@@ -165,7 +166,9 @@ async fn take_turn(job: Arc<Job>, execution: &Execution, due: Instant, stop: &St
 fn stopped_early(stop: &Stop, start: Instant) -> PassStatus {
     let unreached = stop.deadline().map(|_| Unreached::Unknown);
     let ending = Ending { ended: Ended::Stopped, unreached, unreadable: None };
-    conclude(&Verdicts::default(), None, &ending, None, start);
+    let (counts, used) = (Counts::default(), Used::default());
+    let status = Some(PassStatus::Failed);
+    conclude(&Figures { scope: None, status, counts: &counts, used, start }, None, &ending);
     PassStatus::Failed
 }
 
@@ -234,18 +237,33 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
             None
         }
     };
-    match (ending.status(&verdicts.counts), sums) {
+    let known = || part.worth(&verdicts.counts).map(|worth| worth.status);
+    status_of_task(&ending, &verdicts.counts, sums.or_else(known), part.is_one_of_several())
+}
+
+/// What this task's part is worth, for the exit code. `pass` is what the pass of all tasks is, where this one
+/// knows.
+fn status_of_task(
+    ending: &Ending,
+    counts: &Counts,
+    pass: Option<PassStatus>,
+    is_one_of_several: bool,
+) -> PassStatus {
+    let own = ending.status(counts);
+    match (own, pass) {
+        _ if ending.state() != TaskState::Completed => own,
+        // Whatever came of this task's users.
+        (_, Some(PassStatus::Failed)) => PassStatus::Failed,
         // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
         // reason for Cloud Run to try it again.
-        (PassStatus::Failed, Some(sums)) if ending.state() == TaskState::Completed => sums,
-        (PassStatus::Failed, None) if ending.state() == TaskState::Completed && part.is_one_of_several() => {
-            PassStatus::Degraded
-        }
-        (status, _) => status,
+        (PassStatus::Failed, Some(pass)) => pass,
+        (PassStatus::Failed, None) if is_one_of_several => PassStatus::Degraded,
+        _ => own,
     }
 }
 
-/// Says how it went, and records it. Returns what the pass of all tasks is worth, if this one knows.
+/// Says how it went, and records it. Returns what the pass of all tasks is worth, if this one knows of one
+/// that reached all users.
 async fn close(
     job: &Job,
     part: &Part,
@@ -264,16 +282,22 @@ async fn close(
         else => Rejections::default(),
     };
     let fleet_wide = verdicts.fleet_wide(of_others);
-    conclude(verdicts, fleet_wide, ending, Some(job.config.scope()), start);
+    let (counts, scope, used) = (&verdicts.counts, Some(job.config.scope()), part.used(job));
+    let worth = if is_complete { part.worth(counts) } else { None };
+    if let Some(silence) = worth.and_then(|worth| worth.silence) {
+        silence.tell(counts, &job.config);
+    }
+    let status = if is_complete { worth.map(|worth| worth.status) } else { Some(PassStatus::Failed) };
+    conclude(&Figures { scope, status, counts, used, start }, fleet_wide, ending);
     let mut records = verdicts.records(fleet_wide.is_some(), Timestamp::now());
     // What is published includes what the records cost; what is left of the time is for publishing.
     let deadline = Deadline::after(USER_BUDGET);
     if is_complete {
         job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
-        return part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+        return part.leave(job, ending.state(), &finished, counts, start, deadline).await;
     }
     // How far it came matters more, when there may be no time for both.
-    let sums = part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+    let sums = part.leave(job, ending.state(), &finished, counts, start, deadline).await;
     // A retried attempt asks again about everybody after the cursor: two rejections within moments are one.
     records.retain(|(user, _)| finished.cursor.as_ref().is_some_and(|cursor| user <= cursor));
     if !part.is_one_of_several() {
@@ -317,14 +341,42 @@ impl Ending {
     }
 }
 
-/// The last lines of the log.
-fn conclude(
-    verdicts: &Verdicts,
-    fleet_wide: Option<Rejections>,
-    ending: &Ending,
+/// The numbers of the last line.
+struct Figures<'a> {
+    /// What kind of pass it was, if it began.
     scope: Option<&'static str>,
+    /// What it is worth, if this task knows.
+    status: Option<PassStatus>,
+    counts: &'a Counts,
+    used: Used,
     start: Instant,
-) {
+}
+
+/// Logs a last line of the pass, with its numbers as fields by the names of `ops/last_pulse`.
+macro_rules! summary {
+    ($log:ident, $figures:expr, [$($field:tt)*], $($message:tt)+) => {{
+        let Figures { scope, status, counts, used, start } = $figures;
+        $log!(
+            $($field)*
+            scope,
+            status = status.map(PassStatus::as_str),
+            duration_ms = millis(*start),
+            success_count = counts.success,
+            error_count = counts.error(),
+            skipped_count = counts.skipped,
+            needs_reauth_count = counts.needs_reauth,
+            users_count = counts.users(),
+            firestore_reads = used.firestore_reads,
+            firestore_writes = used.firestore_writes,
+            secret_accesses = used.secret_accesses,
+            alpaca_calls = used.alpaca_calls,
+            $($message)+
+        )
+    }};
+}
+
+/// The last lines of the log.
+fn conclude(figures: &Figures<'_>, fleet_wide: Option<Rejections>, ending: &Ending) {
     if let Some(Rejections { asked, rejected }) = fleet_wide {
         error!(
             severity = "CRITICAL",
@@ -332,24 +384,25 @@ fn conclude(
             "Alpaca rejected {rejected} of {asked} users: not marking anyone for re-authentication"
         );
     }
-    let (counts, duration_ms) = (&verdicts.counts, millis(start));
+    let counts = figures.counts;
     match (&ending.unreadable, ending.ended) {
-        (Some(err), _) => error!(
-            severity = "CRITICAL",
-            error = err.code().as_str(),
-            scope,
-            duration_ms,
+        (Some(err), _) => summary!(
+            error,
+            figures,
+            [severity = "CRITICAL", error = err.code().as_str(),],
             "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
             Chain(err)
         ),
-        (None, Ended::Complete) => info!(scope, duration_ms, "Completed multi-tenant sync: {counts}"),
+        (None, Ended::Complete) => summary!(info, figures, [], "Completed multi-tenant sync: {counts}"),
         (None, ended) => {
             let not_reached = ending.unreached.and_then(Unreached::count);
             let unreached = ending.unreached.map(|users| format!("; {users}")).unwrap_or_default();
             let given_up = if ended == Ended::CutOff { "; what was in flight is given up" } else { "" };
-            warn!(
-                scope,
-                duration_ms, not_reached, "Stopped multi-tenant sync: {counts}{unreached}{given_up}"
+            summary!(
+                warn,
+                figures,
+                [not_reached,],
+                "Stopped multi-tenant sync: {counts}{unreached}{given_up}"
             );
         }
     }

@@ -141,6 +141,12 @@ impl PassStatus {
             Self::Failed => "failed",
         }
     }
+
+    /// Reads what [`PassStatus::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Ok, Self::Degraded, Self::Failed].into_iter().find(|status| status.as_str() == text)
+    }
 }
 
 impl Counts {
@@ -247,5 +253,9 @@ mod tests {
             assert_eq!(Code::parse(code.as_str()), Some(code));
         }
         assert_eq!(Code::parse("keys"), None);
+        for status in [PassStatus::Ok, PassStatus::Degraded, PassStatus::Failed] {
+            assert_eq!(PassStatus::parse(status.as_str()), Some(status));
+        }
+        assert_eq!(PassStatus::parse(""), None);
     }
 }

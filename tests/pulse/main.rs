@@ -25,6 +25,7 @@ mod loops;
 mod safety;
 mod secrecy;
 mod signals;
+mod silence;
 mod snapshots;
 mod tasks;
 mod tcp_proxy;
