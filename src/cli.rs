@@ -63,8 +63,8 @@ pub struct SyncArgs {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
 
-    /// Sync only this user (repeat for more); runs beside a scheduled pulse and leaves ops/last_pulse
-    /// alone [env: PULSE_USERS=, with commas between the ids]
+    /// Sync only this user (repeat for more), with the newest keys, whatever is known of them; runs beside
+    /// a scheduled pulse and leaves ops/last_pulse alone [env: PULSE_USERS=, with commas between the ids]
     #[arg(long = "user", value_name = "ID")]
     pub users: Vec<String>,
 
@@ -126,7 +126,7 @@ pub struct SyncArgs {
     #[arg(long = "for", env = "PULSE_FOR", value_name = "TIME", value_parser = parse_duration)]
     pub length: Option<Duration>,
 
-    /// With --every: how long a user's keys are kept in memory; 0s fetches them for every pulse
+    /// With --every: how long a user's keys are kept in memory; 0s fetches them for every pulse, as --user does
     #[arg(long, env = "PULSE_KEY_TTL", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub key_ttl: Duration,
 

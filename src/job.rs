@@ -114,6 +114,8 @@ impl Job {
         let (store, secrets, alpaca) = tokio::try_join!(store, secrets, alpaca)?;
         let repeat = config.repeat.as_ref();
         let key_ttl = repeat.map(|repeat| repeat.key_ttl).filter(|ttl| !ttl.is_zero());
+        // Whoever names users wants to know of the newest keys.
+        let key_ttl = key_ttl.filter(|_| config.takes_everybody());
         let refresh = repeat.map(|repeat| repeat.refresh_unchanged).filter(|refresh| !refresh.is_zero());
         Ok(Self {
             store: Arc::new(store),

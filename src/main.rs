@@ -205,7 +205,7 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
     let users = stream::unfold(pages, |mut pages| async { Some((pages.recv().await?, pages)) })
         .filter_map(|page| std::future::ready(page.map_err(|err| unreadable = Some(err)).ok()))
         .flat_map(stream::iter)
-        .map(|entry| Subject::user(entry, &part.schedule));
+        .map(|entry| Subject::user(entry, (!part.is_named()).then_some(&part.schedule)));
     let subjects = stream::iter(legacy.map(Subject::Legacy)).chain(users);
     let books = part.keep(&job);
     let travellers = subjects.then(async |subject| {
@@ -416,10 +416,12 @@ enum Subject {
 }
 
 impl Subject {
-    fn user(entry: roster::Entry, schedule: &LookSchedule) -> Self {
+    /// Who is named is asked about whatever is known of their keys: they get no `schedule`.
+    fn user(entry: roster::Entry, schedule: Option<&LookSchedule>) -> Self {
         match entry {
             roster::Entry::Member(member) => {
-                let plan = trouble::plan(&member.history, member.user.id.as_str(), schedule);
+                let plan = |schedule| trouble::plan(&member.history, member.user.id.as_str(), schedule);
+                let plan = schedule.map_or(Plan::Ask, plan);
                 Self::User(member, plan)
             }
             roster::Entry::Nobody(id) => Self::Nobody(id),
@@ -478,7 +480,7 @@ fn calls_of(job: &Job, member: &Member, plan: &Plan) -> Calls {
 async fn travel(job: Arc<Job>, subject: Subject, due: Instant) -> End {
     match subject {
         Subject::User(member, plan) => sync_user(&job, &member, plan, due).await,
-        Subject::Nobody(id) => skip(&id, Outcome::Skipped, "there is no such document in users"),
+        Subject::Nobody(id) => fail(&id, &Failure::Unknown, false, Instant::now()),
         Subject::Legacy(account) => sync_legacy_account(&job, &account).await,
     }
 }
@@ -499,12 +501,18 @@ async fn sync_user(job: &Job, member: &Member, plan: Plan, due: Instant) -> End 
         Ok(Arrived::Unchanged(tenant)) => succeed(job, id, tenant.as_ref(), Some(true), start),
         Ok(Arrived::SameKeys) => skip(id, Outcome::NeedsReauth, REAUTH),
         Err(failure) => {
-            let end = fail(id, &member.history, &failure, start);
+            let (code, version) = (failure.code(), failure.key_version());
+            let is_named = !job.config.takes_everybody();
+            // Nothing new: they are waited for.
+            let is_known = !is_named && member.history.stays_rejected(code, version);
+            let mut end = fail(id, &failure, is_known, start);
+            if is_named {
+                end.rejected = None;
+            }
             // Whether a rejection counts, only the whole pass can tell.
             if end.rejected.is_none() {
-                let now = Timestamp::now();
-                let trouble =
-                    trouble::after_failure(&member.history, failure.code(), failure.key_version(), now);
+                let record = if is_named { trouble::after_named_failure } else { trouble::after_failure };
+                let trouble = record(&member.history, code, version, Timestamp::now());
                 let record: Vec<_> = trouble.map(|trouble| (id.clone(), trouble)).into_iter().collect();
                 job.record(&record, deadline).await;
             }
@@ -629,7 +637,7 @@ async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount) -> End {
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     match legacy_keys_to_snapshot(job, legacy).await {
         Ok(tenant) => succeed(job, id, tenant.as_ref(), None, start),
-        Err(failure) => fail(id, &History::Unknown, &failure, start),
+        Err(failure) => fail(id, &failure, false, start),
     }
 }
 
@@ -690,13 +698,13 @@ fn skip(id: &DocumentId, outcome: Outcome, reason: &str) -> End {
     End::unasked(outcome)
 }
 
-fn fail(id: &DocumentId, history: &History, failure: &Failure, start: Instant) -> End {
+/// `is_known` for a user of whom it is known that Alpaca rejects the keys.
+fn fail(id: &DocumentId, failure: &Failure, is_known: bool, start: Instant) -> End {
     let (code, reason, duration_ms) = (failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
     let outcome = match code {
         Code::AccountIncomplete => Outcome::Skipped,
-        // Nothing new: they are waited for.
-        _ if history.stays_rejected(code, failure.key_version()) => Outcome::NeedsReauth,
+        _ if is_known => Outcome::NeedsReauth,
         _ => Outcome::Failed(code),
     };
     match outcome {

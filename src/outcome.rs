@@ -18,6 +18,8 @@ pub enum Code {
     KeysUnavailable,
     /// The user's id cannot name a secret.
     UserIdInvalid,
+    /// A person named a user who has no document.
+    UserUnknown,
     /// Alpaca answers 401 or 403.
     BrokerRejected,
     /// The account is not open yet and has no figures. Counts as skipped.
@@ -37,13 +39,14 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::KeysMissing,
         Self::KeysForbidden,
         Self::KeysDisabled,
         Self::KeysMalformed,
         Self::KeysUnavailable,
         Self::UserIdInvalid,
+        Self::UserUnknown,
         Self::BrokerRejected,
         Self::AccountIncomplete,
         Self::BrokerRateLimited,
@@ -64,6 +67,7 @@ impl Code {
             Self::KeysMalformed => "keys_malformed",
             Self::KeysUnavailable => "keys_unavailable",
             Self::UserIdInvalid => "user_id_invalid",
+            Self::UserUnknown => "user_unknown",
             Self::BrokerRejected => "broker_rejected",
             Self::AccountIncomplete => "account_incomplete",
             Self::BrokerRateLimited => "broker_rate_limited",

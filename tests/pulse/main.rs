@@ -22,6 +22,7 @@ mod limits;
 mod live;
 mod logs;
 mod loops;
+mod named_runs;
 mod safety;
 mod secrecy;
 mod signals;
