@@ -275,9 +275,6 @@ impl Alpaca {
     }
 
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
-        // Lets the runtime look at all sockets first: a connection on which something arrived without a request is
-        // closed then, before it could pass for the answer to this one.
-        tokio::task::yield_now().await;
         let request = http
             .get(self.account_url(keys).clone())
             .header(KEY_ID, sensitive(keys.key_id()))

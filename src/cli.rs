@@ -22,8 +22,8 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "Exit codes:
   0    the pass completed (some users may have failed: see the log and ops/last_pulse)
-  1    the pass failed: users could not be read, no user was synced and at least one failed, or
-       --deadline came before all users were reached
+  1    the pass failed: users could not be read, nobody was synced (and somebody failed, or the last
+       success is less than 24 h ago), or --deadline came before all users were reached
   2    bad usage or configuration, nothing was touched
   143  stopped by SIGTERM after finishing what was in flight (130: by SIGINT)
 
@@ -62,8 +62,8 @@ pub struct SyncArgs {
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
 
-    /// Sync only this user (repeat for more); runs beside a scheduled pulse and leaves ops/last_pulse
-    /// alone [env: PULSE_USERS=, with commas between the ids]
+    /// Sync only this user (repeat for more), with the newest keys, whatever is known of them; runs beside
+    /// a scheduled pulse and leaves ops/last_pulse alone [env: PULSE_USERS=, with commas between the ids]
     #[arg(long = "user", value_name = "ID")]
     pub users: Vec<String>,
 
@@ -131,7 +131,7 @@ pub struct SyncArgs {
     #[arg(long = "for", env = "PULSE_FOR", value_name = "TIME", value_parser = parse_duration)]
     pub length: Option<Duration>,
 
-    /// With --every: how long a user's keys are kept in memory; 0s fetches them for every pulse
+    /// With --every: how long a user's keys are kept in memory; 0s fetches them for every pulse, as --user does
     #[arg(long, env = "PULSE_KEY_TTL", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub key_ttl: Duration,
 

@@ -23,6 +23,8 @@ pub struct Tried {
 pub enum Failure {
     /// There can be no secret of that name.
     Id(InvalidId),
+    /// There is no such user.
+    Unknown,
     /// What decides about the tenant's document could not be read: the money could end up in a wrong one.
     Facts(StoreError),
     /// No keys.
@@ -41,6 +43,7 @@ impl Failure {
     pub fn code(&self) -> Code {
         match self {
             Self::Id(_) => Code::UserIdInvalid,
+            Self::Unknown => Code::UserUnknown,
             Self::Facts(err) => err.code(),
             Self::Keys(err) => err.code(),
             Self::Broker(err, _) => err.code(),
@@ -54,6 +57,9 @@ impl Failure {
     pub fn reason(&self) -> String {
         match self {
             Self::Id(err) => format!("the id cannot name a secret: {err}"),
+            Self::Unknown => {
+                "there is no such document in users: check the id, the project and the database".into()
+            }
             Self::Facts(err) => Chain(err).to_string(),
             Self::Keys(err) => Chain(err).to_string(),
             Self::Broker(err, _) => Chain(err).to_string(),
@@ -71,7 +77,7 @@ impl Failure {
     #[must_use]
     pub fn key_version(&self) -> Option<&KeyVersion> {
         match self {
-            Self::Id(_) | Self::Facts(_) => None,
+            Self::Id(_) | Self::Unknown | Self::Facts(_) => None,
             Self::Keys(SecretError::Malformed { version, .. }) => Some(version),
             Self::Keys(_) => None,
             Self::OtherAccount(version, _) => Some(version),

@@ -7,6 +7,7 @@ use gcloud_sdk::google::firestore::v1::structured_query::{
     filter::FilterType, unary_filter,
 };
 use gcloud_sdk::google::firestore::v1::value::ValueType;
+use std::fmt;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -73,6 +74,12 @@ impl UserFilter {
         if self.0.len() > MAX_CONDITIONS { Err(InvalidCondition::TooMany) } else { Ok(self) }
     }
 
+    /// Whether it lets everybody through.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The filter as part of a query; nothing for everybody.
     #[must_use]
     pub fn to_query(&self) -> Option<Filter> {
@@ -82,6 +89,24 @@ impl UserFilter {
             filters = vec![of_type(FilterType::CompositeFilter(CompositeFilter { op, filters }))];
         }
         filters.pop()
+    }
+}
+
+impl fmt::Display for UserFilter {
+    /// As it could be given again, with texts in quotes so that they are told from what only looks alike.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, Condition { path, value }) in self.0.iter().enumerate() {
+            let comma = if n > 0 { "," } else { "" };
+            write!(f, "{comma}{path}=")?;
+            match &value.value_type {
+                Some(ValueType::BooleanValue(switch)) => write!(f, "{switch}")?,
+                Some(ValueType::IntegerValue(number)) => write!(f, "{number}")?,
+                Some(ValueType::DoubleValue(number)) => write!(f, "{number:?}")?,
+                Some(ValueType::StringValue(text)) => write!(f, "{}", serde_json::json!(text))?,
+                _ => write!(f, "null")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -320,6 +345,14 @@ mod tests {
             let twice = format!("{path}={quoted},{path}={quoted}");
             let condition = (path, text(value));
             prop_assert_eq!(parsed(&twice), [condition.clone(), condition]);
+        }
+
+        #[test]
+        fn what_is_shown_can_be_given_again(value in any::<String>(), decimal in -1e300..1e300_f64, whole: i64) {
+            let quoted = serde_json::to_string(&value).expect("a text is JSON");
+            let given = format!("`a b`={quoted},c.d={decimal:?}, e={whole},f=true,g=null,h=pro");
+            let filter = UserFilter::parse(&given).expect("usable");
+            prop_assert_eq!(UserFilter::parse(&filter.to_string()), Ok(filter));
         }
 
         #[test]

@@ -147,6 +147,8 @@ impl Job {
         let (store, secrets, alpaca, ()) = tokio::try_join!(store, secrets, alpaca, token)?;
         let repeat = config.repeat.as_ref();
         let key_ttl = repeat.map(|repeat| repeat.key_ttl).filter(|ttl| !ttl.is_zero());
+        // Whoever names users wants to know of the newest keys.
+        let key_ttl = key_ttl.filter(|_| config.takes_everybody());
         let refresh = repeat.map(|repeat| repeat.refresh_unchanged).filter(|refresh| !refresh.is_zero());
         Ok(Self {
             store: Arc::new(store),
@@ -414,7 +416,9 @@ impl Job {
             false => history.past(),
         };
         let (code, version) = (failure.code(), failure.key_version());
-        let trouble = trouble::after_failure(history, past.as_ref(), code, version, now);
+        let after =
+            if self.config.takes_everybody() { trouble::after_failure } else { trouble::after_named_failure };
+        let trouble = after(history, past.as_ref(), code, version, now);
         let record: Vec<_> = trouble.map(|trouble| (user.clone(), trouble)).into_iter().collect();
         self.record(&record, deadline).await;
         past

@@ -7,6 +7,7 @@ use crate::outcome::{Code, Counts, PassStatus};
 use crate::progress::Finished;
 use crate::ramp::Ramp;
 use crate::shards::{Sample, Shards};
+use crate::silence::{self, Worth};
 use crate::store::values::{Fields, array, entries, integer, items, map, string, text, time, whole_number};
 use crate::usage::Used;
 use gcloud_sdk::google::firestore::v1::Value;
@@ -30,6 +31,8 @@ pub struct Ledger {
     pub touched_at: Timestamp,
     /// When its last task came to rest.
     pub ended_at: Option<Timestamp>,
+    /// What the pass was worth then.
+    pub status: Option<PassStatus>,
     /// The other execution that was at work when this one was to start, so that it did not.
     pub skipped_for: Option<DocumentId>,
     /// The tasks that have arrived so far, by their index.
@@ -133,7 +136,28 @@ impl Ledger {
         self.ended_at.is_some() && self.is_completed()
     }
 
-    fn is_completed(&self) -> bool {
+    /// What the pass of an execution that has ended was worth.
+    #[must_use]
+    pub fn outcome(&self) -> PassStatus {
+        // Older versions did not record it, and judged by the counts alone.
+        self.status.unwrap_or_else(|| match self.is_completed() {
+            true => self.sums().0.status(),
+            false => PassStatus::Failed,
+        })
+    }
+
+    /// What the pass of all tasks is worth at `now`, when `last_synced_at` is when a pass last synced anybody.
+    #[must_use]
+    pub fn worth(&self, last_synced_at: Option<Timestamp>, now: Timestamp) -> Worth {
+        match self.is_completed() {
+            true => silence::worth(&self.sums().0, last_synced_at, now),
+            false => Worth { status: PassStatus::Failed, silence: None },
+        }
+    }
+
+    /// Whether every task has finished all of its users.
+    #[must_use]
+    pub fn is_completed(&self) -> bool {
         self.every_task(|record| record.state == TaskState::Completed)
     }
 
@@ -157,14 +181,13 @@ impl Ledger {
 
     /// The sums over all tasks, for `ops/last_pulse`.
     #[must_use]
-    pub fn sums(&self) -> (Counts, Used, PassStatus) {
+    pub fn sums(&self) -> (Counts, Used) {
         let (mut counts, mut used) = (Counts::default(), Used::default());
         for record in self.tasks.values() {
             counts.add_all(&record.finished.counts);
             used = used + record.used;
         }
-        let status = if self.is_completed() { counts.status() } else { PassStatus::Failed };
-        (counts, used, status)
+        (counts, used)
     }
 
     /// How far the database was ramped up, and how many writes a second it was shown at most.
@@ -207,12 +230,16 @@ impl Ledger {
             started_at: fields.get("started_at").and_then(time)?,
             touched_at: fields.get("touched_at").and_then(time)?,
             ended_at: fields.get("ended_at").and_then(time),
+            status: fields.get(STATUS).and_then(string).and_then(PassStatus::parse),
             skipped_for: fields.get(SKIPPED_FOR).and_then(id),
             // One that another version wrote, say, must not make the execution look dead.
             tasks: tasks.into_iter().flatten().filter_map(task).collect(),
         })
     }
 }
+
+/// The field that says what the pass was worth, once it has ended.
+pub const STATUS: &str = "status";
 
 /// The field that names the execution in the way.
 pub const SKIPPED_FOR: &str = "skipped_for";
@@ -394,6 +421,7 @@ mod tests {
             started_at: at(0),
             touched_at: at(10),
             ended_at: None,
+            status: None,
             skipped_for: None,
             tasks: tasks.collect(),
         }
@@ -408,6 +436,7 @@ mod tests {
             ("tasks", map(tasks.collect())),
         ];
         fields.extend(ledger.ended_at.map(|time| ("ended_at", timestamp(time))));
+        fields.extend(ledger.status.map(|status| (STATUS, text(status.as_str()))));
         fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
@@ -449,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sums_are_of_all_tasks_and_failed_when_one_did_not_complete() {
+    fn the_sums_are_of_all_tasks_and_the_pass_failed_when_one_did_not_complete() {
         let mut ledger = ledger(&[COMPLETED, COMPLETED]);
         for record in ledger.tasks.values_mut() {
             record.finished.counts.add(Outcome::Synced);
@@ -458,13 +487,33 @@ mod tests {
             record.finished.counts.add_blame(Blame { is_ours: true, is_stale: true });
             record.used.alpaca_calls = 3;
         }
-        let (counts, used, status) = ledger.sums();
+        let (counts, used) = ledger.sums();
         assert_eq!((counts.success, counts.error(), used.alpaca_calls), (2, 2, 6));
-        assert_eq!(status, PassStatus::Degraded);
+        assert_eq!(ledger.outcome(), PassStatus::Degraded);
         assert_eq!((counts.ours, counts.stale), (2, 2));
         assert_eq!(ledger.rejections_of_others(1), rejected_live(2));
         ledger.tasks.get_mut(&0).expect("task 0").state = TaskState::Stopped;
-        assert_eq!(ledger.sums().2, PassStatus::Failed);
+        assert_eq!(ledger.outcome(), PassStatus::Failed);
+    }
+
+    #[test]
+    fn what_the_pass_was_worth_at_its_end_is_not_judged_again() {
+        let ended = Ledger { status: Some(PassStatus::Failed), ..ledger(&[COMPLETED]) };
+        assert_eq!(ended.outcome(), PassStatus::Failed);
+        assert_eq!(ledger(&[COMPLETED]).outcome(), PassStatus::Ok, "an older version left no word");
+    }
+
+    #[test]
+    fn only_a_pass_that_every_task_completed_can_have_synced_nobody_unexpectedly() {
+        let worth = |ledger: &Ledger| ledger.worth(Some(at(0)), at(60));
+        let sudden = Some(silence::Silence::Sudden(at(0)));
+        let both = ledger(&[COMPLETED, COMPLETED]);
+        assert_eq!(worth(&both), Worth { status: PassStatus::Failed, silence: sudden });
+        let stopped = ledger(&[COMPLETED, Some(TaskState::Stopped)]);
+        assert_eq!(worth(&stopped), Worth { status: PassStatus::Failed, silence: None });
+        let mut synced = both;
+        synced.tasks.get_mut(&1).expect("task 1").finished.counts.add(Outcome::Synced);
+        assert_eq!(worth(&synced), Worth { status: PassStatus::Ok, silence: None });
     }
 
     fn rejected_live(users: u64) -> Rejections {
@@ -597,6 +646,7 @@ mod tests {
             records in btree_map(0_usize..40, any_record(), 0..5),
             mut splits in vec(any_id(), 0..10),
             ended in proptest::option::of(0_i64..1_000_000),
+            status in proptest::sample::select(vec![None, Some(PassStatus::Ok), Some(PassStatus::Failed)]),
         ) {
             splits.sort();
             let ledger = Ledger {
@@ -604,6 +654,7 @@ mod tests {
                 started_at: at(0),
                 touched_at: at(1),
                 ended_at: ended.map(at),
+                status,
                 skipped_for: None,
                 tasks: records,
             };

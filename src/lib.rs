@@ -36,6 +36,7 @@ pub mod retry;
 pub mod roster;
 pub mod secret_manager;
 pub mod shards;
+pub mod silence;
 pub mod snapshot;
 pub mod stop;
 pub mod store;

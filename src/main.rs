@@ -28,6 +28,7 @@ use alpaca_pulse::store::values::is_field_name;
 use alpaca_pulse::telemetry::{self, Chain, ExecutionLabel};
 use alpaca_pulse::tenancy::TenantFacts;
 use alpaca_pulse::trouble::{self, History, LookSchedule, Plan};
+use alpaca_pulse::usage::Used;
 use alpaca_pulse::user::{Switch, TenantClaim};
 use alpaca_pulse::variables;
 use alpaca_pulse::verdicts::{End, Traveller, Verdicts, Word};
@@ -184,29 +185,29 @@ async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop) -> PassSta
     };
     let Some(repeat) = repeat else {
         return match take_turn(job, &first, start, stop, start).await {
-            Turn::Ran(status) => status,
-            Turn::Busy | Turn::DoneBefore => PassStatus::Ok,
+            Turn::Ran(status) | Turn::DoneBefore(status) => status,
+            Turn::Busy => PassStatus::Ok,
         };
     };
     repeat::run(&repeat, &first, start, stop, async |execution, due| {
         label.set(&execution);
         let began = Instant::now();
-        let is_done = tokio::select! {
-            is_done = is_done(&job, &execution) => is_done,
-            () = stop.requested() => Ok(false),
+        let done_before = tokio::select! {
+            done_before = done_before(&job, &execution) => done_before,
+            () = stop.requested() => Ok(None),
         };
-        match is_done {
-            Ok(true) => Turn::DoneBefore,
-            Ok(false) => take_turn(Arc::clone(&job), &execution, due, stop, began).await,
+        match done_before {
+            Ok(Some(status)) => Turn::DoneBefore(status),
+            Ok(None) => take_turn(Arc::clone(&job), &execution, due, stop, began).await,
             Err(err) => Turn::Ran(could_not_begin(&CannotBegin::Connect(err))),
         }
     })
     .await
 }
 
-async fn is_done(job: &Job, execution: &Execution) -> Result<bool, ConnectError> {
+async fn done_before(job: &Job, execution: &Execution) -> Result<Option<PassStatus>, ConnectError> {
     job.ready().await?;
-    Ok(Part::is_done(job, execution).await)
+    Ok(Part::done_before(job, execution).await)
 }
 
 /// Finds out what this task's part is in the execution that was due at `due`, and does it.
@@ -228,7 +229,9 @@ async fn take_turn(job: Arc<Job>, execution: &Execution, due: Instant, stop: &St
 fn stopped_early(stop: &Stop, start: Instant) -> PassStatus {
     let unreached = stop.deadline().map(|_| Unreached::Unknown);
     let ending = Ending { ended: Ended::Stopped, unreached, unreadable: None };
-    conclude(&Verdicts::default(), &ending, None, start);
+    let (counts, used) = (Counts::default(), Used::default());
+    let status = Some(PassStatus::Failed);
+    conclude(&Figures { scope: None, status, counts: &counts, used, start }, &ending);
     PassStatus::Failed
 }
 
@@ -265,7 +268,7 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
     let users = stream::unfold(pages, |mut pages| async { Some((pages.recv().await?, pages)) })
         .filter_map(|page| std::future::ready(page.map_err(|err| unreadable = Some(err)).ok()))
         .flat_map(stream::iter)
-        .map(|entry| Subject::user(entry, &part.schedule));
+        .map(|entry| Subject::user(entry, (!part.is_named()).then_some(&part.schedule)));
     let subjects = stream::iter(legacy.map(Subject::Legacy)).chain(users);
     let books = part.keep(&job);
     let travellers = subjects.then(async |subject| {
@@ -298,18 +301,33 @@ async fn pulse(job: Arc<Job>, part: &Part, due: Instant, stop: &Stop, start: Ins
             None
         }
     };
-    match (ending.status(&verdicts.counts), sums) {
+    let known = || part.worth(&verdicts.counts).map(|worth| worth.status);
+    status_of_task(&ending, &verdicts.counts, sums.or_else(known), part.is_one_of_several())
+}
+
+/// What this task's part is worth, for the exit code. `pass` is what the pass of all tasks is, where this one
+/// knows.
+fn status_of_task(
+    ending: &Ending,
+    counts: &Counts,
+    pass: Option<PassStatus>,
+    is_one_of_several: bool,
+) -> PassStatus {
+    let own = ending.status(counts);
+    match (own, pass) {
+        _ if ending.state() != TaskState::Completed => own,
+        // Whatever came of this task's users.
+        (_, Some(PassStatus::Failed)) => PassStatus::Failed,
         // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
         // reason for Cloud Run to try it again.
-        (PassStatus::Failed, Some(sums)) if ending.state() == TaskState::Completed => sums,
-        (PassStatus::Failed, None) if ending.state() == TaskState::Completed && part.is_one_of_several() => {
-            PassStatus::Degraded
-        }
-        (status, _) => status,
+        (PassStatus::Failed, Some(pass)) => pass,
+        (PassStatus::Failed, None) if is_one_of_several => PassStatus::Degraded,
+        _ => own,
     }
 }
 
-/// Says how it went, and records it. Returns what the pass of all tasks is worth, if this one knows.
+/// Says how it went, and records it. Returns what the pass of all tasks is worth, if this one knows of one
+/// that reached all users.
 async fn close(
     job: &Job,
     part: &Part,
@@ -329,14 +347,20 @@ async fn close(
             () = stop.requested() => Rejections::default(),
         };
         report_rejections(&verdicts.fleet_wide(of_others));
-        conclude(verdicts, ending, scope, start);
+        let worth = part.worth(&verdicts.counts);
+        if let Some(silence) = worth.and_then(|worth| worth.silence) {
+            silence.tell(&verdicts.counts, &job.config);
+        }
+        let (counts, used, status) = (&verdicts.counts, part.used(job), worth.map(|worth| worth.status));
+        conclude(&Figures { scope, status, counts, used, start }, ending);
         // What is published includes what the records cost; what is left of the time is for publishing.
         let deadline = Deadline::after(USER_BUDGET);
         let records = verdicts.records(of_others, now);
         job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
-        return part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+        return part.leave(job, ending.state(), &finished, counts, start, deadline).await;
     }
-    conclude(verdicts, ending, scope, start);
+    let (counts, used, status) = (&verdicts.counts, part.used(job), Some(PassStatus::Failed));
+    conclude(&Figures { scope, status, counts, used, start }, ending);
     // How far it came matters more, when there may be no time for both.
     let deadline = Deadline::after(USER_BUDGET);
     let sums = part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
@@ -409,32 +433,63 @@ impl Ending {
     }
 }
 
-/// The last lines of the log.
-fn conclude(verdicts: &Verdicts, ending: &Ending, scope: Option<&'static str>, start: Instant) {
-    let (counts, duration_ms) = (&verdicts.counts, millis(start));
-    let dropped_lines = output::dropped_lines();
-    match (&ending.unreadable, ending.ended) {
-        (Some(err), _) => error!(
-            severity = "CRITICAL",
-            error = err.code().as_str(),
+/// The numbers of the last line.
+struct Figures<'a> {
+    /// What kind of pass it was, if it began.
+    scope: Option<&'static str>,
+    /// What it is worth, if this task knows.
+    status: Option<PassStatus>,
+    counts: &'a Counts,
+    used: Used,
+    start: Instant,
+}
+
+/// Logs a last line of the pass, with its numbers as fields by the names of `ops/last_pulse`.
+macro_rules! summary {
+    ($log:ident, $figures:expr, [$($field:tt)*], $($message:tt)+) => {{
+        let Figures { scope, status, counts, used, start } = $figures;
+        $log!(
+            $($field)*
             scope,
-            duration_ms,
-            dropped_lines,
+            status = status.map(PassStatus::as_str),
+            duration_ms = millis(*start),
+            success_count = counts.success,
+            error_count = counts.error(),
+            our_error_count = counts.ours,
+            skipped_count = counts.skipped,
+            needs_reauth_count = counts.needs_reauth,
+            stale_count = counts.stale,
+            users_count = counts.users(),
+            firestore_reads = used.firestore_reads,
+            firestore_writes = used.firestore_writes,
+            secret_accesses = used.secret_accesses,
+            alpaca_calls = used.alpaca_calls,
+            dropped_lines = output::dropped_lines(),
+            $($message)+
+        )
+    }};
+}
+
+/// The last lines of the log.
+fn conclude(figures: &Figures<'_>, ending: &Ending) {
+    let counts = figures.counts;
+    match (&ending.unreadable, ending.ended) {
+        (Some(err), _) => summary!(
+            error,
+            figures,
+            [severity = "CRITICAL", error = err.code().as_str(),],
             "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
             Chain(err)
         ),
-        (None, Ended::Complete) => {
-            info!(scope, duration_ms, dropped_lines, "Completed multi-tenant sync: {counts}");
-        }
+        (None, Ended::Complete) => summary!(info, figures, [], "Completed multi-tenant sync: {counts}"),
         (None, ended) => {
             let not_reached = ending.unreached.and_then(Unreached::count);
             let unreached = ending.unreached.map(|users| format!("; {users}")).unwrap_or_default();
             let given_up = if ended == Ended::CutOff { "; what was in flight is given up" } else { "" };
-            warn!(
-                scope,
-                duration_ms,
-                dropped_lines,
-                not_reached,
+            summary!(
+                warn,
+                figures,
+                [not_reached,],
                 "Stopped multi-tenant sync: {counts}{unreached}{given_up}"
             );
         }
@@ -449,10 +504,12 @@ enum Subject {
 }
 
 impl Subject {
-    fn user(entry: roster::Entry, schedule: &LookSchedule) -> Self {
+    /// Who is named is asked about whatever is known of their keys: they get no `schedule`.
+    fn user(entry: roster::Entry, schedule: Option<&LookSchedule>) -> Self {
         match entry {
             roster::Entry::Member(member) => {
-                let plan = trouble::plan(&member.history, member.user.id.as_str(), schedule);
+                let plan = |schedule| trouble::plan(&member.history, member.user.id.as_str(), schedule);
+                let plan = schedule.map_or(Plan::Ask, plan);
                 Self::User(member, plan)
             }
             roster::Entry::Nobody(id) => Self::Nobody(id),
@@ -513,7 +570,7 @@ fn calls_of(job: &Job, member: &Member, plan: &Plan, schedule: LookSchedule) -> 
 async fn travel(job: Arc<Job>, subject: Subject, tick: Tick) -> End {
     match subject {
         Subject::User(member, plan) => sync_user(&job, &member, plan, tick).await,
-        Subject::Nobody(id) => skip(&id, Outcome::Skipped, "there is no such document in users"),
+        Subject::Nobody(id) => fail(&id, &History::Unknown, &Failure::Unknown, false, Instant::now()),
         Subject::Legacy(account) => sync_legacy_account(&job, &account, tick).await,
     }
 }
@@ -541,13 +598,18 @@ async fn sync_user(job: &Job, member: &Member, plan: Plan, tick: Tick) -> End {
         Ok(Arrived::Unchanged(host, tenant)) => succeed(job, id, tenant.as_ref(), host, Some(true), start),
         Ok(Arrived::SameKeys) => wait(id, &member.history),
         Err(failure) => {
-            let end = fail(id, &member.history, &failure, start);
-            // Whether a rejection counts, only the whole pass can tell.
-            if matches!(end.word, Some(Word::Rejected(..))) {
+            let (code, version) = (failure.code(), failure.key_version());
+            let is_named = !job.config.takes_everybody();
+            // Nothing new: they are waited for.
+            let is_known = !is_named && member.history.stays_rejected(code, version);
+            let end = fail(id, &member.history, &failure, is_known, start);
+            // Whether a rejection counts, only the whole pass can tell; a person's own run has nothing to say of it.
+            if !is_named && matches!(end.word, Some(Word::Rejected(..))) {
                 return end;
             }
+            let word = end.word.filter(|_| !is_named);
             let past = job.record_failure(id, &member.history, &failure, deadline).await;
-            End { past, ..end }
+            End { word, past, ..end }
         }
     }
 }
@@ -727,7 +789,7 @@ async fn sync_legacy_account(job: &Job, legacy: &LegacyAccount, tick: Tick) -> E
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
     match legacy_keys_to_snapshot(job, legacy, tick).await {
         Ok(tenant) => succeed(job, id, tenant.as_ref(), legacy.keys.environment(), None, start),
-        Err(failure) => fail(id, &History::Unknown, &failure, start),
+        Err(failure) => fail(id, &History::Unknown, &failure, false, start),
     }
 }
 
@@ -814,13 +876,13 @@ fn rest_of(history: &History) -> (Option<String>, Option<String>) {
     (record.map(|record| record.since.to_string()), next.map(|next| next.to_string()))
 }
 
-fn fail(id: &DocumentId, history: &History, failure: &Failure, start: Instant) -> End {
+/// `is_known` for a user of whom it is known that Alpaca rejects the keys.
+fn fail(id: &DocumentId, history: &History, failure: &Failure, is_known: bool, start: Instant) -> End {
     let (code, reason, duration_ms) = (failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
     let outcome = match code {
         Code::AccountIncomplete => Outcome::Skipped,
-        // Nothing new: they are waited for.
-        _ if history.stays_rejected(code, failure.key_version()) => Outcome::NeedsReauth,
+        _ if is_known => Outcome::NeedsReauth,
         _ => Outcome::Failed(code),
     };
     match outcome {

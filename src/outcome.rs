@@ -20,6 +20,8 @@ pub enum Code {
     KeysUnavailable,
     /// The user's id cannot name a secret.
     UserIdInvalid,
+    /// A person named a user who has no document.
+    UserUnknown,
     /// Alpaca answers 401 or 403.
     BrokerRejected,
     /// The account is not open yet and has no figures. Counts as skipped.
@@ -41,13 +43,14 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::KeysMissing,
         Self::KeysForbidden,
         Self::KeysDisabled,
         Self::KeysMalformed,
         Self::KeysUnavailable,
         Self::UserIdInvalid,
+        Self::UserUnknown,
         Self::BrokerRejected,
         Self::AccountIncomplete,
         Self::BrokerRateLimited,
@@ -69,6 +72,7 @@ impl Code {
             Self::KeysMalformed => "keys_malformed",
             Self::KeysUnavailable => "keys_unavailable",
             Self::UserIdInvalid => "user_id_invalid",
+            Self::UserUnknown => "user_unknown",
             Self::BrokerRejected => "broker_rejected",
             Self::AccountIncomplete => "account_incomplete",
             Self::BrokerRateLimited => "broker_rate_limited",
@@ -99,6 +103,8 @@ impl Code {
             | Self::KeysMalformed
             | Self::KeysDisabled
             | Self::UserIdInvalid
+            // A person's typing error, in a run of their own.
+            | Self::UserUnknown
             | Self::AccountIncomplete => false,
             Self::KeysForbidden => ever_synced,
             Self::KeysUnavailable
@@ -196,6 +202,12 @@ impl PassStatus {
             Self::Degraded => "degraded",
             Self::Failed => "failed",
         }
+    }
+
+    /// Reads what [`PassStatus::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Ok, Self::Degraded, Self::Failed].into_iter().find(|status| status.as_str() == text)
     }
 }
 
@@ -358,5 +370,9 @@ mod tests {
             assert_eq!(Code::parse(code.as_str()), Some(code));
         }
         assert_eq!(Code::parse("keys"), None);
+        for status in [PassStatus::Ok, PassStatus::Degraded, PassStatus::Failed] {
+            assert_eq!(PassStatus::parse(status.as_str()), Some(status));
+        }
+        assert_eq!(PassStatus::parse(""), None);
     }
 }

@@ -5,7 +5,7 @@ use crate::config::Execution;
 use crate::fleet_guard::Rejections;
 use crate::ids::{Database, DocumentId};
 use crate::job::Job;
-use crate::last_pulse::LastPulse;
+use crate::last_pulse::{LastPulse, Synced};
 use crate::ledger::{Ledger, Standing, TaskRecord, TaskState, standing};
 use crate::outcome::{Code, Counts, PassStatus};
 use crate::pace::Pace;
@@ -13,6 +13,7 @@ use crate::progress::{Finished, Place, Progress, Score};
 use crate::retry::{Deadline, USER_BUDGET};
 use crate::roster::Selection;
 use crate::shards::Shards;
+use crate::silence::{self, Worth};
 use crate::stop::Stop;
 use crate::store::ledger::{End, Look, report_unpublished, task_write};
 use crate::store::query::IdRange;
@@ -92,6 +93,8 @@ pub struct Part {
     pub schedule: LookSchedule,
     /// What earlier attempts have finished.
     pub finished: Finished,
+    /// When a pass last synced anybody, by the server's clock.
+    last_synced_at: Option<Timestamp>,
     execution: DocumentId,
     /// When the execution started.
     started_at: Timestamp,
@@ -114,8 +117,8 @@ enum Earlier {
     Silent,
     /// All of its users; the sums of the execution may still be missing.
     Completed,
-    /// All there was to do.
-    Ended,
+    /// All there was to do; what the pass was worth.
+    Ended(PassStatus),
 }
 
 /// What came of the wish to run.
@@ -126,13 +129,25 @@ enum Claimed {
     Nothing(DocumentId),
 }
 
-/// What there is to say of an execution that never came back, when another takes over.
-fn write_of_dead(execution: &DocumentId, ledger: &Ledger, database: &Database) -> Write {
-    let (counts, used, _) = ledger.sums();
+/// When an execution that never came back last synced anybody, as far as can be told.
+fn synced_by_dead(ledger: &Ledger) -> Option<Timestamp> {
+    (ledger.sums().0.success > 0).then_some(ledger.touched_at)
+}
+
+/// What there is to say of an execution that never came back, when another takes over. `last_synced_at`
+/// is when it or one before it last synced anybody.
+fn write_of_dead(
+    execution: &DocumentId,
+    ledger: &Ledger,
+    last_synced_at: Option<Timestamp>,
+    database: &Database,
+) -> Write {
+    let (counts, used) = ledger.sums();
     let duration = Duration::try_from(ledger.touched_at.duration_since(ledger.started_at));
     LastPulse {
         counts: &counts,
         status: PassStatus::Failed,
+        last_synced_at: Synced::Then(last_synced_at),
         execution: execution.as_str(),
         started_at: ledger.started_at,
         duration: duration.unwrap_or_default(),
@@ -158,11 +173,13 @@ impl Part {
     /// A single task goes on when Firestore does not let it keep a ledger: fresh snapshots matter more
     /// than two passes at the same time, which do no harm.
     pub async fn enter(job: &Job, execution: &Execution, now: Timestamp) -> Result<Entry, EntryError> {
-        let alone = Self::new(job, execution, now);
+        let mut part = Box::new(Self::new(job, execution, now));
         if !job.config.takes_everybody() {
-            return Ok(Entry::Part(Box::new(alone)));
+            return Ok(Entry::Part(part));
         }
-        match alone.join(job, execution).await {
+        match part.join(job, execution).await {
+            Ok(None) => Ok(Entry::Part(part)),
+            Ok(Some(other)) => Ok(Entry::Busy(other)),
             Err(EntryError::Ledger(err)) if execution.task_count.get() == 1 => {
                 error!(
                     error = err.code().as_str(),
@@ -170,21 +187,26 @@ impl Part {
                     execution.id,
                     Chain(&err)
                 );
-                let record = if job.config.dry_run { Recording::Nowhere } else { Recording::LastPulse };
-                let alone = Self { record, ..Self::new(job, execution, now) };
-                Ok(Entry::Part(Box::new(alone)))
+                if !job.config.dry_run {
+                    part.record = Recording::LastPulse;
+                }
+                Ok(Entry::Part(part))
             }
-            joined => joined,
+            Err(err) => Err(err),
         }
     }
 
-    /// Whether an earlier attempt has done all of the execution. Whatever cannot be read is not done.
-    pub async fn is_done(job: &Job, execution: &Execution) -> bool {
+    /// What the execution was worth, if an earlier attempt has done all of it. Whatever cannot be read is
+    /// not done.
+    pub async fn done_before(job: &Job, execution: &Execution) -> Option<PassStatus> {
         if !job.config.takes_everybody() {
-            return false;
+            return None;
         }
         let ledger = job.store.ledgers([Some(&execution.id)], Deadline::after(DONE_BUDGET)).await;
-        matches!(ledger, Ok([Some(ledger)]) if ledger.is_done())
+        let [ledger] = ledger.ok()?;
+        let outcome = ledger.filter(Ledger::is_done)?.outcome();
+        tell_done_before(outcome);
+        Some(outcome)
     }
 
     fn new(job: &Job, execution: &Execution, now: Timestamp) -> Self {
@@ -193,6 +215,7 @@ impl Part {
             has_legacy_account: job.config.takes_everybody(),
             schedule: LookSchedule { previous: None, now },
             finished: Finished::default(),
+            last_synced_at: None,
             execution: execution.id.clone(),
             started_at: now,
             task: execution.task_index as usize,
@@ -203,20 +226,22 @@ impl Part {
         }
     }
 
-    async fn join(mut self, job: &Job, execution: &Execution) -> Result<Entry, EntryError> {
+    /// Joins the execution, or finds the one that is in its way.
+    async fn join(&mut self, job: &Job, execution: &Execution) -> Result<Option<DocumentId>, EntryError> {
         let deadline = Deadline::after(USER_BUDGET);
         let mut conflict = None;
         for _ in 0..CLAIMS {
             let look = job.store.look(&self.execution, deadline).await.map_err(EntryError::Ledger)?;
+            self.last_synced_at = look.last.synced_at;
             match self.claim(job, execution, &look, deadline).await {
                 Ok(Claimed::Plan(shards, own)) => {
                     self.take(&look, &shards, own)?;
                     if !job.config.dry_run {
                         self.record = Recording::Ledger;
                     }
-                    return Ok(Entry::Part(Box::new(self)));
+                    return Ok(None);
                 }
-                Ok(Claimed::Nothing(other)) => return Ok(Entry::Busy(other)),
+                Ok(Claimed::Nothing(other)) => return Ok(Some(other)),
                 Err(err @ StoreError::Conflict(_)) => conflict = Some(err),
                 Err(err) => return Err(EntryError::Ledger(err)),
             }
@@ -230,7 +255,7 @@ impl Part {
     /// leaves a ledger that says so, or the others might claim what is left of the time, and some shares
     /// would be synced and others not.
     async fn claim(
-        &self,
+        &mut self,
         job: &Job,
         execution: &Execution,
         look: &Look,
@@ -260,6 +285,10 @@ impl Part {
             Some(own) => (own.shards.clone(), Some(own.clone())),
             None => (plan(), None),
         };
+        // Nobody else will say what became of an execution that never came back.
+        let dead = other.zip(other_ledger.as_ref());
+        let dead = dead.filter(|(_, dead)| standing == Standing::Claim && dead.ended_at.is_none());
+        self.last_synced_at = self.last_synced_at.max(dead.and_then(|(_, dead)| synced_by_dead(dead)));
         match (standing, other) {
             // A dry run writes nothing, and is in nobody's way.
             _ if job.config.dry_run => {}
@@ -272,9 +301,9 @@ impl Part {
             (Standing::Join, _) => {}
             (Standing::Claim | Standing::Busy, _) => {
                 let new = found.1.is_none().then_some((&found.0, look.now));
-                // Nobody else will say what became of an execution that never came back.
-                let dead = other.zip(other_ledger.as_ref()).filter(|(_, dead)| dead.ended_at.is_none());
-                let dead = dead.map(|(other, dead)| write_of_dead(other, dead, job.store.database()));
+                let dead = dead.map(|(other, dead)| {
+                    write_of_dead(other, dead, self.last_synced_at, job.store.database())
+                });
                 job.store.claim(&self.execution, new, &look.current, dead, deadline).await?;
             }
         }
@@ -295,10 +324,11 @@ impl Part {
         self.started_at = look.now;
         if let Some(mut own) = own {
             self.started_at = own.started_at;
+            let outcome = own.outcome();
             let record = own.tasks.remove(&self.task);
             self.earlier = match &record {
                 Some(record) if record.state != TaskState::Completed => Earlier::Silent,
-                Some(_) if own.ended_at.is_some() => Earlier::Ended,
+                Some(_) if own.ended_at.is_some() => Earlier::Ended(outcome),
                 Some(_) => Earlier::Completed,
                 None if own.is_fresh(look.now) => Earlier::Nothing,
                 None => Earlier::Silent,
@@ -307,6 +337,9 @@ impl Part {
                 info!("Going on where the attempt before ended: {} so far", finished.counts);
                 self.finished = finished;
                 self.used_before.0 = used;
+            }
+            if let Earlier::Ended(outcome) = self.earlier {
+                tell_done_before(outcome);
             }
         }
         let after = self.finished.cursor.clone().or(range.after);
@@ -376,14 +409,36 @@ impl Part {
         known
     }
 
+    /// Whether this is a person's own run, for some users.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        matches!(self.selection, Selection::Named(_))
+    }
+
     /// Whether this is one of several tasks.
     #[must_use]
     pub fn is_one_of_several(&self) -> bool {
         self.tasks > 1
     }
 
+    /// What the whole pass is worth once all users of this task are counted, if that does not depend on
+    /// other tasks.
+    #[must_use]
+    pub fn worth(&self, counts: &Counts) -> Option<Worth> {
+        match self.earlier {
+            _ if self.is_named() => Some(Worth { status: counts.status(), silence: None }),
+            // Nothing has come of it since.
+            Earlier::Ended(status) if *counts == self.finished.counts => {
+                Some(Worth { status, silence: None })
+            }
+            _ if self.is_one_of_several() => None,
+            _ => Some(silence::worth(counts, self.last_synced_at, self.schedule.now)),
+        }
+    }
+
     /// Records that this task has come to rest and, if it is the last one, tells the dashboards. Returns
-    /// what the pass of all tasks is worth, if this is the one that knows.
+    /// what the pass of all tasks is worth, if this is the one that knows; when others have not completed
+    /// theirs, what this task's part of it is.
     pub async fn leave(
         &self,
         job: &Job,
@@ -393,7 +448,7 @@ impl Part {
         start: Instant,
         deadline: Deadline,
     ) -> Option<PassStatus> {
-        if self.record == Recording::Nowhere || self.earlier == Earlier::Ended {
+        if self.record == Recording::Nowhere || matches!(self.earlier, Earlier::Ended(_)) {
             return None;
         }
         let record = self.record(state, finished, job);
@@ -402,6 +457,7 @@ impl Part {
             started_at: self.started_at,
             touched_at: self.started_at,
             ended_at: None,
+            status: None,
             skipped_for: None,
             tasks: Default::default(),
         };
@@ -420,26 +476,35 @@ impl Part {
         let published =
             TaskRecord { finished: Finished { counts: counts.clone(), ..finished.clone() }, ..record };
         ledger.tasks.insert(self.task, TaskRecord { used: self.used(job), ..published });
-        self.publish(job, &ledger, &record, start, deadline).await;
-        Some(ledger.sums().2)
+        let Worth { status, silence } = ledger.worth(self.last_synced_at, self.schedule.now);
+        if let Some(silence) = silence.filter(|_| self.is_one_of_several()) {
+            silence.tell(&ledger.sums().0, &job.config);
+        }
+        self.publish(job, &ledger, status, &record, start, deadline).await;
+        Some(if ledger.is_completed() { status } else { counts.status() })
     }
 
     async fn publish(
         &self,
         job: &Job,
         sums: &Ledger,
+        status: PassStatus,
         record: &TaskRecord,
         start: Instant,
         deadline: Deadline,
     ) {
         let now = Timestamp::now();
-        let (counts, used, status) = sums.sums();
+        let (counts, used) = sums.sums();
         // Of the whole execution; no clock that jumps makes it shorter than this part of it.
         let duration = Duration::try_from(now.duration_since(self.started_at)).unwrap_or_default();
         let last_pulse = |own_writes| {
             LastPulse {
                 counts: &counts,
                 status,
+                last_synced_at: match counts.success {
+                    0 => Synced::Then(self.last_synced_at),
+                    _ => Synced::Now,
+                },
                 execution: self.execution.as_str(),
                 started_at: self.started_at,
                 duration: duration.max(start.elapsed()),
@@ -448,7 +513,8 @@ impl Part {
             .to_write(job.store.database())
         };
         if self.record == Recording::Ledger {
-            let end = task_write(job.store.database(), &self.execution, self.task, record, End::At(now));
+            let end =
+                task_write(job.store.database(), &self.execution, self.task, record, End::At(now, status));
             // In two parts, where they may be refused together, there must be time for the second.
             let together = deadline.less(deadline.left() / 2);
             match job.store.commit(&[end.clone(), last_pulse(2)], together).await {
@@ -487,13 +553,22 @@ impl Part {
         TaskRecord { state, finished: finished.clone(), used: self.used(job), ramp: job.pace.ramp() }
     }
 
-    fn used(&self, job: &Job) -> Used {
+    /// What the task has used by now, all attempts together.
+    #[must_use]
+    pub fn used(&self, job: &Job) -> Used {
         used(self.used_before, &job.usage)
     }
 }
 
 fn used((earlier, of_others): (Used, Used), usage: &Usage) -> Used {
     earlier + (usage.so_far() - of_others)
+}
+
+/// Whoever looks at the log of this attempt must not take it for one that found all well.
+fn tell_done_before(outcome: PassStatus) {
+    if outcome == PassStatus::Failed {
+        error!("An earlier attempt has ended this execution as failed: its log lines say why");
+    }
 }
 
 fn report(published: Result<(), StoreError>) {

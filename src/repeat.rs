@@ -78,8 +78,8 @@ pub enum Turn {
     Ran(PassStatus),
     /// Another execution was running.
     Busy,
-    /// An earlier attempt had done it.
-    DoneBefore,
+    /// An earlier attempt had done it; what it was worth.
+    DoneBefore(PassStatus),
 }
 
 /// Runs `pulse` for one execution after the other, from `start` on, until the time is over or the process
@@ -90,7 +90,8 @@ pub enum Turn {
 /// and goes on from there. What it passes over counts as time, so that it ends about when the attempt
 /// before would have, and not in the middle of the next execution.
 ///
-/// Returns the status of the last pulse that ran.
+/// Returns the status of the last pulse that ran, in whichever attempt: a retry that finds nothing left to do must not
+/// pass for a success of what had failed.
 pub async fn run(
     repeat: &Repeat,
     first: &Execution,
@@ -117,11 +118,14 @@ pub async fn run(
                 never = ticks.skip(&execution, stop) => match never {},
             };
             match turn {
-                Turn::Ran(ran) => status = ran,
-                Turn::Busy | Turn::DoneBefore => {}
+                Turn::Ran(ran) | Turn::DoneBefore(ran) => status = ran,
+                Turn::Busy => {}
             }
             number += u32::from(turn != Turn::Busy);
-            if turn != Turn::DoneBefore || stop.signal().is_some() || !ticks.has_time_after_one_more() {
+            if !matches!(turn, Turn::DoneBefore(_))
+                || stop.signal().is_some()
+                || !ticks.has_time_after_one_more()
+            {
                 break;
             }
             due = Instant::now();
@@ -246,14 +250,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_an_earlier_attempt_has_done_is_passed_over_without_waiting() {
-        let done = |_: &str, n| if n < 3 { (1, Turn::DoneBefore) } else { (1, OK) };
+        let done = |_: &str, n| if n < 3 { (1, Turn::DoneBefore(PassStatus::Failed)) } else { (1, OK) };
         let (ran, _) = repeated(300, &Stop::default(), done).await;
         let all = [("pulse-x", 0), ("pulse-x-2", 1), ("pulse-x-3", 2), ("pulse-x-4", 3), ("pulse-x-5", 60)];
         assert_eq!(ran, begun(&all), "as many as without the break");
         let start = Instant::now();
-        let (ran, status) = repeated(180, &Stop::default(), |_, _| (1, Turn::DoneBefore)).await;
-        assert_eq!((ran.len(), status), (3, PassStatus::Ok), "nothing is left to do");
-        assert_eq!(start.elapsed(), seconds(3));
+        for outcome in [PassStatus::Ok, PassStatus::Failed] {
+            let (ran, status) = repeated(180, &Stop::default(), |_, _| (1, Turn::DoneBefore(outcome))).await;
+            assert_eq!((ran.len(), status), (3, outcome), "nothing is left to do");
+        }
+        assert_eq!(start.elapsed(), seconds(6));
     }
 
     #[tokio::test(start_paused = true)]

@@ -255,6 +255,30 @@ pub fn after_failure(
     (previous != Some(&trouble)).then_some(trouble)
 }
 
+/// The record after any failure, rejections included, of a person's own run, or `None` when nothing in it
+/// changes.
+///
+/// It is tried again within seconds, so that it proves nothing more than a pulse does: no rejection counts, and
+/// users who have to reconnect stay so until Alpaca takes their keys.
+#[must_use]
+pub fn after_named_failure(
+    history: &History,
+    past: Option<&Past>,
+    code: Code,
+    version: Option<&KeyVersion>,
+    now: Timestamp,
+) -> Option<Trouble> {
+    let is_known = history.trouble().is_some_and(|trouble| {
+        trouble.error == Some(Code::BrokerRejected) && trouble.key_version.as_ref() == version
+    });
+    match code {
+        Code::BrokerRejected if is_known => None,
+        Code::AccountIncomplete => after_failure(history, past, code, version, now),
+        _ if history.needs_reauth() => None,
+        _ => after_failure(history, past, code, version, now),
+    }
+}
+
 /// The record after Alpaca rejected the keys of that version, or `None` when nothing in it changes.
 #[must_use]
 pub fn after_rejection(
@@ -476,6 +500,33 @@ mod tests {
         assert_eq!(fails(&history, Code::KeysMissing, None, at(60)), None);
         let other = fails(&history, Code::KeysForbidden, None, at(60)).expect("another reason");
         assert_eq!(other.since, at(0), "still retrying since then");
+    }
+
+    #[test]
+    fn a_named_run_counts_no_rejection_and_leaves_users_who_have_to_reconnect_alone() {
+        let named = |history: &History, code, number| {
+            after_named_failure(history, Some(&known()), code, Some(&version(number)), at(9))
+        };
+        for history in [History::Unknown, rejected(1), rejected(2), rejected(5)] {
+            assert_eq!(named(&history, Code::BrokerRejected, 3), None, "{history:?}");
+        }
+        for code in [Code::BrokerRejected, Code::KeysMalformed, Code::BrokerUnavailable, Code::StoreRejected]
+        {
+            assert_eq!(named(&rejected(2), code, 4), None, "{code}");
+        }
+        assert_eq!(after_named_failure(&rejected(2), Some(&known()), Code::KeysMissing, None, at(9)), None);
+        for history in [History::Clean, rejected(1)] {
+            let first = named(&history, Code::BrokerRejected, 4).expect("news");
+            assert_eq!(
+                (first.state, first.error, first.rejections),
+                (State::Retrying, Some(Code::BrokerRejected), 0)
+            );
+            let next =
+                is_rejected(&troubled(Some(first)), &version(4), Guard::Off, at(60)).expect("recorded");
+            assert_eq!((next.state, next.rejections), (State::Retrying, 1), "the pulse's own is the first");
+        }
+        let open = named(&rejected(2), Code::AccountIncomplete, 3).expect("Alpaca takes them");
+        assert_eq!(open.state, State::Incomplete);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::write::{Demand, FieldChange, Write, merge_at};
 use super::{Found, Store, StoreError};
 use crate::ids::{Database, DocumentId};
-use crate::ledger::{KEPT_FOR, Ledger, SKIPPED_FOR, TaskRecord, plan_value, task_field};
+use crate::last_pulse::last_synced_at;
+use crate::ledger::{KEPT_FOR, Ledger, SKIPPED_FOR, STATUS, TaskRecord, plan_value, task_field};
+use crate::outcome::PassStatus;
 use crate::retry::Deadline;
 use crate::shards::Shards;
 use crate::store::values::{map, string, time, timestamp};
@@ -45,6 +47,8 @@ pub struct Last {
     pub execution: Option<DocumentId>,
     /// When it started.
     pub started_at: Option<Timestamp>,
+    /// When any execution last synced anybody.
+    pub synced_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -68,6 +72,7 @@ impl Store {
             last: Last {
                 execution: id(last),
                 started_at: last.and_then(|document| document.fields.get("started_at")).and_then(time),
+                synced_at: last.and_then(|document| last_synced_at(&document.fields)),
             },
         })
     }
@@ -165,9 +170,10 @@ pub fn task_write(
     let task = format!("tasks.{}", task_field(task));
     let mut changes = vec![(task.as_str(), Some(record.to_value().into()))];
     match end {
-        End::Open => changes.push(("ended_at", None)),
+        End::Open => changes.extend([("ended_at", None), (STATUS, None)]),
         End::Unchanged => {}
-        End::At(time) => changes.push(("ended_at", Some(timestamp(time).into()))),
+        End::At(time, status) => changes
+            .extend([("ended_at", Some(timestamp(time).into())), (STATUS, Some(status.as_str().into()))]),
     }
     merge_at(&ledger_name(database, execution), &changes, TOUCHED_AT, &Demand::Unchanged(None))
 }
@@ -179,8 +185,8 @@ pub enum End {
     Open,
     /// Nothing.
     Unchanged,
-    /// This was its end.
-    At(Timestamp),
+    /// This was its end, and what the pass was worth.
+    At(Timestamp, PassStatus),
 }
 
 fn server_time(found: &Found) -> Timestamp {

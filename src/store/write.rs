@@ -118,6 +118,17 @@ pub fn merge(name: &str, changes: &[FieldChange<'_>], demand: &Demand) -> Write 
 /// The same, with another field for the server's time.
 #[must_use]
 pub fn merge_at(name: &str, changes: &[FieldChange<'_>], server_time: &str, demand: &Demand) -> Write {
+    merge_at_all(name, changes, &[server_time], demand)
+}
+
+/// The same, with several fields for the server's time.
+#[must_use]
+pub fn merge_at_all(
+    name: &str,
+    changes: &[FieldChange<'_>],
+    server_times: &[&str],
+    demand: &Demand,
+) -> Write {
     debug_assert!(
         have_own_fields(changes),
         "of two values for one field, Firestore takes the last: {changes:?}"
@@ -136,10 +147,12 @@ pub fn merge_at(name: &str, changes: &[FieldChange<'_>], server_time: &str, dema
             mask.bytes(tag::FIELD_PATHS_OF_MASK, path.as_bytes());
         }
     });
-    write.message(tag::write::UPDATE_TRANSFORMS, |transform| {
-        transform.bytes(tag::field_transform::FIELD_PATH, server_time.as_bytes());
-        transform.number(tag::field_transform::SET_TO_SERVER_VALUE, ServerValue::RequestTime as u64);
-    });
+    for server_time in server_times {
+        write.message(tag::write::UPDATE_TRANSFORMS, |transform| {
+            transform.bytes(tag::field_transform::FIELD_PATH, server_time.as_bytes());
+            transform.number(tag::field_transform::SET_TO_SERVER_VALUE, ServerValue::RequestTime as u64);
+        });
+    }
     match demand {
         Demand::Nothing => {}
         Demand::Absent => demand_existence(&mut write, false),

@@ -48,7 +48,7 @@ async fn pulse_alone_explains_itself_and_touches_nothing() {
 // Who is synced.
 
 on_both! {
-    async fn a_pass_over_no_users_is_a_success(world) {
+    async fn a_first_pass_over_no_users_is_a_success(world) {
         world.pulse().await.assert_completed("0 successful, 0 errors", 0);
         let last_pulse = world.document("ops/last_pulse").await;
         assert_eq!((&last_pulse["status"], &last_pulse["users_count"]), (&json!("ok"), &json!({"integer": 0})));
@@ -77,14 +77,6 @@ on_both! {
                 assert_eq!(world.snapshot(user).await != Json::Null, expected, "{args:?} {env:?}: {user}");
             }
         }
-    }
-
-    async fn a_named_user_who_does_not_exist_is_skipped(world) {
-        world.user("ana").await;
-        let run = world.pulse_with(&["--user", "nobody,ana"]).await;
-        run.assert_completed("1 successful, 0 errors, 1 skipped", 0);
-        assert!(run.says("Skipped Alpaca account for user nobody: there is no such document in users"));
-        assert_eq!((world.snapshot("nobody").await, world.trouble("nobody").await), (Json::Null, Json::Null));
     }
 
     async fn a_user_who_switched_the_sync_off_is_skipped(world) {

@@ -52,7 +52,9 @@ on_both! {
         let mut document = last_pulse(&world).await;
         let fields = document.as_object_mut().expect("a document");
         let started = timestamp(&fields.remove("started_at").expect("a point in time"));
-        let written = timestamp(&fields.remove("timestamp").expect("the server's time"));
+        let written = fields.remove("timestamp").expect("the server's time");
+        assert_eq!(fields.remove("last_synced_at"), Some(written.clone()));
+        let written = timestamp(&written);
         assert!(before <= started && started <= after, "{started}");
         assert!((written - started).total(jiff::Unit::Second).expect("a span").abs() < 60.0);
         let took = fields.remove("duration_ms").expect("a field")["integer"].as_i64().expect("a number");
@@ -64,7 +66,7 @@ on_both! {
         assert_eq!(document, json!({
             "users_count": {"integer": 6}, "success_count": {"integer": 2}, "error_count": {"integer": 1},
             "skipped_count": {"integer": 3}, "needs_reauth_count": {"integer": 1}, "stale_count": {"integer": 0},
-            "status": "degraded",
+            "status": "degraded", "errors": {"keys_missing": {"integer": 1}},
             "execution": "pulse-x7k2p", "version": env!("CARGO_PKG_VERSION"),
         }));
     }
@@ -73,10 +75,31 @@ on_both! {
         one_of_each(&world).await;
         world.pulse().await.assert_completed("2 successful, 1 errors, 3 skipped", 0);
         let document = last_pulse(&world).await.to_string();
-        let private = ["ana", "ben", "keyless", "rejected", "\"off", "\"new", "keys_", "broker_", "account_"];
+        let private = ["ana", "ben", "keyless", "\"rejected", "\"off", "\"new", "alpaca-keys", "latest", "Alpaca"];
         for private in private {
             assert!(!document.contains(private), "{private} in {document}");
         }
+    }
+
+    async fn the_errors_are_those_of_the_pass_by_their_codes(world) {
+        for user in ["ana", "ben", "cy", "dan"] {
+            world.user(user).await;
+        }
+        for user in ["ana", "ben"] {
+            world.sandbox.secrets().delete(&secret_of(user));
+        }
+        world.account("cy", Profile::Revoked);
+        world.pulse().await.assert_completed("1 successful, 3 errors", 0);
+        let errors = last_pulse(&world).await["errors"].clone();
+        assert_eq!(errors, json!({"keys_missing": {"integer": 2}, "broker_rejected": {"integer": 1}}));
+        world.connect("ana", Profile::active());
+        world.connect("ben", Profile::active());
+        world.store_payload("cy", "no keys");
+        world.pulse().await.assert_completed("3 successful, 1 errors", 0);
+        assert_eq!(last_pulse(&world).await["errors"], json!({"keys_malformed": {"integer": 1}}), "nothing of before");
+        world.connect("cy", Profile::active());
+        world.pulse().await.assert_completed("4 successful, 0 errors", 0);
+        assert_eq!(last_pulse(&world).await["errors"], json!({}));
     }
 
     async fn the_status_says_what_the_pass_was_worth(world) {

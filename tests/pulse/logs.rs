@@ -87,6 +87,33 @@ on_both! {
         }
     }
 
+    async fn the_last_line_has_every_number_by_the_name_of_ops_last_pulse(world) {
+        one_of_each(&world).await;
+        let run = world.pulse().await;
+        let (line, document) = (run.entry("Completed multi-tenant sync: "), world.document("ops/last_pulse").await);
+        for name in ["success", "error", "skipped", "needs_reauth", "users"].map(|name| format!("{name}_count")) {
+            assert_eq!(line[&name], document[&name]["integer"], "{name}");
+        }
+        for name in ["secret_accesses", "alpaca_calls"] {
+            assert_eq!(line[name], document[name]["integer"], "{name}");
+        }
+        // The line comes before what is left to be recorded.
+        for name in ["firestore_reads", "firestore_writes"] {
+            let [so_far, all] = [&line[name], &document[name]["integer"]].map(|number| number.as_u64().expect("a number"));
+            assert!(0 < so_far && so_far <= all, "{name}: {so_far} of {all}");
+        }
+        let facts = ["status", "scope"].map(|name| line[name].clone());
+        assert_eq!(facts, [json!("degraded"), json!("all users")]);
+        for (args, status, scope) in [
+            (&["--user", "ana"][..], "ok", "named users"), (&["--user", "ben"], "failed", "named users"),
+            (&["--user", "ana,ben"], "degraded", "named users"), (&["--dry-run"], "degraded", "dry run"),
+        ] {
+            let line = world.pulse_with(args).await.entry("Completed multi-tenant sync: ");
+            assert_eq!(["status", "scope"].map(|name| line[name].clone()), [json!(status), json!(scope)], "{args:?}");
+            assert!(line["users_count"].is_u64() && line["alpaca_calls"].is_u64(), "{line}");
+        }
+    }
+
     async fn cloud_runs_execution_and_task_are_on_every_line(world) {
         one_of_each(&world).await;
         let env = [("CLOUD_RUN_EXECUTION", "pulse-x7k2p"), ("CLOUD_RUN_TASK_INDEX", "0"), ("CLOUD_RUN_TASK_COUNT", "1")];

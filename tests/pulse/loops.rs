@@ -202,7 +202,8 @@ async fn named_users_are_synced_again_and_again_without_a_ledger() {
     let mut running = looping(&world, &["--user", "ana"]);
     running.until("Completed multi-tenant sync: 1 successful, 0 errors", 2).await;
     stopped(running).await;
-    assert_eq!((world.secret_accesses("ana"), world.secret_accesses("ben")), (1, 0));
+    assert!(world.secret_accesses("ana") >= 2, "a person wants to know of the newest keys");
+    assert_eq!(world.secret_accesses("ben"), 0);
     assert_eq!(world.document(&ledger(FIRST)).await, Json::Null);
     assert_eq!(world.document("ops/last_pulse").await, Json::Null);
 }

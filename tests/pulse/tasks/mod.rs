@@ -3,6 +3,7 @@
 mod overlap;
 mod resume;
 mod shares;
+mod silence;
 
 use crate::world::{Run, World};
 use alpaca_pulse::sandbox::call::Service;
