@@ -326,6 +326,7 @@ mod tests {
             Code::KeysDisabled,
             Code::KeysMalformed,
             Code::UserIdInvalid,
+            Code::UserUnknown,
             Code::AccountIncomplete,
         ];
         assert_eq!(own(true).collect::<Vec<_>>(), always);

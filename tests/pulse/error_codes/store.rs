@@ -20,6 +20,7 @@ async fn store_unavailable() {
             ("cancelled", "firestore/Commit:error=CANCELLED,times=3"),
             ("unknown", "firestore/Commit:error=UNKNOWN,times=3"),
             ("garbage", "firestore/Commit:garbage,times=3"),
+            ("unauthenticated", "firestore/Commit:error=UNAUTHENTICATED,times=3"),
         ],
     )
     .await;
@@ -33,7 +34,6 @@ async fn store_rejected() {
         &world,
         &[
             ("denied", "firestore/Commit:error=PERMISSION_DENIED,times=1"),
-            ("unauthenticated", "firestore/Commit:error=UNAUTHENTICATED,times=1"),
             ("unimplemented", "firestore/Commit:error=UNIMPLEMENTED,times=1"),
             ("out-of-range", "firestore/Commit:error=OUT_OF_RANGE,times=1"),
             ("data-loss", "firestore/Commit:error=DATA_LOSS,times=1"),
