@@ -25,7 +25,7 @@ const EXIT_CODES: &str = "Exit codes:
   1    the pass failed: users could not be read, nobody was synced (and somebody failed, or the last
        success is less than 24 h ago), or --deadline came before all users were reached
   2    bad usage or configuration, nothing was touched
-  143  stopped by SIGTERM after finishing what was in flight (130: by SIGINT)
+  143  stopped by SIGTERM or SIGHUP after finishing what was in flight (130: by SIGINT)
 
 Standard variables: FIRESTORE_EMULATOR_HOST, SECRET_MANAGER_EMULATOR_HOST (host:port),
 APCA_API_BASE_URL, APCA_API_KEY_ID + APCA_API_SECRET_KEY + TENANT_ID (legacy single account),

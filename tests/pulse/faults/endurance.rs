@@ -17,6 +17,7 @@ async fn peak_of_a_pass_over(users: u32) -> Peak {
     let sandbox =
         Sandbox::start(Options { users, ..Options::default() }).await.expect("loopback has a free port");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pulse"));
+    command.arg("sync");
     command.env_clear().envs(sandbox.exports()).env("RUST_LOG", "warn").kill_on_drop(true);
     // Memory is of interest here, not Google's quota.
     command.env("PULSE_SECRET_ACCESSES_PER_MINUTE", "10000000");
