@@ -166,7 +166,7 @@ on_both! {
     async fn a_loop_remembers_the_accounts_it_has_seen(world) {
         world.user("ana").await;
         world.account("ana", named("own", "1"));
-        let mut running = Live::start(world.command(&["--legacy-tenant-path", "off", "--every", "1s", "--for", "1h"]));
+        let mut running = Live::start(world.command(&["--legacy-tenant-path", "off", "--every", "1s", "--for", "30s"]));
         running.until("Completed multi-tenant sync: 1 successful", 2).await;
         world.account("ana", named("other", "666"));
         running.until("Failed to sync Alpaca account for user ana", 1).await;
