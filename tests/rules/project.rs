@@ -118,6 +118,7 @@ fn field(json: &Value) -> Value {
         Value::Bool(switch) => json!({"booleanValue": switch}),
         Value::Number(number) => json!({"doubleValue": number}),
         Value::Object(_) => json!({"mapValue": {"fields": fields(json)}}),
-        Value::Null | Value::Array(_) => panic!("no document here holds {json}"),
+        Value::Null => json!({"nullValue": null}),
+        Value::Array(_) => panic!("no document here holds {json}"),
     }
 }

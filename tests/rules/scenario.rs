@@ -98,6 +98,7 @@ fn world() -> Vec<(&'static str, Fields)> {
         ("users/ana", json!({"name": "Ana", "tenant_id": "acme", "sync_enabled": true})),
         ("users/bob", json!({"name": "Bob"})),
         ("users/dan", json!({"name": "Dan", "sync_enabled": false})),
+        ("users/fay", json!({"name": "Fay", "tenant_id": null, "sync_enabled": null})),
         ("users/eve", json!({"name": "Eve", "tenant_id": "rival"})),
         ("users/ana/alpacaAccounts/snapshot", snapshot.clone()),
         ("users/ana/alpacaAccounts/snapshot/history/monday", snapshot.clone()),
