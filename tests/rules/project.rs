@@ -26,12 +26,16 @@ pub(crate) struct Project {
 impl Project {
     /// A project with our rules, or `None` where there is no emulator.
     pub(crate) async fn new() -> Option<Self> {
+        Self::with_rules(RULES).await
+    }
+
+    pub(crate) async fn with_rules(rules: &str) -> Option<Self> {
         static PROJECTS: AtomicU32 = AtomicU32::new(0);
         let host = emulator()?;
         let id = format!("rules-{}-{}", process::id(), PROJECTS.fetch_add(1, Ordering::Relaxed));
         let client = Client::builder().no_proxy().build().expect("a client without options");
         let project = Self { client, host, id };
-        let rules = json!({"rules": {"files": [{"name": "firestore.rules", "content": RULES}]}});
+        let rules = json!({"rules": {"files": [{"name": "firestore.rules", "content": rules}]}});
         let (status, body) = project.administer(Method::PUT, "securityRules", &rules).await;
         assert_eq!(status, StatusCode::OK, "the rules do not compile: {body}");
         Some(project)
