@@ -12,6 +12,8 @@ mod cloud_build;
 mod gcloud;
 mod image;
 mod readme;
+mod rotation;
+mod secrets;
 mod shell;
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! Shell scripts, run with a stand-in for every program, which writes down how it was called.
 
+use crate::secrets::SECRET_MANAGER;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -21,6 +22,10 @@ command_not_found_handle() {
         'gcloud scheduler jobs create '*) [[ ! -e $CLOUD/trigger ]] && : > "$CLOUD/trigger" ;;
         'docker pull '*) [[ -e $image ]] ;;
         'docker push '*) : > "$image" ;;
+        'gcloud secrets '*) cloud_secrets "${@:3}" ;;
+        'gcloud run jobs execute pulse '*--args=sync,--user,*) cloud_sync "$@" ;;
+        'curl '*/alpacaAccounts/snapshot*) cloud_snapshot ;;
+        'sleep '*) ;;
         *) echo 1 ;;
     esac
 }
@@ -34,6 +39,7 @@ pub(crate) struct Cloud {
 /// How a script went.
 pub(crate) struct Run {
     pub(crate) succeeded: bool,
+    pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) calls: Vec<Call>,
 }
@@ -43,12 +49,22 @@ impl Cloud {
         Self { directory: new_directory() }
     }
 
+    /// Says how the cloud is, in the words of the stand-in.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        fs::write(self.directory.join(name), value).expect("a file in our own directory");
+    }
+
+    /// What the stand-in noted under that name.
+    pub(crate) fn noted(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.join(name)).unwrap_or_default()
+    }
+
     pub(crate) fn run(&self, script: &str, environment: &BTreeMap<String, String>) -> Run {
         let record = self.directory.join("calls");
         fs::write(&record, "").expect("a file in our own directory");
         let output = Command::new("/bin/bash")
             .arg("-c")
-            .arg(format!("{STAND_IN}{script}"))
+            .arg(format!("{STAND_IN}{SECRET_MANAGER}{script}"))
             .env_clear()
             .envs(environment)
             .env("PATH", "/nowhere")
@@ -59,6 +75,7 @@ impl Cloud {
             .expect("bash runs");
         Run {
             succeeded: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             calls: parse_calls(&fs::read_to_string(&record).expect("what the stand-in wrote")),
         }
