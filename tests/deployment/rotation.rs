@@ -162,6 +162,14 @@ fn every_older_version_goes_and_no_newer_one() {
 }
 
 #[test]
+fn a_version_that_somebody_adds_meanwhile_stays() {
+    let cloud = with_one_version();
+    cloud.set("late", "");
+    rotate(&cloud);
+    assert_eq!(destroyed(&cloud), [1]);
+}
+
+#[test]
 fn going_back_adds_the_old_payload_as_the_newest_version() {
     let cloud = with_one_version();
     cloud.set("refused", "2");

@@ -6,7 +6,8 @@
 /// - `latest`: what `latest` will be each time that it is asked for, `n` for the newest version and `o` for the one
 ///   before; `*` after the last one stands for ever. At the end, or without the file, it is the newest.
 /// - `refused`: the versions whose keys Alpaca refuses.
-/// - `full`: no version is added. `torn`: what is added loses its last character.
+/// - `full`: no version is added. `torn`: what is added loses its last character. `late`: somebody adds
+///   one whenever versions are listed.
 ///
 /// `events` has a line for each thing that happened: `add 2`, `latest 1`, `sync 1`, `snapshot 1`, `destroy 1`.
 pub(crate) const SECRET_MANAGER: &str = r#"
@@ -50,16 +51,17 @@ cloud_access() {
 
 cloud_list() {
     local version
+    [[ ! -e $CLOUD/late ]] || : > "$CLOUD/version-$(( $(cloud_newest) + 1 ))"
     for (( version = $(cloud_newest); version > 0; version-- )); do
         [[ $* == *--filter=*DESTROYED* ]] && cloud_is_destroyed "$version" || echo "$version"
     done
 }
 
 cloud_destroy() {
+    cloud_note "destroy $1"
     ! cloud_is_destroyed "$1" || return 1
     : > "$CLOUD/version-$1"
     echo " $1 " >> "$CLOUD/destroyed"
-    cloud_note "destroy $1"
 }
 
 cloud_secrets() {
