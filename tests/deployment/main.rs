@@ -11,6 +11,7 @@ mod alerts;
 mod cloud_build;
 mod gcloud;
 mod image;
+mod images;
 mod promql;
 mod readme;
 mod rotation;

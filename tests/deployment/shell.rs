@@ -1,5 +1,6 @@
 //! Shell scripts, run with a stand-in for every program, which writes down how it was called.
 
+use crate::images::IMAGES;
 use crate::secrets::SECRET_MANAGER;
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,13 +16,13 @@ pub(crate) type Call = Vec<String>;
 const STAND_IN: &str = r#"
 command_not_found_handle() {
     printf '%s\0' "$#" "$@" >> "$CLOUD/calls"
-    local last="${*: -1}"
-    local image="$CLOUD/${last//\//-}"
     case "$*" in
         'gcloud scheduler jobs describe '* | 'gcloud scheduler jobs update '*) [[ -e $CLOUD/trigger ]] ;;
         'gcloud scheduler jobs create '*) [[ ! -e $CLOUD/trigger ]] && : > "$CLOUD/trigger" ;;
-        'docker pull '*) [[ -e $image ]] ;;
-        'docker push '*) : > "$image" ;;
+        'docker '*) cloud_docker "$@" ;;
+        'gcloud artifacts repositories describe '*) [[ -e $CLOUD/mutable ]] && echo False || echo True ;;
+        'gcloud artifacts docker tags list '*) cloud_tags "$@" ;;
+        'git archive '* | 'grep '*) ;;
         'gcloud secrets '*) cloud_secrets "${@:3}" ;;
         'gcloud run jobs execute pulse '*--args=sync,--user,*) cloud_sync "$@" ;;
         'curl '*/alpacaAccounts/snapshot*) cloud_snapshot ;;
@@ -51,7 +52,9 @@ impl Cloud {
 
     /// Says how the cloud is, in the words of the stand-in.
     pub(crate) fn set(&self, name: &str, value: &str) {
-        fs::write(self.directory.join(name), value).expect("a file in our own directory");
+        let file = self.directory.join(name);
+        fs::create_dir_all(file.parent().expect("our own directory")).expect("a directory in it");
+        fs::write(file, value).expect("a file in our own directory");
     }
 
     /// What the stand-in noted under that name.
@@ -64,7 +67,7 @@ impl Cloud {
         fs::write(&record, "").expect("a file in our own directory");
         let output = Command::new("/bin/bash")
             .arg("-c")
-            .arg(format!("{STAND_IN}{SECRET_MANAGER}{script}"))
+            .arg(format!("{STAND_IN}{IMAGES}{SECRET_MANAGER}{script}"))
             .env_clear()
             .envs(environment)
             .env("PATH", "/nowhere")
