@@ -2,6 +2,7 @@
 #
 #     docker build --tag pulse .
 
+# For trying it out; what is deployed names both by digest (deploy/image.yaml).
 # Both are Debian 12: the binary links to the glibc of the first and runs on that of the second.
 ARG BUILD_IMAGE=rust:1.95.0-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot

@@ -1,12 +1,24 @@
-//! `cloudbuild.yaml`: its fields, and what its scripts do.
+//! `cloudbuild.yaml` and the builds before it, `deploy/*.yaml`: their fields, and what their scripts do.
 
 use crate::gcloud::assert_understood;
 use crate::image::build_image;
 use crate::read;
 use crate::readme::{after, calls as readme_calls};
-use crate::shell::{Call, Cloud};
+use crate::shell::{Call, Cloud, new_directory};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// In their order.
+const FILES: [&str; 4] = ["deploy/test.yaml", "deploy/image.yaml", "deploy/rules.yaml", "cloudbuild.yaml"];
+const IMAGE: &str = FILES[1];
+const DEPLOYMENT: &str = FILES[3];
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const ANOTHER: &str = "fedcba9876543210fedcba9876543210fedcba98";
+const REGISTRY: &str = "us-central1-docker.pkg.dev/a-project/pulse/pulse";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,12 +43,16 @@ struct Options {
     automap_substitutions: bool,
     substitution_option: String,
     logging: String,
-    machine_type: String,
+    machine_type: Option<String>,
 }
 
 impl Build {
-    fn read() -> Self {
-        serde_saphyr::from_str(&read("cloudbuild.yaml")).expect("a build")
+    fn read(file: &str) -> Self {
+        serde_saphyr::from_str(&read(file)).expect(file)
+    }
+
+    fn all() -> impl Iterator<Item = (&'static str, Self)> {
+        FILES.into_iter().map(|file| (file, Self::read(file)))
     }
 
     /// Runs the steps one after the other, as Cloud Build does, with some substitutions given.
@@ -56,8 +72,46 @@ impl Build {
     }
 }
 
+fn digest_of(letter: &str) -> String {
+    format!("an-image@sha256:{}", letter.repeat(64))
+}
+
+/// A cloud whose next build has the sources of that commit.
+fn with_sources(commit: &str) -> Cloud {
+    let cloud = Cloud::empty();
+    set_sources(&cloud, commit);
+    cloud
+}
+
+fn set_sources(cloud: &Cloud, commit: &str) {
+    cloud.set("deploy/revision", &format!("{commit}\n"));
+    for file in ["Dockerfile", "Cargo.toml", "Cargo.lock", "src/main.rs"] {
+        cloud.set(file, &format!("{file} of {commit}"));
+    }
+}
+
+/// Builds the image, as the README does.
+fn build(cloud: &Cloud, given: &[(&str, &str)]) -> Result<Vec<Call>, String> {
+    let (a, b) = (digest_of("a"), digest_of("b"));
+    let bases = [("_BUILD_IMAGE", a.as_str()), ("_RUNTIME_IMAGE", b.as_str())];
+    Build::read(IMAGE).submit(cloud, &[&bases, given].concat())
+}
+
+/// All of it, with some substitutions of the deployment given.
+fn deploy(cloud: &Cloud, commit: &str, given: &[(&str, &str)]) -> Vec<Call> {
+    set_sources(cloud, commit);
+    let region: Vec<_> = given.iter().filter(|(name, _)| *name == "_REGION").copied().collect();
+    let mut calls = Build::read(FILES[0]).submit(cloud, &[]).expect("the tests");
+    calls.extend(build(cloud, &region).expect("an image"));
+    calls.extend(Build::read(FILES[2]).submit(cloud, &[]).expect("the rules"));
+    calls.extend(
+        Build::read(DEPLOYMENT).submit(cloud, &[&[("_TAG", commit)], given].concat()).expect("the job"),
+    );
+    calls
+}
+
 fn submit(given: &[(&str, &str)]) -> Vec<Call> {
-    Build::read().submit(&Cloud::empty(), given).expect("a deployment")
+    deploy(&Cloud::empty(), COMMIT, given)
 }
 
 /// `--name=value` of the one call that begins with `prefix`.
@@ -80,56 +134,85 @@ fn outline(calls: &[Call]) -> Vec<String> {
 }
 
 #[test]
-fn it_goes_from_tests_to_the_trigger() {
-    let build = Build::read();
-    let ids: Vec<&str> = build.steps.iter().map(|step| step.id.as_str()).collect();
-    assert_eq!(ids, ["test", "image", "rules-and-indexes", "job", "trigger"]);
-    assert_eq!(build.timeout, "3600s");
-    let expected = Options {
-        automap_substitutions: true,
-        substitution_option: "ALLOW_LOOSE".into(),
-        logging: "CLOUD_LOGGING_ONLY".into(),
-        machine_type: "E2_HIGHCPU_8".into(),
-    };
-    assert_eq!(build.options, expected);
+fn they_go_from_tests_to_the_trigger() {
+    let ids = |build: &Build| build.steps.iter().map(|step| step.id.clone()).collect::<Vec<_>>().join(" ");
+    let steps: Vec<_> = Build::all().map(|(_, build)| ids(&build)).collect();
+    assert_eq!(steps, ["test", "immutable image", "rules-and-indexes", "job trigger"]);
+    for (file, build) in Build::all() {
+        let options = &build.options;
+        assert!(options.automap_substitutions && options.substitution_option == "ALLOW_LOOSE", "{file}");
+        assert_eq!(options.logging, "CLOUD_LOGGING_ONLY", "{file}");
+        let compiles = [FILES[0], IMAGE].contains(&file);
+        assert_eq!(options.machine_type.as_deref(), compiles.then_some("E2_HIGHCPU_8"), "{file}");
+        assert_eq!(build.timeout == "3600s", compiles, "{file}: {}", build.timeout);
+    }
 }
 
 /// Cloud Build's own image for docker, which follows its machines, is the exception.
 #[test]
-fn every_image_is_pinned_and_tests_run_on_the_one_that_builds() {
-    for step in Build::read().steps {
-        let is_pinned =
-            step.name.rsplit_once(':').is_some_and(|(_, tag)| tag.contains(|c: char| c.is_ascii_digit()));
-        assert!(is_pinned || step.name == "gcr.io/cloud-builders/docker", "{}", step.name);
-        assert!(step.id != "test" || step.name == build_image(), "{}", step.name);
+fn every_steps_image_is_a_substitution_with_a_pinned_default_and_tests_run_on_the_one_that_builds() {
+    for (file, build) in Build::all() {
+        for step in build.steps {
+            let name = step.name.strip_prefix("${").and_then(|name| name.strip_suffix('}')).expect(file);
+            let image = &build.substitutions[name];
+            let is_pinned =
+                image.rsplit_once(':').is_some_and(|(_, tag)| tag.contains(|c: char| c.is_ascii_digit()));
+            assert!(is_pinned || image == "gcr.io/cloud-builders/docker", "{image}");
+            assert!(step.id != "test" || *image == build_image(), "{image}");
+        }
+    }
+}
+
+/// The README looks up the digest of each image that a build's defaults name by a tag.
+#[test]
+fn the_readme_gives_every_image_by_its_digest() {
+    let calls = readme_calls();
+    let given = after(&calls, "gcloud builds submit");
+    let given: Vec<_> = given.iter().map(|build| build.join(" ")).collect();
+    for (file, build) in Build::all() {
+        let [command] =
+            given.iter().filter(|command| command.contains(&format!("--config={file} "))).collect::<Vec<_>>()
+                [..]
+        else {
+            panic!("not once: {file}")
+        };
+        for (name, default) in build.substitutions.iter().filter(|(name, _)| name.ends_with("_IMAGE")) {
+            let image = default.split(':').next().unwrap_or(default);
+            assert!(command.contains(&format!("{name}={image}")), "{name}: {command}");
+            let (_, value) = command.split_once(&format!("{name}=")).expect("just seen");
+            let (_, digest) = value.split_once('@').expect("a digest");
+            assert!(digest.starts_with("sha256:"), "{name}: {command}");
+        }
     }
 }
 
 #[test]
 fn scripts_use_the_substitutions_that_are_declared() {
-    let build = Build::read();
-    let scripts: String = build.steps.iter().map(|step| step.script.as_str()).collect();
-    let names = scripts.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    let used: BTreeSet<&str> = names.filter(|name| name.starts_with('_') && name.len() > 1).collect();
-    let declared: BTreeSet<&str> = build.substitutions.keys().map(String::as_str).collect();
-    assert_eq!(used, declared);
+    for (file, build) in Build::all() {
+        let used: String = build.steps.iter().map(|step| format!("{} {}", step.name, step.script)).collect();
+        let names = used.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let used: BTreeSet<&str> = names.filter(|name| name.starts_with('_') && name.len() > 1).collect();
+        let declared: BTreeSet<&str> = build.substitutions.keys().map(String::as_str).collect();
+        assert_eq!(used, declared, "{file}");
+    }
 }
 
 #[test]
 fn gcloud_takes_every_command() {
-    let (build, cloud) = (Build::read(), Cloud::empty());
-    let mut calls =
-        build.submit(&cloud, &[("_TAG", "abc"), ("_ENV", "A=1,B=2")]).expect("a first deployment");
-    calls.extend(build.submit(&cloud, &[("_TAG", "abc")]).expect("a second one"));
+    let cloud = Cloud::empty();
+    let mut calls = deploy(&cloud, COMMIT, &[("_ENV", "A=1,B=2")]);
+    calls.extend(deploy(&cloud, COMMIT, &[]));
     assert_understood(&calls);
 }
 
 #[test]
 fn the_job_gets_all_its_settings() {
-    let flags = flags(&submit(&[("_TAG", "abc")]), "gcloud run jobs deploy pulse");
+    let flags = flags(&submit(&[]), "gcloud run jobs deploy pulse");
+    let image = flags["image"].clone();
+    assert!(image.starts_with(&format!("{REGISTRY}@sha256:")), "{image}");
     let expected = [
         ("cpu", "1"),
-        ("image", "us-central1-docker.pkg.dev/a-project/pulse/pulse:abc"),
+        ("image", image.as_str()),
         ("max-retries", "1"),
         ("memory", "512Mi"),
         ("parallelism", "0"),
@@ -145,18 +228,18 @@ fn the_job_gets_all_its_settings() {
 
 #[test]
 fn a_substitution_reaches_the_job() {
-    let given = [("_TAG", "abc"), ("_TASKS", "8"), ("_REGION", "europe-west1"), ("_ENV", "A=1,B=2")];
+    let given = [("_TASKS", "8"), ("_REGION", "europe-west1"), ("_ENV", "A=1,B=2")];
     let flags = flags(&submit(&given), "gcloud run jobs deploy pulse");
     assert_eq!(flags["tasks"], "8");
     assert_eq!(flags["region"], "europe-west1");
-    assert_eq!(flags["image"], "europe-west1-docker.pkg.dev/a-project/pulse/pulse:abc");
+    assert!(flags["image"].starts_with("europe-west1-docker.pkg.dev/a-project/pulse/pulse@sha256:"));
     assert!(flags["set-env-vars"].ends_with("PULSE_LEGACY_TENANT_PATH=on,A=1,B=2"), "{flags:?}");
 }
 
 /// With `--oidc-...`, Google's API would refuse every call.
 #[test]
 fn the_trigger_starts_that_job_every_minute_with_an_oauth_token() {
-    let flags = flags(&submit(&[("_TAG", "abc")]), "gcloud scheduler jobs create http pulse");
+    let flags = flags(&submit(&[]), "gcloud scheduler jobs create http pulse");
     let expected = [
         ("attempt-deadline", "30s"),
         ("http-method", "POST"),
@@ -172,17 +255,19 @@ fn the_trigger_starts_that_job_every_minute_with_an_oauth_token() {
 
 #[test]
 fn the_second_time_nothing_is_built_or_created() {
-    let (build, cloud) = (Build::read(), Cloud::empty());
-    let first = build.submit(&cloud, &[("_TAG", "abc")]).expect("a first deployment");
-    let second = build.submit(&cloud, &[("_TAG", "abc")]).expect("a second one");
+    let cloud = Cloud::empty();
+    let first = deploy(&cloud, COMMIT, &[]);
+    let second = deploy(&cloud, COMMIT, &[]);
     assert_eq!(
         outline(&first),
         [
             "cargo test",
+            "gcloud artifacts repositories describe pulse",
             "docker pull",
             "docker build",
             "docker push",
             "npx",
+            "gcloud artifacts docker tags list",
             "gcloud run jobs deploy pulse",
             "gcloud scheduler jobs describe pulse",
             "gcloud scheduler jobs create http pulse",
@@ -192,8 +277,11 @@ fn the_second_time_nothing_is_built_or_created() {
         outline(&second),
         [
             "cargo test",
+            "gcloud artifacts repositories describe pulse",
             "docker pull",
+            "docker inspect",
             "npx",
+            "gcloud artifacts docker tags list",
             "gcloud run jobs deploy pulse",
             "gcloud scheduler jobs describe pulse",
             "gcloud scheduler jobs update http pulse",
@@ -205,14 +293,16 @@ fn the_second_time_nothing_is_built_or_created() {
     ] {
         assert_eq!(flags(&first, once), flags(&second, again));
     }
-    let third = build.submit(&cloud, &[("_TAG", "def")]).expect("another commit");
+    let third = deploy(&cloud, ANOTHER, &[]);
     assert!(outline(&third).contains(&"docker build".to_owned()));
+    let image = |calls: &[Call]| flags(calls, "gcloud run jobs deploy pulse").remove("image");
+    assert_ne!(image(&third), image(&second));
 }
 
 /// The rules of another version than the one that is tested would be a surprise.
 #[test]
 fn the_readme_deploys_rules_with_the_same_tool() {
-    let deployed = submit(&[("_TAG", "abc")]);
+    let deployed = submit(&[]);
     let by_hand = readme_calls();
     let [[yes, deployed @ ..]] = &after(&deployed, "npx")[..] else { panic!("{deployed:?}") };
     assert_eq!(yes, "--yes");
@@ -223,29 +313,184 @@ fn the_readme_deploys_rules_with_the_same_tool() {
 }
 
 #[test]
-fn a_triggers_commit_is_the_tag_unless_another_is_given() {
-    let image =
-        |given: &[(&str, &str)]| flags(&submit(given), "gcloud run jobs deploy pulse").remove("image");
-    let of = |tag: &str| Some(format!("us-central1-docker.pkg.dev/a-project/pulse/pulse:{tag}"));
-    assert_eq!(image(&[("COMMIT_SHA", "c0ffee")]), of("c0ffee"));
-    assert_eq!(image(&[("COMMIT_SHA", "c0ffee"), ("_TAG", "abc")]), of("abc"));
+fn the_image_is_built_from_the_given_bases_and_says_of_which_commit_it_is() {
+    let calls = build(&with_sources(COMMIT), &[]).expect("an image");
+    let [arguments] = after(&calls, "docker build")[..] else { panic!("{calls:?}") };
+    assert!(arguments.contains(&format!("--build-arg=BUILD_IMAGE={}", digest_of("a"))), "{arguments:?}");
+    assert!(arguments.contains(&format!("--build-arg=RUNTIME_IMAGE={}", digest_of("b"))), "{arguments:?}");
+    assert!(
+        arguments.contains(&format!("--label=org.opencontainers.image.revision={COMMIT}")),
+        "{arguments:?}"
+    );
+    assert!(arguments.contains(&format!("--tag={REGISTRY}:{COMMIT}")), "{arguments:?}");
 }
 
 #[test]
-fn without_a_commit_it_ends_before_it_begins() {
-    for given in [&[][..], &[("COMMIT_SHA", "")]] {
-        let error = Build::read().submit(&Cloud::empty(), given).expect_err("which commit?");
-        assert!(
-            error.starts_with("test fails after []") && error.contains("--substitutions=_TAG="),
-            "{error}"
-        );
+fn a_triggers_commit_is_the_tag() {
+    let cloud = with_sources("$Format:%H$");
+    let calls = build(&cloud, &[("COMMIT_SHA", COMMIT)]).expect("an image");
+    assert_eq!(after(&calls, "docker push"), [[format!("{REGISTRY}:{COMMIT}")]]);
+    let calls = Build::read(DEPLOYMENT).submit(&cloud, &[("COMMIT_SHA", COMMIT)]).expect("a deployment");
+    assert!(flags(&calls, "gcloud run jobs deploy pulse")["image"].starts_with(REGISTRY));
+}
+
+/// What an upload of the working tree has in the file, and what somebody may have put there.
+#[test]
+fn sources_that_are_no_commit_become_no_image() {
+    for revision in ["$Format:%H$", "", "latest", &COMMIT[..39], "main", &format!("{COMMIT}-dirty")] {
+        let error = build(&with_sources(revision), &[]).expect_err("no commit");
+        assert!(error.starts_with("image fails after ") && error.contains("git archive"), "{error}");
+        assert!(!error.contains("[\"docker\""), "{error}");
     }
+}
+
+#[test]
+fn base_images_are_only_taken_by_digest() {
+    for base in ["", "rust:1.95.0-bookworm", "rust@sha256:abc", "rust"] {
+        for name in ["_BUILD_IMAGE", "_RUNTIME_IMAGE"] {
+            let error = build(&with_sources(COMMIT), &[(name, base)]).expect_err("no digest");
+            assert!(error.contains("have to end in @sha256:") && !error.contains("[\"docker\""), "{error}");
+        }
+    }
+}
+
+/// The tag of an image that was built from something else is neither overwritten nor believed.
+#[test]
+fn a_tag_that_exists_is_only_used_for_what_it_was_built_from() {
+    let tag = format!("pushed-{}", format!("{REGISTRY}:{COMMIT}").replace('/', "-"));
+    let built = with_sources(COMMIT);
+    build(&built, &[]).expect("an image");
+    let labels = built.noted(&tag);
+    for (case, found) in [
+        ("no label at all", String::new()),
+        ("the label of another commit", labels.replace(COMMIT, ANOTHER)),
+        ("the commit's label alone", format!("org.opencontainers.image.revision={COMMIT} ")),
+    ] {
+        let cloud = with_sources(COMMIT);
+        cloud.set(&tag, &found);
+        let error = build(&cloud, &[]).expect_err(case);
+        assert!(error.contains("Tags never move"), "{case}: {error}");
+        assert_eq!(cloud.noted(&tag), found, "{case}");
+    }
+    let other_base = digest_of("c");
+    build(&built, &[("_RUNTIME_IMAGE", &other_base)]).expect_err("another base image");
+    built.set("src/main.rs", "something else");
+    build(&built, &[]).expect_err("other sources under the same commit");
+    assert_eq!(built.noted(&tag), labels);
+}
+
+#[test]
+fn an_image_that_could_not_be_pulled_is_not_overwritten() {
+    let cloud = with_sources(COMMIT);
+    build(&cloud, &[]).expect("an image");
+    cloud.set("away", "");
+    let error = build(&cloud, &[]).expect_err("the tag exists");
+    assert!(error.contains("\"docker\", \"push\""), "{error}");
+}
+
+#[test]
+fn a_repository_whose_tags_can_move_is_not_used() {
+    let cloud = with_sources(COMMIT);
+    cloud.set("mutable", "");
+    let error = build(&cloud, &[]).expect_err("tags can move");
+    assert!(error.starts_with("immutable fails") && error.contains("repositories update pulse"), "{error}");
+}
+
+#[test]
+fn without_a_commit_that_has_an_image_nothing_is_deployed() {
+    for (tag, said) in [
+        ("", "--substitutions=_TAG="),
+        ("latest", "latest is no commit"),
+        ("0123456", "0123456 is no commit"),
+        (COMMIT, "There is no image of"),
+    ] {
+        let given = [("_TAG", tag), ("COMMIT_SHA", "")];
+        let error = Build::read(DEPLOYMENT).submit(&Cloud::empty(), &given).expect_err("no image");
+        assert!(error.starts_with("job fails") && error.contains(said), "{error}");
+        assert!(!error.contains("\"deploy\""), "{error}");
+    }
+}
+
+/// Whoever can act as the job can read every key.
+#[test]
+fn only_googles_own_tools_run_as_an_account_that_can_act_as_another() {
+    let programs = |file: &str| -> BTreeSet<String> {
+        let cloud = with_sources(COMMIT);
+        build(&cloud, &[]).expect("an image");
+        let calls = match file {
+            IMAGE => build(&with_sources(COMMIT), &[]),
+            _ => Build::read(file).submit(&cloud, &[("_TAG", COMMIT)]),
+        };
+        calls.expect(file).into_iter().map(|call| call[0].clone()).collect()
+    };
+    assert_eq!(
+        FILES.map(programs).map(|programs| programs.into_iter().collect::<Vec<_>>().join(" ")),
+        ["cargo", "docker gcloud", "npx", "gcloud"]
+    );
+    let calls = readme_calls();
+    let account = |file: &str| {
+        let builds = after(&calls, "gcloud builds submit");
+        let build = builds.iter().find(|build| build.contains(&format!("--config={file}"))).expect(file);
+        let flag = build.iter().find_map(|word| word.strip_prefix("--service-account=")).expect("an account");
+        flag.rsplit('/').next().unwrap_or(flag).to_owned()
+    };
+    let acting = after(&calls, "gcloud iam service-accounts add-iam-policy-binding");
+    let acting: BTreeSet<&str> = acting
+        .iter()
+        .flat_map(|grant| grant.iter().filter_map(|word| word.strip_prefix("--member=serviceAccount:")))
+        .collect();
+    assert_eq!(acting, [account(DEPLOYMENT).as_str()].into());
+    let accounts = FILES.map(account);
+    assert_eq!(accounts.iter().collect::<BTreeSet<_>>().len(), 4, "{accounts:?}");
+}
+
+/// The rights of each account that runs builds, as the README grants them.
+#[test]
+fn the_accounts_that_run_builds_can_do_no_more_than_their_build() {
+    let calls = readme_calls();
+    let roles = |name: &str| -> String {
+        let member = format!("--member=serviceAccount:{name}@my-project.iam.gserviceaccount.com");
+        let grants = calls.iter().filter(|call| call.contains(&member));
+        let roles = grants.filter_map(|call| call.iter().find_map(|word| word.strip_prefix("--role=roles/")));
+        roles.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(roles("pulse-test"), "logging.logWriter storage.objectViewer");
+    assert_eq!(roles("pulse-build"), "artifactregistry.writer logging.logWriter storage.objectViewer");
+    let rules = "datastore.indexAdmin firebaserules.admin logging.logWriter serviceusage.serviceUsageConsumer storage.objectViewer";
+    assert_eq!(roles("pulse-rules"), rules);
+    let deploy = "artifactregistry.reader cloudscheduler.admin iam.serviceAccountUser logging.logWriter run.developer storage.objectViewer";
+    assert_eq!(roles("pulse-deploy"), deploy);
+}
+
+/// What the README uploads names its commit, and has nothing that is not committed.
+#[test]
+fn an_archive_says_which_commit_it_is() {
+    let directory = new_directory();
+    fs::create_dir(directory.join("deploy")).expect("our own directory");
+    for file in ["deploy/revision", "deploy/.gitattributes"] {
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), directory.join(file)).expect(file);
+    }
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"];
+        let output = Command::new("git").args(identity).args(arguments).current_dir(&directory).output();
+        let output = output.expect("git runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "--message", "x"]);
+    fs::write(directory.join("deploy/dirty"), "not committed").expect("our own directory");
+    let commit = git(&["rev-parse", "HEAD"]);
+    let archive = git(&["archive", "HEAD"]);
+    let _ = fs::remove_dir_all(&directory);
+    assert!(archive.contains(&commit) && !archive.contains("$Format") && !archive.contains("not committed"));
 }
 
 /// A failing step that went unnoticed would deploy what was not tested, or not pushed.
 #[test]
 fn every_script_stops_at_the_first_failure() {
-    for step in Build::read().steps {
+    for step in Build::all().flat_map(|(_, build)| build.steps) {
         let beginning: Vec<&str> = step.script.lines().take(2).collect();
         assert_eq!(beginning, ["#!/usr/bin/env bash", "set -euo pipefail"], "{}", step.id);
     }
@@ -253,7 +498,7 @@ fn every_script_stops_at_the_first_failure() {
 
 #[test]
 fn the_readme_creates_what_the_defaults_name() {
-    let (substitutions, calls) = (Build::read().substitutions, readme_calls());
+    let (substitutions, calls) = (Build::read(DEPLOYMENT).substitutions, readme_calls());
     let created: BTreeSet<&String> =
         after(&calls, "gcloud iam service-accounts create").into_iter().map(|account| &account[0]).collect();
     assert!(created.contains(&substitutions["_SERVICE_ACCOUNT"]), "{created:?}");
@@ -262,6 +507,8 @@ fn the_readme_creates_what_the_defaults_name() {
         panic!("one repository")
     };
     assert_eq!(repository[0], substitutions["_REPOSITORY"]);
+    assert_eq!(repository[0], Build::read(IMAGE).substitutions["_REPOSITORY"]);
+    assert!(repository.contains(&"--immutable-tags".to_owned()), "{repository:?}");
     let invoker = flags(&calls, &format!("gcloud run jobs add-iam-policy-binding {}", substitutions["_JOB"]));
     assert_eq!(invoker["role"], "roles/run.invoker");
     let account =

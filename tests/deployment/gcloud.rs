@@ -2,9 +2,11 @@
 //! happens, and whatever is left exits with 1 for want of an account.
 
 use crate::shell::{Call, new_directory};
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -71,6 +73,54 @@ fn complaint(command: &[String], output: &Output) -> Option<String> {
         _ => false,
     };
     (!is_understood).then(|| format!("gcloud {}\n{}", command.join(" "), stderr.trim()))
+}
+
+/// Reads JSON into gcloud's own message classes, and says what they do not know: a line for each of the given
+/// `[api, version, message, JSON]`.
+const READ_MESSAGES: &str = r#"
+import importlib, json, sys
+from apitools.base.py import encoding
+
+def unknown(message):
+    found = list(message.all_unrecognized_fields())
+    for field in message.all_fields():
+        value = getattr(message, field.name)
+        for part in value if isinstance(value, list) else [value]:
+            if hasattr(part, 'all_unrecognized_fields'):
+                found += unknown(part)
+    return found
+
+for api, version, name, text in json.load(sys.stdin):
+    path = f'googlecloudsdk.generated_clients.apis.{api}.{version}.{api}_{version}_messages'
+    try:
+        kind = getattr(importlib.import_module(path), name)
+        print(' '.join(unknown(encoding.JsonToMessage(kind, json.dumps(text)))))
+    except Exception as error:
+        print(str(error).replace('\n', ' ') or type(error).__name__)
+"#;
+
+/// What gcloud's classes do not know of each message, and the message. Nothing where gcloud is not installed.
+pub(crate) fn messages_take(messages: &[(&str, &str, &str, Json)]) -> Vec<(Json, String)> {
+    if !is_installed() {
+        assert!(env::var("CI").as_deref() != Ok("true"), "no gcloud on a CI machine");
+        return Vec::new();
+    }
+    let info = ["info", "--format=value(installation.sdk_root,basic.python_location)"].map(str::to_owned);
+    let info = String::from_utf8(Offline::new().run(&info).stdout).expect("text");
+    let (root, python) = info.trim().split_once('\t').expect("two values");
+    let mut child = Command::new(python)
+        .args(["-c", READ_MESSAGES])
+        .env("PYTHONPATH", format!("{root}/lib:{root}/lib/third_party"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("gcloud's own Python runs");
+    let input = serde_json::to_vec(messages).expect("JSON");
+    child.stdin.take().expect("a pipe").write_all(&input).expect("it reads");
+    let output = String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("text");
+    let said: Vec<&str> = output.lines().collect();
+    assert_eq!(said.len(), messages.len(), "{output}");
+    messages.iter().zip(said).map(|((.., json), unknown)| (json.clone(), unknown.to_owned())).collect()
 }
 
 fn is_installed() -> bool {

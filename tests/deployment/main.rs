@@ -11,7 +11,11 @@ mod alerts;
 mod cloud_build;
 mod gcloud;
 mod image;
+mod images;
+mod promql;
 mod readme;
+mod rotation;
+mod secrets;
 mod shell;
 
 use std::fs;

@@ -26,6 +26,15 @@ fn scripts() -> (String, String) {
     (blocks, mentioned.join("\n"))
 }
 
+/// The `sh` blocks of the section with that heading.
+pub(crate) fn section(heading: &str) -> Vec<String> {
+    let readme = read("README.md");
+    let (_, text) = readme.split_once(&format!("\n{heading}\n")).expect(heading);
+    let text = text.split("\n## ").next().unwrap_or(text).split("\n### ").next().unwrap_or(text);
+    let blocks = text.split("```sh\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap_or(block).to_owned()).collect()
+}
+
 /// What the README's commands call, in their order, from an empty terminal.
 pub(crate) fn calls() -> Vec<Call> {
     let (blocks, mentioned) = scripts();

@@ -1,5 +1,7 @@
 //! Shell scripts, run with a stand-in for every program, which writes down how it was called.
 
+use crate::images::IMAGES;
+use crate::secrets::SECRET_MANAGER;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -14,13 +16,17 @@ pub(crate) type Call = Vec<String>;
 const STAND_IN: &str = r#"
 command_not_found_handle() {
     printf '%s\0' "$#" "$@" >> "$CLOUD/calls"
-    local last="${*: -1}"
-    local image="$CLOUD/${last//\//-}"
     case "$*" in
         'gcloud scheduler jobs describe '* | 'gcloud scheduler jobs update '*) [[ -e $CLOUD/trigger ]] ;;
         'gcloud scheduler jobs create '*) [[ ! -e $CLOUD/trigger ]] && : > "$CLOUD/trigger" ;;
-        'docker pull '*) [[ -e $image ]] ;;
-        'docker push '*) : > "$image" ;;
+        'docker '*) cloud_docker "$@" ;;
+        'gcloud artifacts repositories describe '*) [[ -e $CLOUD/mutable ]] && echo False || echo True ;;
+        'gcloud artifacts docker tags list '*) cloud_tags "$@" ;;
+        'git archive '* | 'grep '*) ;;
+        'gcloud secrets '*) cloud_secrets "${@:3}" ;;
+        'gcloud run jobs execute pulse '*--args=sync,--user,*) cloud_sync "$@" ;;
+        'curl '*/alpacaAccounts/snapshot*) cloud_snapshot ;;
+        'sleep '*) ;;
         *) echo 1 ;;
     esac
 }
@@ -34,6 +40,7 @@ pub(crate) struct Cloud {
 /// How a script went.
 pub(crate) struct Run {
     pub(crate) succeeded: bool,
+    pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) calls: Vec<Call>,
 }
@@ -43,12 +50,24 @@ impl Cloud {
         Self { directory: new_directory() }
     }
 
+    /// Says how the cloud is, in the words of the stand-in.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        let file = self.directory.join(name);
+        fs::create_dir_all(file.parent().expect("our own directory")).expect("a directory in it");
+        fs::write(file, value).expect("a file in our own directory");
+    }
+
+    /// What the stand-in noted under that name.
+    pub(crate) fn noted(&self, name: &str) -> String {
+        fs::read_to_string(self.directory.join(name)).unwrap_or_default()
+    }
+
     pub(crate) fn run(&self, script: &str, environment: &BTreeMap<String, String>) -> Run {
         let record = self.directory.join("calls");
         fs::write(&record, "").expect("a file in our own directory");
         let output = Command::new("/bin/bash")
             .arg("-c")
-            .arg(format!("{STAND_IN}{script}"))
+            .arg(format!("{STAND_IN}{IMAGES}{SECRET_MANAGER}{script}"))
             .env_clear()
             .envs(environment)
             .env("PATH", "/nowhere")
@@ -59,6 +78,7 @@ impl Cloud {
             .expect("bash runs");
         Run {
             succeeded: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             calls: parse_calls(&fs::read_to_string(&record).expect("what the stand-in wrote")),
         }

@@ -1,21 +1,14 @@
 //! That the scenarios try every condition of the rules both ways.
 
+use crate::all_scenarios;
 use crate::project::{Project, RULES};
-use crate::{alpaca_accounts, elsewhere, ops, tenants, trading_signals, users};
+
 use serde_json::Value;
 
 #[tokio::test]
 async fn every_condition_was_true_for_one_scenario_and_false_for_another() {
     let Some(project) = Project::new().await else { return };
-    let table = [
-        users::scenarios(),
-        alpaca_accounts::scenarios(),
-        trading_signals::scenarios(),
-        tenants::scenarios(),
-        ops::scenarios(),
-        elsewhere::scenarios(),
-    ];
-    for (name, scenario) in table.iter().flatten() {
+    for (name, scenario) in all_scenarios() {
         scenario.check(&project, name).await;
     }
     let coverage = project.coverage().await;

@@ -1,7 +1,7 @@
 //! The legacy paths and everything that the rules do not name: nobody reads and nobody writes.
 
-use crate::caller::ANA;
 use crate::caller::Caller::Anonymous;
+use crate::caller::{ANA, BOB};
 use crate::scenario::{create, delete, get, group, list, merge};
 use crate::scenarios;
 use serde_json::json;
@@ -26,6 +26,16 @@ scenarios! {
     a_legacy_signal_is_not_deleted: ANA.may_not(delete("tradingSignals/buy"));
     nothing_below_a_legacy_signal_is_created:
         ANA.may_not(create("tradingSignals/buy/notes/two", json!({"text": "x"})));
+
+    keys_in_a_document_are_not_read_by_their_user: ANA.may_not(get("users/ana/secrets/alpaca"));
+    keys_in_a_document_are_not_read_by_another_user: BOB.may_not(get("users/ana/secrets/alpaca"));
+    keys_in_a_document_are_not_listed: ANA.may_not(group("", "secrets"));
+    keys_are_not_put_into_a_document: ANA.may_not(create("users/ana/secrets/new", json!({"key_id": "PK2"})));
+    keys_in_a_document_are_not_changed:
+        ANA.may_not(merge("users/ana/secrets/alpaca", &["key_id"], json!({"key_id": "PK2"})));
+    keys_in_a_tenants_document_are_not_read: ANA.may_not(get("tenants/acme/users/ana/secrets/alpaca"));
+    keys_in_a_tenants_document_are_not_changed:
+        ANA.may_not(merge("tenants/acme/users/ana/secrets/alpaca", &["key_id"], json!({"key_id": "PK2"})));
 
     an_unknown_subcollection_of_a_user_is_not_read: ANA.may_not(get("users/ana/notes/one"));
     an_unknown_subcollection_of_a_user_is_not_listed: ANA.may_not(list("users/ana/notes"));

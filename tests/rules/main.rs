@@ -11,6 +11,7 @@ mod elsewhere;
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod indexes;
+mod older_rules;
 mod ops;
 mod project;
 mod scenario;
@@ -37,3 +38,21 @@ macro_rules! scenarios {
     };
 }
 pub(crate) use scenarios;
+
+/// The table of all of them.
+fn all_scenarios() -> Vec<(&'static str, scenario::Scenario)> {
+    let modules = [
+        users::scenarios(),
+        alpaca_accounts::scenarios(),
+        trading_signals::scenarios(),
+        tenants::scenarios(),
+        ops::scenarios(),
+        elsewhere::scenarios(),
+    ];
+    modules.into_iter().flatten().collect()
+}
+
+/// The one of that name.
+fn named(name: &str) -> scenario::Scenario {
+    all_scenarios().into_iter().find(|(other, _)| *other == name).expect(name).1
+}

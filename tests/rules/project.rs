@@ -26,12 +26,16 @@ pub(crate) struct Project {
 impl Project {
     /// A project with our rules, or `None` where there is no emulator.
     pub(crate) async fn new() -> Option<Self> {
+        Self::with_rules(RULES).await
+    }
+
+    pub(crate) async fn with_rules(rules: &str) -> Option<Self> {
         static PROJECTS: AtomicU32 = AtomicU32::new(0);
         let host = emulator()?;
         let id = format!("rules-{}-{}", process::id(), PROJECTS.fetch_add(1, Ordering::Relaxed));
         let client = Client::builder().no_proxy().build().expect("a client without options");
         let project = Self { client, host, id };
-        let rules = json!({"rules": {"files": [{"name": "firestore.rules", "content": RULES}]}});
+        let rules = json!({"rules": {"files": [{"name": "firestore.rules", "content": rules}]}});
         let (status, body) = project.administer(Method::PUT, "securityRules", &rules).await;
         assert_eq!(status, StatusCode::OK, "the rules do not compile: {body}");
         Some(project)
@@ -118,6 +122,7 @@ fn field(json: &Value) -> Value {
         Value::Bool(switch) => json!({"booleanValue": switch}),
         Value::Number(number) => json!({"doubleValue": number}),
         Value::Object(_) => json!({"mapValue": {"fields": fields(json)}}),
-        Value::Null | Value::Array(_) => panic!("no document here holds {json}"),
+        Value::Null => json!({"nullValue": null}),
+        Value::Array(_) => panic!("no document here holds {json}"),
     }
 }

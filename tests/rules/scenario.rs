@@ -98,6 +98,7 @@ fn world() -> Vec<(&'static str, Fields)> {
         ("users/ana", json!({"name": "Ana", "tenant_id": "acme", "sync_enabled": true})),
         ("users/bob", json!({"name": "Bob"})),
         ("users/dan", json!({"name": "Dan", "sync_enabled": false})),
+        ("users/fay", json!({"name": "Fay", "tenant_id": null, "sync_enabled": null})),
         ("users/eve", json!({"name": "Eve", "tenant_id": "rival"})),
         ("users/ana/alpacaAccounts/snapshot", snapshot.clone()),
         ("users/ana/alpacaAccounts/snapshot/history/monday", snapshot.clone()),
@@ -105,12 +106,19 @@ fn world() -> Vec<(&'static str, Fields)> {
         ("users/ana/tradingSignals/buy", any.clone()),
         ("users/ana/tradingSignals/buy/notes/one", any.clone()),
         ("users/ana/notes/one", any.clone()),
+        ("users/ana/secrets/alpaca", json!({"key_id": "PK1"})),
+        ("users/ana/data/settings", any.clone()),
+        ("users/ana/shadowTradeHistory/one", any.clone()),
+        ("users/ana/signals/one", any.clone()),
         ("tenants/acme", json!({"name": "Acme"})),
         ("tenants/acme/accounts/primary", snapshot.clone()),
         ("tenants/acme/accounts/primary/history/monday", snapshot.clone()),
         ("tenants/acme/invoices/one", any.clone()),
         ("tenants/acme/users/ana", json!({"role": "admin"})),
         ("tenants/acme/users/ana/notes/one", any.clone()),
+        ("tenants/acme/users/ana/secrets/alpaca", json!({"key_id": "PK1"})),
+        ("tenants/acme/strategies/one", any.clone()),
+        ("tenants/acme/orders/one", any.clone()),
         ("tenants/rival", json!({"name": "Rival"})),
         ("tenants/rival/accounts/primary", snapshot.clone()),
         ("tenants/rival/users/eve", json!({"role": "admin"})),
@@ -122,6 +130,7 @@ fn world() -> Vec<(&'static str, Fields)> {
         ("alpacaAccounts/ana/history/monday", snapshot),
         ("tradingSignals/buy", any.clone()),
         ("tradingSignals/buy/notes/one", any.clone()),
+        ("announcements/one", any.clone()),
         ("unknown/one", any),
     ];
     documents.into_iter().map(|(path, json)| (path, fields(&json))).collect()
@@ -135,6 +144,20 @@ impl Scenario {
             Request::Write(path, change) => self.check_write(project, name, path, change).await,
             read => self.check_read(project, name, read).await,
         }
+    }
+
+    /// Whether the rules allow what they are expected to deny.
+    pub(crate) async fn is_let_through(&self, project: &Project) -> bool {
+        assert!(!self.is_allowed, "no attack");
+        project.fill(world()).await;
+        let (status, body) = match &self.request {
+            Request::Write(path, change) => {
+                project.commit(self.caller, &change.write(&project.name(path))).await
+            }
+            read => read.read(project, self.caller).await,
+        };
+        assert!([StatusCode::OK, StatusCode::FORBIDDEN].contains(&status), "{status}: {body}");
+        status == StatusCode::OK
     }
 
     async fn check_write(&self, project: &Project, name: &str, path: &str, change: &Change) {
