@@ -143,6 +143,7 @@ fn nobody_synced_for_fifteen_minutes_goes_off() {
         case("everybody fails for a cause of ours", &[healthy, (20, failing(100, 100))], true),
         case("everybody fails for ten minutes", &[healthy, (10, failing(100, 100))], false),
         case("sign-ups without keys alone", &[(180, idle(5))], false),
+        case("sign-ups alone, then the job is silent", &[(120, idle(5)), (20, None)], false),
         case("no users yet", &[(180, idle(0))], false),
         case("nobody for more than a day", &[healthy, (DAY + 5, idle(100))], false),
         case("the only user has to reconnect", &[(300, alone), (30, waiting(1, 1))], false),
