@@ -404,7 +404,11 @@ mod tests {
 
     fn config(flags: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let cli = Cli::parse_from(["pulse", "sync"].iter().chain(flags));
-        let Command::Sync(args) = cli.command else { panic!("another command: {cli:?}") };
+        let args = match cli.command {
+            Command::Sync(args) => args,
+            #[cfg(feature = "sandbox")]
+            other => panic!("another command: {other:?}"),
+        };
         let lookup =
             |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
         Config::new(&args, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH)?)
