@@ -221,6 +221,7 @@ impl UnavailableCause {
             _ if err.is_authentication() => Self::Credentials,
             _ if err.is_deserialization() => Self::Undecodable,
             Some(RpcCode::Unauthenticated) => Self::Credentials,
+            None if err.http_status_code() == Some(401) => Self::Credentials,
             _ => ErrorAnswer::of(err).map_or(Self::Connection, Self::Answer),
         }
     }

@@ -16,17 +16,12 @@ use std::io::IsTerminal;
 use std::sync::{Arc, PoisonError, RwLock};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::filter::{FilterFn, Targets, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-
-/// What is logged unless `RUST_LOG` says otherwise. The Firestore libraries log an error for every
-/// attempt that fails; the job reports what came of it.
-const DEFAULT_FILTER: &str = "warn,alpaca_pulse=info,pulse=info,firestore=off,gcloud_sdk=off";
 
 /// Who is ever heard, whatever a variable says: the job itself, and of a library what says nothing but the addresses that
 /// it connects to. Any other may print the payloads, tokens and headers that it carries, today or in its next version.
@@ -79,30 +74,34 @@ pub fn init(
         label.set(execution);
     }
     let wanted = lookup("RUST_LOG").filter(|filter| !filter.is_empty());
-    let filter = wanted.as_deref().map(EnvFilter::try_new);
-    let (filter, bad_filter) = match filter {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(err)) => (EnvFilter::new(DEFAULT_FILTER), Some(err)),
-        None => (EnvFilter::new(DEFAULT_FILTER), None),
-    };
+    let parsed = wanted.as_deref().map(str::parse::<Targets>);
+    let is_ignored = matches!(parsed, Some(Err(_)));
+    let filter = parsed.and_then(Result::ok).unwrap_or_else(usual);
     let terminal = std::io::stdout().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter);
+    let lines = tracing_subscriber::fmt().with_max_level(Level::TRACE);
     // What cannot be written is counted, and told by the line that sums up.
     let lines = lines.with_writer(output::Lines).log_internal_errors(false);
     // A second start, as in tests of one process, keeps the first.
     let _ = match (format, terminal) {
         (LogFormat::Text, _) | (LogFormat::Auto, true) => {
             let colours = terminal && lookup("NO_COLOR").is_none_or(|set| set.is_empty());
-            lines.with_ansi(colours).with_target(false).compact().finish().with(discretion()).try_init()
+            lines
+                .with_ansi(colours)
+                .with_target(false)
+                .compact()
+                .finish()
+                .with(filter)
+                .with(discretion())
+                .try_init()
         }
         (LogFormat::Json, _) | (LogFormat::Auto, false) => {
             let task_index = execution.map(|execution| execution.task_index).unwrap_or_default();
             let format = CloudLogging { execution: label.clone(), task_index };
-            lines.event_format(format).finish().with(discretion()).try_init()
+            lines.event_format(format).finish().with(filter).with(discretion()).try_init()
         }
     };
-    if let Some(err) = bad_filter {
-        tracing::warn!("RUST_LOG is ignored: {err}");
+    if is_ignored {
+        tracing::warn!("RUST_LOG is ignored: it is no list such as warn,alpaca_pulse=debug");
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -115,6 +114,11 @@ pub fn init(
 /// the key that could not be read.
 fn said_of_panic(payload: &dyn Any) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("see the place")
+}
+
+/// What is logged unless `RUST_LOG` says otherwise.
+fn usual() -> Targets {
+    Targets::new().with_targets([("alpaca_pulse", Level::INFO), ("pulse", Level::INFO)])
 }
 
 /// Lets nothing through but who is ever [`HEARD`].
@@ -305,7 +309,7 @@ mod tests {
         let told = |log: fn()| {
             let lines = Lines::default();
             let writer = lines.clone();
-            let everything = tracing_subscriber::fmt().with_env_filter("trace").with_ansi(false);
+            let everything = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_ansi(false);
             let subscriber = everything.with_writer(move || writer.clone()).finish().with(discretion());
             tracing::subscriber::with_default(subscriber, log);
             let bytes = lines.0.lock().expect("not poisoned").clone();
