@@ -131,7 +131,7 @@ async fn what_firestore_says_is_told_without_tokens_and_without_a_guess() {
             ("role", "firestore/Commit:error=PERMISSION_DENIED,reason=IAM_PERMISSION_DENIED,times=1"),
             ("off", "firestore/Commit:error=PERMISSION_DENIED,reason=SERVICE_DISABLED,times=1"),
             ("bare", "firestore/Commit:error=PERMISSION_DENIED,message=Missing or insufficient permissions.,times=1"),
-            ("token", "firestore/Commit:error=INVALID_ARGUMENT,message=got Bearer hush from you,times=1"),
+            ("token", "firestore/Commit:error=OUT_OF_RANGE,message=got Bearer hush from you,times=1"),
         ],
     )
     .await;
@@ -140,7 +140,7 @@ async fn what_firestore_says_is_told_without_tokens_and_without_a_guess() {
         "grant roles/datastore.user",
         "SERVICE_DISABLED: enable the API",
         "Firestore refused: PermissionDenied: Missing or insufficient permissions.",
-        "InvalidArgument: got Bearer … from you",
+        "OutOfRange: got Bearer … from you",
     ]) {
         let message = run.entry(&format!("{SYNC} {user}: "))["message"].to_string();
         assert!(message.contains(told) && !message.contains("hush"), "{user}: {message}");
