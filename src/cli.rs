@@ -283,15 +283,15 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    /// The options of `pulse sync` with these arguments.
+    /// `pulse sync` with these arguments, as far as its options go.
+    #[derive(Parser)]
+    struct Sync {
+        #[command(flatten)]
+        args: SyncArgs,
+    }
+
     fn sync(args: &[&str]) -> Result<SyncArgs, clap::Error> {
-        let cli = Cli::try_parse_from(["pulse", "sync"].iter().chain(args))?;
-        let args = match cli.command {
-            Command::Sync(args) => args,
-            #[cfg(feature = "sandbox")]
-            other => panic!("another command: {other:?}"),
-        };
-        Ok(args)
+        Sync::try_parse_from(["sync"].iter().chain(args)).map(|sync| sync.args)
     }
 
     #[test]

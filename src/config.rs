@@ -399,16 +399,17 @@ fn legacy_account(lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Leg
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
     use clap::Parser;
 
+    /// `pulse sync`, as far as its options go.
+    #[derive(Parser)]
+    struct Sync {
+        #[command(flatten)]
+        args: SyncArgs,
+    }
+
     fn config(flags: &[&str], variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let cli = Cli::parse_from(["pulse", "sync"].iter().chain(flags));
-        let args = match cli.command {
-            Command::Sync(args) => args,
-            #[cfg(feature = "sandbox")]
-            other => panic!("another command: {other:?}"),
-        };
+        let Sync { args } = Sync::parse_from(["sync"].iter().chain(flags));
         let lookup =
             |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
         Config::new(&args, lookup, Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH)?)

@@ -100,6 +100,11 @@ async fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// What a variable is set to. Those that are no text are refused by [`variables::check`].
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Shows the help that was asked for, or says what is wrong with the command line: to whoever typed it, and where
 /// logs are JSON to their readers too.
 async fn explain(err: clap::Error) -> ExitCode {
@@ -112,7 +117,6 @@ async fn explain(err: clap::Error) -> ExitCode {
     let is = |command: &str| args.get(1).is_some_and(|first| first == command);
     // The parser would not name them.
     let unreadable = variables::check(std::env::vars_os()).err().filter(|_| is("sync"));
-    let environment = |name: &str| std::env::var(name).ok();
     let format = LogFormat::asked_for(&args, environment);
     if format.is_json(io::stdout().is_terminal()) && !is("sandbox") && !is("demo") {
         let execution = Execution::from_lookup(environment, Timestamp::now());
@@ -131,7 +135,6 @@ async fn explain(err: clap::Error) -> ExitCode {
 /// Configuration, one pass or several, exit code.
 async fn sync(args: &SyncArgs) -> ExitCode {
     let begun = Instant::now();
-    let environment = |name: &str| std::env::var(name).ok();
     let execution = Execution::from_lookup(environment, Timestamp::now());
     let label = telemetry::init(args.log_format, execution.as_ref().ok(), environment);
     let stop = match Stop::on_signals() {

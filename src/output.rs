@@ -18,7 +18,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{Level, Metadata, warn};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -33,7 +33,7 @@ const WRITE: usize = 4096;
 /// For more lines to come before the first of them is written: most of the cost of a line is waking the writer.
 const GATHERING: Duration = Duration::from_millis(10);
 
-/// Between two attempts to write to a stdout that someone else made non-blocking, and that is full.
+/// Between two attempts at a stdout that is full and that someone else made non-blocking.
 const RETRY: Duration = Duration::from_millis(5);
 
 /// What a reader who takes nothing more is waited for at the end.
@@ -278,10 +278,13 @@ impl Output {
 }
 
 /// Stdout itself: the standard library's holds back a line that is not whole, and keeps a lock while it waits.
-fn stdout() -> Box<dyn Write> {
-    match io::stdout().as_fd().try_clone_to_owned() {
-        Ok(stdout) => Box::new(File::from(stdout)),
-        Err(_) => Box::new(io::stdout()),
+fn stdout() -> File {
+    loop {
+        match io::stdout().as_fd().try_clone_to_owned() {
+            Ok(stdout) => return stdout.into(),
+            // Until another file is closed, lines wait as for a reader who does not read.
+            Err(_) => thread::sleep(RETRY),
+        }
     }
 }
 
@@ -371,10 +374,8 @@ async fn all_written(patience: &mut Patience, stop: &Stop) -> bool {
         if patience.is_over(written, Instant::now(), stop) {
             return false;
         }
-        tokio::select! {
-            () = STDOUT.is_empty.notified() => {}
-            () = sleep(LOOK) => {}
-        }
+        // Soon enough to see whether the reader takes anything.
+        let _ = timeout(LOOK, STDOUT.is_empty.notified()).await;
     }
 }
 

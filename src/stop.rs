@@ -165,17 +165,18 @@ impl Signals {
     }
 
     async fn next(&mut self) -> StopSignal {
-        let Some(hangup) = &mut self.hangup else { return self.next_of_a_person().await };
+        let Some(mut hangup) = self.hangup.take() else { return self.next_of_a_person().await };
         tokio::select! {
-            _ = self.terminate.recv() => StopSignal::Terminate,
-            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            biased;
             _ = hangup.recv() => StopSignal::Terminate,
+            signal = self.next_of_a_person() => signal,
         }
     }
 
     /// Of a terminal that closes, its shell and the kernel both tell: that is no second wish.
     async fn next_of_a_person(&mut self) -> StopSignal {
         tokio::select! {
+            biased;
             _ = self.terminate.recv() => StopSignal::Terminate,
             _ = self.interrupt.recv() => StopSignal::Interrupt,
         }

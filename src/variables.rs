@@ -33,10 +33,8 @@ pub fn check(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Res
         let name = name.into_string().ok().filter(|name| is_read(name))?;
         OsStr::to_str(&value).is_none().then_some(name)
     };
-    let mut unreadable: Vec<String> = environment.into_iter().filter_map(is_unreadable).collect();
-    unreadable.sort();
-    let wrong = unreadable.into_iter().map(|name| format!("{name} is not UTF-8: set it anew, or unset it"));
-    ConfigError::unless_none(wrong.collect())
+    let told = |name| format!("{name} is not UTF-8: set it anew, or unset it");
+    ConfigError::unless_none(environment.into_iter().filter_map(is_unreadable).map(told).collect())
 }
 
 fn is_read(name: &str) -> bool {
@@ -74,7 +72,7 @@ mod tests {
             assert!(told.contains(name) && !told.contains("hush"), "{told}");
         }
         let both = refusal(&[("PULSE_WHERE", b"\xc3\x28"), ("HOME", b"\xff"), ("PULSE_USERS", b"\x80")]);
-        let expected = "PULSE_USERS is not UTF-8: set it anew, or unset it; PULSE_WHERE is not UTF-8: set it anew, or \
+        let expected = "PULSE_WHERE is not UTF-8: set it anew, or unset it; PULSE_USERS is not UTF-8: set it anew, or \
                         unset it";
         assert_eq!(both.as_deref(), Some(expected));
     }
