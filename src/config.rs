@@ -134,7 +134,8 @@ impl Execution {
                 Ok(Self { base: id.clone(), id, task_index, task_count })
             }
             (_, Some(index), _) => {
-                wrong.extend(count.map(|count| {
+                let is_wrong = |count: &u32| !(1..=MAX_TASKS).contains(count) || index >= *count;
+                wrong.extend(count.filter(is_wrong).map(|count| {
                     format!(
                         "CLOUD_RUN_TASK_INDEX {index} of CLOUD_RUN_TASK_COUNT {count}: there are 1 to {MAX_TASKS} \
                          tasks, counted from 0"

@@ -621,7 +621,7 @@ fn tell_succession(user_id: &str, tenant: &TenantId, facts: &TenantFacts) {
     let owner = facts.primary.as_ref().and_then(|primary| primary.owner.as_deref());
     if let Some(owner) = owner.filter(|owner| *owner != user_id) {
         let tenant_id = tenant.as_str();
-        info!(user_id, tenant_id, owner, "User {user_id} takes the account of tenant {tenant} over");
+        info!(user_id, tenant_id, owner, "User {user_id} is to take the account of tenant {tenant} over");
     }
 }
 

@@ -45,6 +45,9 @@ const STALLED_LIMIT_WHEN_TOLD: Duration = Duration::from_secs(1);
 /// What a reader who goes on reading is waited for at the end.
 const READING_LIMIT: Duration = Duration::from_secs(60);
 
+/// What a reader is waited for in any case.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// Between two looks at whether the reader takes anything.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -399,7 +402,8 @@ impl Patience {
         }
         let stalled = if stop.signal().is_some() { STALLED_LIMIT_WHEN_TOLD } else { STALLED_LIMIT };
         let end = (self.moved + stalled).min(self.begun + READING_LIMIT);
-        now >= stop.latest_end().map_or(end, |latest| latest.min(end))
+        // A pass may end when its time is over: what it says at the end still gets to a reader who takes it.
+        now >= stop.latest_end().map_or(end, |latest| latest.max(self.begun + LAST_WORDS).min(end))
     }
 }
 
@@ -572,6 +576,8 @@ mod tests {
         told.request(StopSignal::Terminate);
         let due = Stop::default();
         due.by_deadline(Duration::from_secs(30), Instant::now());
+        let over = Stop::default();
+        over.by_deadline(Duration::from_millis(1), Instant::now());
         for (stop, every, times, expected) in [
             (&Stop::default(), 1.0, 0, 3.0),
             (&Stop::default(), 1.0, 5, 8.0),
@@ -580,6 +586,7 @@ mod tests {
             (&told, 0.9, 1_000_000, 9.7),
             (&due, 1.0, 0, 3.0),
             (&due, 1.0, 1_000_000, 30.0),
+            (&over, 0.1, 1_000_000, 0.3),
         ] {
             let given_up = given_up(stop, every, times);
             assert!((given_up - expected).abs() < 0.1, "{every} {times}: {given_up} for {expected}");

@@ -5,6 +5,7 @@
 
 use crate::Result;
 use crate::recording::{Recorded, Script};
+use alpaca_pulse::sandbox::alpaca::Alpaca;
 use alpaca_pulse::sandbox::seed::{key_id, secret_key, user_id};
 use bytes::Bytes;
 use clap::Args;
@@ -49,6 +50,7 @@ enum Part {
     User,
     KeyId,
     SecretKey,
+    AccountId,
 }
 
 /// Bytes with places where a part of the same length goes.
@@ -62,6 +64,7 @@ struct Parts {
     user: String,
     key_id: String,
     secret_key: String,
+    account_id: String,
 }
 
 /// One request of every user whose id has the same length.
@@ -121,7 +124,12 @@ async fn worker(plan: Arc<Plan>, mut http2: Http2) -> Result<()> {
         if number > plan.users {
             return Ok(());
         }
-        let parts = Parts { user: user_id(number), key_id: key_id(number), secret_key: secret_key(number) };
+        let parts = Parts {
+            user: user_id(number),
+            key_id: key_id(number),
+            secret_key: secret_key(number),
+            account_id: Alpaca::seeded_account_id(number),
+        };
         let journey = plan.journeys.iter().find(|(length, _)| *length == parts.user.len());
         let (_, journey) = journey.ok_or("no recording for so long an id")?;
         for (index, call) in journey.iter().enumerate() {
@@ -237,6 +245,7 @@ impl Template {
         let mut places = find(&script.user, Part::User);
         places.extend(find(&script.key_id, Part::KeyId));
         places.extend(find(&script.secret_key, Part::SecretKey));
+        places.extend(find(&script.account_id, Part::AccountId));
         Self { bytes: text.to_vec(), places }
     }
 
@@ -250,6 +259,7 @@ impl Template {
                 Part::User => &parts.user,
                 Part::KeyId => &parts.key_id,
                 Part::SecretKey => &parts.secret_key,
+                Part::AccountId => &parts.account_id,
             };
             bytes[place..place + part.len()].copy_from_slice(part.as_bytes());
         }

@@ -8,6 +8,7 @@ use alpaca_pulse::sandbox::call::Service;
 use alpaca_pulse::sandbox::requests::Received;
 use alpaca_pulse::sandbox::seed::{SECRET_PREFIX, key_id, secret_key, user_id};
 use alpaca_pulse::sandbox::{Options, Sandbox};
+use alpaca_pulse::store::values::string;
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{CommitRequest, Document, Write};
 use prost::Message;
@@ -32,6 +33,7 @@ pub(crate) struct Script {
     pub(crate) user: String,
     pub(crate) key_id: String,
     pub(crate) secret_key: String,
+    pub(crate) account_id: String,
     pub(crate) requests: Vec<Recorded>,
 }
 
@@ -90,7 +92,17 @@ async fn script(sandbox: &Sandbox, pulse: &Path, number: u32) -> Result<Script> 
         let request = received.iter().find(|r| r.method.service() == service && r.method.name() == method);
         recorded(request.ok_or_else(|| format!("the pulse made no call of {method}"))?)
     });
-    Ok(Script { requests: requests.collect::<Result<_>>()?, user, key_id, secret_key })
+    let requests = requests.collect::<Result<_>>()?;
+    let account_id = account_id(sandbox, &database, &user).ok_or("the pulse to record wrote no account")?;
+    Ok(Script { requests, user, key_id, secret_key, account_id })
+}
+
+/// The account that a user's snapshot names.
+fn account_id(sandbox: &Sandbox, database: &str, user: &str) -> Option<String> {
+    let name = format!("{database}/documents/users/{user}/alpacaAccounts/snapshot");
+    let snapshot =
+        sandbox.firestore().documents(database).into_iter().find(|document| document.name == name)?;
+    string(snapshot.fields.get("external_account_id")?).map(str::to_owned)
 }
 
 fn recorded(request: &Received) -> Result<Recorded> {

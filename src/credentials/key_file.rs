@@ -17,8 +17,8 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 /// Largest file that is read. A key has 2 to 3 KiB.
@@ -120,6 +120,10 @@ fn trouble(err: &CredentialsError) -> Trouble {
 }
 
 fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe or a terminal could be waited for for ever, and with it signals and the deadline.
+    if !fs::metadata(path)?.is_file() {
+        return Err(ErrorKind::InvalidInput.into());
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -162,7 +162,7 @@ on_both! {
             let run = world.pulse().await;
             run.assert_completed("1 successful, 0 errors", 0);
             assert_eq!(owner(&world).await, "ana");
-            let taken = run.entry("User ana takes the account of tenant acme over");
+            let taken = run.entry("User ana is to take the account of tenant acme over");
             assert_eq!((&taken["owner"], &taken["tenant_id"]), (&json!("ben"), &json!("acme")));
         }
     }

@@ -7,6 +7,7 @@ use alpaca_pulse::sandbox::call::Service;
 use futures::{StreamExt, stream};
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value as Json, json};
+use std::process::Command;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -244,12 +245,18 @@ async fn no_variable_is_quoted() {
                    it takes the path of a file, not what is in it";
     let (directory, missing) = (google.file(&format!("{PLANTED}/x"), ""), format!("/{PLANTED}/{PLANTED}"));
     let directory = directory.trim_end_matches("/x");
+    let pipe = google.file("unread-pipe", "");
+    std::fs::remove_file(&pipe).expect("our own file");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts");
+    assert!(made.success());
     let long = PLANTED.repeat(500);
     let host = "GCE_METADATA_HOST cannot be used: it is no host, or host and port";
     for (variable, value, said) in [
         ("GOOGLE_APPLICATION_CREDENTIALS", whole.as_str(), no_file),
         ("GOOGLE_APPLICATION_CREDENTIALS", &missing, no_file),
         ("GOOGLE_APPLICATION_CREDENTIALS", directory, no_file),
+        // Nobody writes into it.
+        ("GOOGLE_APPLICATION_CREDENTIALS", &pipe, no_file),
         ("GOOGLE_APPLICATION_CREDENTIALS", PLANTED, no_file),
         ("GOOGLE_APPLICATION_CREDENTIALS", &long, no_file),
         ("GCE_METADATA_HOST", "hush0planted0secret0/", host),

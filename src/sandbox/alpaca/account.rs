@@ -115,7 +115,7 @@ fn account_number(seed: u64) -> String {
 }
 
 /// A version 4 UUID made from the seed.
-fn account_id(seed: u64) -> String {
+pub(super) fn account_id(seed: u64) -> String {
     let (high, low) = (scramble(seed ^ 4), scramble(seed ^ 5));
     format!(
         "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",

@@ -6,7 +6,7 @@ mod meter;
 
 use super::answer::{self, Answer};
 use super::seed::{self, Population, Trouble};
-use account::{OpenAccount, PendingAccount};
+use account::{OpenAccount, PendingAccount, account_id};
 use bytes::Bytes;
 pub(super) use figures::scramble;
 use http::StatusCode;
@@ -109,6 +109,11 @@ impl Alpaca {
     /// The keys that the seed gave to the user with this number, counted from 1.
     pub fn seeded_keys(number: u32) -> Keys {
         Keys { key_id: seed::key_id(number), secret_key: seed::secret_key(number) }
+    }
+
+    /// The id of the account that the seed gave to the user with this number.
+    pub fn seeded_account_id(number: u32) -> String {
+        account_id(scramble(u64::from(number)))
     }
 
     /// The user behind a key id.
