@@ -95,6 +95,8 @@ pub struct Part {
     pub finished: Finished,
     /// When a pass last synced anybody, by the server's clock.
     last_synced_at: Option<Timestamp>,
+    /// That could not be read.
+    is_in_the_dark: bool,
     execution: DocumentId,
     /// When the execution started.
     started_at: Timestamp,
@@ -216,6 +218,7 @@ impl Part {
             schedule: LookSchedule { previous: None, now },
             finished: Finished::default(),
             last_synced_at: None,
+            is_in_the_dark: false,
             execution: execution.id.clone(),
             started_at: now,
             task: execution.task_index as usize,
@@ -230,8 +233,10 @@ impl Part {
     async fn join(&mut self, job: &Job, execution: &Execution) -> Result<Option<DocumentId>, EntryError> {
         let deadline = Deadline::after(USER_BUDGET);
         let mut conflict = None;
+        self.is_in_the_dark = true;
         for _ in 0..CLAIMS {
             let look = job.store.look(&self.execution, deadline).await.map_err(EntryError::Ledger)?;
+            self.is_in_the_dark = false;
             self.last_synced_at = look.last.synced_at;
             match self.claim(job, execution, &look, deadline).await {
                 Ok(Claimed::Plan(shards, own)) => {
@@ -432,6 +437,7 @@ impl Part {
                 Some(Worth { status, silence: None })
             }
             _ if self.is_one_of_several() => None,
+            _ if self.is_in_the_dark => Some(silence::worth_in_the_dark(counts)),
             _ => Some(silence::worth(counts, self.last_synced_at, self.schedule.now)),
         }
     }
@@ -476,7 +482,10 @@ impl Part {
         let published =
             TaskRecord { finished: Finished { counts: counts.clone(), ..finished.clone() }, ..record };
         ledger.tasks.insert(self.task, TaskRecord { used: self.used(job), ..published });
-        let Worth { status, silence } = ledger.worth(self.last_synced_at, self.schedule.now);
+        let Worth { status, silence } = match self.is_in_the_dark && ledger.is_completed() {
+            true => silence::worth_in_the_dark(&ledger.sums().0),
+            false => ledger.worth(self.last_synced_at, self.schedule.now),
+        };
         if let Some(silence) = silence.filter(|_| self.is_one_of_several()) {
             silence.tell(&ledger.sums().0, &job.config);
         }

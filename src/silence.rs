@@ -25,6 +25,8 @@ pub enum Silence {
     NoUsers,
     /// A pass synced somebody then, and that is not long ago.
     Sudden(Timestamp),
+    /// When a pass last synced anybody could not be read.
+    Unknown,
 }
 
 /// Judges a pass at `now` by its counts, and by when a pass last synced anybody.
@@ -36,10 +38,19 @@ pub fn worth(counts: &Counts, last_synced_at: Option<Timestamp>, now: Timestamp)
         _ => (counts.users() == 0).then_some(Silence::NoUsers),
     };
     let status = match silence {
-        Some(Silence::Sudden(_)) => PassStatus::Failed,
+        Some(Silence::Sudden(_) | Silence::Unknown) => PassStatus::Failed,
         Some(Silence::NoUsers) | None => counts.status(),
     };
     Worth { status, silence }
+}
+
+/// Judges a pass that could not read when a pass last synced anybody: nobody must not be taken for never.
+#[must_use]
+pub fn worth_in_the_dark(counts: &Counts) -> Worth {
+    match counts.success {
+        0 => Worth { status: PassStatus::Failed, silence: Some(Silence::Unknown) },
+        _ => Worth { status: counts.status(), silence: None },
+    }
 }
 
 impl Silence {
@@ -57,6 +68,18 @@ impl Silence {
                 filter,
                 "There are no users to sync in project {project}, database {database}{filtered}: check that this is \
                  where they are"
+            ),
+            Self::Unknown => error!(
+                severity = "CRITICAL",
+                scope,
+                project,
+                database,
+                filter,
+                users_count = counts.users(),
+                "Nobody was synced, and when somebody last was could not be read: found {} users in project {project}, \
+                 database {database}{filtered}. Check the project, the database, the filter (--where), and sync_enabled \
+                 of the users",
+                counts.users(),
             ),
             Self::Sudden(at) => error!(
                 severity = "CRITICAL",

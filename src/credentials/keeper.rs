@@ -18,6 +18,9 @@ use tracing::warn;
 /// Longest one question may take, its repetitions included: less than any call that waits for its answer.
 const QUESTION_LIMIT: Duration = Duration::from_secs(3);
 
+/// The same for a server that has shown to need longer, when nothing else is left to be done than to wait for it.
+const LONGEST_QUESTION: Duration = Duration::from_secs(12);
+
 /// Longest pause between two attempts. With a question after it, it is still shorter than a call may take.
 const MAX_PAUSE: Duration = Duration::from_millis(800);
 
@@ -98,6 +101,8 @@ struct Shelf {
 struct State {
     token: Option<(Arc<Token>, Instant)>,
     question: Option<Question>,
+    /// What one question may take.
+    limit: Duration,
     failures: u32,
     /// When the next question may be asked.
     not_before: Instant,
@@ -111,11 +116,18 @@ impl fmt::Debug for State {
 
 impl TokenKeeper {
     pub(super) fn new(source: Box<dyn Source>) -> Self {
-        let state = State { token: None, question: None, failures: 0, not_before: Instant::now() };
+        let state = State {
+            token: None,
+            question: None,
+            limit: QUESTION_LIMIT,
+            failures: 0,
+            not_before: Instant::now(),
+        };
         Self(Arc::new(Shelf { source, state: Mutex::new(state) }))
     }
 
-    /// Returns once there is a token, as long as there is time to go on asking.
+    /// Returns once there is a token, as long as there is time to go on asking. Each question after one that
+    /// failed may take longer: a server that is slow gives a token too.
     ///
     /// # Errors
     /// The last failure.
@@ -130,10 +142,16 @@ impl TokenKeeper {
             if failure.is_final() {
                 return Err(failure);
             }
+            self.be_patient();
             if last.replace(failure).is_none() {
                 warn!("Google's credentials gave no token yet: {failure}; asking again");
             }
         }
+    }
+
+    fn be_patient(&self) {
+        let mut state = self.lock();
+        state.limit = (2 * state.limit).min(LONGEST_QUESTION);
     }
 
     /// A service did not take the token: asks for another one, unless it is a new one already.
@@ -181,7 +199,7 @@ impl TokenKeeper {
 
     /// Asks until there is a token, or the time for one question is over.
     async fn ask(&self) -> Result<Token, NoToken> {
-        let end = Instant::now() + QUESTION_LIMIT;
+        let end = Instant::now() + self.lock().limit;
         let (mut last, mut failures) = (self.silence(), 0);
         while let Ok(answer) = timeout_at(end, self.0.source.ask()).await {
             match answer {
@@ -285,6 +303,8 @@ mod tests {
         Give(u64),
         Refuse(u16),
         Hang,
+        /// After so many seconds.
+        GiveAfter(u64),
         Panic,
     }
 
@@ -305,6 +325,11 @@ mod tests {
                     Does::Give(seconds) => {
                         let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
                         Ok(Token::lasting(headers, Duration::from_secs(seconds)))
+                    }
+                    Does::GiveAfter(seconds) => {
+                        sleep_until(Instant::now() + Duration::from_secs(seconds)).await;
+                        let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+                        Ok(Token::lasting(headers, Duration::from_secs(3600)))
                     }
                     Does::Refuse(status) => Err(refused(Trouble::Answered(status))),
                     Does::Hang => std::future::pending().await,
@@ -398,6 +423,15 @@ mod tests {
         }
         assert_eq!(given(&keeper).await.as_deref(), Some("7"));
         assert_eq!(script.asked(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_waits_for_a_server_that_is_slow() {
+        for seconds in [2, 4, 6, 8] {
+            let (keeper, _) = keeper(&[Does::GiveAfter(seconds); 10]);
+            assert_eq!(keeper.ready(Deadline::after(Duration::from_secs(20))).await, Ok(()), "{seconds} s");
+            assert!(given(&keeper).await.is_some());
+        }
     }
 
     #[tokio::test(start_paused = true)]

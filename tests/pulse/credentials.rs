@@ -102,7 +102,8 @@ async fn one_line_says_what_the_token_server_answered_until_the_end() {
         );
         assert_eq!((&last["severity"], run.exit), (&"CRITICAL".into(), Some(1)), "{fault}");
         assert_eq!(run.entries().len(), 2, "{fault}: {}", run.stdout);
-        assert!(google.world.calls(Service::Metadata, "GetToken") >= 4, "{fault}");
+        // One that says nothing is given longer each time.
+        assert!(google.world.calls(Service::Metadata, "GetToken") >= 3, "{fault}");
         assert!(google.world.snapshot("ana").await.is_null());
     });
     join_all(ends).await;

@@ -216,6 +216,24 @@ async fn it_is_told_without_a_ledger_too() {
 }
 
 /// A pass that could not look at what was before must not wipe it out.
+/// Nobody is not to be taken for never.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_told_when_the_last_success_cannot_be_read() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,times=1");
+    let run = world.pulse_with(&["--where", "has_active_strategi=true"]).await;
+    run.assert_completed("0 successful, 0 errors", 1);
+    assert_eq!(
+        run.entry("Nobody was synced, and when somebody last was could not be read")["severity"],
+        "CRITICAL"
+    );
+    assert_eq!(last_pulse(&world).await["status"], "failed");
+    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,times=1");
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_read_is_carried_on_all_the_same() {
     let world = sandbox().await;
