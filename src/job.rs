@@ -211,8 +211,8 @@ impl Job {
         self.write_as(arrival, tenant, deadline).await
     }
 
-    /// The same, but leaves alone what an earlier pulse of the loop
-    /// has written and what has not changed since. Returns whether it did, too.
+    /// The same, but leaves alone what an earlier pulse of the loop has written and what has not changed since.
+    /// Returns whether it did, too.
     pub async fn write_if_changed(
         &self,
         user: &DocumentId,
