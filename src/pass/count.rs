@@ -3,6 +3,7 @@
 use crate::config::filter::UserFilter;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
+use crate::limits::deadlines::{COUNT_BUDGET, LEAST_COUNT_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::selection::IdRange;
 use crate::model::selection::Selection;
@@ -13,13 +14,6 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
-
-/// For counting users before they are started. A pass that has to do without the count is as good,
-/// only not spread.
-const COUNT_BUDGET: Duration = Duration::from_secs(8);
-
-/// The least for counting those who were not reached, when the drain has taken all of its time.
-const LEAST_COUNT_BUDGET: Duration = Duration::from_millis(500);
 
 /// The users who were not started before the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

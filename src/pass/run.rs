@@ -4,7 +4,8 @@ use crate::config::Config;
 use crate::execution::assignment::{Checkpointer, TaskAssignment};
 use crate::execution::ledger::TaskState;
 use crate::execution::progress::Late;
-use crate::limits::retry::{Deadline, PUBLISH_RESERVE, USER_BUDGET};
+use crate::limits::deadlines::{LOOK_BACK_BUDGET, LOOK_BACK_LIMIT, PUBLISH_RESERVE, USER_BUDGET};
+use crate::limits::retry::Deadline;
 use crate::model::fleet_guard::{AtHost, Rejections};
 use crate::model::keys::Environment;
 use crate::model::outcome::{Code, Counts, PassStatus};
@@ -21,16 +22,8 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, warn};
-
-/// For reading, at the end of a pass, when those last succeeded who came into trouble in it. What could not be
-/// read by then is taken for the worst.
-const LOOK_BACK_BUDGET: Duration = Duration::from_secs(5);
-
-/// The same from the moment the process is told to stop: a third of [`CLOSING_LIMIT`].
-const LOOK_BACK_LIMIT: Duration = Duration::from_millis(500);
 
 /// One pass over all users that are this task's, which was due at `due`.
 pub(crate) async fn run_pass(

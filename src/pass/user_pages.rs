@@ -3,7 +3,8 @@
 use crate::config::filter::UserFilter;
 use crate::firestore::query::{Pages, trouble_name};
 use crate::firestore::{Store, StoreError};
-use crate::limits::retry::{Deadline, USER_BUDGET};
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
 use crate::model::selection::Selection;

@@ -8,8 +8,9 @@ use crate::firestore::write::{Precondition, Write, merge};
 use crate::firestore::{Store, StoreError};
 use crate::google::credentials::Identity;
 use crate::google::credentials::failure::NoToken;
+use crate::limits::deadlines::{ALONE_RESERVE, COMMIT_RESERVE, RECORD_RESERVE, USER_BUDGET};
 use crate::limits::rate::RateLimits;
-use crate::limits::retry::{Deadline, MAX_ATTEMPTS, RECORD_RESERVE, USER_BUDGET};
+use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
 use crate::limits::usage::Usage;
 use crate::model::ids::{Database, DocumentId, TenantId, UserId};
 use crate::model::past::{LastSuccess, Past};
@@ -35,13 +36,6 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
-
-/// The part of a user's budget that is kept for the snapshot when more is read about a tenant.
-const COMMIT_RESERVE: Duration = Duration::from_secs(6);
-
-/// The part of a user's budget that is kept for the snapshot alone, when it cannot be committed with the
-/// other documents: as long as one commit may take.
-const ALONE_RESERVE: Duration = Duration::from_secs(5);
 
 /// Commits of parts of a batch that is refused: enough to find a few records among many.
 const MOST_SPLITS: usize = 128;
