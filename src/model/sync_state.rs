@@ -161,7 +161,7 @@ impl PreviousState {
 
 /// What this pulse does for a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SyncPlan {
+pub(crate) enum Recheck {
     /// Fetch the keys and ask Alpaca.
     Ask,
     /// Fetch the keys, and ask Alpaca only if they are others than this rejected version.
@@ -193,17 +193,17 @@ impl RecheckSchedule {
 
 /// What this pulse does for a user with that history.
 #[must_use]
-pub(crate) fn plan(history: &PreviousState, user: &str, schedule: &RecheckSchedule) -> SyncPlan {
+pub(crate) fn recheck(history: &PreviousState, user: &str, schedule: &RecheckSchedule) -> Recheck {
     let Some(trouble) = history.trouble().filter(|trouble| trouble.state == State::NeedsReauth) else {
-        return SyncPlan::Ask;
+        return Recheck::Ask;
     };
     if trouble.next_attempt_at.is_none_or(|due| due <= schedule.now) {
-        return SyncPlan::Ask;
+        return Recheck::Ask;
     }
     match &trouble.key_version {
-        Some(version) if schedule.is_due(user) => SyncPlan::AskUnless(version.clone()),
-        Some(_) => SyncPlan::Wait,
-        None => SyncPlan::Ask,
+        Some(version) if schedule.is_due(user) => Recheck::AskUnless(version.clone()),
+        Some(_) => Recheck::Wait,
+        None => Recheck::Ask,
     }
 }
 
@@ -474,8 +474,8 @@ mod tests {
             })
         ));
         assert_eq!(
-            plan(&first, "ana", &RecheckSchedule { previous: Some(at(0)), now: at(60) }),
-            SyncPlan::Ask
+            recheck(&first, "ana", &RecheckSchedule { previous: Some(at(0)), now: at(60) }),
+            Recheck::Ask
         );
         assert!(matches!(
             &rejected(2),
@@ -735,8 +735,8 @@ mod tests {
         assert_eq!(is_rejected(&PreviousState::Unknown, &version(3), Guard::Off, at(0)), None);
         assert!(!PreviousState::Unknown.lacks_past());
         assert_eq!(
-            plan(&PreviousState::Unknown, "ana", &RecheckSchedule { previous: None, now: at(0) }),
-            SyncPlan::Ask
+            recheck(&PreviousState::Unknown, "ana", &RecheckSchedule { previous: None, now: at(0) }),
+            Recheck::Ask
         );
     }
 
@@ -747,10 +747,10 @@ mod tests {
         for minute in 1..=20 {
             let schedule =
                 RecheckSchedule { previous: Some(at(1 + 60 * (minute - 1))), now: at(1 + 60 * minute) };
-            match plan(&history, "ana", &schedule) {
-                SyncPlan::Ask => assert!(minute >= 15, "asked after {minute} minutes"),
-                SyncPlan::AskUnless(rejected) => (looks, _) = (looks + 1, assert_eq!(rejected, version(3))),
-                SyncPlan::Wait => assert!(minute < 15, "not asked after {minute} minutes"),
+            match recheck(&history, "ana", &schedule) {
+                Recheck::Ask => assert!(minute >= 15, "asked after {minute} minutes"),
+                Recheck::AskUnless(rejected) => (looks, _) = (looks + 1, assert_eq!(rejected, version(3))),
+                Recheck::Wait => assert!(minute < 15, "not asked after {minute} minutes"),
             }
         }
         assert!((2..=3).contains(&looks), "{looks} looks in 15 minutes");
@@ -778,7 +778,7 @@ mod tests {
             let known = troubled(SyncState::from_fields(&fields, at(0)));
             prop_assert!(known.trouble().is_some());
             let later = RecheckSchedule { previous, now: at(25 * 3600) };
-            prop_assert_eq!(plan(&known, &user, &later), SyncPlan::Ask);
+            prop_assert_eq!(recheck(&known, &user, &later), Recheck::Ask);
             let past = known.past().unwrap_or_else(|| known.past_with(None, at(0)));
             // Whatever happens then can be recorded, and keeps nobody for longer than a day.
             let records = [

@@ -6,9 +6,7 @@ use crate::model::sync_state::RecheckSchedule;
 use crate::model::user::TenantClaim;
 use gcloud_sdk::prost_types;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 /// What goes before the tenant in the id of a legacy account.
 pub(crate) const LEGACY_PREFIX: &str = "legacy:";
@@ -321,22 +319,6 @@ impl Pass<'_> {
     }
 }
 
-/// The tenants that were spoken of in a pass: all members but one meet the same document.
-#[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<(Timestamp, HashSet<TenantId>)>);
-
-impl Told {
-    /// Whether the pass that started at `pass` has not spoken of that tenant yet.
-    pub(crate) fn is_first(&self, tenant: &TenantId, pass: Timestamp) -> bool {
-        // Whatever panics while it is locked leaves a set that is whole.
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.0 != pass {
-            *told = (pass, HashSet::new());
-        }
-        told.1.insert(tenant.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -563,15 +545,6 @@ mod tests {
         assert_eq!(told(None, None), silent("ben", None));
         assert_eq!(told(None, Some(60)), anothers());
         assert_eq!(told(None, Some(3_600)), silent("ben", None));
-    }
-
-    #[test]
-    fn one_pass_speaks_of_a_tenant_once() {
-        let told = Told::default();
-        let tenant = |id| TenantId::parse(id).expect("legal");
-        assert!(told.is_first(&acme(), at(1)) && told.is_first(&tenant("zeta"), at(1)));
-        assert!(!told.is_first(&acme(), at(1)));
-        assert!(told.is_first(&acme(), at(2)), "another pass");
     }
 
     /// Every combination of what is known, against the rules rather than against single cases.
