@@ -10,12 +10,10 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 
 const NO_ACCOUNT: &str = "You do not currently have an active account selected";
-
-/// Where gcloud lies, and its Python.
-const INSTALLATION: &str = "--format=value(installation.sdk_root,basic.python_location)";
 
 /// These need no account to do their work, and fail in their own ways without a network.
 const WITHOUT_ACCOUNT: [&str; 3] = ["auth", "components", "config"];
@@ -176,9 +174,7 @@ impl Offline {
 
     /// What a program of gcloud's own Python says, which has its modules and that input.
     fn python(&self, program: &str, input: &[u8]) -> String {
-        let info = self.command("gcloud").args(["info", INSTALLATION]).output().expect("gcloud runs");
-        let info = String::from_utf8(info.stdout).expect("text");
-        let (root, python) = info.trim().split_once('\t').expect("two values");
+        let (root, python) = self.installation();
         let mut child = self
             .command(python)
             .args(["-c", program])
@@ -190,6 +186,18 @@ impl Offline {
             .expect("gcloud's own Python runs");
         child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
         String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("text")
+    }
+
+    /// Where gcloud lies, and its Python.
+    fn installation(&self) -> &'static (String, String) {
+        static INSTALLATION: OnceLock<(String, String)> = OnceLock::new();
+        INSTALLATION.get_or_init(|| {
+            let format = "--format=value(installation.sdk_root,basic.python_location)";
+            let info = self.command("gcloud").args(["info", format]).output().expect("gcloud runs");
+            let info = String::from_utf8(info.stdout).expect("text");
+            let (root, python) = info.trim().split_once('\t').expect("two values");
+            (root.to_owned(), python.to_owned())
+        })
     }
 
     fn command(&self, program: &str) -> Command {

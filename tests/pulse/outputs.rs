@@ -117,10 +117,14 @@ async fn exit_codes_are_the_same_without_a_reader() {
         let users = world.crowd(1);
         world.sandbox.secrets().delete(&secret_of(&users[0]));
         let exit = async |args: &[&str]| exit_of(world.bare_command(args), kind, kind).await;
-        assert_eq!(exit(&["sync"]).await, Some(1), "nobody synced: {kind:?}");
-        assert_eq!(exit(&["sync", "--user", "a/b"]).await, Some(2), "bad configuration: {kind:?}");
-        assert_eq!(exit(&["sync", "--frobnicate"]).await, Some(2), "bad usage: {kind:?}");
-        assert_eq!(exit(&[]).await, Some(2), "no command: {kind:?}");
+        let (nobody_synced, bad_configuration, bad_usage, no_command) = tokio::join!(
+            exit(&["sync"]),
+            exit(&["sync", "--user", "a/b"]),
+            exit(&["sync", "--frobnicate"]),
+            exit(&[]),
+        );
+        assert_eq!(nobody_synced, Some(1), "{kind:?}");
+        assert_eq!((bad_configuration, bad_usage, no_command), (Some(2), Some(2), Some(2)), "{kind:?}");
     });
     join_all(cases).await;
     let world = sandbox().await;
