@@ -306,7 +306,7 @@ fn the_docs_deploy_rules_with_the_same_tool() {
     let by_hand = docs_calls();
     let [[yes, deployed @ ..]] = &after(&deployed, "npx")[..] else { panic!("{deployed:?}") };
     assert_eq!(yes, "--yes");
-    let [by_hand] = after(&by_hand, "npx")[..] else { panic!("{by_hand:?}") };
+    let [by_hand] = after(by_hand, "npx")[..] else { panic!("{by_hand:?}") };
     assert_eq!(deployed[..4], by_hand[..4]);
     assert_eq!(deployed[1..4], ["deploy", "--only", "firestore"]);
     assert!(deployed[0].starts_with("firebase-tools@1"), "{}", deployed[0]);
@@ -509,7 +509,7 @@ fn the_docs_create_what_the_defaults_name() {
     assert_eq!(repository[0], substitutions["_REPOSITORY"]);
     assert_eq!(repository[0], Build::read(IMAGE).substitutions["_REPOSITORY"]);
     assert!(repository.contains(&"--immutable-tags".to_owned()), "{repository:?}");
-    let invoker = flags(&calls, &format!("gcloud run jobs add-iam-policy-binding {}", substitutions["_JOB"]));
+    let invoker = flags(calls, &format!("gcloud run jobs add-iam-policy-binding {}", substitutions["_JOB"]));
     assert_eq!(invoker["role"], "roles/run.invoker");
     let account =
         format!("serviceAccount:{}@my-project.iam.gserviceaccount.com", substitutions["_SCHEDULER_ACCOUNT"]);
