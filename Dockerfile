@@ -9,10 +9,11 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS dependencies
 WORKDIR /pulse
-# The dependencies are compiled for an empty crate, so that their layer stays while only the source changes.
+# The dependencies are compiled for empty crates, so that their layer stays while only the source changes.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src \
- && touch src/lib.rs \
+COPY crates/sandbox/Cargo.toml crates/sandbox/
+RUN mkdir src crates/sandbox/src \
+ && touch src/lib.rs crates/sandbox/src/lib.rs \
  && echo 'fn main() {}' > src/main.rs \
  && cargo build --locked --release --no-default-features
 

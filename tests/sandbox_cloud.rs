@@ -2,11 +2,6 @@
 #![cfg(feature = "sandbox")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use alpaca_pulse::sandbox::alpaca::{Alpaca, Keys, Profile};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::sandbox::requests::Outcome;
-use alpaca_pulse::sandbox::secret_manager::VersionState;
-use alpaca_pulse::sandbox::{Options, Sandbox};
 use futures::FutureExt;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
@@ -17,6 +12,11 @@ use gcloud_sdk::google::firestore::v1::{
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
+use pulse_sandbox::alpaca::{Alpaca, Keys, Profile};
+use pulse_sandbox::call::Service;
+use pulse_sandbox::requests::Outcome;
+use pulse_sandbox::secret_manager::VersionState;
+use pulse_sandbox::{Options, Sandbox};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use std::time::Duration;

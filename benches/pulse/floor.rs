@@ -5,8 +5,6 @@
 
 use crate::Result;
 use crate::recording::{Recorded, Script};
-use alpaca_pulse::sandbox::alpaca::Alpaca;
-use alpaca_pulse::sandbox::seed::{key_id, secret_key, user_id};
 use bytes::Bytes;
 use clap::Args;
 use http::header::{CONTENT_LENGTH, HOST};
@@ -15,6 +13,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pulse_sandbox::alpaca::Alpaca;
+use pulse_sandbox::seed::{key_id, secret_key, user_id};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -3,15 +3,15 @@
 //! Recorded rather than written down, so that the floor always sends what the pulse that is measured sends.
 
 use crate::Result;
-use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::sandbox::requests::Received;
-use alpaca_pulse::sandbox::seed::{SECRET_PREFIX, key_id, secret_key, user_id};
-use alpaca_pulse::sandbox::{Options, Sandbox};
-use alpaca_pulse::store::values::string;
+use alpaca_pulse::firestore::values::string;
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{CommitRequest, Document, Write};
-use prost::Message;
+use gcloud_sdk::prost::Message;
+use pulse_sandbox::alpaca::{Keys, Profile};
+use pulse_sandbox::call::Service;
+use pulse_sandbox::requests::Received;
+use pulse_sandbox::seed::{SECRET_PREFIX, key_id, secret_key, user_id};
+use pulse_sandbox::{Options, Sandbox};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::Path;

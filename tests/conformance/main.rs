@@ -34,8 +34,8 @@ mod transforms;
 mod validation;
 mod wire;
 
-use alpaca_pulse::sandbox::{Options, Sandbox};
 use emulator::emulator;
+use pulse_sandbox::{Options, Sandbox};
 use session::Session;
 
 /// Runs a scenario against both, and compares.

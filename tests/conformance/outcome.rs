@@ -2,7 +2,7 @@
 
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::*;
-use prost_types::Timestamp;
+use gcloud_sdk::prost_types::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Replaces server times by their rank among all server times: which of them are equal, and which is earlier, is

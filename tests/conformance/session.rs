@@ -8,7 +8,7 @@ use gcloud_sdk::google::firestore::v1::structured_aggregation_query::{self, Aggr
 use gcloud_sdk::google::firestore::v1::transaction_options::Mode;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::*;
-use prost_types::Timestamp;
+use gcloud_sdk::prost_types::Timestamp;
 use std::collections::BTreeMap;
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;

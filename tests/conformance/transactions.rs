@@ -3,11 +3,11 @@
 use crate::conform;
 use crate::session::Session;
 use crate::wire::*;
-use alpaca_pulse::sandbox::{Options, Sandbox};
 use gcloud_sdk::google::firestore::v1::TransactionOptions;
 use gcloud_sdk::google::firestore::v1::batch_get_documents_request::ConsistencySelector::NewTransaction;
 use gcloud_sdk::google::firestore::v1::transaction_options::{Mode, ReadOnly, ReadWrite};
-use prost_types::Timestamp;
+use gcloud_sdk::prost_types::Timestamp;
+use pulse_sandbox::{Options, Sandbox};
 use tonic::Code;
 
 const READ_WRITE: Mode = Mode::ReadWrite(ReadWrite { retry_transaction: Vec::new(), concurrency_mode: 0 });

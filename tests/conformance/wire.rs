@@ -15,7 +15,7 @@ use gcloud_sdk::google::firestore::v1::structured_query::*;
 pub(crate) use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::*;
 use gcloud_sdk::google::r#type::LatLng;
-use prost_types::Timestamp;
+use gcloud_sdk::prost_types::Timestamp;
 use std::collections::HashMap;
 
 pub(crate) fn to_fields(fields: &[(&str, Value)]) -> HashMap<String, Value> {

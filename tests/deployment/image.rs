@@ -58,7 +58,8 @@ fn base_images_are_arguments_with_pinned_defaults() {
 #[test]
 fn dependencies_are_built_before_the_source_is_there() {
     let [dependencies, build, _] = stages();
-    assert_eq!(all(&dependencies, "COPY"), ["Cargo.toml Cargo.lock ./"]);
+    let manifests = ["Cargo.toml Cargo.lock ./", "crates/sandbox/Cargo.toml crates/sandbox/"];
+    assert_eq!(all(&dependencies, "COPY"), manifests);
     assert_eq!(all(&build, "COPY"), ["src src"]);
     for stage in [&dependencies, &build] {
         let [run] = all(stage, "RUN")[..] else { panic!("one RUN: {stage:?}") };
@@ -89,17 +90,19 @@ fn the_context_is_what_the_stages_copy() {
     let mut rules = ignored.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     assert_eq!(rules.next(), Some("*"));
     let allowed: Vec<&str> = rules.map(|rule| rule.strip_prefix('!').expect("an exception")).collect();
-    assert_eq!(allowed, ["Cargo.toml", "Cargo.lock", "src"]);
+    assert_eq!(allowed, ["Cargo.toml", "Cargo.lock", "src", "crates/sandbox/Cargo.toml"]);
 }
 
 /// A benchmark, say, that the manifest names has no file there, and cargo would refuse to begin.
 #[test]
 fn the_manifest_is_enough_for_the_first_stage() {
     let directory = new_directory();
-    fs::create_dir(directory.join("src")).expect("a new directory");
-    fs::write(directory.join("src/lib.rs"), "").expect("an empty crate");
+    for package in ["src", "crates/sandbox/src"] {
+        fs::create_dir_all(directory.join(package)).expect("a new directory");
+        fs::write(directory.join(package).join("lib.rs"), "").expect("an empty crate");
+    }
     fs::write(directory.join("src/main.rs"), "fn main() {}").expect("an empty program");
-    for file in ["Cargo.toml", "Cargo.lock"] {
+    for file in ["Cargo.toml", "Cargo.lock", "crates/sandbox/Cargo.toml"] {
         fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), directory.join(file)).expect(file);
     }
     let output = Command::new(env!("CARGO"))

@@ -1,7 +1,7 @@
 //! What Alpaca answers for a user.
 
-use alpaca_pulse::sandbox::alpaca::Profile;
 use http::StatusCode;
+use pulse_sandbox::alpaca::Profile;
 
 /// The body about an open account with so much equity, and as much of everything else.
 pub(crate) fn account(equity: &str) -> String {

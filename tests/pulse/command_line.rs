@@ -3,9 +3,9 @@
 use crate::answers::answer;
 use crate::on_both;
 use crate::world::{Env, Run, World, fields_of, off, sandbox, secret_of};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{Fields, text};
+use alpaca_pulse::firestore::values::{Fields, text};
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 
 /// How a refusal ends: exit code 2, and nothing touched.

@@ -1,10 +1,10 @@
 //! Worlds with more users than one would write one by one: straight into the sandbox's Firestore.
 
 use crate::world::World;
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::Fields;
+use alpaca_pulse::firestore::values::Fields;
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{Document, Write};
+use pulse_sandbox::alpaca::Profile;
 
 impl World {
     /// Documents of the sandbox's Firestore, all at once and past its request log.

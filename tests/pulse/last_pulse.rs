@@ -3,10 +3,10 @@
 use crate::on_both;
 use crate::traffic::watched;
 use crate::world::{World, off, sandbox, secret_of, timestamp};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{text, timestamp as time};
+use alpaca_pulse::firestore::values::{text, timestamp as time};
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 
 /// One user for each way a journey ends.

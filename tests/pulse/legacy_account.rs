@@ -3,9 +3,9 @@
 use crate::answers::money;
 use crate::on_both;
 use crate::world::{World, sandbox, timestamp};
-use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{double, text};
+use alpaca_pulse::firestore::values::{double, text};
+use pulse_sandbox::alpaca::{Keys, Profile};
+use pulse_sandbox::call::Service;
 use serde_json::json;
 
 const KEY_ID: (&str, &str) = ("APCA_API_KEY_ID", "PKLEGACY0123456789");

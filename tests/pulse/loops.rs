@@ -6,11 +6,11 @@ use crate::held_alpaca::HeldAlpaca;
 use crate::live::Live;
 use crate::on_both;
 use crate::world::{Env, Run, World, fields_of, keys_of, sandbox};
-use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{array, integer, map, text, timestamp};
+use alpaca_pulse::firestore::values::{array, integer, map, text, timestamp};
 use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
+use pulse_sandbox::alpaca::{Keys, Profile};
+use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 use tokio::process::Command;
 

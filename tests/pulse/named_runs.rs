@@ -3,10 +3,10 @@
 use crate::live::Live;
 use crate::on_both;
 use crate::world::{Env, Run, World, off, sandbox, secret_of};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{integer, text, timestamp as time};
+use alpaca_pulse::firestore::values::{integer, text, timestamp as time};
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 
 const STRICT: [&str; 3] = ["--user", "ana", "--fail-on-error"];

@@ -6,10 +6,10 @@ use crate::on_both;
 use crate::tcp_proxy::TcpProxy;
 use crate::traffic::watched;
 use crate::world::{Env, Run, World, sandbox};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{integer, null, text, timestamp};
+use alpaca_pulse::firestore::values::{integer, null, text, timestamp};
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 
 /// An open account of that id, which has so much equity.

@@ -3,7 +3,7 @@
 use crate::held_alpaca::HeldAlpaca;
 use crate::live::{in_time, wait_until};
 use crate::world::{Run, World, sandbox, secret_of};
-use alpaca_pulse::sandbox::call::Service;
+use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, Read, Write, pipe};

@@ -6,10 +6,10 @@ use crate::live::Live;
 use crate::on_both;
 use crate::traffic::watched;
 use crate::world::{Run, World, off, sandbox};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::{array, double, integer, null, text, timestamp};
+use alpaca_pulse::firestore::values::{array, double, integer, null, text, timestamp};
 use gcloud_sdk::google::firestore::v1::Value;
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
 use serde_json::json;
 
 const ACME: &str = "tenants/acme/accounts/primary";

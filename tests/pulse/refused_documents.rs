@@ -4,12 +4,12 @@ use crate::answers::money;
 use crate::on_both;
 use crate::traffic::watched;
 use crate::world::{Run, World, fields_of, sandbox};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{Fields, array, integer, map, string, text, timestamp};
+use alpaca_pulse::firestore::values::{Fields, array, integer, map, string, text, timestamp};
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{Document, Value, Write};
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::json;
 
 const ACME: &str = "tenants/acme/accounts/primary";

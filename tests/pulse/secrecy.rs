@@ -2,11 +2,11 @@
 
 use crate::answers::answer;
 use crate::world::{Env, Run, World, keys_of, sandbox, secret_of};
-use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::sandbox::secret_manager::VersionState;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use pulse_sandbox::alpaca::{Keys, Profile};
+use pulse_sandbox::call::Service;
+use pulse_sandbox::secret_manager::VersionState;
 use std::fmt::Debug;
 
 /// What must not show up anywhere, in every spelling that a careless line could use.

@@ -3,8 +3,8 @@
 use crate::google::Google;
 use crate::secrecy::Secrets;
 use crate::world::{Env, Run};
-use alpaca_pulse::sandbox::call::Service;
 use futures::{StreamExt, stream};
+use pulse_sandbox::call::Service;
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use serde_json::{Value as Json, json};
 use std::process::Command;

@@ -2,9 +2,9 @@
 
 use crate::on_both;
 use crate::world::{Run, World, off, sandbox, secret_of, timestamp};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::{integer, text, timestamp as time};
+use alpaca_pulse::firestore::values::{integer, text, timestamp as time};
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
 use serde_json::{Value as Json, json};
 
 const NOBODY: &str = "Nobody was synced, and the last success is less than a day ago";

@@ -3,8 +3,8 @@
 use crate::answers::answer;
 use crate::on_both;
 use crate::world::{fields_of, keys_of, sandbox, secret_of, timestamp};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{boolean, map, text};
+use alpaca_pulse::firestore::values::{boolean, map, text};
+use pulse_sandbox::call::Service;
 use serde_json::json;
 
 const ACCOUNT: &str = r#"{"id":"1d9eed04-be39-4e01-9b84-a48ac5bbafcf","status":"ACTIVE","currency":"USD",

@@ -6,13 +6,13 @@ use crate::live::Live;
 use crate::on_both;
 use crate::traffic::{Traffic, watched};
 use crate::world::{Run, World, off, sandbox};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{array, boolean, double, integer, map, null, text, timestamp};
+use alpaca_pulse::firestore::values::{array, boolean, double, integer, map, null, text, timestamp};
 use gcloud_sdk::google::firestore::v1::document_transform::field_transform::{ServerValue, TransformType};
 use gcloud_sdk::google::firestore::v1::precondition::ConditionType;
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{Value, Write};
 use jiff::Timestamp;
+use pulse_sandbox::call::Service;
 use serde_json::json;
 use std::collections::BTreeSet;
 

@@ -1,15 +1,15 @@
 //! What the job sent, call by call and decoded.
 
 use crate::world::{Backend, OWN_CALL, Run, World};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::sandbox::requests::Received;
 use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{
     BatchGetDocumentsRequest, CommitRequest, RunQueryRequest, StructuredQuery, Write,
 };
-use prost::Message;
+use gcloud_sdk::prost::Message;
+use pulse_sandbox::call::Service;
+use pulse_sandbox::requests::Received;
 
 /// A flag for compression and the message's length go before every gRPC message.
 const GRPC_PREFIX: usize = 5;

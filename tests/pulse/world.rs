@@ -3,10 +3,7 @@
 
 use crate::emulator::emulator;
 use crate::live::{LOOK_INTERVAL, in_time};
-use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::sandbox::{Options, Sandbox};
-use alpaca_pulse::store::values::{Fields, boolean, text};
+use alpaca_pulse::firestore::values::{Fields, boolean, text};
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
@@ -20,6 +17,9 @@ use gcloud_sdk::google::firestore::v1::{
 use gcloud_sdk::tonic::metadata::MetadataValue;
 use gcloud_sdk::tonic::transport::{Channel, Endpoint};
 use gcloud_sdk::tonic::{Request, Status, service::interceptor::InterceptedService};
+use pulse_sandbox::alpaca::{Keys, Profile};
+use pulse_sandbox::call::Service;
+use pulse_sandbox::{Options, Sandbox};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::process::Stdio;

@@ -1,5 +1,5 @@
 //! `firestore.rules` in the real rules engine, that of the Firestore emulator: every cell of the table of who reads and
-//! writes what, each allowed and denied, and the ways around it. And `firestore.indexes.json` against the code.
+//! writes what, each allowed and denied, and the ways around it.
 
 #![allow(clippy::expect_used, reason = "all of this is test code, though not all of it is a test")]
 
@@ -10,7 +10,6 @@ mod elsewhere;
 #[allow(unreachable_pub, reason = "other tests share it")]
 #[path = "../support/emulator.rs"]
 mod emulator;
-mod indexes;
 mod older_rules;
 mod ops;
 mod project;

@@ -4,9 +4,9 @@ use super::{Calls, KEYS, SECRET, SYNC, faulty, row};
 use crate::on_both;
 use crate::traffic::Traffic;
 use crate::world::{keys_of, secret_of};
-use alpaca_pulse::sandbox::alpaca::{Keys, Profile};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::sandbox::secret_manager::VersionState;
+use pulse_sandbox::alpaca::{Keys, Profile};
+use pulse_sandbox::call::Service;
+use pulse_sandbox::secret_manager::VersionState;
 use serde_json::json;
 
 on_both! {

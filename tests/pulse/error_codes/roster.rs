@@ -2,8 +2,8 @@
 
 use crate::traffic::start_after;
 use crate::world::{fields_of, off, sandbox};
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::Fields;
+use alpaca_pulse::firestore::values::Fields;
+use pulse_sandbox::call::Service;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,8 @@
 
 use super::{COMMIT, SYNC, row};
 use crate::world::sandbox;
-use alpaca_pulse::sandbox::call::Service;
 use futures::{StreamExt, stream};
+use pulse_sandbox::call::Service;
 use serde_json::json;
 
 /// What may work in a moment.

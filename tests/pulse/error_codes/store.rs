@@ -2,8 +2,8 @@
 
 use super::{COMMIT, SYNC, faulty, row};
 use crate::world::{fields_of, sandbox};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::text;
+use alpaca_pulse::firestore::values::text;
+use pulse_sandbox::alpaca::Profile;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use crate::live::{LOOK_INTERVAL, Live, in_time};
 use crate::on_both;
 use crate::tcp_proxy::{Marked, TcpProxy};
 use crate::world::{Run, World, sandbox, timestamp};
-use alpaca_pulse::sandbox::call::Service;
+use pulse_sandbox::call::Service;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;

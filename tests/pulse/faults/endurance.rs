@@ -4,10 +4,10 @@
 use super::names;
 use crate::vitals::{Peak, watched_run};
 use crate::world::{World, sandbox, secret_of, timestamp};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::{Options, Sandbox};
-use alpaca_pulse::store::values::{integer, text, timestamp as time, whole_number};
+use alpaca_pulse::firestore::values::{integer, text, timestamp as time, whole_number};
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::{Options, Sandbox};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::process::Command;

@@ -3,7 +3,7 @@
 use crate::live::{Live, wait_until};
 use crate::traffic::Traffic;
 use crate::world::{Env, Run, World, off, sandbox, timestamp};
-use alpaca_pulse::sandbox::call::Service;
+use pulse_sandbox::call::Service;
 use serde_json::json;
 
 const SYNCING: &str = "Syncing Alpaca account for user";

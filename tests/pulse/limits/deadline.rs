@@ -4,7 +4,7 @@ use crate::held_alpaca::HeldAlpaca;
 use crate::live::Live;
 use crate::on_both;
 use crate::world::{Run, World, sandbox};
-use alpaca_pulse::sandbox::call::Service;
+use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 
 const NEAR: &str = "The deadline is near: starting no new user, finishing what is in flight";

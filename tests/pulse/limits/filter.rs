@@ -4,10 +4,10 @@ use super::reads;
 use crate::live::Live;
 use crate::on_both;
 use crate::world::{Env, World, fields_of, sandbox, secret_of};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::{boolean, double, integer, map, null, text};
+use alpaca_pulse::firestore::values::{boolean, double, integer, map, null, text};
 use gcloud_sdk::google::firestore::v1::Value;
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 
 /// A user with this field.

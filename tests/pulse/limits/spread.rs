@@ -4,7 +4,7 @@ use super::reads;
 use crate::live::{Live, wait_until};
 use crate::on_both;
 use crate::world::{World, sandbox};
-use alpaca_pulse::sandbox::call::Service;
+use pulse_sandbox::call::Service;
 
 /// The methods of the job's first queries, in the order in which they were sent.
 fn first_queries(world: &World) -> Vec<&'static str> {

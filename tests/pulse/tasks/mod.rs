@@ -6,7 +6,7 @@ mod shares;
 mod silence;
 
 use crate::world::{Run, World};
-use alpaca_pulse::sandbox::call::Service;
+use pulse_sandbox::call::Service;
 use serde_json::Value as Json;
 use tokio::process::Command;
 

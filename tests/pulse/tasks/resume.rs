@@ -5,10 +5,10 @@ use crate::held_alpaca::HeldAlpaca;
 use crate::live::{LOOK_INTERVAL, Live, in_time};
 use crate::on_both;
 use crate::world::{World, sandbox};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::timestamp as time;
+use alpaca_pulse::firestore::values::timestamp as time;
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::json;
 
 /// Waits until a task has saved a cursor.

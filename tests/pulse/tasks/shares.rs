@@ -3,9 +3,9 @@
 use super::{Task, account_calls, execute, last_pulse, ledger, ledger_of, published, single, synced, users};
 use crate::on_both;
 use crate::world::{World, timestamp};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::{entries, integer, map};
+use alpaca_pulse::firestore::values::{entries, integer, map};
 use jiff::SignedDuration;
+use pulse_sandbox::alpaca::Profile;
 use serde_json::json;
 
 const USERS: usize = 1_200;
@@ -160,7 +160,7 @@ on_both! {
     async fn the_legacy_account_is_synced_by_one_task(world) {
         world.many(&users(8)).await;
         let keys = [("APCA_API_KEY_ID", "PKlegacy"), ("APCA_API_SECRET_KEY", "hush")];
-        let legacy = alpaca_pulse::sandbox::alpaca::Keys { key_id: "PKlegacy".into(), secret_key: "hush".into() };
+        let legacy = pulse_sandbox::alpaca::Keys { key_id: "PKlegacy".into(), secret_key: "hush".into() };
         world.sandbox.alpaca().register("legacy", legacy, Profile::active());
         let task = |index| {
             let mut command = Task { index, count: 3, ..single("pulse-a") }.of(world.command(&[]));

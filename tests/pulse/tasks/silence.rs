@@ -3,9 +3,9 @@
 use super::{Task, execute, last_pulse, ledger_of, published, single, users};
 use crate::on_both;
 use crate::world::{Run, World, off, timestamp};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::timestamp as time;
+use alpaca_pulse::firestore::values::timestamp as time;
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
 use serde_json::json;
 
 const NOBODY: &str = "Nobody was synced, and the last success is less than a day ago";

@@ -4,9 +4,9 @@
 use super::{HOUR, MINUTE, needs_reauth, nobody_looks_at, record, says};
 use crate::on_both;
 use crate::world::timestamp;
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::{integer, text, timestamp as time};
+use alpaca_pulse::firestore::values::{integer, text, timestamp as time};
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
 
 /// The first and the last day that Firestore has.
 fn the_ends_of_time() -> [Timestamp; 2] {

@@ -4,10 +4,10 @@ use super::{HOUR, MINUTE, needs_reauth, nobody_looks_at_any_of};
 use crate::on_both;
 use crate::traffic::Traffic;
 use crate::world::{World, sandbox};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::timestamp as time;
+use alpaca_pulse::firestore::values::timestamp as time;
 use jiff::Timestamp;
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::json;
 use std::collections::BTreeMap;
 

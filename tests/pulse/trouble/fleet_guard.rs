@@ -3,9 +3,9 @@
 use super::{HOUR, MINUTE, bad, fleet, past, record, says, stored};
 use crate::on_both;
 use crate::world::{Run, World, keys_of, off, sandbox};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::timestamp as time;
+use alpaca_pulse::firestore::values::timestamp as time;
 use jiff::Timestamp;
+use pulse_sandbox::alpaca::Profile;
 use serde_json::json;
 
 /// Users `{name}-0`, ... at that host, whose keys Alpaca has taken once.

@@ -4,16 +4,15 @@ use super::{HOUR, MINUTE, bad, fleet, needs_reauth, nobody_looks_at, past, recor
 use crate::on_both;
 use crate::traffic::watched;
 use crate::world::{World, off, sandbox, secret_of, timestamp};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::snapshot::iso_millis;
-use alpaca_pulse::store::values::{boolean, double, integer, null, text, timestamp as time};
+use alpaca_pulse::firestore::values::{boolean, double, integer, null, text, timestamp as time};
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
 use serde_json::json;
 
 /// A snapshot that says when Alpaca gave its figures.
 async fn snapshot_of(world: &World, user: &str, answered: Timestamp) {
     let fields = [
-        ("updated_at_iso", text(iso_millis(answered))),
+        ("updated_at_iso", text(format!("{answered:.3}"))),
         ("updated_at", time(answered)),
         ("key_version", text("1")),
         ("equity", double(100.0)),
@@ -91,7 +90,7 @@ on_both! {
         let placeholder = [("configured", boolean(false)), ("note", text("connect")), ("syncedAt", time(Timestamp::now())),
             ("equity", text("0")), ("buying_power", text("0")), ("cash", text("0"))];
         world.put("users/placeholder/alpacaAccounts/snapshot", placeholder).await;
-        let half = [("updated_at_iso", text(iso_millis(Timestamp::now()))), ("equity", double(1.0)), ("key_version", text("1"))];
+        let half = [("updated_at_iso", text(format!("{:.3}", Timestamp::now()))), ("equity", double(1.0)), ("key_version", text("1"))];
         world.put("users/half/alpacaAccounts/snapshot", half).await;
         let undated = [("equity", double(1.0)), ("buying_power", double(1.0)), ("cash", double(1.0)),
             ("updated_at", time(Timestamp::now())), ("key_version", text("1"))];

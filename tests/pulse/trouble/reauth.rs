@@ -3,10 +3,10 @@
 use super::{HOUR, MINUTE, needs_reauth, nobody_looks_at, record, says, status, stored};
 use crate::on_both;
 use crate::world::World;
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::call::Service;
-use alpaca_pulse::store::values::timestamp as time;
+use alpaca_pulse::firestore::values::timestamp as time;
 use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use serde_json::json;
 
 /// The next attempt is due.

@@ -3,10 +3,10 @@
 use super::{record, says, status, stored};
 use crate::on_both;
 use crate::world::{World, secret_of, timestamp};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::sandbox::secret_manager::VersionState;
-use alpaca_pulse::store::values::text;
+use alpaca_pulse::firestore::values::text;
 use jiff::Timestamp;
+use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::secret_manager::VersionState;
 use serde_json::json;
 
 /// Users with every failure that can be had without touching Firestore, each with the `state`, `error`,

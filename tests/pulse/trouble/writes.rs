@@ -4,8 +4,8 @@ use super::{HOUR, fleet, needs_reauth, nobody_looks_at, record, says, status};
 use crate::live::Live;
 use crate::traffic::watched;
 use crate::world::{sandbox, secret_of};
-use alpaca_pulse::sandbox::alpaca::Profile;
-use alpaca_pulse::store::values::text;
+use alpaca_pulse::firestore::values::text;
+use pulse_sandbox::alpaca::Profile;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]

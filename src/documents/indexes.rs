@@ -1,0 +1,137 @@
+//! `firestore.indexes.json` against what the code writes and asks for.
+
+use crate::documents::snapshot::{Snapshot, iso_millis};
+use crate::firestore::write::{FieldChange, FieldValue, SERVER_TIME_FIELD};
+use crate::model::account::Account;
+use crate::model::ids::TenantId;
+use crate::model::keys::Environment;
+use crate::model::outcome::Code;
+use crate::model::past::LastSuccess;
+use crate::model::sync_state::{State, SyncState};
+use crate::services::secret_manager::KeyVersion;
+use gcloud_sdk::google::firestore::v1::value::ValueType;
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `alpacaAccounts`, `accounts`, `executions`.
+type Group = &'static str;
+
+/// The field that the pass asks for users in trouble by.
+const QUERIED: (Group, &str) = ("alpacaAccounts", "state");
+
+/// The ledger's fields that grow with time or are maps.
+const LEDGER: [&str; 6] = ["plan", "tasks", "started_at", "ended_at", "touched_at", "expires_at"];
+
+/// Each override of the file, by its collection group and field.
+fn overrides() -> BTreeMap<(String, String), Json> {
+    let file: Json = serde_json::from_str(include_str!("../../firestore.indexes.json")).expect("JSON");
+    assert_eq!(file["indexes"], json!([]), "no query of the job has more than one field and the name");
+    let entries = file["fieldOverrides"].as_array().expect("a list");
+    let of = |entry: &Json, key| entry[key].as_str().expect("a text").to_owned();
+    let overrides: BTreeMap<_, _> = entries
+        .iter()
+        .map(|entry| ((of(entry, "collectionGroup"), of(entry, "fieldPath")), entry.clone()))
+        .collect();
+    assert_eq!(overrides.len(), entries.len(), "a field is listed twice");
+    overrides
+}
+
+/// Every field that the code writes, and whether its index would be costly.
+fn written() -> BTreeMap<(Group, String), bool> {
+    let body =
+        br#"{"id":"a1","status":"ACTIVE","currency":"USD","equity":"1","buying_power":"2","cash":"3"}"#;
+    let account = Account::from_answer(body).expect("an account");
+    let version = KeyVersion::parse("7").expect("a number");
+    let snapshot = Snapshot {
+        user_id: "ana",
+        account: &account,
+        environment: Environment::Paper,
+        answered_at: now(),
+        keys: Some(("projects/p/secrets/alpaca-keys-ana/versions/latest", &version)),
+        raw: Some(serde_json::Map::new()),
+    };
+    let trouble = SyncState {
+        state: State::NeedsReauth,
+        error: Some(Code::BrokerRejected),
+        since: now(),
+        failing_since: Some(now()),
+        last_success: Some(LastSuccess { at: now(), key_version: Some(version.clone()) }),
+        rejections: 2,
+        key_version: Some(version.clone()),
+        next_attempt_at: Some(now()),
+    };
+    let tenant = TenantId::parse("acme").expect("legal");
+    let trouble = trouble.to_fields().map(|(field, value)| (field, value.map(Into::into)));
+    let groups: [(Group, Vec<FieldChange<'_>>); 3] = [
+        ("alpacaAccounts", snapshot.user_document()),
+        ("accounts", snapshot.tenant_document(&tenant)),
+        ("alpacaAccounts", trouble.into()),
+    ];
+    let mut written = BTreeMap::new();
+    for (group, changes) in groups {
+        written.insert((group, SERVER_TIME_FIELD.to_owned()), true);
+        for (field, value) in &changes {
+            *written.entry((group, (*field).to_owned())).or_default() |= is_costly(value.as_ref());
+        }
+    }
+    written
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_767_623_400).expect("in range")
+}
+
+/// Whether an automatic index of the field costs more than it can bring: it only ever grows, which caps the
+/// collection's writes, or is a map, whose every entry is indexed.
+fn is_costly(value: Option<&FieldValue<'_>>) -> bool {
+    match value {
+        Some(FieldValue::Text(text)) => *text == iso_millis(now()),
+        Some(FieldValue::Texts(_)) => true,
+        Some(FieldValue::Any(value)) => match &value.value_type {
+            Some(ValueType::StringValue(text)) => *text == iso_millis(now()),
+            kind => matches!(kind, Some(ValueType::TimestampValue(_) | ValueType::MapValue(_))),
+        },
+        Some(FieldValue::Double(_)) | None => false,
+    }
+}
+
+#[test]
+fn every_time_and_map_that_the_code_writes_is_exempt_and_nothing_else_is() {
+    let written = written();
+    let costly = written.iter().filter(|(_, is_costly)| **is_costly);
+    let costly = costly.map(|((group, field), _)| (*group, field.as_str()));
+    let expected: BTreeSet<_> = costly.chain(LEDGER.map(|field| ("executions", field))).collect();
+    let overrides = overrides();
+    let exempt = overrides.iter().filter(|(_, entry)| entry["indexes"] == json!([]));
+    let exempt: BTreeSet<_> = exempt.map(|((group, field), _)| (group.as_str(), field.as_str())).collect();
+    assert_eq!(exempt, expected);
+    let (group, field) = QUERIED;
+    let others: Vec<_> =
+        overrides.keys().filter(|(g, f)| !exempt.contains(&(g.as_str(), f.as_str()))).collect();
+    assert_eq!(others, [&(group.to_owned(), field.to_owned())]);
+}
+
+#[test]
+fn the_field_that_the_pass_queries_has_the_index_that_it_needs_and_no_other() {
+    assert!(written().contains_key(&(QUERIED.0, QUERIED.1.to_owned())));
+    assert!(SyncState::FIELDS.contains(&QUERIED.1));
+    let (group, field) = QUERIED;
+    // Ascending, and with it by name: the order that the query asks for.
+    let index = json!([{"order": "ASCENDING", "queryScope": "COLLECTION_GROUP"}]);
+    assert_eq!(overrides()[&(group.to_owned(), field.to_owned())]["indexes"], index);
+}
+
+#[test]
+fn only_the_ledger_expires() {
+    let overrides = overrides();
+    let expiring = overrides.iter().filter(|(_, entry)| entry["ttl"] == true);
+    let expiring: Vec<_> = expiring.map(|((group, field), _)| (group.as_str(), field.as_str())).collect();
+    assert_eq!(expiring, [("executions", "expires_at")]);
+}
+
+#[test]
+fn the_firebase_cli_deploys_both_files() {
+    let file: Json = serde_json::from_str(include_str!("../../firebase.json")).expect("JSON");
+    assert_eq!(file["firestore"], json!({"rules": "firestore.rules", "indexes": "firestore.indexes.json"}));
+}

@@ -1,0 +1,161 @@
+//! `ops/last_pulse`, which dashboards subscribe to. Every signed-in user can read it: no user id and
+//! no error text goes in.
+
+use crate::documents::ledger::last_pulse_name;
+use crate::firestore::values::{Fields, integer, map, text, time, timestamp, whole_number};
+use crate::firestore::write::{FieldChange, Precondition, Write, merge_at_all};
+use crate::limits::usage::Used;
+use crate::model::ids::Database;
+use crate::model::outcome::{Counts, PassStatus};
+use gcloud_sdk::google::firestore::v1::Value;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// The field that gets the server's time of the commit.
+const TIMESTAMP: &str = "timestamp";
+
+/// The field that says when a pass last synced anybody.
+const LAST_SYNCED_AT: &str = "last_synced_at";
+
+/// One finished pass of all tasks together.
+#[derive(Debug)]
+pub(crate) struct LastPulse<'a> {
+    /// What became of the users.
+    pub(crate) counts: &'a Counts,
+    /// What became of the pass.
+    pub(crate) status: PassStatus,
+    /// When a pass last synced anybody.
+    pub(crate) last_synced_at: Synced,
+    /// Which run it was.
+    pub(crate) execution: &'a str,
+    /// When it started.
+    pub(crate) started_at: Timestamp,
+    /// How long it took.
+    pub(crate) duration: Duration,
+    /// What it used, this document's write included.
+    pub(crate) used: Used,
+}
+
+/// When a pass last synced anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Synced {
+    /// This one did: the time of the commit.
+    Now,
+    /// Then, as far as it is known; otherwise the document goes on saying what it says.
+    Then(Option<Timestamp>),
+}
+
+impl LastPulse<'_> {
+    fn fields(&self) -> Vec<FieldChange<'static>> {
+        let Self { counts, status, last_synced_at, execution, started_at, duration, used } = self;
+        let number = |number: u64| integer(i64::try_from(number).unwrap_or(i64::MAX));
+        let errors = counts.errors.iter().map(|(code, count)| (code.as_str().to_owned(), number(*count)));
+        let fields: [(&'static str, Value); 16] = [
+            ("success_count", number(counts.success)),
+            ("error_count", number(counts.error())),
+            ("skipped_count", number(counts.skipped)),
+            ("needs_reauth_count", number(counts.needs_reauth)),
+            ("stale_count", number(counts.stale)),
+            ("users_count", number(counts.users())),
+            ("errors", map(errors.collect())),
+            ("status", text(status.as_str())),
+            ("execution", text(*execution)),
+            ("started_at", timestamp(*started_at)),
+            ("duration_ms", integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))),
+            ("version", text(env!("CARGO_PKG_VERSION"))),
+            ("firestore_reads", number(used.firestore_reads)),
+            ("firestore_writes", number(used.firestore_writes)),
+            ("secret_accesses", number(used.secret_accesses)),
+            ("alpaca_calls", number(used.alpaca_calls)),
+        ];
+        let then = match last_synced_at {
+            Synced::Now => None,
+            Synced::Then(then) => then.map(|then| (LAST_SYNCED_AT, timestamp(then))),
+        };
+        fields.into_iter().chain(then).map(|(field, value)| (field, Some(value.into()))).collect()
+    }
+
+    /// The write of the document; `timestamp` gets the server's time.
+    #[must_use]
+    pub(crate) fn to_write(&self, database: &Database) -> Write {
+        let server_times: &[&str] = match self.last_synced_at {
+            Synced::Now => &[TIMESTAMP, LAST_SYNCED_AT],
+            Synced::Then(_) => &[TIMESTAMP],
+        };
+        merge_at_all(&last_pulse_name(database), &self.fields(), server_times, &Precondition::Nothing)
+    }
+}
+
+/// When a pass last synced anybody, as the document says it.
+///
+/// Older versions leave the field alone, so that it may be missing, or older than their own last pass. Then
+/// the time of that pass stands in, if it synced anybody.
+#[must_use]
+pub(crate) fn last_synced_at(fields: &Fields) -> Option<Timestamp> {
+    let at = |name| fields.get(name).and_then(time);
+    let known = at(LAST_SYNCED_AT);
+    let synced = fields.get("success_count").and_then(whole_number).is_some_and(|count| count > 0);
+    let is_of_before = known.is_none_or(|known| at("started_at").is_some_and(|started| known < started));
+    at(TIMESTAMP).filter(|_| synced && is_of_before).or(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firestore::values::arbitrary::any_fields;
+    use proptest::prelude::*;
+
+    /// `last_synced_at`, `started_at` and `timestamp` in seconds, and `success_count`.
+    fn read(
+        known: Option<i64>,
+        started: Option<i64>,
+        written: Option<i64>,
+        count: Option<i64>,
+    ) -> Option<i64> {
+        let at = |second: i64| timestamp(Timestamp::from_second(second).expect("in range"));
+        let fields = [
+            (LAST_SYNCED_AT, known.map(at)),
+            ("started_at", started.map(at)),
+            (TIMESTAMP, written.map(at)),
+            ("success_count", count.map(integer)),
+        ];
+        let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        last_synced_at(&fields.collect()).map(Timestamp::as_second)
+    }
+
+    #[test]
+    fn a_pulse_of_a_version_without_the_field_stands_in_if_it_synced_anybody() {
+        for (known, started, written, count, expected) in [
+            (None, None, None, None, None),
+            (None, Some(100), Some(110), Some(3), Some(110)),
+            (None, None, Some(110), Some(3), Some(110)),
+            (None, Some(100), Some(110), Some(0), None),
+            (None, Some(100), Some(110), None, None),
+            // This version's own.
+            (Some(110), Some(100), Some(110), Some(3), Some(110)),
+            (Some(50), Some(100), Some(110), Some(0), Some(50)),
+            // One that died at 105, as whoever took over at 900 wrote.
+            (Some(105), Some(100), Some(900), Some(3), Some(105)),
+            // An older version's, after this version's.
+            (Some(50), Some(100), Some(110), Some(3), Some(110)),
+            (Some(50), None, Some(110), Some(3), Some(50)),
+        ] {
+            assert_eq!(
+                read(known, started, written, count),
+                expected,
+                "{known:?} {started:?} {written:?} {count:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_document_panics(
+            fields in any_fields(&["last_synced_at", "started_at", "timestamp", "success_count"]),
+        ) {
+            let read = last_synced_at(&fields);
+            let times = ["last_synced_at", "timestamp"].map(|name| fields.get(name).and_then(time));
+            prop_assert!(read.is_none() || times.contains(&read));
+        }
+    }
+}

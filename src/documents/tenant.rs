@@ -1,0 +1,147 @@
+//! What Firestore knows about users and their tenants.
+
+use crate::firestore::query::user_name;
+use crate::firestore::values::{string, time};
+use crate::firestore::{Store, StoreError};
+use crate::limits::retry::Deadline;
+use crate::model::ids::{Database, DocumentId, TenantId};
+use crate::model::tenancy::{Findings, Inquiry, Primary, TenantLookup, tenant_in_question};
+use crate::model::user::TenantClaim;
+use gcloud_sdk::google::firestore::v1::Document;
+use std::collections::{BTreeSet, HashMap};
+
+/// The fields of a tenant's account document that decide, or raise a suspicion.
+const FIELDS: [&str; 3] = ["user_id", "external_account_id", "updated_at"];
+
+/// The field of `tenants/{tenantId}` that says who owns its account document.
+const OWNER_UID: &str = "owner_uid";
+
+/// Full name of a tenant's account document.
+#[must_use]
+pub(crate) fn primary_name(database: &Database, tenant: &TenantId) -> String {
+    database.document(format_args!("tenants/{}/accounts/primary", tenant.as_str()))
+}
+
+fn membership_name(database: &Database, tenant: &TenantId, user: &str) -> String {
+    database.document(format_args!("tenants/{}/users/{user}", tenant.as_str()))
+}
+
+fn tenant_name(database: &Database, tenant: &TenantId) -> String {
+    database.document(format_args!("tenants/{}", tenant.as_str()))
+}
+
+impl Store {
+    /// The facts for each of the given users, in the same order, from one `BatchGetDocuments`.
+    pub(crate) async fn tenant_facts(
+        &self,
+        users: &[(&str, &TenantClaim)],
+        deadline: Deadline,
+    ) -> Result<Vec<TenantLookup>, StoreError> {
+        let questions: Vec<Option<Question>> =
+            users.iter().map(|(user, claim)| Question::of(self.database(), user, claim)).collect();
+        // Members of one tenant share its account document: it is asked for once.
+        let names: BTreeSet<&str> = questions.iter().flatten().flat_map(Question::names).collect();
+        let names = names.into_iter().map(str::to_owned).collect();
+        let found = self.documents(names, &FIELDS, deadline).await?;
+        Ok(questions
+            .into_iter()
+            .map(|question| question.map_or_else(TenantLookup::default, |q| q.answer(&found)))
+            .collect())
+    }
+
+    /// What only some decisions hang on.
+    pub(crate) async fn findings(
+        &self,
+        user: &str,
+        inquiry: &Inquiry,
+        deadline: Deadline,
+    ) -> Result<Findings, StoreError> {
+        match inquiry {
+            Inquiry::OwnTenant(tenant) => {
+                let name = tenant_name(self.database(), tenant);
+                let (registered, members) = tokio::try_join!(
+                    self.documents(vec![name.clone()], &[OWNER_UID], deadline),
+                    self.some_members(tenant, deadline),
+                )?;
+                let is_free = registered.is_empty() && members.iter().all(|member| member.as_str() == user);
+                Ok(Findings { is_free, ..Findings::default() })
+            }
+            Inquiry::Owner(tenant, owner) => self.who_owns(tenant, owner.as_deref(), deadline).await,
+        }
+    }
+
+    async fn who_owns(
+        &self,
+        tenant: &TenantId,
+        owner: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Findings, StoreError> {
+        let name = tenant_name(self.database(), tenant);
+        let owner = owner.and_then(|owner| Presence::of(self.database(), tenant, owner));
+        let names = owner.iter().flat_map(|owner| owner.0.clone()).chain([name.clone()]).collect();
+        let mut found = self.documents(names, &[OWNER_UID], deadline).await?;
+        let uid = found.get(&name).and_then(|document| document.fields.get(OWNER_UID)).and_then(string);
+        let uid = uid.map(str::to_owned);
+        let rightful = uid.as_deref().and_then(|uid| Presence::of(self.database(), tenant, uid));
+        if let Some(Presence(names)) = rightful.as_ref().filter(|_| rightful != owner) {
+            found.extend(self.documents(names.to_vec(), &[OWNER_UID], deadline).await?);
+        }
+        let remains = |user: &Presence| user.0.iter().all(|name| found.contains_key(name));
+        Ok(Findings {
+            is_free: false,
+            owner_remains: owner.as_ref().is_some_and(remains),
+            rightful_owner: uid.filter(|_| rightful.as_ref().is_some_and(remains)),
+        })
+    }
+}
+
+/// The documents that exist while a user is there and a member of a tenant.
+#[derive(PartialEq, Eq)]
+struct Presence([String; 2]);
+
+impl Presence {
+    /// Nobody's, where that is no user's id at all.
+    fn of(database: &Database, tenant: &TenantId, user: &str) -> Option<Self> {
+        let id = DocumentId::parse(user).ok()?;
+        Some(Self([membership_name(database, tenant, user), user_name(database, &id)]))
+    }
+}
+
+/// The documents that decide about one user's tenant.
+struct Question {
+    primary: String,
+    /// Only for a user who claims another tenant than their own.
+    membership: Option<String>,
+}
+
+impl Question {
+    fn of(database: &Database, user: &str, claim: &TenantClaim) -> Option<Self> {
+        let tenant = tenant_in_question(user, claim)?;
+        let membership =
+            matches!(claim, TenantClaim::Of(_)).then(|| membership_name(database, &tenant, user));
+        Some(Self { primary: primary_name(database, &tenant), membership })
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.primary.as_str()).chain(self.membership.as_deref())
+    }
+
+    fn answer(&self, found: &HashMap<String, Document>) -> TenantLookup {
+        let primary = found.get(&self.primary).map(primary);
+        let is_member = self.membership.as_ref().is_some_and(|name| found.contains_key(name));
+        TenantLookup { is_member, primary }
+    }
+}
+
+fn primary(document: &Document) -> Primary {
+    let text = |field: &str| {
+        let text = document.fields.get(field).and_then(string).filter(|text| !text.is_empty());
+        text.map(str::to_owned)
+    };
+    Primary {
+        owner: text("user_id"),
+        account: text("external_account_id"),
+        updated_at: document.fields.get("updated_at").and_then(time),
+        update_time: document.update_time,
+    }
+}

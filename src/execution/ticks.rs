@@ -1,0 +1,369 @@
+//! Pulses repeated in one process (`--every`, `--for`): when each of them starts, and as which execution.
+
+use crate::config::Execution;
+use crate::config::args::SyncArgs;
+use crate::model::outcome::PassStatus;
+use crate::shutdown::Stop;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+/// Shortest `--every`.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// Longest `--every` and `--for`: what Cloud Run lets a task take.
+const LONGEST: Duration = Duration::from_hours(7 * 24);
+
+/// Longest `--key-ttl`.
+const LONGEST_TTL: Duration = Duration::from_hours(24);
+
+/// Longest `--refresh-unchanged` and `--every` together. A snapshot may become that old before the pulse
+/// begins that rewrites it, and readers call it stale at 300 s: the rest is for a pass that is slow.
+const OLDEST: Duration = Duration::from_secs(240);
+
+/// How the pulse is repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Repeat {
+    /// From the start of one pulse to that of the next. `--every`.
+    pub(crate) every: Duration,
+    /// From the start of the process until no new pulse starts. `--for`.
+    pub(crate) length: Duration,
+    /// How long keys are kept; zero: not at all. `--key-ttl`.
+    pub(crate) key_ttl: Duration,
+    /// The age at which the snapshot of an unchanged account is rewritten; zero: always. `--refresh-unchanged`.
+    pub(crate) refresh_unchanged: Duration,
+}
+
+impl Repeat {
+    /// What was asked for, if it was; adds what is wrong with it. Without `--every` the other times mean
+    /// nothing, so that variables which are set for several jobs harm none of them.
+    pub(crate) fn from_args(args: &SyncArgs, execution: &Execution, wrong: &mut Vec<String>) -> Option<Self> {
+        let (every, length) = match (args.every, args.length) {
+            (Some(every), Some(length)) => (every, length),
+            (None, None) => return None,
+            _ => {
+                wrong.push("--every and --for must be set together".into());
+                return None;
+            }
+        };
+        let (key_ttl, refresh_unchanged) = (args.key_ttl, args.refresh_unchanged);
+        let mut demand = |is_so: bool, reason: &str| {
+            if !is_so {
+                wrong.push(reason.to_owned());
+            }
+        };
+        demand((SHORTEST..=LONGEST).contains(&every), "--every must be from 1s to 7days");
+        demand((SHORTEST..=LONGEST).contains(&length), "--for must be from 1s to 7days");
+        demand(key_ttl <= LONGEST_TTL, "--key-ttl must be 24h at most");
+        demand(
+            refresh_unchanged.is_zero() || refresh_unchanged.saturating_add(every) <= OLDEST,
+            "--refresh-unchanged and --every must be 240s at most together, because readers call a snapshot of \
+             300s stale: lower one of them, or write every time with --refresh-unchanged 0s",
+        );
+        demand(
+            execution.task_count.get() == 1,
+            "--every repeats the pulse in one process, and CLOUD_RUN_TASK_COUNT says that there are several: \
+             deploy the job with --tasks 1, or leave out --every and --for and let Cloud Scheduler start every \
+             pulse",
+        );
+        Some(Self { every, length, key_ttl, refresh_unchanged })
+    }
+}
+
+/// What became of a pulse that was due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TickOutcome {
+    /// It ran, to its end or until the process was told to stop.
+    Ran(PassStatus),
+    /// Another execution was running.
+    Busy,
+    /// An earlier attempt had done it; what it was worth.
+    DoneBefore(PassStatus),
+}
+
+/// Runs `pulse` for one execution after the other, from `start` on, until the time is over or the process
+/// is told to stop. The instant it gets is when it was due.
+///
+/// A number in the row of executions is used up by a pulse that ran, not by one that was skipped: so a
+/// retried attempt finds no gap in what the attempt before has done, passes over that without a pause,
+/// and goes on from there. What it passes over counts as time, so that it ends about when the attempt
+/// before would have, and not in the middle of the next execution.
+///
+/// Returns the status of the last pulse that ran, in whichever attempt: a retry that finds nothing left to do must not
+/// pass for a success of what had failed.
+pub(crate) async fn run(
+    repeat: &Repeat,
+    first: &Execution,
+    start: Instant,
+    stop: &Stop,
+    pulse: impl AsyncFn(Execution, Instant) -> TickOutcome,
+) -> PassStatus {
+    let mut ticks = Ticks { due: start, every: repeat.every, until: start + repeat.length };
+    let (mut number, mut status) = (1, PassStatus::Ok);
+    loop {
+        let due = tokio::select! {
+            biased;
+            () = stop.requested() => {
+                info!("Stopped between two pulses: nothing was in flight");
+                return status;
+            }
+            due = ticks.next() => due,
+        };
+        let Some(mut due) = due else { return status };
+        loop {
+            let execution = first.nth(number);
+            let turn = tokio::select! {
+                turn = pulse(execution.clone(), due) => turn,
+                never = ticks.skip(&execution, stop) => match never {},
+            };
+            match turn {
+                TickOutcome::Ran(ran) | TickOutcome::DoneBefore(ran) => status = ran,
+                TickOutcome::Busy => {}
+            }
+            number += u32::from(turn != TickOutcome::Busy);
+            if !matches!(turn, TickOutcome::DoneBefore(_))
+                || stop.signal().is_some()
+                || !ticks.has_time_after_one_more()
+            {
+                break;
+            }
+            due = Instant::now();
+        }
+        if stop.signal().is_some() {
+            return status;
+        }
+    }
+}
+
+/// The points in time at which pulses are due.
+struct Ticks {
+    due: Instant,
+    every: Duration,
+    until: Instant,
+}
+
+impl Ticks {
+    /// Waits for the next one; there is none once the time is over. Nothing is lost when it is not waited
+    /// for to the end.
+    async fn next(&mut self) -> Option<Instant> {
+        let due = self.due;
+        if due >= self.until {
+            return None;
+        }
+        sleep_until(due).await;
+        // Those that a suspended process slept through are not made up for.
+        let late = due.elapsed().as_nanos() / self.every.as_nanos();
+        let skipped = u32::try_from(late).unwrap_or(u32::MAX);
+        self.due = due + self.every.saturating_mul(skipped.saturating_add(1)).min(LONGEST);
+        Some(due)
+    }
+
+    /// Uses up those that come due meanwhile. Once told to stop, there are none that could be missed.
+    async fn skip(&mut self, running: &Execution, stop: &Stop) -> Infallible {
+        while self.next().await.is_some() && stop.signal().is_none() {
+            warn!("Skipped pulse: execution {} is still running", running.id);
+        }
+        std::future::pending().await
+    }
+
+    /// Takes the time of a pulse that was done before. Whether any is left.
+    fn has_time_after_one_more(&mut self) -> bool {
+        let now = Instant::now();
+        self.until = self.until.checked_sub(self.every).unwrap_or(now);
+        now < self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::DocumentId;
+    use crate::shutdown::StopSignal;
+    use jiff::Timestamp;
+    use std::cell::RefCell;
+    use tokio::time::sleep;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn execution(tasks: &str) -> Execution {
+        let lookup = |name: &str| match name {
+            "CLOUD_RUN_EXECUTION" => Some("pulse-x".to_owned()),
+            "CLOUD_RUN_TASK_COUNT" => Some(tasks.to_owned()),
+            _ => None,
+        };
+        Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH).expect("usable")
+    }
+
+    fn every_minute(length: u64) -> Repeat {
+        Repeat {
+            every: seconds(60),
+            length: seconds(length),
+            key_ttl: seconds(600),
+            refresh_unchanged: seconds(120),
+        }
+    }
+
+    /// The executions that were begun and after how many seconds, and the status at the end. `turn` says how
+    /// long each takes and what becomes of it.
+    async fn repeated(
+        length: u64,
+        stop: &Stop,
+        turn: impl Fn(&str, usize) -> (u64, TickOutcome),
+    ) -> (Vec<(String, u64)>, PassStatus) {
+        let (start, begun) = (Instant::now(), RefCell::new(Vec::new()));
+        let pulse = |execution: Execution, _| {
+            let id = execution.id.to_string();
+            let (takes, turn) = turn(&id, begun.borrow().len());
+            begun.borrow_mut().push((id, start.elapsed().as_secs()));
+            async move {
+                sleep(seconds(takes)).await;
+                turn
+            }
+        };
+        let status = run(&every_minute(length), &execution("1"), start, stop, pulse).await;
+        (begun.into_inner(), status)
+    }
+
+    fn begun(expected: &[(&str, u64)]) -> Vec<(String, u64)> {
+        expected.iter().map(|(id, second)| ((*id).to_owned(), *second)).collect()
+    }
+
+    const OK: TickOutcome = TickOutcome::Ran(PassStatus::Ok);
+
+    #[tokio::test(start_paused = true)]
+    async fn pulses_start_evenly_until_the_time_is_over() {
+        let (start, takes) = (Instant::now(), |_: &str, n| (10 + n as u64, OK));
+        let (ran, _) = repeated(180, &Stop::default(), takes).await;
+        assert_eq!(ran, begun(&[("pulse-x", 0), ("pulse-x-2", 60), ("pulse-x-3", 120)]));
+        assert_eq!(start.elapsed(), seconds(132), "it does not wait for a pulse that would be too late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pulse_that_is_due_while_the_last_one_runs_is_skipped() {
+        let takes = |_: &str, n| (if n == 0 { 130 } else { 1 }, OK);
+        let (ran, _) = repeated(300, &Stop::default(), takes).await;
+        assert_eq!(ran, begun(&[("pulse-x", 0), ("pulse-x-2", 180), ("pulse-x-3", 240)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_earlier_attempt_has_done_is_passed_over_without_waiting() {
+        let done =
+            |_: &str, n| if n < 3 { (1, TickOutcome::DoneBefore(PassStatus::Failed)) } else { (1, OK) };
+        let (ran, _) = repeated(300, &Stop::default(), done).await;
+        let all = [("pulse-x", 0), ("pulse-x-2", 1), ("pulse-x-3", 2), ("pulse-x-4", 3), ("pulse-x-5", 60)];
+        assert_eq!(ran, begun(&all), "as many as without the break");
+        let start = Instant::now();
+        for outcome in [PassStatus::Ok, PassStatus::Failed] {
+            let (ran, status) =
+                repeated(180, &Stop::default(), |_, _| (1, TickOutcome::DoneBefore(outcome))).await;
+            assert_eq!((ran.len(), status), (3, outcome), "nothing is left to do");
+        }
+        assert_eq!(start.elapsed(), seconds(6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pulse_that_finds_another_execution_is_tried_again_when_the_next_is_due() {
+        let busy = |_: &str, n| (0, if n == 0 { TickOutcome::Busy } else { OK });
+        let (ran, _) = repeated(130, &Stop::default(), busy).await;
+        assert_eq!(ran, begun(&[("pulse-x", 0), ("pulse-x", 60), ("pulse-x-2", 120)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_pulse_that_ran_has_the_say() {
+        for (turns, expected) in [
+            ([TickOutcome::Ran(PassStatus::Failed), OK], PassStatus::Ok),
+            ([OK, TickOutcome::Ran(PassStatus::Failed)], PassStatus::Failed),
+            ([TickOutcome::Ran(PassStatus::Degraded), TickOutcome::Busy], PassStatus::Degraded),
+            ([TickOutcome::Busy, TickOutcome::Busy], PassStatus::Ok),
+        ] {
+            let (_, status) = repeated(120, &Stop::default(), |_, n| (1, turns[n])).await;
+            assert_eq!(status, expected, "{turns:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_it_between_two_pulses_at_once_and_after_the_one_that_runs() {
+        for (told_after, ends_after) in [(30, 30), (65, 70)] {
+            let (stop, start) = (Stop::default(), Instant::now());
+            let telling = async {
+                sleep(seconds(told_after)).await;
+                stop.request(StopSignal::Terminate);
+            };
+            let ((ran, _), ()) = tokio::join!(repeated(600, &stop, |_, _| (10, OK)), telling);
+            assert_eq!((start.elapsed(), ran.len()), (seconds(ends_after), 1 + usize::from(told_after > 60)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_suspended_process_slept_through_is_not_made_up_for() {
+        let start = Instant::now();
+        let mut ticks = Ticks { due: start, every: seconds(60), until: start + seconds(600) };
+        assert_eq!(ticks.next().await, Some(start));
+        tokio::time::advance(seconds(200)).await;
+        assert_eq!(ticks.next().await, Some(start + seconds(60)));
+        assert_eq!(ticks.due, start + seconds(240));
+    }
+
+    #[test]
+    fn the_executions_of_a_loop_know_each_other() {
+        let first = execution("1");
+        let third = first.nth(3);
+        assert_eq!((first.nth(1).id.as_str(), third.id.as_str()), ("pulse-x", "pulse-x-3"));
+        let id = |text| DocumentId::parse(text).expect("legal");
+        for (other, is_own) in [
+            ("pulse-x", true),
+            ("pulse-x-2", true),
+            ("pulse-x-14", true),
+            ("pulse-x-", false),
+            ("pulse-x-2b", false),
+            ("pulse-xy", false),
+            ("pulse-y", false),
+        ] {
+            assert_eq!(first.is_of_same_loop(&id(other)), is_own, "{other}");
+            assert_eq!(third.is_of_same_loop(&id(other)), is_own, "{other}");
+        }
+    }
+
+    /// What is wrong with these times, `--every`, `--for`, `--key-ttl` and `--refresh-unchanged`, in seconds.
+    fn refusals(times: (Option<u64>, Option<u64>, u64, u64), tasks: &str) -> Vec<String> {
+        let (every, length, key_ttl, refresh) = times;
+        let args = SyncArgs {
+            every: every.map(seconds),
+            length: length.map(seconds),
+            key_ttl: seconds(key_ttl),
+            refresh_unchanged: seconds(refresh),
+            ..SyncArgs::default()
+        };
+        let mut wrong = Vec::new();
+        Repeat::from_args(&args, &execution(tasks), &mut wrong);
+        wrong
+    }
+
+    #[test]
+    fn times_that_make_no_sense_are_refused() {
+        for (times, number, name) in [
+            ((Some(60), Some(840), 600, 120), 0, ""),
+            ((None, None, 999_999, 999), 0, "without effect"),
+            ((Some(60), None, 600, 120), 1, "--for"),
+            ((None, Some(60), 600, 120), 1, "--every"),
+            ((Some(0), Some(840), 600, 120), 1, "--every"),
+            ((Some(60), Some(0), 600, 120), 1, "--for"),
+            ((Some(60), Some(604_801), 600, 120), 1, "--for"),
+            ((Some(60), Some(840), 86_401, 120), 1, "--key-ttl"),
+            ((Some(60), Some(840), 0, 180), 0, ""),
+            ((Some(60), Some(840), 600, 181), 1, "--refresh-unchanged"),
+            ((Some(600), Some(840), 600, 0), 0, ""),
+            ((Some(u64::MAX), Some(u64::MAX), u64::MAX, u64::MAX), 4, "--every"),
+        ] {
+            let wrong = refusals(times, "1");
+            assert_eq!(wrong.len(), number, "{times:?}: {wrong:?}");
+            assert!(wrong.first().is_none_or(|reason| reason.contains(name)), "{times:?}: {wrong:?}");
+        }
+        let several = refusals((Some(60), Some(840), 600, 120), "2");
+        assert!(several.len() == 1 && several[0].contains("--tasks 1"), "{several:?}");
+        assert!(refusals((None, None, 600, 120), "2").is_empty());
+    }
+}

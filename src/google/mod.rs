@@ -1,0 +1,4 @@
+//! What Google's services have in common.
+
+pub(crate) mod credentials;
+pub(crate) mod error;

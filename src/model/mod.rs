@@ -1,0 +1,13 @@
+//! The domain: rules and values, without I/O.
+
+pub(crate) mod account;
+pub(crate) mod figure;
+pub(crate) mod fleet_guard;
+pub(crate) mod ids;
+pub(crate) mod keys;
+pub(crate) mod outcome;
+pub(crate) mod past;
+pub(crate) mod pin;
+pub(crate) mod sync_state;
+pub(crate) mod tenancy;
+pub(crate) mod user;

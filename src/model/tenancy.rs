@@ -1,0 +1,642 @@
+//! Which tenant's document a user's account may be written to: the rules that keep one tenant's money
+//! out of another's document, and hand a document over when nobody keeps it fresh any more.
+
+use crate::config::LEGACY_PREFIX;
+use crate::model::ids::TenantId;
+use crate::model::sync_state::RecheckSchedule;
+use crate::model::user::TenantClaim;
+use gcloud_sdk::prost_types;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// Figures of this age are stale: a member whose keys are in order has newer ones.
+const STALE: SignedDuration = SignedDuration::from_secs(300);
+
+/// How often a member looks who should own another's document, and stale figures are spoken of.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
+/// What the store knows about a user and the tenant in question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TenantLookup {
+    /// Whether `tenants/{tenant}/users/{user}` exists. Only the backend can create it.
+    pub(crate) is_member: bool,
+    /// `tenants/{tenant}/accounts/primary`, if it exists.
+    pub(crate) primary: Option<Primary>,
+}
+
+impl TenantLookup {
+    /// Whether the document is the user's, and shows another account than that.
+    #[must_use]
+    pub(crate) fn show_another(&self, user: &str, account: &str) -> bool {
+        let shown = self.primary.as_ref().filter(|primary| primary.owner.as_deref() == Some(user));
+        shown.and_then(|primary| primary.account.as_deref()).is_some_and(|shown| shown != account)
+    }
+}
+
+/// A tenant's account document.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Primary {
+    /// The user it belongs to; one written before documents had owners belongs to nobody.
+    pub(crate) owner: Option<String>,
+    /// Alpaca's id of the account that it shows.
+    pub(crate) account: Option<String>,
+    /// The server's time when its figures were written.
+    pub(crate) updated_at: Option<Timestamp>,
+    /// Its version when it was read.
+    pub(crate) update_time: Option<prost_types::Timestamp>,
+}
+
+/// What a decision may hang on besides, and what is read only then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Inquiry {
+    /// Whether a tenant is its user's own: see [`Findings::is_free`].
+    OwnTenant(TenantId),
+    /// Who should own a tenant's document, and whether the one whom it names now is still there.
+    Owner(TenantId, Option<String>),
+}
+
+/// What came of an [`Inquiry`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// Neither `tenants/{tenant}` exists, nor any member but the user: it is nobody else's tenant.
+    pub(crate) is_free: bool,
+    /// The `owner_uid` of `tenants/{tenant}`, where that names a member who is still there.
+    pub(crate) rightful_owner: Option<String>,
+    /// Whether the document's owner is still there: a member, and a user.
+    pub(crate) owner_remains: bool,
+}
+
+/// The pass, as far as tenants' documents depend on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass<'a> {
+    /// When it takes place, and when the one before did.
+    pub(crate) schedule: RecheckSchedule,
+    /// Whether an owner can lose a document in it: not in a person's own run.
+    pub(crate) takes_over: bool,
+    /// What the legacy account goes by, if one is configured.
+    pub(crate) legacy_account: Option<&'a str>,
+}
+
+/// What is to become of a tenant's document.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// The user's account goes there.
+    Write(TenantWrite),
+    /// That has to be known first.
+    Ask(Inquiry),
+    /// It is left alone.
+    Refuse(Refusal),
+}
+
+/// A permitted write, with the precondition that makes it safe.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TenantWrite {
+    /// The first member to arrive creates it: it must not exist.
+    Create(TenantId),
+    /// The owner's, or taken over: it must still be the version that was read.
+    Replace(TenantId, Option<prost_types::Timestamp>),
+}
+
+impl TenantWrite {
+    /// The tenant that is written to.
+    #[must_use]
+    pub(crate) fn tenant(&self) -> &TenantId {
+        match self {
+            Self::Create(tenant) | Self::Replace(tenant, _) => tenant,
+        }
+    }
+}
+
+/// Why a tenant's document is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The user document names something that can be no tenant.
+    #[error("its tenant_id is not a document id")]
+    Unusable,
+    /// The user document names a tenant that does not know the user.
+    #[error("it says tenant {0}, but tenants/{0}/users has no document for it")]
+    NotAMember(TenantId),
+    /// Whoever signs up under the id of a tenant is not that tenant.
+    #[error("it has no tenant_id, and the tenant of its own id, {0}, is somebody else's")]
+    SomebodyElses(TenantId),
+    /// The document is another's, and stays so: normal for the second member of a tenant.
+    #[error("the account of tenant {0} belongs to another member")]
+    OwnedByAnother(TenantId),
+    /// The same for the time being: the owner is no member, but their figures are not stale yet.
+    #[error("the account of tenant {0} belongs to a user who is no member of it")]
+    OwnerIsNoMember(TenantId, String),
+    /// The same as for any other member, where the figures are stale and it is time to say so.
+    #[error("the account of tenant {0} belongs to another member, who is not synced")]
+    OwnerIsSilent(TenantId, Silence),
+}
+
+/// How long an owner has not been synced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Silence {
+    /// The owner, as the document names them.
+    pub(crate) owner: String,
+    /// The age of the figures, if they say when they were written.
+    pub(crate) age: Option<SignedDuration>,
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.age {
+            Some(age) => write!(f, "its figures are {} s old", age.as_secs()),
+            None => f.write_str("its figures do not say how old they are"),
+        }
+    }
+}
+
+/// The tenant whose facts decide, if there is one at all.
+///
+/// A user without a tenant is their own: the user's id is the tenant's.
+#[must_use]
+pub(crate) fn tenant_in_question(user: &str, claim: &TenantClaim) -> Option<TenantId> {
+    match claim {
+        TenantClaim::Own => TenantId::parse(user).ok(),
+        TenantClaim::Of(tenant) | TenantClaim::Assigned(tenant) => Some(tenant.clone()),
+        TenantClaim::Unusable => None,
+    }
+}
+
+/// Decides where a user's account goes, besides their own snapshot. Without `findings` it may ask for
+/// them, with them never.
+#[must_use]
+pub(crate) fn decide(
+    user: &str,
+    claim: &TenantClaim,
+    facts: &TenantLookup,
+    findings: Option<&Findings>,
+    pass: &Pass<'_>,
+) -> Decision {
+    let Some(tenant) = tenant_in_question(user, claim) else {
+        return Decision::Refuse(Refusal::Unusable);
+    };
+    if matches!(claim, TenantClaim::Of(_)) && !facts.is_member {
+        return Decision::Refuse(Refusal::NotAMember(tenant));
+    }
+    let write = match &facts.primary {
+        None => TenantWrite::Create(tenant),
+        Some(primary) => TenantWrite::Replace(tenant, primary.update_time),
+    };
+    match facts.primary.as_ref().and_then(|primary| Some((primary, primary.owner.as_deref()?))) {
+        Some((_, owner)) if owner == user => Decision::Write(write),
+        Some((primary, owner)) => {
+            let meeting = Meeting { user, primary, owner, pass, write };
+            match claim {
+                TenantClaim::Own => meeting.of_own(findings),
+                TenantClaim::Of(_) => meeting.of_member(findings),
+                // The legacy account is no member, whom a document could fall to.
+                TenantClaim::Assigned(_) | TenantClaim::Unusable => meeting.leave(),
+            }
+        }
+        None => claim_nobodys(user, claim, findings, write),
+    }
+}
+
+/// Of a document that does not exist, or names nobody.
+fn claim_nobodys(
+    user: &str,
+    claim: &TenantClaim,
+    findings: Option<&Findings>,
+    write: TenantWrite,
+) -> Decision {
+    let tenant = write.tenant().clone();
+    let is_own = *claim == TenantClaim::Own;
+    match findings {
+        None if is_own => Decision::Ask(Inquiry::OwnTenant(tenant)),
+        None => Decision::Ask(Inquiry::Owner(tenant, None)),
+        Some(found) if is_own && !found.is_free => Decision::Refuse(Refusal::SomebodyElses(tenant)),
+        Some(Findings { rightful_owner: Some(rightful), .. }) if !is_own && rightful != user => {
+            Decision::Refuse(Refusal::OwnedByAnother(tenant))
+        }
+        Some(_) => Decision::Write(write),
+    }
+}
+
+/// Of a user and a document that belongs to another.
+struct Meeting<'a> {
+    user: &'a str,
+    primary: &'a Primary,
+    owner: &'a str,
+    pass: &'a Pass<'a>,
+    /// What it would be.
+    write: TenantWrite,
+}
+
+impl Meeting<'_> {
+    /// A user without tenant inherits only from the legacy account that they were.
+    fn of_own(self, findings: Option<&Findings>) -> Decision {
+        let tenant = self.write.tenant().clone();
+        if self.owner.strip_prefix(LEGACY_PREFIX) != Some(self.user) {
+            return Decision::Refuse(Refusal::SomebodyElses(tenant));
+        }
+        if !self.pass.takes_over || !self.is_stale() || self.is_configured() {
+            return self.leave();
+        }
+        match findings {
+            None => Decision::Ask(Inquiry::OwnTenant(tenant)),
+            Some(found) if found.is_free => Decision::Write(self.write),
+            Some(_) => Decision::Refuse(Refusal::SomebodyElses(tenant)),
+        }
+    }
+
+    fn of_member(self, findings: Option<&Findings>) -> Decision {
+        let tenant = self.write.tenant();
+        if !self.pass.takes_over {
+            return self.leave();
+        }
+        let Some(found) = findings else {
+            return match self.is_stale() || self.pass.looks_at(tenant) {
+                true => Decision::Ask(Inquiry::Owner(tenant.clone(), self.owning_user())),
+                false => self.leave(),
+            };
+        };
+        match found.rightful_owner.as_deref() {
+            Some(rightful) if rightful == self.user => Decision::Write(self.write),
+            Some(_) => self.leave(),
+            None if found.owner_remains || self.is_configured() => self.leave(),
+            None if self.is_stale() => Decision::Write(self.write),
+            None => Decision::Refuse(Refusal::OwnerIsNoMember(tenant.clone(), self.owner.to_owned())),
+        }
+    }
+
+    /// Whoever the document names, unless that is a legacy account, which is no user.
+    fn owning_user(&self) -> Option<String> {
+        Some(self.owner).filter(|owner| !owner.starts_with(LEGACY_PREFIX)).map(str::to_owned)
+    }
+
+    fn leave(&self) -> Decision {
+        Decision::Refuse(self.pass.refusal(self.write.tenant().clone(), self.owner, self.primary))
+    }
+
+    fn is_stale(&self) -> bool {
+        self.pass.is_stale(self.primary)
+    }
+
+    /// Whether the owner is the legacy account of this very deployment.
+    fn is_configured(&self) -> bool {
+        self.owner.starts_with(LEGACY_PREFIX) && self.pass.legacy_account == Some(self.owner)
+    }
+}
+
+impl Pass<'_> {
+    fn is_stale(&self, primary: &Primary) -> bool {
+        self.age(primary).is_none_or(|age| age >= STALE)
+    }
+
+    fn age(&self, primary: &Primary) -> Option<SignedDuration> {
+        Some(self.schedule.now.duration_since(primary.updated_at?))
+    }
+
+    /// Whether it is the first pass of an hour of the tenant's own: not all come in the same pass.
+    fn looks_at(&self, tenant: &TenantId) -> bool {
+        self.turns_hour(SignedDuration::from_secs(crc32c::crc32c(tenant.as_str().as_bytes()).into()))
+    }
+
+    /// Whether one of the hours that begin so long after the epoch's has begun since the pass before.
+    fn turns_hour(&self, shift: SignedDuration) -> bool {
+        let RecheckSchedule { previous, now } = self.schedule;
+        let hour = |time: Timestamp| (time.as_second() - shift.as_secs()).div_euclid(LOOK_EVERY.as_secs());
+        previous.is_none_or(|previous| hour(previous) != hour(now))
+    }
+
+    /// Stale figures are spoken of when they become so, and every hour from then on.
+    fn refusal(&self, tenant: TenantId, owner: &str, primary: &Primary) -> Refusal {
+        let tells = match primary.updated_at {
+            Some(at) => self.turns_hour(SignedDuration::from_secs(at.as_second()) + STALE),
+            None => self.looks_at(&tenant),
+        };
+        match self.is_stale(primary) && tells {
+            true => {
+                Refusal::OwnerIsSilent(tenant, Silence { owner: owner.to_owned(), age: self.age(primary) })
+            }
+            false => Refusal::OwnedByAnother(tenant),
+        }
+    }
+}
+
+/// The tenants that were spoken of in a pass: all members but one meet the same document.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Mutex<(Timestamp, HashSet<TenantId>)>);
+
+impl Told {
+    /// Whether the pass that started at `pass` has not spoken of that tenant yet.
+    pub(crate) fn is_first(&self, tenant: &TenantId, pass: Timestamp) -> bool {
+        // Whatever panics while it is locked leaves a set that is whole.
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.0 != pass {
+            *told = (pass, HashSet::new());
+        }
+        told.1.insert(tenant.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_767_623_400;
+
+    fn acme() -> TenantId {
+        TenantId::parse("acme").expect("legal")
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn version() -> Option<prost_types::Timestamp> {
+        Some(prost_types::Timestamp { seconds: 7, nanos: 0 })
+    }
+
+    /// A pass a minute after the one before, in which no tenant's hour turns.
+    fn pass() -> Pass<'static> {
+        let shift = i64::from(crc32c::crc32c(b"acme"));
+        let now = (NOW - shift).div_euclid(3600) * 3600 + shift + 1800;
+        let schedule = RecheckSchedule { previous: Some(at(now - 60)), now: at(now) };
+        Pass { schedule, takes_over: true, legacy_account: None }
+    }
+
+    /// The same pass without one before it.
+    fn looking() -> Pass<'static> {
+        let schedule = RecheckSchedule { previous: None, ..pass().schedule };
+        Pass { schedule, ..pass() }
+    }
+
+    fn aged(owner: &str, age: Option<i64>) -> Option<Primary> {
+        let updated_at = age.map(|age| pass().schedule.now - SignedDuration::from_secs(age));
+        let owner = Some(owner.to_owned()).filter(|owner| !owner.is_empty());
+        Some(Primary { owner, account: None, updated_at, update_time: version() })
+    }
+
+    fn facts(primary: Option<Primary>) -> TenantLookup {
+        TenantLookup { is_member: true, primary }
+    }
+
+    fn found(is_free: bool, rightful: Option<&str>, owner_remains: bool) -> Findings {
+        Findings { is_free, rightful_owner: rightful.map(str::to_owned), owner_remains }
+    }
+
+    fn create() -> Decision {
+        Decision::Write(TenantWrite::Create(acme()))
+    }
+
+    fn replace() -> Decision {
+        Decision::Write(TenantWrite::Replace(acme(), version()))
+    }
+
+    fn anothers() -> Decision {
+        Decision::Refuse(Refusal::OwnedByAnother(acme()))
+    }
+
+    fn silent(owner: &str, age: Option<i64>) -> Decision {
+        let silence = Silence { owner: owner.into(), age: age.map(SignedDuration::from_secs) };
+        Decision::Refuse(Refusal::OwnerIsSilent(acme(), silence))
+    }
+
+    fn somebody_elses() -> Decision {
+        Decision::Refuse(Refusal::SomebodyElses(acme()))
+    }
+
+    fn asks(owner: Option<&str>) -> Decision {
+        Decision::Ask(Inquiry::Owner(acme(), owner.map(str::to_owned)))
+    }
+
+    #[test]
+    fn a_claimed_tenant_counts_only_with_membership() {
+        let claim = TenantClaim::Of(acme());
+        let stranger = Decision::Refuse(Refusal::NotAMember(acme()));
+        for primary in [None, aged("", None), aged("ana", Some(0)), aged("ben", None)] {
+            let facts = TenantLookup { is_member: false, primary };
+            assert_eq!(decide("ana", &claim, &facts, None, &looking()), stranger);
+            let found = found(true, Some("ana"), false);
+            assert_eq!(decide("ana", &claim, &facts, Some(&found), &looking()), stranger);
+        }
+        let unusable = Decision::Refuse(Refusal::Unusable);
+        assert_eq!(decide("ana", &TenantClaim::Unusable, &facts(None), None, &pass()), unusable);
+    }
+
+    #[test]
+    fn a_document_that_names_the_user_is_theirs_without_a_question() {
+        for (user, claim) in [
+            ("ana", TenantClaim::Of(acme())),
+            ("acme", TenantClaim::Own),
+            ("legacy:acme", TenantClaim::Assigned(acme())),
+        ] {
+            for age in [None, Some(0), Some(9_000)] {
+                assert_eq!(
+                    decide(user, &claim, &facts(aged(user, age)), None, &looking()),
+                    replace(),
+                    "{user}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_without_tenant_gets_the_document_of_their_id_only_where_the_tenant_is_nobody_elses() {
+        let asks = Decision::Ask(Inquiry::OwnTenant(acme()));
+        for (primary, free) in [(None, create()), (aged("", Some(0)), replace()), (aged("", None), replace())]
+        {
+            let decide = |found: Option<Findings>| {
+                let facts = facts(primary.clone());
+                decide("acme", &TenantClaim::Own, &facts, found.as_ref(), &pass())
+            };
+            assert_eq!(decide(None), asks);
+            assert_eq!(decide(Some(found(true, None, false))), free);
+            assert_eq!(decide(Some(found(false, None, false))), somebody_elses());
+            assert_eq!(decide(Some(found(false, Some("acme"), true))), somebody_elses());
+        }
+        for owner in ["ana", "legacy:other", "legacy:", "legacy:acme2", "tenants/acme"] {
+            for age in [None, Some(0), Some(9_000)] {
+                let facts = facts(aged(owner, age));
+                let decision = decide("acme", &TenantClaim::Own, &facts, None, &looking());
+                assert_eq!(decision, somebody_elses(), "{owner}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_without_tenant_inherits_from_the_legacy_account_that_they_were() {
+        let configured = Pass { legacy_account: Some("legacy:acme"), ..pass() };
+        let named = Pass { takes_over: false, ..pass() };
+        for (age, pass, free, decision) in [
+            (Some(600), pass(), None, Decision::Ask(Inquiry::OwnTenant(acme()))),
+            (None, pass(), Some(true), replace()),
+            (Some(600), pass(), Some(true), replace()),
+            (Some(600), pass(), Some(false), somebody_elses()),
+            (Some(299), pass(), Some(true), anothers()),
+            (Some(600), configured, Some(true), anothers()),
+            (Some(600), named, Some(true), anothers()),
+        ] {
+            let findings = free.map(|free| found(free, None, false));
+            let facts = facts(aged("legacy:acme", age));
+            assert_eq!(
+                decide("acme", &TenantClaim::Own, &facts, findings.as_ref(), &pass),
+                decision,
+                "{age:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_first_member_creates_the_document_unless_another_is_to_own_it() {
+        for (user, claim) in
+            [("ana", TenantClaim::Of(acme())), ("legacy:acme", TenantClaim::Assigned(acme()))]
+        {
+            for (primary, write) in [(None, create()), (aged("", Some(0)), replace())] {
+                let decide = |found: Option<Findings>| {
+                    let facts = facts(primary.clone());
+                    decide(user, &claim, &facts, found.as_ref(), &pass())
+                };
+                assert_eq!(decide(None), asks(None), "{user}");
+                assert_eq!(decide(Some(found(false, None, false))), write, "{user}");
+                assert_eq!(decide(Some(found(false, Some(user), false))), write, "{user}");
+                assert_eq!(decide(Some(found(true, Some("ben"), true))), anothers(), "{user}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_looks_at_anothers_document_when_it_is_stale_or_once_an_hour() {
+        let decide =
+            |age, pass| decide("ana", &TenantClaim::Of(acme()), &facts(aged("ben", age)), None, &pass);
+        for age in [Some(300), Some(9_000), None] {
+            assert_eq!(decide(age, pass()), asks(Some("ben")), "{age:?}");
+        }
+        for age in [Some(299), Some(0), Some(-60)] {
+            assert_eq!(decide(age, pass()), anothers(), "{age:?}");
+            assert_eq!(decide(age, looking()), asks(Some("ben")), "{age:?}");
+        }
+        let named = Pass { takes_over: false, ..pass() };
+        assert_eq!(decide(Some(9_000), named), anothers(), "a person's own run takes nothing over");
+    }
+
+    #[test]
+    fn an_owner_loses_the_document_by_being_gone_and_stale_or_by_the_backends_word() {
+        let legacy = Some("legacy:acme");
+        let no_member = Decision::Refuse(Refusal::OwnerIsNoMember(acme(), "ben".into()));
+        for (owner, age, configured, rightful, remains, decision) in [
+            ("ben", Some(300), None, None, false, replace()),
+            ("ben", None, None, None, false, replace()),
+            ("ben", Some(299), None, None, false, no_member),
+            ("ben", Some(400), None, None, true, anothers()),
+            ("ben", Some(400), None, Some("ben"), true, anothers()),
+            ("ben", Some(400), None, Some("cy"), false, anothers()),
+            ("ben", Some(0), None, Some("ana"), true, replace()),
+            ("ben", Some(400), None, Some("ana"), false, replace()),
+            ("legacy:acme", Some(400), None, None, false, replace()),
+            ("legacy:acme", Some(400), Some("legacy:other"), None, false, replace()),
+            ("legacy:acme", Some(400), legacy, None, false, anothers()),
+            ("legacy:acme", Some(0), legacy, None, false, anothers()),
+            ("legacy:acme", Some(0), legacy, Some("ana"), false, replace()),
+        ] {
+            let (facts, pass) = (facts(aged(owner, age)), Pass { legacy_account: configured, ..pass() });
+            let found = found(false, rightful, remains);
+            let decided = decide("ana", &TenantClaim::Of(acme()), &facts, Some(&found), &pass);
+            assert_eq!(decided, decision, "{owner} {age:?} {configured:?} {rightful:?} {remains}");
+        }
+    }
+
+    #[test]
+    fn a_silent_owner_is_spoken_of_at_once_and_then_every_hour() {
+        let told = |age: Option<i64>, previous: Option<i64>| {
+            let previous = previous.map(|ago| pass().schedule.now - SignedDuration::from_secs(ago));
+            let pass = Pass { schedule: RecheckSchedule { previous, ..pass().schedule }, ..pass() };
+            let found = found(false, None, true);
+            decide("ana", &TenantClaim::Of(acme()), &facts(aged("ben", age)), Some(&found), &pass)
+        };
+        for age in [300, 359, 3_900, 3_959, 300 + 24 * 3600] {
+            assert_eq!(told(Some(age), Some(60)), silent("ben", Some(age)), "{age}");
+        }
+        for age in [0, 299, 360, 3_899, 3_960, 299 + 24 * 3600] {
+            assert_eq!(told(Some(age), Some(60)), anothers(), "{age}");
+        }
+        assert_eq!(told(Some(1_000), None), silent("ben", Some(1_000)), "there was no pass before");
+        assert_eq!(told(Some(299), None), anothers());
+        assert_eq!(told(None, None), silent("ben", None));
+        assert_eq!(told(None, Some(60)), anothers());
+        assert_eq!(told(None, Some(3_600)), silent("ben", None));
+    }
+
+    #[test]
+    fn one_pass_speaks_of_a_tenant_once() {
+        let told = Told::default();
+        let tenant = |id| TenantId::parse(id).expect("legal");
+        assert!(told.is_first(&acme(), at(1)) && told.is_first(&tenant("zeta"), at(1)));
+        assert!(!told.is_first(&acme(), at(1)));
+        assert!(told.is_first(&acme(), at(2)), "another pass");
+    }
+
+    /// Every combination of what is known, against the rules rather than against single cases.
+    #[test]
+    fn no_combination_of_facts_breaks_a_rule() {
+        let claims =
+            [TenantClaim::Own, TenantClaim::Of(acme()), TenantClaim::Assigned(acme()), TenantClaim::Unusable];
+        let owners = [None, Some(""), Some("acme"), Some("ben"), Some("legacy:acme"), Some("legacy:b")];
+        let mut findings = vec![None];
+        for (is_free, remains) in [(false, false), (false, true), (true, false), (true, true)] {
+            findings.extend([None, Some("acme"), Some("ben")].map(|uid| Some(found(is_free, uid, remains))));
+        }
+        let mut combinations = 0;
+        for (claim, owner) in claims.iter().flat_map(|claim| owners.map(|owner| (claim, owner))) {
+            for (age, found) in
+                [None, Some(0), Some(400)].iter().flat_map(|age| findings.iter().map(move |f| (*age, f)))
+            {
+                for bits in 0..16 {
+                    let [is_member, takes_over, looks, configured] = [1, 2, 4, 8].map(|bit| bits & bit > 0);
+                    let legacy_account = configured.then_some("legacy:acme");
+                    let at = if looks { looking() } else { pass() };
+                    let pass = Pass { takes_over, legacy_account, ..at };
+                    let primary = owner.and_then(|owner| aged(owner, age));
+                    let facts = TenantLookup { is_member, primary };
+                    let decision = decide("acme", claim, &facts, found.as_ref(), &pass);
+                    let case = format!("{claim:?} {owner:?} {age:?} {found:?} {pass:?} {decision:?}");
+                    assert_rules(claim, owner, age, found.as_ref(), is_member, &pass, &decision, &case);
+                    combinations += 1;
+                }
+            }
+        }
+        assert_eq!(combinations, 4 * 6 * 3 * 13 * 16);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a case of the table")]
+    fn assert_rules(
+        claim: &TenantClaim,
+        owner: Option<&str>,
+        age: Option<i64>,
+        found: Option<&Findings>,
+        is_member: bool,
+        pass: &Pass<'_>,
+        decision: &Decision,
+        case: &str,
+    ) {
+        let named = owner.filter(|owner| !owner.is_empty());
+        let is_anothers = named.is_some_and(|owner| owner != "acme");
+        let is_own = *claim == TenantClaim::Own;
+        let rightful = found.and_then(|found| found.rightful_owner.as_deref());
+        if let Decision::Ask(_) = decision {
+            assert!(found.is_none(), "nothing is asked twice: {case}");
+            assert!(named != Some("acme"), "one's own needs no question: {case}");
+        }
+        if let Decision::Write(write) = decision {
+            assert_eq!(matches!(write, TenantWrite::Create(_)), owner.is_none(), "{case}");
+            assert!(is_own || is_member || matches!(claim, TenantClaim::Assigned(_)), "{case}");
+            assert!(named == Some("acme") || found.is_some(), "no other without a question: {case}");
+            assert!(!is_own || named == Some("acme") || found.is_some_and(|found| found.is_free), "{case}");
+            assert!(is_own || named == Some("acme") || rightful != Some("ben"), "the backend's word: {case}");
+            if is_anothers {
+                assert!(pass.takes_over, "a named run takes nothing over: {case}");
+                assert!(rightful == Some("acme") || age != Some(0), "nothing fresh is taken over: {case}");
+                assert!(!matches!(claim, TenantClaim::Assigned(_)), "{case}");
+            }
+        }
+        if matches!(decision, Decision::Refuse(Refusal::OwnerIsSilent(..))) {
+            assert!(is_anothers && age != Some(0), "{case}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! When a user's journey may begin: in their turn of the spread, and once their calls may be made.
+//!
+//! Users wait here, before their journey: no time of it is used up, and a stop leaves them unstarted.
+
+use crate::limits::rate::{Permits, RateLimits};
+use crate::model::ids::DocumentId;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Starts spread evenly over a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spread {
+    /// When the window begins.
+    pub(crate) start: Instant,
+    /// How long it is.
+    pub(crate) window: Duration,
+    /// The users that are expected in it.
+    pub(crate) users: u64,
+}
+
+impl Spread {
+    /// When the user with that number (from 0) is to be started. Those beyond the expected number are
+    /// started at the window's end.
+    fn turn(&self, number: u64) -> Instant {
+        let users = self.users.max(1);
+        let part = number.min(users) as f64 / users as f64;
+        self.start + self.window.mul_f64(part)
+    }
+}
+
+/// Who has been let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// How many users.
+    pub(crate) users: u64,
+    /// The last one of them.
+    pub(crate) last: Option<DocumentId>,
+}
+
+/// Lets users in, one after the other.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    pace: Arc<RateLimits>,
+    spread: Option<Spread>,
+    reached: RefCell<Reached>,
+}
+
+impl Admission {
+    /// With everybody still outside.
+    #[must_use]
+    pub(crate) fn new(pace: &Arc<RateLimits>, spread: Option<Spread>) -> Self {
+        Self { pace: Arc::clone(pace), spread, reached: RefCell::default() }
+    }
+
+    /// Waits until the next user may be started, who needs these calls. One who needs none, because
+    /// there is nothing to do for them, does not wait.
+    pub(crate) async fn admit(&self, user: &DocumentId, calls: Permits) {
+        let number = self.reached.borrow().users;
+        if calls != Permits::NONE {
+            if let Some(spread) = self.spread {
+                tokio::time::sleep_until(spread.turn(number)).await;
+            }
+            self.pace.allow(calls).await;
+        }
+        *self.reached.borrow_mut() = Reached { users: number + 1, last: Some(user.clone()) };
+    }
+
+    /// Who has been let in so far.
+    #[must_use]
+    pub(crate) fn reached(&self) -> Reached {
+        self.reached.borrow().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::rate::{Budgets, Share};
+    use jiff::Timestamp;
+
+    fn user(id: &str) -> DocumentId {
+        DocumentId::parse(id).expect("legal")
+    }
+
+    fn admission(spread: Option<Spread>) -> Admission {
+        let pace = RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH);
+        Admission::new(&Arc::new(pace), spread)
+    }
+
+    /// Seconds from the start at which each user is let in, those with a `false` having nothing to do.
+    async fn starts(expected: u64, users: &[bool]) -> Vec<u64> {
+        let start = Instant::now();
+        let admission = admission(Some(Spread { start, window: Duration::from_secs(40), users: expected }));
+        let mut starts = Vec::new();
+        for has_to_do in users {
+            let calls = if *has_to_do { Permits::SECRET_ACCESS } else { Permits::NONE };
+            admission.admit(&user("ana"), calls).await;
+            starts.push(start.elapsed().as_millis().div_euclid(1000) as u64);
+        }
+        starts
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spread_starts_users_evenly() {
+        assert_eq!(starts(4, &[true; 4]).await, [0, 10, 20, 30]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_users_than_expected_do_not_make_it_longer() {
+        assert_eq!(starts(2, &[true; 5]).await, [0, 20, 40, 40, 40]);
+        assert_eq!(starts(0, &[true; 2]).await, [0, 40]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn users_with_nothing_to_do_take_their_turn_but_no_time() {
+        assert_eq!(starts(4, &[false, false, true, false]).await, [0, 0, 20, 20]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_was_let_in_is_reached() {
+        let spread = Spread { start: Instant::now(), window: Duration::from_secs(40), users: 2 };
+        let admission = admission(Some(spread));
+        assert_eq!(admission.reached(), Reached::default());
+        admission.admit(&user("ana"), Permits::SECRET_ACCESS).await;
+        let ben = user("ben");
+        let waiting = admission.admit(&ben, Permits::SECRET_ACCESS);
+        assert!(tokio::time::timeout(Duration::from_secs(5), waiting).await.is_err());
+        assert_eq!(admission.reached(), Reached { users: 1, last: Some(user("ana")) });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_spread_and_limits_nobody_waits() {
+        let (admission, start) = (admission(None), Instant::now());
+        for _ in 0..10_000 {
+            let calls = Permits { secret_accesses: 1, alpaca_calls: 1, writes: 3 };
+            admission.admit(&user("ana"), calls).await;
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}

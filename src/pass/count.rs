@@ -1,0 +1,113 @@
+//! How many users a pass is about, and how many of them it did not reach.
+
+use crate::config::filter::UserFilter;
+use crate::firestore::query::{IdRange, Pages};
+use crate::firestore::{Store, StoreError};
+use crate::limits::retry::Deadline;
+use crate::pass::admission::{Reached, Spread};
+use crate::pass::user_pages::Selection;
+use crate::shutdown::DRAIN_LIMIT;
+use crate::telemetry::Chain;
+use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::warn;
+
+/// For counting users before they are started. A pass that has to do without the count is as good,
+/// only not spread.
+const COUNT_BUDGET: Duration = Duration::from_secs(8);
+
+/// The least for counting those who were not reached, when the drain has taken all of its time.
+const LEAST_COUNT_BUDGET: Duration = Duration::from_millis(500);
+
+/// The users who were not started before the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreached {
+    /// So many.
+    Users(u64),
+    /// They could not be counted.
+    Unknown,
+}
+
+impl Unreached {
+    /// How many, if that is known.
+    #[must_use]
+    pub(crate) fn count(self) -> Option<u64> {
+        match self {
+            Self::Users(count) => Some(count),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Users(count) => write!(f, "{count}")?,
+            Self::Unknown => write!(f, "the other")?,
+        }
+        write!(f, " users were not reached before the deadline")
+    }
+}
+
+/// Spreads the users of a range over `window`, from `start`; nobody who was named is kept waiting.
+pub(crate) async fn spread(
+    store: &Store,
+    selection: &Selection,
+    filter: &UserFilter,
+    window: Option<Duration>,
+    start: Instant,
+) -> Option<Spread> {
+    let (Some(window), Selection::Range(range)) = (window, selection) else { return None };
+    match count(store, range, filter, Deadline::after(COUNT_BUDGET)).await {
+        Ok(users) => Some(Spread { start, window, users }),
+        Err(err) => {
+            warn!(
+                error = err.code().as_str(),
+                "Could not count the users, so their starts are not spread: {}",
+                Chain(&err)
+            );
+            None
+        }
+    }
+}
+
+/// Counts the users who come after those that were reached, in what the drain has left of its time since
+/// the pass was told to stop.
+pub(crate) async fn unreached(
+    store: &Store,
+    selection: &Selection,
+    filter: &UserFilter,
+    reached: Reached,
+    told: Instant,
+) -> Unreached {
+    let range = match selection {
+        Selection::Named(users) => {
+            return Unreached::Users((users.len() as u64).saturating_sub(reached.users));
+        }
+        Selection::Range(range) => range,
+    };
+    let after = reached.last.or_else(|| range.after.clone());
+    let rest = IdRange { after, until: range.until.clone() };
+    let budget = DRAIN_LIMIT.saturating_sub(told.elapsed()).max(LEAST_COUNT_BUDGET);
+    match count(store, &rest, filter, Deadline::after(budget)).await {
+        Ok(users) => Unreached::Users(users),
+        Err(err) => {
+            warn!(
+                error = err.code().as_str(),
+                "Could not count the users who were not reached: {}",
+                Chain(&err)
+            );
+            Unreached::Unknown
+        }
+    }
+}
+
+async fn count(
+    store: &Store,
+    range: &IdRange,
+    filter: &UserFilter,
+    deadline: Deadline,
+) -> Result<u64, StoreError> {
+    Pages::of_users(store.database(), range, filter).count(store, deadline).await
+}

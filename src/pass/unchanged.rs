@@ -1,0 +1,195 @@
+//! Which accounts have not changed since this process wrote their snapshots: in a loop, those are rewritten
+//! only now and then, so that their readers do not call them stale.
+
+use crate::documents::snapshot::Snapshot;
+use crate::model::account::Account;
+use crate::model::ids::{DocumentId, TenantId};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Most users who are remembered, with 150 bytes each at most; further ones are written at every pulse.
+const MOST: usize = 500_000;
+
+/// Stands for everything that a snapshot says but its time. 128 bits under keys that nobody knows: two
+/// that are equal by chance will not be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint(u64, u64);
+
+/// What this process has written.
+#[derive(Debug)]
+pub(crate) struct Written {
+    refresh: Duration,
+    hashers: [RandomState; 2],
+    /// By the user's own fingerprint: what was written, and in which pulse.
+    snapshots: Mutex<HashMap<Fingerprint, (Fingerprint, Instant)>>,
+}
+
+impl Written {
+    /// Nothing yet. Snapshots that are `refresh` old are rewritten.
+    #[must_use]
+    pub(crate) fn new(refresh: Duration) -> Self {
+        Self { refresh, hashers: [RandomState::new(), RandomState::new()], snapshots: Mutex::default() }
+    }
+
+    /// The fingerprint of a snapshot that goes to this tenant too.
+    #[must_use]
+    pub(crate) fn fingerprint(&self, snapshot: &Snapshot<'_>, tenant: Option<&TenantId>) -> Fingerprint {
+        let Snapshot { user_id, account, environment, answered_at: _, keys, raw } = snapshot;
+        let Account { external_account_id, status, currency, equity, buying_power, cash } = account;
+        let figures = [equity, buying_power, cash].map(|figure| figure.text());
+        let keys = keys.map(|(path, version)| (path, version.as_str()));
+        // Whatever cannot be shown has never been written either.
+        let raw = raw.as_ref().map(|raw| serde_json::to_string(raw).unwrap_or_default());
+        let (environment, tenant) = (environment.as_str(), tenant.map(TenantId::as_str));
+        self.hash(&(user_id, external_account_id, status, currency, figures, environment, keys, raw, tenant))
+    }
+
+    fn hash(&self, value: &impl Hash) -> Fingerprint {
+        let [one, other] = &self.hashers;
+        Fingerprint(one.hash_one(value), other.hash_one(value))
+    }
+
+    /// A pulse begins that was due at `due`: forgets what it will rewrite anyway, users who are gone
+    /// among it.
+    pub(crate) fn begin(&self, due: Instant) {
+        self.snapshots().retain(|_, (_, written)| self.is_fresh(*written, due));
+    }
+
+    /// Whether that is what the user's snapshot says since a pulse that is recent enough.
+    ///
+    /// Ages are from when one pulse was due to when the other was: whether a user came early or late in
+    /// either does not decide.
+    #[must_use]
+    pub(crate) fn is_unchanged(&self, user: &DocumentId, snapshot: Fingerprint, due: Instant) -> bool {
+        let user = self.hash(&user);
+        let written = self.snapshots().get(&user).copied();
+        written.is_some_and(|(what, when)| what == snapshot && self.is_fresh(when, due))
+    }
+
+    /// Remembers what the pulse that was due at `due` has written for a user.
+    pub(crate) fn remember(&self, user: &DocumentId, snapshot: Fingerprint, due: Instant) {
+        let user = self.hash(&user);
+        let mut snapshots = self.snapshots();
+        if snapshots.len() < MOST {
+            snapshots.insert(user, (snapshot, due));
+        }
+    }
+
+    /// Forgets what was written for a user, before something else is.
+    pub(crate) fn forget(&self, user: &DocumentId) {
+        let user = self.hash(&user);
+        self.snapshots().remove(&user);
+    }
+
+    fn is_fresh(&self, written: Instant, due: Instant) -> bool {
+        due.saturating_duration_since(written) < self.refresh
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, HashMap<Fingerprint, (Fingerprint, Instant)>> {
+        // Whatever panics while it is locked leaves entries that are whole.
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::keys::Environment;
+    use crate::services::secret_manager::KeyVersion;
+    use jiff::Timestamp;
+
+    const REFRESH: Duration = Duration::from_secs(120);
+
+    fn account(change: (&str, &str)) -> Account {
+        let mut answer = serde_json::json!({
+            "id": "a1", "status": "ACTIVE", "currency": "USD", "equity": "1.5", "buying_power": "2", "cash": "-3",
+        });
+        answer[change.0] = change.1.into();
+        Account::from_answer(answer.to_string().as_bytes()).expect("an account")
+    }
+
+    fn user(id: &str) -> DocumentId {
+        DocumentId::parse(id).expect("legal")
+    }
+
+    fn snapshot<'a>(account: &'a Account, version: &'a KeyVersion) -> Snapshot<'a> {
+        Snapshot {
+            user_id: "ana",
+            account,
+            environment: Environment::Paper,
+            answered_at: Timestamp::UNIX_EPOCH,
+            keys: Some(("projects/p/secrets/alpaca-keys-ana/versions/latest", version)),
+            raw: None,
+        }
+    }
+
+    #[test]
+    fn whatever_a_snapshot_says_makes_a_difference_but_its_time() {
+        let (written, version) = (Written::new(REFRESH), KeyVersion::parse("7").expect("a number"));
+        let same = account(("note", "unknown"));
+        let first = written.fingerprint(&snapshot(&same, &version), None);
+        let later = Snapshot { answered_at: Timestamp::MAX, ..snapshot(&same, &version) };
+        assert_eq!(written.fingerprint(&later, None), first);
+
+        for change in [
+            ("id", "a2"),
+            ("status", "ACCOUNT_CLOSED"),
+            ("currency", "EUR"),
+            ("equity", "1.50"),
+            ("buying_power", "2.01"),
+            ("cash", "3"),
+        ] {
+            let changed = account(change);
+            assert_ne!(written.fingerprint(&snapshot(&changed, &version), None), first, "{change:?}");
+        }
+        let newer = KeyVersion::parse("8").expect("a number");
+        let raw = |text: &str| Some(serde_json::Map::from_iter([("note".to_owned(), text.into())]));
+        let others = [
+            snapshot(&same, &newer),
+            Snapshot { keys: None, ..snapshot(&same, &version) },
+            Snapshot { environment: Environment::Live, ..snapshot(&same, &version) },
+            Snapshot { user_id: "ben", ..snapshot(&same, &version) },
+            Snapshot { raw: raw("one"), ..snapshot(&same, &version) },
+            Snapshot { raw: raw("two"), ..snapshot(&same, &version) },
+        ];
+        let mut seen = vec![first];
+        let tenants = ["acme", "ben"].map(|tenant| TenantId::parse(tenant).expect("legal"));
+        seen.extend(others.iter().map(|other| written.fingerprint(other, None)));
+        seen.extend(
+            tenants.iter().map(|tenant| written.fingerprint(&snapshot(&same, &version), Some(tenant))),
+        );
+        let distinct: std::collections::HashSet<_> = seen.iter().collect();
+        assert_eq!(distinct.len(), seen.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unchanged_snapshot_is_left_alone_until_it_is_old_enough() {
+        let (written, due) = (Written::new(REFRESH), Instant::now());
+        let (ana, one, other) = (user("ana"), Fingerprint(1, 1), Fingerprint(1, 2));
+        let after = |seconds| due + Duration::from_secs(seconds);
+        assert!(!written.is_unchanged(&ana, one, due), "this process has written nothing yet");
+        written.remember(&ana, one, due);
+        assert!(written.is_unchanged(&ana, one, after(60)));
+        assert!(!written.is_unchanged(&ana, other, after(60)));
+        assert!(!written.is_unchanged(&user("ben"), one, after(60)));
+        assert!(!written.is_unchanged(&ana, one, after(120)), "old enough");
+        written.forget(&ana);
+        assert!(!written.is_unchanged(&ana, one, after(60)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn users_who_are_gone_are_forgotten() {
+        let (written, due) = (Written::new(REFRESH), Instant::now());
+        for n in 0..100 {
+            written.remember(&user(&format!("user-{n}")), Fingerprint(1, 1), due);
+        }
+        written.remember(&user("ana"), Fingerprint(1, 1), due + Duration::from_secs(60));
+        written.begin(due + Duration::from_secs(60));
+        assert_eq!(written.snapshots().len(), 101);
+        written.begin(due + REFRESH);
+        assert_eq!(written.snapshots().len(), 1);
+    }
+}

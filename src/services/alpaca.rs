@@ -1,0 +1,493 @@
+//! Alpaca's Trading API, of which the job needs one call: `GET /v2/account`.
+
+use crate::limits::rate::{Permits, RateLimits, UsedUp};
+use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
+use crate::limits::usage::Usage;
+use crate::model::account::{Account, AnswerError, is_object};
+use crate::model::keys::{AlpacaKeys, Environment};
+use crate::model::outcome::Code;
+use futures::TryFutureExt;
+use jiff::Timestamp;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::value::{Map, RawValue, Value};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+/// Longest a connection, TLS included, may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest one call may take, connection and body included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest answer that is read. A real one has about 1 KiB.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+const KEY_ID: HeaderName = HeaderName::from_static("apca-api-key-id");
+const SECRET_KEY: HeaderName = HeaderName::from_static("apca-api-secret-key");
+
+/// Why Alpaca gave no account. One variant for each reaction of the caller.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AlpacaError {
+    /// 401 or 403 with Alpaca's own error. One proves little: valid keys have been refused during incidents.
+    #[error(
+        "Alpaca refused the keys with status {status}{request}: if it goes on, the user has to reconnect"
+    )]
+    Rejected {
+        /// 401 or 403.
+        status: u16,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// 401 or 403 without Alpaca's own error: nobody has looked at the keys, as far as is known.
+    #[error(
+        "something between the job and Alpaca refused the call with status {status}, without Alpaca's own error: this \
+         says nothing about the keys{request}"
+    )]
+    Intercepted {
+        /// 401 or 403.
+        status: u16,
+        /// When to come back, as told.
+        wait: Option<Duration>,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// 429.
+    #[error("Alpaca limits the rate of these keys{request}")]
+    RateLimited {
+        /// When to come back, as told.
+        wait: Option<Duration>,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// 5xx or 408.
+    #[error("Alpaca answered with status {status}{request}")]
+    Failing {
+        /// The status.
+        status: u16,
+        /// When to come back, as told.
+        wait: Option<Duration>,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// No connection in time, or an answer that broke off.
+    #[error("{}", if .0.is_connect() { "Alpaca could not be reached" } else { "the connection to Alpaca broke" })]
+    Unreachable(#[source] reqwest::Error),
+    /// No whole answer within the time for one call, or what was left of the user's.
+    #[error("Alpaca did not answer within {0:.1?}")]
+    TooLate(Duration),
+    /// Alpaca was not asked.
+    #[error("Alpaca was not asked")]
+    OutOfBudget(#[from] UsedUp),
+    /// The account is not open and lacks figures: normal for a new one.
+    #[error("the account is not open and lacks figures (status {0})")]
+    Incomplete(&'static str),
+    /// An answer that is no JSON: asked for once more, because it may be from somebody else.
+    #[error("Alpaca's answer cannot be used{request}: it is no JSON from line {line} column {column} on")]
+    NoJson {
+        /// Where it ends being JSON.
+        line: usize,
+        /// Where in that line.
+        column: usize,
+        /// Whether it is worth another try.
+        again: bool,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+    /// An answer that makes no snapshot, and would be the same again.
+    #[error("Alpaca's answer cannot be used{request}: {reason}")]
+    BadAnswer {
+        /// What is wrong with it, without quoting it.
+        reason: String,
+        /// For Alpaca's support.
+        request: RequestId,
+    },
+}
+
+/// Alpaca's `X-Request-ID`, which its support asks for. Shown as `, request id …`, or as nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RequestId(Option<String>);
+
+impl RequestId {
+    fn of(headers: &HeaderMap) -> Self {
+        let id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        // It goes to the logs, so only what looks like an id does.
+        let plausible =
+            |id: &&str| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        Self(id.filter(plausible).map(str::to_owned))
+    }
+}
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |id| write!(f, ", request id {id}"))
+    }
+}
+
+impl AlpacaError {
+    /// The code that logs and documents use for it.
+    #[must_use]
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Rejected { .. } => Code::BrokerRejected,
+            Self::RateLimited { .. } => Code::BrokerRateLimited,
+            Self::Failing { .. }
+            | Self::Intercepted { .. }
+            | Self::Unreachable(_)
+            | Self::TooLate(_)
+            | Self::OutOfBudget(_) => Code::BrokerUnavailable,
+            Self::Incomplete(_) => Code::AccountIncomplete,
+            Self::NoJson { .. } | Self::BadAnswer { .. } => Code::BrokerBadAnswer,
+        }
+    }
+}
+
+impl Advise for AlpacaError {
+    fn advice(&self) -> Advice {
+        match self {
+            Self::RateLimited { wait: Some(wait), .. }
+            | Self::Failing { wait: Some(wait), .. }
+            | Self::Intercepted { wait: Some(wait), .. } => Advice::After(*wait),
+            Self::RateLimited { .. }
+            | Self::Failing { .. }
+            | Self::Intercepted { .. }
+            | Self::Unreachable(_)
+            | Self::TooLate(_)
+            | Self::NoJson { again: true, .. } => Advice::BackOff,
+            Self::Rejected { .. }
+            | Self::OutOfBudget(_)
+            | Self::Incomplete(_)
+            | Self::NoJson { again: false, .. }
+            | Self::BadAnswer { .. } => Advice::GiveUp,
+        }
+    }
+}
+
+/// An account, and when Alpaca answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The checked account.
+    pub(crate) account: Account,
+    /// When the answer began to arrive: the figures are no newer.
+    pub(crate) answered_at: Timestamp,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The whole answer (`--store-raw`). More has to be right of it than of the account alone.
+    pub(crate) fn raw(&self) -> Result<Map<String, Value>, Unstorable> {
+        serde_json::from_slice(&self.body).map_err(|err| Unstorable(err.line(), err.column()))
+    }
+}
+
+/// Why an answer, though an account was read from it, cannot be stored as a whole. Its place is enough to find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Alpaca's answer has something at line {0} column {1} that no document can hold, such as a number out of range, half \
+     a character, or nesting beyond 127 levels"
+)]
+pub(crate) struct Unstorable(usize, usize);
+
+/// The client, shared by all users' tasks.
+#[derive(Clone, Debug)]
+pub(crate) struct Alpaca {
+    http: reqwest::Client,
+    /// The same, but every call has a connection of its own. Made when it is first needed, which takes
+    /// milliseconds and is rare.
+    unshared: Arc<OnceLock<reqwest::Client>>,
+    plain_http: bool,
+    /// Where the account of paper keys is.
+    paper: Url,
+    /// Where the account of live keys is.
+    live: Url,
+    usage: Arc<Usage>,
+    pace: Arc<RateLimits>,
+}
+
+impl Alpaca {
+    /// `base_url` replaces Alpaca's hosts for all keys (`APCA_API_BASE_URL`).
+    pub(crate) fn new(
+        base_url: Option<Url>,
+        usage: Arc<Usage>,
+        pace: Arc<RateLimits>,
+    ) -> Result<Self, reqwest::Error> {
+        let plain_http = base_url.as_ref().is_some_and(|url| url.scheme() == "http");
+        let http = client(plain_http).build()?;
+        let url = |environment: Environment| {
+            let base = base_url.as_ref().map_or(environment.base_url(), Url::as_str);
+            // Alpaca's own tools take the variable with and without the version.
+            let base = base.trim_end_matches('/').trim_end_matches("/v2");
+            Ok(http.get(format!("{base}/v2/account")).build()?.url().clone())
+        };
+        let (paper, live) = (url(Environment::Paper)?, url(Environment::Live)?);
+        Ok(Self { http, unshared: Arc::default(), plain_http, paper, live, usage, pace })
+    }
+
+    /// The account that the keys belong to. The pace must have allowed the call; further attempts wait
+    /// for it.
+    pub(crate) async fn account(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
+        self.account_over(&self.http, keys, deadline).await
+    }
+
+    /// The same over new connections: nothing that was meant for another call can be waiting there.
+    pub(crate) async fn account_over_new_connection(
+        &self,
+        keys: &AlpacaKeys,
+        deadline: Deadline,
+    ) -> Result<Answer, AlpacaError> {
+        self.account_over(self.unshared()?, keys, deadline).await
+    }
+
+    fn unshared(&self) -> Result<&reqwest::Client, AlpacaError> {
+        if let Some(http) = self.unshared.get() {
+            return Ok(http);
+        }
+        let http = client(self.plain_http).pool_max_idle_per_host(0).build().map_err(unreachable)?;
+        Ok(self.unshared.get_or_init(|| http))
+    }
+
+    async fn account_over(
+        &self,
+        http: &reqwest::Client,
+        keys: &AlpacaKeys,
+        deadline: Deadline,
+    ) -> Result<Answer, AlpacaError> {
+        let asked_again = AtomicBool::new(false);
+        with_numbered_retries(deadline, |attempt| {
+            let asking = self.ask(http, attempt, keys, deadline);
+            asking.map_err(|err| once_more(err, &asked_again))
+        })
+        .await
+    }
+
+    async fn ask(
+        &self,
+        http: &reqwest::Client,
+        attempt: u32,
+        keys: &AlpacaKeys,
+        deadline: Deadline,
+    ) -> Result<Answer, AlpacaError> {
+        if attempt > 0 {
+            self.pace.allow_by(Permits::ALPACA_CALL, deadline).await?;
+        }
+        self.usage.alpaca_calls.add(1);
+        let limit = deadline.for_call(CALL_TIMEOUT);
+        tokio::time::timeout(limit, self.call(http, keys)).await.unwrap_or(Err(AlpacaError::TooLate(limit)))
+    }
+
+    async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
+        let request = http
+            .get(self.account_url(keys).clone())
+            .header(KEY_ID, sensitive(keys.key_id()))
+            .header(SECRET_KEY, sensitive(keys.secret_key()));
+        let answer = request.send().await.map_err(unreachable)?;
+        let answered_at = Timestamp::now();
+        let request = RequestId::of(answer.headers());
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(rejection(answer, request).await),
+            status => return Err(refusal(status, answer.headers(), request)),
+        }
+        let body = read_body(answer, &request).await?;
+        match Account::from_answer(&body) {
+            Ok(account) => Ok(Answer { account, answered_at, body }),
+            Err(AnswerError::Incomplete(status)) => Err(AlpacaError::Incomplete(status)),
+            Err(AnswerError::NoJson { line, column }) => {
+                Err(AlpacaError::NoJson { line, column, again: true, request })
+            }
+            Err(AnswerError::Unusable(reason)) => Err(AlpacaError::BadAnswer { reason, request }),
+        }
+    }
+
+    fn account_url(&self, keys: &AlpacaKeys) -> &Url {
+        match keys.environment() {
+            Environment::Paper => &self.paper,
+            Environment::Live => &self.live,
+        }
+    }
+}
+
+/// How calls are made.
+fn client(plain_http: bool) -> reqwest::ClientBuilder {
+    let http = reqwest::Client::builder()
+        // Custom headers, the keys among them, would follow a redirect to any host.
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tls_version_min(reqwest::tls::Version::TLS_1_2)
+        .https_only(!plain_http)
+        // One call at a time on a connection: one that stalls delays nobody else's.
+        .http1_only()
+        .no_gzip()
+        .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
+    // A proxy would see the keys of a call without TLS.
+    if plain_http { http.no_proxy() } else { http }
+}
+
+#[expect(clippy::expect_used, reason = "AlpacaKeys hold printable ASCII only")]
+fn sensitive(secret: &SecretString) -> HeaderValue {
+    let mut value = HeaderValue::from_str(secret.expose_secret()).expect("printable ASCII");
+    value.set_sensitive(true);
+    value
+}
+
+fn unreachable(err: reqwest::Error) -> AlpacaError {
+    AlpacaError::Unreachable(err.without_url())
+}
+
+/// An answer without JSON is asked for only once more.
+fn once_more(err: AlpacaError, asked_again: &AtomicBool) -> AlpacaError {
+    match err {
+        AlpacaError::NoJson { line, column, request, .. } => {
+            let again = !asked_again.swap(true, Ordering::Relaxed);
+            AlpacaError::NoJson { line, column, again, request }
+        }
+        other => other,
+    }
+}
+
+/// What a 401 or 403 means: that the keys are rejected only if Alpaca itself says so.
+async fn rejection(answer: Response, request: RequestId) -> AlpacaError {
+    let (status, wait) = (answer.status().as_u16(), retry_after(answer.headers()));
+    match read_body(answer, &request).await {
+        Ok(body) if is_alpacas_error(&body) => AlpacaError::Rejected { status, request },
+        Ok(_) | Err(AlpacaError::BadAnswer { .. }) => AlpacaError::Intercepted { status, wait, request },
+        Err(broken) => broken,
+    }
+}
+
+/// Whether a body is the error that Alpaca itself sends: an object with a `message`, a `code`, or both.
+fn is_alpacas_error(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal<'a> {
+        #[serde(borrow)]
+        message: Option<&'a RawValue>,
+        #[serde(borrow)]
+        code: Option<&'a RawValue>,
+    }
+    let starts = |value: Option<&RawValue>, allowed: fn(u8) -> bool| {
+        value.and_then(|json| json.get().bytes().next()).is_some_and(allowed)
+    };
+    let refusal = Some(body).filter(|body| is_object(body)).map(serde_json::from_slice::<Refusal<'_>>);
+    refusal.and_then(Result::ok).is_some_and(|Refusal { message, code }| {
+        starts(message, |byte| byte == b'"')
+            || starts(code, |byte| byte == b'"' || byte == b'-' || byte.is_ascii_digit())
+    })
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    asked_wait(None, text(headers, "retry-after"), SystemTime::now())
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// What a status other than 200, 401 and 403 means.
+fn refusal(status: StatusCode, headers: &HeaderMap, request: RequestId) -> AlpacaError {
+    match status.as_u16() {
+        429 => {
+            let wait = asked_wait(
+                text(headers, "x-ratelimit-reset"),
+                text(headers, "retry-after"),
+                SystemTime::now(),
+            );
+            AlpacaError::RateLimited { wait, request }
+        }
+        status @ (408 | 500..) => AlpacaError::Failing { status, wait: retry_after(headers), request },
+        status @ 300..=399 => AlpacaError::BadAnswer {
+            reason: format!("it is a redirect (status {status}), which is not followed"),
+            request,
+        },
+        status => AlpacaError::BadAnswer { reason: format!("its status is {status}"), request },
+    }
+}
+
+/// The body, as long as it is of a believable size.
+async fn read_body(mut answer: Response, request: &RequestId) -> Result<Vec<u8>, AlpacaError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            let reason = format!("it is larger than {MAX_ANSWER_BYTES} bytes");
+            return Err(AlpacaError::BadAnswer { reason, request: request.clone() });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::rate::{Budgets, Share};
+
+    fn keys(payload: &str) -> AlpacaKeys {
+        AlpacaKeys::from_payload(payload.as_bytes()).expect("well-formed")
+    }
+
+    #[test]
+    fn the_keys_choose_the_host_unless_it_is_overridden() {
+        let pace = Arc::new(RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH));
+        let url = |base: Option<&str>, payload| {
+            let base = base.map(|base| base.parse().expect("a URL"));
+            Alpaca::new(base, Arc::default(), Arc::clone(&pace))
+                .expect("a client")
+                .account_url(&keys(payload))
+                .to_string()
+        };
+        let paper = r#"{"key_id":"PKTEST","secret_key":"s"}"#;
+        let live = r#"{"key_id":"AKTEST","secret_key":"s"}"#;
+        assert_eq!(url(None, paper), "https://paper-api.alpaca.markets/v2/account");
+        assert_eq!(url(None, live), "https://api.alpaca.markets/v2/account");
+        for base in
+            ["http://127.0.0.1:9", "http://127.0.0.1:9/", "http://127.0.0.1:9/v2", "http://127.0.0.1:9/v2/"]
+        {
+            assert_eq!(url(Some(base), live), "http://127.0.0.1:9/v2/account", "{base}");
+        }
+    }
+
+    #[test]
+    fn only_alpacas_own_error_rejects_keys() {
+        for (body, own) in [
+            (r#"{"code":40110000,"message":"request is not authorized"}"#, true),
+            ("{\"message\": \"forbidden.\"}\n", true),
+            (r#" {"message":"","request_id":"\ud800"}"#, true),
+            (r#"{"code":40310000}"#, true),
+            ("", false),
+            ("Access denied", false),
+            ("<html><body>403 Forbidden</body></html>", false),
+            ("\"forbidden.\"", false),
+            ("null", false),
+            (r#"["forbidden.",40310000]"#, false),
+            (r#"[{"message":"forbidden."}]"#, false),
+            ("{}", false),
+            (r#"{"error":"forbidden"}"#, false),
+            (r#"{"message":null,"code":null}"#, false),
+            (r#"{"message":{"text":"no"}}"#, false),
+            (r#"{"message":"forbid"#, false),
+            (r#"{"message":"forbidden."}<html>"#, false),
+        ] {
+            assert_eq!(is_alpacas_error(body.as_bytes()), own, "{body}");
+        }
+        assert!(!is_alpacas_error(b"{\"message\":\"\xff\"}"), "no UTF-8");
+    }
+
+    #[test]
+    fn a_request_id_that_is_none_does_not_reach_the_logs() {
+        let shown = |id: &'static str| {
+            let headers = HeaderMap::from_iter([(
+                "x-request-id".parse().expect("a name"),
+                HeaderValue::from_static(id),
+            )]);
+            RequestId::of(&headers).to_string()
+        };
+        assert_eq!(
+            shown("0123456789abcdef0123456789abcdef"),
+            ", request id 0123456789abcdef0123456789abcdef"
+        );
+        assert_eq!(shown("not an id"), "");
+    }
+}
