@@ -239,3 +239,19 @@ fn the_reference_has_every_error_code_and_no_other() {
         .collect();
     assert_eq!(told, codes);
 }
+
+/// A change starts where CONTRIBUTING.md says.
+#[test]
+fn every_place_that_the_contributing_page_names_exists() {
+    let text = read("CONTRIBUTING.md");
+    let (_, prose) = parts(&text);
+    let is_place = |span: &&str| {
+        ["src/", "crates/", "tests/", "deploy/", "benches/"].iter().any(|room| span.starts_with(room))
+            && !span.contains('*')
+    };
+    let places: Vec<&str> = prose.split('`').skip(1).step_by(2).filter(is_place).collect();
+    assert!(places.len() > 20, "{places:?}");
+    for place in places {
+        assert!(root().join(place).exists(), "there is no {place}");
+    }
+}
