@@ -2,17 +2,17 @@
 
 pub(crate) mod args;
 pub(crate) mod filter;
+pub(crate) mod repeat;
 pub(crate) mod variables;
 
 use crate::config::args::{OnOff, SyncArgs};
 use crate::config::filter::UserFilter;
-use crate::execution::shards::MAX_TASKS;
-use crate::execution::ticks::Repeat;
-use crate::firestore::query::IdRange;
+use crate::config::repeat::Repeat;
 use crate::limits::rate::{Budgets, Share};
 use crate::model::ids::{Database, DocumentId, TenantId};
 use crate::model::keys::AlpacaKeys;
-use crate::pass::user_pages::Selection;
+use crate::model::selection::{IdRange, Selection};
+use crate::model::tenancy::LEGACY_PREFIX;
 use crate::shutdown::last_start;
 use hyper_util::client::proxy::matcher::Matcher;
 use jiff::Timestamp;
@@ -69,8 +69,8 @@ pub(crate) struct Endpoints {
     pub(crate) alpaca: Option<Url>,
 }
 
-/// What goes before the tenant in the id of a legacy account.
-pub(crate) const LEGACY_PREFIX: &str = "legacy:";
+/// Most tasks of an execution: their records share a document.
+pub(crate) const MAX_TASKS: u32 = 100;
 
 /// The single account of deployments that never had users.
 #[derive(Debug)]

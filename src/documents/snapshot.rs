@@ -4,8 +4,8 @@ use crate::firestore::values::json_object;
 use crate::firestore::write::{FieldChange, FieldValue};
 use crate::model::account::Account;
 use crate::model::ids::TenantId;
+use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
-use crate::services::secret_manager::KeyVersion;
 use jiff::Timestamp;
 
 /// Fields of other writers that would contradict live figures, such as those of a placeholder for a user who had not

@@ -1,11 +1,8 @@
 //! How the users of an execution are divided among its tasks: ranges of ids, from a sample of those that
 //! the execution before has seen.
 
-use crate::firestore::query::IdRange;
 use crate::model::ids::DocumentId;
-
-/// Most tasks of an execution: their records share a document.
-pub(crate) const MAX_TASKS: u32 = 100;
+use crate::model::selection::IdRange;
 
 /// Ids kept by each task, at least; at most twice as many. When one task has seen everybody, the shares of
 /// `n` tasks are at most `n` in so many off.

@@ -5,6 +5,7 @@ use crate::config::filter::UserFilter;
 use crate::firestore::values::{array, reference, text, whole_number};
 use crate::limits::retry::{Deadline, with_retries};
 use crate::model::ids::{Database, DocumentId, TenantId};
+use crate::model::selection::IdRange;
 use crate::model::sync_state::{State, SyncState};
 use crate::model::user::User;
 use futures::FutureExt;
@@ -43,23 +44,6 @@ const USER_PAGE_BUDGET: Duration = Duration::from_secs(60);
 
 /// Everybody waits for the trouble, and the pass can do without.
 const TROUBLE_PAGE_BUDGET: Duration = Duration::from_secs(14);
-
-/// A range of user ids in Firestore's order (by their UTF-8 bytes): one task's share of all users.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct IdRange {
-    /// Only ids after this one.
-    pub(crate) after: Option<DocumentId>,
-    /// Only ids up to and including this one.
-    pub(crate) until: Option<DocumentId>,
-}
-
-impl IdRange {
-    /// Whether no id can be in it.
-    #[must_use]
-    pub(crate) fn is_empty(&self) -> bool {
-        matches!((&self.after, &self.until), (Some(after), Some(until)) if after >= until)
-    }
-}
 
 /// A query that is read page by page, in the order of the documents' names.
 ///

@@ -1,7 +1,7 @@
 //! How a user in trouble came into it: since when they fail, and when they last did not.
 
 use crate::firestore::values::{Fields, number, string, time};
-use crate::services::secret_manager::KeyVersion;
+use crate::model::key_version::KeyVersion;
 use jiff::{SignedDuration, Timestamp};
 
 /// Readers call a snapshot stale that is older.

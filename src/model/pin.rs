@@ -3,7 +3,7 @@
 
 use crate::firestore::values::{Fields, string, time};
 use crate::model::ids::DocumentId;
-use crate::services::secret_manager::KeyVersion;
+use crate::model::key_version::KeyVersion;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

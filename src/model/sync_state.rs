@@ -3,9 +3,9 @@
 
 use crate::firestore::values::{Fields, integer, string, text, time, timestamp, whole_number};
 use crate::model::fleet_guard::Guard;
+use crate::model::key_version::KeyVersion;
 use crate::model::outcome::Code;
 use crate::model::past::{LastSuccess, Past};
-use crate::services::secret_manager::KeyVersion;
 use gcloud_sdk::google::firestore::v1::Value;
 use jiff::{SignedDuration, Timestamp};
 

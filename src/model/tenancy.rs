@@ -1,7 +1,6 @@
 //! Which tenant's document a user's account may be written to: the rules that keep one tenant's money
 //! out of another's document, and hand a document over when nobody keeps it fresh any more.
 
-use crate::config::LEGACY_PREFIX;
 use crate::model::ids::TenantId;
 use crate::model::sync_state::RecheckSchedule;
 use crate::model::user::TenantClaim;
@@ -10,6 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+
+/// What goes before the tenant in the id of a legacy account.
+pub(crate) const LEGACY_PREFIX: &str = "legacy:";
 
 /// Figures of this age are stale: a member whose keys are in order has newer ones.
 const STALE: SignedDuration = SignedDuration::from_secs(300);

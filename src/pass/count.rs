@@ -1,11 +1,12 @@
 //! How many users a pass is about, and how many of them it did not reach.
 
 use crate::config::filter::UserFilter;
-use crate::firestore::query::{IdRange, Pages};
+use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
+use crate::model::selection::IdRange;
+use crate::model::selection::Selection;
 use crate::pass::admission::{Reached, Spread};
-use crate::pass::user_pages::Selection;
 use crate::shutdown::DRAIN_LIMIT;
 use crate::telemetry::Chain;
 use std::fmt;

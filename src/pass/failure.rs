@@ -2,11 +2,12 @@
 
 use crate::firestore::StoreError;
 use crate::model::ids::InvalidId;
+use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
 use crate::model::outcome::Code;
 use crate::pass::tally::Word;
 use crate::services::alpaca::AlpacaError;
-use crate::services::secret_manager::{KeyVersion, SecretError};
+use crate::services::secret_manager::SecretError;
 use crate::telemetry::Chain;
 
 /// The keys that Alpaca was asked with.

@@ -3,11 +3,11 @@
 use crate::execution::progress::{Finished, Late, UserResult};
 use crate::model::fleet_guard::{AtHost, Guard, Rejections};
 use crate::model::ids::DocumentId;
+use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
 use crate::model::outcome::{Blame, Code, Counts, Outcome};
 use crate::model::past::{LastSuccess, Past};
 use crate::model::sync_state::{self as trouble, PreviousState, SyncState};
-use crate::services::secret_manager::KeyVersion;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use tracing::error;

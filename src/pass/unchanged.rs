@@ -97,8 +97,8 @@ impl Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::key_version::KeyVersion;
     use crate::model::keys::Environment;
-    use crate::services::secret_manager::KeyVersion;
     use jiff::Timestamp;
 
     const REFRESH: Duration = Duration::from_secs(120);

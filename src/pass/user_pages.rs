@@ -1,11 +1,12 @@
 //! The users of a pass, page by page, each with what has to be known before their journey.
 
 use crate::config::filter::UserFilter;
-use crate::firestore::query::{IdRange, Pages, trouble_name};
+use crate::firestore::query::{Pages, trouble_name};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::{Deadline, USER_BUDGET};
 use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
+use crate::model::selection::Selection;
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
 use crate::model::user::User;
@@ -69,15 +70,6 @@ impl Unreadable {
             Self::Panicked => Code::Internal,
         }
     }
-}
-
-/// Who takes part in a pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Selection {
-    /// All users of a range.
-    Range(IdRange),
-    /// These, named by a person.
-    Named(Vec<DocumentId>),
 }
 
 /// One entry of the roster.

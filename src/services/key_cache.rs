@@ -124,8 +124,8 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::key_version::KeyVersion;
     use crate::model::keys::AlpacaKeys;
-    use crate::services::secret_manager::KeyVersion;
     use std::sync::Weak;
     use tokio::time::sleep;
 

@@ -7,6 +7,7 @@ use crate::limits::rate::{Permits, RateLimits, UsedUp};
 use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
 use crate::limits::usage::Usage;
 use crate::model::ids::{Database, UserId};
+use crate::model::key_version::KeyVersion;
 use crate::model::keys::{AlpacaKeys, MalformedKeys};
 use crate::model::outcome::Code;
 use google_cloud_gax::client_builder::internal::with_follow_redirects;
@@ -314,39 +315,6 @@ impl Advise for SecretError {
     }
 }
 
-/// The number of a secret version, such as `7`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeyVersion(String);
-
-impl KeyVersion {
-    /// Longest number: as many digits as 64 bits have.
-    const MAX_DIGITS: usize = 19;
-
-    /// A version is a whole number; `latest` is none.
-    #[must_use]
-    pub(crate) fn parse(number: &str) -> Option<Self> {
-        let whole =
-            (1..=Self::MAX_DIGITS).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-        whole.then(|| Self(number.to_owned()))
-    }
-
-    /// Reads the number off a version's resource name, `projects/…/secrets/…/versions/7`, if it is one of this
-    /// secret: the project is named by its id, or by a number that nobody here knows.
-    fn of(name: &str, project: &str, secret: &str) -> Option<Self> {
-        let (of_project, rest) = name.strip_prefix("projects/")?.split_once("/secrets/")?;
-        let (of_secret, number) = rest.split_once("/versions/")?;
-        let is_number = !of_project.is_empty() && of_project.bytes().all(|b| b.is_ascii_digit());
-        let is_ours = (is_number || of_project == project) && of_secret == secret;
-        Self::parse(number).filter(|_| is_ours)
-    }
-
-    /// The number as text.
-    #[must_use]
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Keys, and which version of the secret they came from.
 #[derive(Debug)]
 pub(crate) struct StoredKeys {
@@ -510,8 +478,9 @@ mod tests {
 
     #[test]
     fn a_version_is_the_number_at_the_end_of_this_secrets_name() {
-        let version =
-            |name: &str| KeyVersion::of(name, "acme-prod", "alpaca-keys-ana").map(|version| version.0);
+        let version = |name: &str| {
+            KeyVersion::of(name, "acme-prod", "alpaca-keys-ana").map(|version| version.as_str().to_owned())
+        };
         for project in ["1", "123456789012", "acme-prod"] {
             let name = format!("projects/{project}/secrets/alpaca-keys-ana/versions/17");
             assert_eq!(version(&name).as_deref(), Some("17"), "{name}");

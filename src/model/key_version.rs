@@ -1,0 +1,34 @@
+//! Which version of a user's secret their keys came from.
+
+/// The number of a secret version, such as `7`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyVersion(String);
+
+impl KeyVersion {
+    /// Longest number: as many digits as 64 bits have.
+    const MAX_DIGITS: usize = 19;
+
+    /// A version is a whole number; `latest` is none.
+    #[must_use]
+    pub(crate) fn parse(number: &str) -> Option<Self> {
+        let whole =
+            (1..=Self::MAX_DIGITS).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+        whole.then(|| Self(number.to_owned()))
+    }
+
+    /// Reads the number off a version's resource name, `projects/…/secrets/…/versions/7`, if it is one of this
+    /// secret: the project is named by its id, or by a number that nobody here knows.
+    pub(crate) fn of(name: &str, project: &str, secret: &str) -> Option<Self> {
+        let (of_project, rest) = name.strip_prefix("projects/")?.split_once("/secrets/")?;
+        let (of_secret, number) = rest.split_once("/versions/")?;
+        let is_number = !of_project.is_empty() && of_project.bytes().all(|b| b.is_ascii_digit());
+        let is_ours = (is_number || of_project == project) && of_secret == secret;
+        Self::parse(number).filter(|_| is_ours)
+    }
+
+    /// The number as text.
+    #[must_use]
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
