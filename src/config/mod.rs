@@ -377,7 +377,7 @@ fn parse_endpoint(text: &str, allow_insecure: bool) -> Result<Url, String> {
         "https" => Ok(url),
         "http" if allow_insecure || is_loopback(host) => Ok(url),
         "http" => Err(format!(
-            "is plain HTTP to {host}, where keys would sync_target in the clear: use https, or set \
+            "is plain HTTP to {host}, where keys would travel in the clear: use https, or set \
              PULSE_ALLOW_INSECURE_ENDPOINTS=1 if you trust the network"
         )),
         _ => Err("is neither http nor https".into()),
