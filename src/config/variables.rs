@@ -1,6 +1,6 @@
 //! The environment variables that are read, by the job and by its libraries.
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 use std::ffi::{OsStr, OsString};
 
 /// How the names begin of those that are the job's own, or say where and as whom it calls Google.

@@ -1,6 +1,6 @@
 //! Alpaca's answer to `GET /v2/account`, checked before anyone's money depends on it.
 
-use crate::model::figure::Figure;
+use crate::model::money::Figure;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;

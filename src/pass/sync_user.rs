@@ -1,15 +1,15 @@
 //! One user's way.
 
 use crate::config::LegacyAccount;
-use crate::documents::snapshot::Snapshot;
-use crate::firestore::query::snapshot_name;
+use crate::documents::snapshot::{Snapshot, legacy_snapshot_name, snapshot_name};
 use crate::firestore::values::is_field_name;
 use crate::limits::rate::Permits;
 use crate::limits::retry::{Deadline, RECORD_RESERVE, USER_BUDGET};
 use crate::model::ids::{DocumentId, TenantId, UserId};
 use crate::model::keys::Environment;
 use crate::model::outcome::{Code, Outcome};
-use crate::model::sync_state::{self as trouble, PreviousState, RecheckSchedule, SyncPlan};
+use crate::model::recheck::{self, RecheckSchedule, SyncPlan};
+use crate::model::sync_state::{self as trouble, PreviousState};
 use crate::model::tenancy::TenantLookup;
 use crate::model::user::{Switch, TenantClaim};
 use crate::pass::admission::Admission;
@@ -38,7 +38,7 @@ impl SyncTarget {
     pub(crate) fn user(entry: roster::PageEntry, schedule: Option<&RecheckSchedule>) -> Self {
         match entry {
             roster::PageEntry::UserRecord(member) => {
-                let plan = |schedule| trouble::plan(&member.history, member.user.id.as_str(), schedule);
+                let plan = |schedule| recheck::plan(&member.history, member.user.id.as_str(), schedule);
                 let plan = schedule.map_or(SyncPlan::Ask, plan);
                 Self::User(member, plan)
             }
@@ -352,7 +352,7 @@ async fn legacy_keys_to_snapshot(
         answer = job.alpaca.account_over_new_connection(&legacy.keys, deadline).await.map_err(broker)?;
     }
     let arrival = SnapshotWrite {
-        name: job.store.database().document(format_args!("alpacaAccounts/snapshot")),
+        name: legacy_snapshot_name(job.store.database()),
         snapshot: Snapshot {
             user_id: legacy.id.as_str(),
             account: &answer.account,
@@ -413,7 +413,7 @@ fn wait(id: &DocumentId, history: &PreviousState) -> SyncOutcome {
 
 /// Since when a user has to reconnect, and when Alpaca is asked again all the same.
 fn rest_of(history: &PreviousState) -> (Option<String>, Option<String>) {
-    let record = history.trouble().filter(|_| history.needs_reauth());
+    let record = history.reauth();
     let next = record.and_then(|record| record.next_attempt_at);
     (record.map(|record| record.since.to_string()), next.map(|next| next.to_string()))
 }
