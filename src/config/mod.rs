@@ -14,6 +14,7 @@ use crate::model::ids::{Database, DocumentId, TenantId};
 use crate::model::keys::AlpacaKeys;
 use crate::pass::user_pages::Selection;
 use crate::shutdown::last_start;
+use crate::telemetry::ExecutionLabel;
 use hyper_util::client::proxy::matcher::Matcher;
 use jiff::Timestamp;
 use reqwest::Url;
@@ -152,6 +153,12 @@ impl Execution {
             }
             _ => Err(ConfigError(wrong)),
         }
+    }
+
+    /// What every line of the log says of it.
+    #[must_use]
+    pub(crate) fn label(&self) -> ExecutionLabel {
+        ExecutionLabel::new(&self.id, self.task_index)
     }
 
     /// This task's part of what the execution may use.
