@@ -1,7 +1,7 @@
 //! Being told to stop: Cloud Run sends SIGTERM, a person at a terminal SIGINT, a terminal that closes SIGHUP, and
 //! `--deadline` nears.
 
-use crate::telemetry::output;
+use crate::telemetry::output::{self, Hurry};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -98,9 +98,8 @@ impl Stop {
         let told = self.clone();
         let last_start = begun + last_start(deadline);
         tokio::spawn(async move {
-            tokio::select! {
-                () = tokio::time::sleep_until(last_start) => told.reach_deadline(),
-                () = told.requested() => {}
+            if told.run_until_stopped(tokio::time::sleep_until(last_start)).await.is_some() {
+                told.reach_deadline();
             }
         });
     }
@@ -122,6 +121,11 @@ impl Stop {
         self.token.cancelled().await;
     }
 
+    /// What the work comes to, or nothing if the process is told to stop before.
+    pub(crate) async fn run_until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.token.run_until_cancelled(work).await
+    }
+
     /// Waits until the process is told to stop, and then for that long.
     pub(crate) async fn requested_for(&self, time: Duration) {
         self.requested().await;
@@ -139,6 +143,11 @@ impl Stop {
     pub(crate) fn latest_end(&self) -> Option<Instant> {
         let told = self.signal.get().map(|(_, told)| *told + STOP_LIMIT);
         told.into_iter().chain(self.ends.get().copied()).min()
+    }
+
+    /// Waits at the end of the process until the log is written, as long as there is time for that.
+    pub(crate) async fn flush_log(&self) {
+        output::flush(|| Hurry { is_told: self.signal().is_some(), latest_end: self.latest_end() }).await;
     }
 }
 
@@ -228,6 +237,16 @@ mod tests {
         stop.request(StopSignal::Terminate);
         assert_eq!(stop.latest_end(), Some(begun + STOP_LIMIT));
         assert!(DRAIN_LIMIT + CLOSING_LIMIT < STOP_LIMIT && STOP_LIMIT < Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_ends_when_it_is_done_or_the_process_is_told_to_stop() {
+        let stop = Stop::default();
+        assert_eq!(stop.run_until_stopped(async { 7 }).await, Some(7));
+        stop.by_deadline(Duration::from_secs(50), Instant::now());
+        assert_eq!(stop.run_until_stopped(std::future::pending::<()>()).await, None);
+        assert_eq!(stop.deadline(), Some(Instant::now()));
+        assert_eq!(stop.run_until_stopped(tokio::time::sleep(Duration::from_secs(1))).await, None);
     }
 
     #[test]
