@@ -35,7 +35,7 @@ fn names(count: usize) -> Vec<String> {
 /// Demands that every snapshot is whole and the same as its tenant's document; returns the users who have one, and
 /// when it was written. Only while no pass is running: it takes two looks.
 async fn whole_snapshots(world: &World) -> BTreeMap<String, Timestamp> {
-    let (accounts, tenants) = tokio::join!(world.group("alpacaAccounts"), world.group("accounts"));
+    let (accounts, tenants) = settled(world).await;
     let user_of = |path: &str| {
         let path = path.strip_prefix("users/")?;
         Some(path.strip_suffix("/alpacaAccounts/snapshot")?.to_owned())
@@ -56,6 +56,20 @@ async fn whole_snapshots(world: &World) -> BTreeMap<String, Timestamp> {
     }
     assert_eq!(tenants.len(), written.len(), "as many tenants' documents as snapshots");
     written
+}
+
+/// The documents of users and of tenants once two looks agree: a commit whose connection was cut may still be on its
+/// way when the pass is over, and come between the one and the other.
+async fn settled(world: &World) -> (BTreeMap<String, Json>, BTreeMap<String, Json>) {
+    let look = async || tokio::join!(world.group("alpacaAccounts"), world.group("accounts"));
+    let mut before = look().await;
+    loop {
+        let now = look().await;
+        if now == before {
+            return now;
+        }
+        before = now;
+    }
 }
 
 /// The counts in the last line of a pass that came to its end: successful and failed.
