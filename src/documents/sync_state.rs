@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::firestore::values::arbitrary::any_fields;
     use crate::model::fleet_guard::Guard;
-    use crate::model::recheck::{RecheckSchedule, SyncPlan, plan};
+    use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
     use crate::model::sync_state::{PreviousState, after_failure, after_rejection, after_success};
     use proptest::prelude::*;
 
@@ -198,7 +198,7 @@ mod tests {
             let previous = previous.map(|seconds| at(i64::from(seconds)));
             let known = PreviousState::Troubled(SyncState::from_fields(&fields, at(0)).expect("in trouble"));
             let later = RecheckSchedule { previous, now: at(25 * 3600) };
-            prop_assert_eq!(plan(&known, &user, &later), SyncPlan::Ask);
+            prop_assert_eq!(recheck(&known, &user, &later), Recheck::Ask);
             let past = known.past().unwrap_or_else(|| known.past_with(None, at(0)));
             // Whatever happens then can be recorded, and keeps nobody for longer than a day.
             let records = [

@@ -75,7 +75,7 @@ impl Store {
                 };
                 match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
                     Ok(answer) => self.heed(answer.map_err(StoreError::of_commit))?,
-                    Err(_) => return Err(StoreError::Timeout),
+                    Err(_) => return Err(StoreError::late(deadline)),
                 };
                 self.usage.firestore_writes.add(writes.len() as u64);
                 Ok(())

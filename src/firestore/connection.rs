@@ -2,7 +2,6 @@
 
 use crate::firestore::error::StoreError;
 use crate::google::credentials::Identity;
-use crate::google::error::shown;
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::{Deadline, with_retries};
 use crate::limits::usage::Usage;
@@ -69,8 +68,8 @@ impl Store {
             let auth = GoogleAuthHeaders::from(identity.credentials());
             let connection = FirestoreDb::with_options_auth(options.clone(), auth);
             match tokio::time::timeout(deadline.for_call(CONNECT_TIMEOUT), connection).await {
-                Ok(connected) => connected.map_err(|err| StoreError::Unreachable(shown(&err.to_string()))),
-                Err(_) => Err(StoreError::Timeout),
+                Ok(connected) => connected.map_err(|err| StoreError::unreachable(&err.to_string())),
+                Err(_) => Err(StoreError::late(deadline)),
             }
         };
         let channels = (concurrency + STREAMS_OF_THE_PASS).div_ceil(STREAMS_PER_CHANNEL).max(MIN_CHANNELS);

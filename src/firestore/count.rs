@@ -59,5 +59,5 @@ async fn ask_for_count(
         let count = count.and_then(|count| u64::try_from(count).ok());
         count.ok_or_else(|| Status::unknown("the answer has no count").into())
     };
-    tokio::time::timeout(deadline.left(), asking).await.unwrap_or(Err(StoreError::Timeout))
+    tokio::time::timeout(deadline.left(), asking).await.unwrap_or(Err(StoreError::OutOfTime))
 }

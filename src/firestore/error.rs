@@ -4,7 +4,7 @@ use crate::google::credentials::failure::NoToken;
 use crate::google::credentials::no_token;
 use crate::google::error::{Reason, shown};
 use crate::limits::rate::UsedUp;
-use crate::limits::retry::{Advice, Advise};
+use crate::limits::retry::{Advice, Advise, Deadline};
 use crate::model::outcome::Code;
 use gcloud_sdk::error::{Error as SdkError, ErrorKind};
 use gcloud_sdk::google::rpc;
@@ -16,12 +16,15 @@ use std::error::Error;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// Worth another try: unreachable, contended, overloaded.
-    #[error("Firestore did not do it this time")]
-    Unavailable(#[source] RpcFailure),
+    #[error(transparent)]
+    Unavailable(Outage),
     /// No answer within the time for one call.
     #[error("Firestore did not answer in time")]
     Timeout,
-    /// Firestore was not asked.
+    /// No answer within the time that was left of the job's own.
+    #[error("Firestore did not answer in the time that was left for it")]
+    OutOfTime,
+    /// Firestore was not asked: the job's own budget of calls was used up.
     #[error("Firestore was not asked")]
     OutOfBudget(#[from] UsedUp),
     /// Nothing was asked, for want of a token.
@@ -39,6 +42,14 @@ pub(crate) enum StoreError {
     /// The same request would be refused again.
     #[error("Firestore refused{}", .0.advice())]
     Rejected(#[source] RpcFailure),
+}
+
+/// What kept Firestore from answering as it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Outage {
+    /// It answered with an error that may pass.
+    #[error("Firestore did not do it this time")]
+    Failure(#[source] RpcFailure),
     /// No connection. The client says the same at every level of its chain, so its words are enough.
     #[error("Firestore could not be reached: {0}")]
     Unreachable(String),
@@ -115,7 +126,7 @@ impl From<Status> for StoreError {
             | Rpc::ResourceExhausted
             | Rpc::Unavailable
             // What tonic makes of a connection that broke.
-            | Rpc::Unknown => Self::Unavailable(failure),
+            | Rpc::Unknown => Self::Unavailable(Outage::Failure(failure)),
             Rpc::Unauthenticated => Self::Unauthenticated,
             _ => Self::Rejected(failure),
         }
@@ -123,6 +134,16 @@ impl From<Status> for StoreError {
 }
 
 impl StoreError {
+    /// No connection, in the client's words.
+    pub(super) fn unreachable(words: &str) -> Self {
+        Self::Unavailable(Outage::Unreachable(shown(words)))
+    }
+
+    /// No answer before a call ran into its own limit, or into the deadline.
+    pub(super) fn late(deadline: Deadline) -> Self {
+        if deadline.is_over() { Self::OutOfTime } else { Self::Timeout }
+    }
+
     /// A commit's refusals that are about the documents, not about the request.
     pub(super) fn of_commit(status: Status) -> Self {
         match Self::from(status) {
@@ -136,10 +157,13 @@ impl StoreError {
     #[must_use]
     pub(crate) fn may_be_one_documents(&self) -> bool {
         match self {
-            Self::Conflict(_) | Self::Timeout => true,
+            Self::Conflict(_) | Self::Timeout | Self::OutOfTime => true,
             Self::Rejected(failure) => failure.code == tonic::Code::InvalidArgument,
-            Self::Unavailable(failure) => failure.code == tonic::Code::Aborted,
-            Self::NoToken(_) | Self::Unauthenticated | Self::OutOfBudget(_) | Self::Unreachable(_) => false,
+            Self::Unavailable(Outage::Failure(failure)) => failure.code == tonic::Code::Aborted,
+            Self::Unavailable(Outage::Unreachable(_))
+            | Self::NoToken(_)
+            | Self::Unauthenticated
+            | Self::OutOfBudget(_) => false,
         }
     }
 
@@ -150,11 +174,11 @@ impl StoreError {
             Self::Rejected(_) => Code::StoreRejected,
             Self::Unavailable(_)
             | Self::Timeout
+            | Self::OutOfTime
             | Self::NoToken(_)
             | Self::Unauthenticated
             | Self::OutOfBudget(_)
-            | Self::Conflict(_)
-            | Self::Unreachable(_) => Code::StoreUnavailable,
+            | Self::Conflict(_) => Code::StoreUnavailable,
         }
     }
 }
@@ -174,12 +198,10 @@ impl Advise for StoreError {
     fn advice(&self) -> Advice {
         match self {
             Self::NoToken(failure) if failure.is_final() => Advice::GiveUp,
-            Self::Unavailable(_)
-            | Self::Timeout
-            | Self::NoToken(_)
-            | Self::Unauthenticated
-            | Self::Unreachable(_) => Advice::BackOff,
-            Self::OutOfBudget(_) | Self::Conflict(_) | Self::Rejected(_) => Advice::GiveUp,
+            Self::Unavailable(_) | Self::Timeout | Self::NoToken(_) | Self::Unauthenticated => {
+                Advice::BackOff
+            }
+            Self::OutOfTime | Self::OutOfBudget(_) | Self::Conflict(_) | Self::Rejected(_) => Advice::GiveUp,
         }
     }
 }
@@ -226,6 +248,33 @@ mod tests {
                 "{code:?}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_jobs_own_time_is_not_firestores() {
+        let second = std::time::Duration::from_secs(1);
+        let deadline = Deadline::after(second);
+        tokio::time::advance(second - std::time::Duration::from_millis(1)).await;
+        let (early, text) = (StoreError::late(deadline), "Firestore did not answer in time");
+        assert_eq!((early.to_string().as_str(), early.advice()), (text, Advice::BackOff));
+        tokio::time::advance(std::time::Duration::from_millis(1)).await;
+        let late = StoreError::late(deadline);
+        assert!(matches!(late, StoreError::OutOfTime));
+        // The same in what others read, and a document of its own may still be worth a commit with time kept for that.
+        for err in [early, late] {
+            assert_eq!((err.code(), err.may_be_one_documents()), (Code::StoreUnavailable, true), "{err}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_reached_says_so_in_one_line() {
+        let err = StoreError::unreachable("tcp connect error");
+        assert_eq!(
+            crate::telemetry::Chain(&err).to_string(),
+            "Firestore could not be reached: tcp connect error"
+        );
+        assert_eq!((err.code(), err.advice()), (Code::StoreUnavailable, Advice::BackOff));
+        assert!(!err.may_be_one_documents());
     }
 
     fn told(code: tonic::Code, message: &str, reason: Option<&str>) -> StoreError {

@@ -68,7 +68,7 @@ impl Store {
             }
             Ok(found)
         };
-        self.heed(tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout)))
+        self.heed(tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::OutOfTime)))
     }
 }
 

@@ -144,7 +144,7 @@ impl<T> Pages<T> {
             }
             Ok(())
         };
-        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
+        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::OutOfTime))
     }
 
     fn of_page(&self, page: &Page<T>) -> StructuredQuery {
@@ -223,7 +223,7 @@ impl Store {
             self.usage.firestore_reads.add(u64::from(ids.is_empty()));
             Ok(ids)
         };
-        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
+        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::OutOfTime))
     }
 }
 

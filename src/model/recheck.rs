@@ -9,7 +9,7 @@ const RECHECK_EVERY_SECONDS: i64 = 300;
 
 /// What this pulse does for a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SyncPlan {
+pub(crate) enum Recheck {
     /// Fetch the keys and ask Alpaca.
     Ask,
     /// Fetch the keys, and ask Alpaca only if they are others than this rejected version.
@@ -41,15 +41,15 @@ impl RecheckSchedule {
 
 /// What this pulse does for a user of whom that was recorded.
 #[must_use]
-pub(crate) fn plan(previous: &PreviousState, user: &str, schedule: &RecheckSchedule) -> SyncPlan {
-    let Some(record) = previous.reauth() else { return SyncPlan::Ask };
+pub(crate) fn recheck(previous: &PreviousState, user: &str, schedule: &RecheckSchedule) -> Recheck {
+    let Some(record) = previous.reauth() else { return Recheck::Ask };
     if record.next_attempt_at.is_none_or(|due| due <= schedule.now) {
-        return SyncPlan::Ask;
+        return Recheck::Ask;
     }
     match &record.key_version {
-        Some(version) if schedule.is_due(user) => SyncPlan::AskUnless(version.clone()),
-        Some(_) => SyncPlan::Wait,
-        None => SyncPlan::Ask,
+        Some(version) if schedule.is_due(user) => Recheck::AskUnless(version.clone()),
+        Some(_) => Recheck::Wait,
+        None => Recheck::Ask,
     }
 }
 
@@ -93,11 +93,11 @@ mod tests {
     fn only_users_who_have_to_reconnect_wait() {
         let waits = |previous: &PreviousState| {
             let schedule = RecheckSchedule { previous: Some(at(2)), now: at(2) };
-            plan(previous, "ana", &schedule) == SyncPlan::Wait
+            recheck(previous, "ana", &schedule) == Recheck::Wait
         };
         assert!(waits(&rejected(2)) && waits(&rejected(5)));
         for previous in [PreviousState::Unknown, PreviousState::Clean, rejected(1)] {
-            assert_eq!(plan(&previous, "ana", &minutely(60)), SyncPlan::Ask, "{previous:?}");
+            assert_eq!(recheck(&previous, "ana", &minutely(60)), Recheck::Ask, "{previous:?}");
         }
         for state in [State::Retrying, State::Incomplete, State::Ok] {
             assert!(!waits(&changed(|record| record.state = state)), "{state:?}");
@@ -108,18 +108,37 @@ mod tests {
     fn alpaca_is_asked_again_from_the_moment_on_that_it_is_due() {
         let now = RecheckSchedule { previous: Some(at(60)), now: at(60) };
         for (next, expected) in [
-            (Some(at(61)), SyncPlan::Wait),
-            (Some(at(60)), SyncPlan::Ask),
-            (Some(at(59)), SyncPlan::Ask),
-            (None, SyncPlan::Ask),
+            (Some(at(61)), Recheck::Wait),
+            (Some(at(60)), Recheck::Ask),
+            (Some(at(59)), Recheck::Ask),
+            (None, Recheck::Ask),
         ] {
             let previous = changed(|record| record.next_attempt_at = next);
-            assert_eq!(plan(&previous, "ana", &now), expected, "{next:?}");
+            assert_eq!(recheck(&previous, "ana", &now), expected, "{next:?}");
         }
         let unversioned = changed(|record| record.key_version = None);
-        assert_eq!(plan(&unversioned, "ana", &now), SyncPlan::Ask, "nothing to compare with");
+        assert_eq!(recheck(&unversioned, "ana", &now), Recheck::Ask, "nothing to compare with");
         let first = RecheckSchedule { previous: None, now: at(60) };
-        assert_eq!(plan(&rejected(2), "ana", &first), SyncPlan::AskUnless(version(3)));
+        assert_eq!(recheck(&rejected(2), "ana", &first), Recheck::AskUnless(version(3)));
+    }
+
+    #[test]
+    fn a_user_is_due_at_the_second_in_which_their_slot_changes() {
+        for user in ["ana", "ben", "cy"] {
+            let shift = i64::from(crc32c::crc32c(user.as_bytes())) % 300;
+            let turn = 300 - (at(0).as_second() + shift) % 300;
+            for (second, expected) in [(turn - 1, false), (turn, true), (turn + 1, false), (turn + 300, true)]
+            {
+                let schedule = RecheckSchedule { previous: Some(at(second - 1)), now: at(second) };
+                assert_eq!(schedule.is_due(user), expected, "{user} {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fifth_of_all_users_is_due_in_each_minute() {
+        let due = (0..1000).filter(|n| minutely(0).is_due(&format!("user{n}"))).count();
+        assert!((150..250).contains(&due), "{due} of 1000");
     }
 
     #[test]
@@ -127,12 +146,12 @@ mod tests {
         let previous = rejected(2);
         let mut rechecks = 0;
         for minute in 1..=20 {
-            match plan(&previous, "ana", &minutely(1 + 60 * minute)) {
-                SyncPlan::Ask => assert!(minute >= 15, "asked after {minute} minutes"),
-                SyncPlan::AskUnless(rejected) => {
+            match recheck(&previous, "ana", &minutely(1 + 60 * minute)) {
+                Recheck::Ask => assert!(minute >= 15, "asked after {minute} minutes"),
+                Recheck::AskUnless(rejected) => {
                     (rechecks, _) = (rechecks + 1, assert_eq!(rejected, version(3)))
                 }
-                SyncPlan::Wait => assert!(minute < 15, "not asked after {minute} minutes"),
+                Recheck::Wait => assert!(minute < 15, "not asked after {minute} minutes"),
             }
         }
         assert!((2..=3).contains(&rechecks), "{rechecks} rechecks in 15 minutes");

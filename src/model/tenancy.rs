@@ -582,6 +582,48 @@ mod tests {
         assert!(told.is_first(&acme(), at(2)), "another pass");
     }
 
+    #[test]
+    fn the_tenant_in_question_is_the_one_that_is_claimed_or_the_users_own() {
+        let ana = TenantId::parse("ana").expect("legal");
+        for (user, claim, expected) in [
+            ("ana", TenantClaim::Own, Some(ana)),
+            ("ana", TenantClaim::Of(acme()), Some(acme())),
+            ("legacy:acme", TenantClaim::Assigned(acme()), Some(acme())),
+            ("ana", TenantClaim::Unusable, None),
+            ("", TenantClaim::Own, None),
+        ] {
+            assert_eq!(tenant_in_question(user, &claim), expected, "{user} {claim:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_users_own_document_of_another_account_shows_another() {
+        let shows = |owner: Option<&str>, account: Option<&str>| {
+            let [owner, account] = [owner, account].map(|text| text.map(str::to_owned));
+            let facts = facts(Some(Primary { owner, account, ..Primary::default() }));
+            facts.show_another("ana", "a1")
+        };
+        for (owner, account, expected) in [
+            (Some("ana"), Some("a2"), true),
+            (Some("ana"), Some("a1"), false),
+            (Some("ana"), None, false),
+            (Some("ben"), Some("a2"), false),
+            (None, Some("a2"), false),
+        ] {
+            assert_eq!(shows(owner, account), expected, "{owner:?} {account:?}");
+        }
+        assert!(!facts(None).show_another("ana", "a1"));
+    }
+
+    #[test]
+    fn an_owners_silence_is_told_in_seconds() {
+        let told = |age: Option<i64>| {
+            Silence { owner: "ben".into(), age: age.map(SignedDuration::from_secs) }.to_string()
+        };
+        assert_eq!(told(Some(301)), "its figures are 301 s old");
+        assert_eq!(told(None), "its figures do not say how old they are");
+    }
+
     /// Every combination of what is known, against the rules rather than against single cases.
     #[test]
     fn no_combination_of_facts_breaks_a_rule() {

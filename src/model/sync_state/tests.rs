@@ -77,6 +77,67 @@ fn rejected_keys_rest_for_15_minutes_1_hour_6_hours_and_then_a_day_each() {
 }
 
 #[test]
+fn the_states_are_the_documents_words() {
+    let words = State::IN_TROUBLE.map(State::as_str);
+    assert_eq!((words, State::Ok.as_str()), (["retrying", "needs_reauth", "incomplete"], "ok"));
+}
+
+#[test]
+fn only_a_record_of_need_for_reauthentication_is_one() {
+    for state in [State::Retrying, State::NeedsReauth, State::Incomplete, State::Ok] {
+        let record = SyncState { state, ..rejected(2).record().expect("one").clone() };
+        let previous = PreviousState::Troubled(record.clone());
+        let expected = (state == State::NeedsReauth).then_some(&record);
+        assert_eq!((previous.reauth(), previous.needs_reauth()), (expected, expected.is_some()), "{state:?}");
+    }
+    for previous in [PreviousState::Unknown, PreviousState::Clean] {
+        assert_eq!((previous.record(), previous.needs_reauth(), previous.past()), (None, false, None));
+    }
+}
+
+#[test]
+fn each_failure_proves_the_keys_gone_others_taken_or_nothing() {
+    let later = [
+        Code::AccountIncomplete,
+        Code::BrokerBadAnswer,
+        Code::BrokerOtherAccount,
+        Code::StoreUnavailable,
+        Code::StoreRejected,
+    ];
+    for code in Code::ALL {
+        for (version, is_other) in [(None, false), (Some(version(3)), false), (Some(version(4)), true)] {
+            let taken = version.is_some() && later.contains(&code);
+            let stays = code != Code::KeysMissing && !is_other && !taken;
+            for (previous, expected) in [(rejected(2), stays), (rejected(1), false)] {
+                let stayed = previous.stays_rejected(code, version.as_ref());
+                assert_eq!(stayed, expected, "{code} {version:?} {previous:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rejections_count_as_the_guard_has_it() {
+    for (guard, before, counted) in [
+        (Guard::Off, None, 1),
+        (Guard::Off, Some(0), 1),
+        (Guard::Off, Some(1), 2),
+        (Guard::Off, Some(u32::MAX), u32::MAX),
+        (Guard::Holds, None, 0),
+        (Guard::Holds, Some(0), 0),
+        (Guard::Holds, Some(1), 1),
+        (Guard::Holds, Some(9), 1),
+        (Guard::Over, None, 1),
+        (Guard::Over, Some(0), 2),
+        (Guard::Over, Some(1), 2),
+        (Guard::Over, Some(2), 3),
+        (Guard::Over, Some(u32::MAX), u32::MAX),
+    ] {
+        assert_eq!(rejections(before, guard), counted, "{guard:?} {before:?}");
+    }
+}
+
+#[test]
 fn a_newer_key_version_starts_over() {
     let new = is_rejected(&rejected(2), &version(4), Guard::Off, at(10)).expect("recorded");
     assert_eq!((new.state, new.rejections, new.since), (State::Retrying, 1, at(10)));
