@@ -17,6 +17,7 @@ mod readme;
 mod rotation;
 mod secrets;
 mod shell;
+mod version;
 
 use std::fs;
 use std::path::Path;
