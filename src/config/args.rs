@@ -84,7 +84,7 @@ const LOOP: &str = "Loop";
 const OUTPUT: &str = "Output";
 const WHERE: &str = "Where";
 
-/// The options of one pass. A first line is what `-h` shows, which has 51 characters for it.
+/// The options of one pass. A first line is what `-h` shows, in 100 columns with the flag and its default.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SyncArgs {
     /// Only this user, due or not (repeat for more)
@@ -96,10 +96,9 @@ pub(crate) struct SyncArgs {
     #[arg(long = "user", value_name = "ID", help_heading = WHICH_USERS)]
     pub(crate) users: Vec<String>,
 
-    /// Only users whose documents say so (repeat for more)
+    /// Only users whose documents have this value (repeat for more, all must hold)
     ///
-    /// A field of the user's document has this value, such as has_active_strategy=true. The others cost nothing; of
-    /// several conditions all must hold. Not with --user.
+    /// Such as has_active_strategy=true. The others cost nothing. Not with --user.
     ///
     /// [env: PULSE_WHERE, with commas between]
     #[arg(long = "where", value_name = "FIELD=VALUE", help_heading = WHICH_USERS)]
@@ -112,9 +111,9 @@ pub(crate) struct SyncArgs {
           value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = PACE)]
     pub(crate) concurrency: u16,
 
-    /// Start the users evenly over this time
+    /// Start the users evenly over this time, such as 40s
     ///
-    /// Such as 40s, rather than as fast as possible.
+    /// Rather than as fast as possible.
     ///
     /// [env: PULSE_SPREAD]
     #[arg(long, value_name = "TIME", env = "PULSE_SPREAD", hide_env = true, value_parser = spread,
@@ -130,27 +129,25 @@ pub(crate) struct SyncArgs {
           help_heading = PACE)]
     pub(crate) deadline: Option<Duration>,
 
-    /// Secrets accessed a minute
+    /// Secrets accessed a minute, by all tasks together
     ///
-    /// By all tasks together; Google's quota is 90000.
+    /// Google's quota is 90000.
     ///
     /// [env: PULSE_SECRET_ACCESSES_PER_MINUTE]
     #[arg(long, value_name = "N", env = "PULSE_SECRET_ACCESSES_PER_MINUTE", hide_env = true,
           default_value_t = SECRET_ACCESSES_PER_MINUTE, value_parser = rate, help_heading = PACE)]
     pub(crate) secret_accesses_per_minute: NonZeroU32,
 
-    /// Calls to Alpaca a second
+    /// Calls to Alpaca a second, by all tasks together
     ///
-    /// By all tasks together, over all users.
+    /// Over all users.
     ///
     /// [env: PULSE_ALPACA_CALLS_PER_SECOND]
     #[arg(long, value_name = "N", env = "PULSE_ALPACA_CALLS_PER_SECOND", hide_env = true, value_parser = rate,
           help_heading = PACE)]
     pub(crate) alpaca_calls_per_second: Option<NonZeroU32>,
 
-    /// Documents written to Firestore a second
-    ///
-    /// By all tasks together.
+    /// Documents written to Firestore a second, by all tasks together
     ///
     /// [env: PULSE_MAX_WRITES_PER_SECOND]
     #[arg(long, value_name = "N", env = "PULSE_MAX_WRITES_PER_SECOND", hide_env = true, value_parser = rate,
@@ -167,9 +164,9 @@ pub(crate) struct SyncArgs {
           value_parser = switch, help_heading = PACE)]
     pub(crate) ramp_writes: bool,
 
-    /// Repeat the pulse so often (takes --for)
+    /// Repeat the pulse in one process, so often, such as 60s (takes --for)
     ///
-    /// In one process, from the start of one to the start of the next, such as 60s.
+    /// From the start of one to the start of the next.
     ///
     /// [env: PULSE_EVERY]
     #[arg(long, env = "PULSE_EVERY", hide_env = true, value_name = "TIME", value_parser = parse_duration,
@@ -186,18 +183,18 @@ pub(crate) struct SyncArgs {
           help_heading = LOOP)]
     pub(crate) length: Option<Duration>,
 
-    /// How long keys stay in memory
+    /// How long a user's keys are kept in memory
     ///
-    /// With --every: how long a user's keys are kept; 0s fetches them for every pulse, as --user does.
+    /// With --every; 0s fetches them for every pulse, as --user does.
     ///
     /// [env: PULSE_KEY_TTL]
     #[arg(long, env = "PULSE_KEY_TTL", hide_env = true, value_name = "TIME", default_value = "10m",
           value_parser = parse_duration, help_heading = LOOP)]
     pub(crate) key_ttl: Duration,
 
-    /// When the same is written anew
+    /// The age at which an unchanged snapshot is rewritten
     ///
-    /// With --every: the age at which the snapshot of an unchanged account is rewritten; 0s rewrites all.
+    /// With --every: of an account that is as it was; 0s rewrites all.
     ///
     /// [env: PULSE_REFRESH_UNCHANGED]
     #[arg(long, env = "PULSE_REFRESH_UNCHANGED", hide_env = true, value_name = "TIME", default_value = "120s",
@@ -212,7 +209,7 @@ pub(crate) struct SyncArgs {
           value_parser = switch, help_heading = OUTPUT)]
     pub(crate) dry_run: bool,
 
-    /// Also write tenants' documents, or off
+    /// Also write tenants' documents: on, off
     ///
     /// That is tenants/{tenant}/accounts/primary: on or off.
     ///

@@ -14,7 +14,7 @@ type Fields = HashMap<String, Value>;
 const USUAL_WIDTH: u16 = 80;
 
 const NEXT: &str = "\
-Next: `pulse sandbox` serves such a cloud, and prints what leads `pulse sync` to it.
+Next: `pulse sandbox` serves such a cloud, and says how to run `pulse sync` on it.
       `pulse demo -v` shows the log of this pass too.
 ";
 
