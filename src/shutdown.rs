@@ -98,8 +98,9 @@ impl Stop {
         let told = self.clone();
         let last_start = begun + last_start(deadline);
         tokio::spawn(async move {
-            if told.run_until_stopped(tokio::time::sleep_until(last_start)).await.is_some() {
-                told.reach_deadline();
+            tokio::select! {
+                () = tokio::time::sleep_until(last_start) => told.reach_deadline(),
+                () = told.requested() => {}
             }
         });
     }
@@ -119,11 +120,6 @@ impl Stop {
     /// Waits until the process is told to stop.
     pub(crate) async fn requested(&self) {
         self.token.cancelled().await;
-    }
-
-    /// What the work comes to, or nothing if the process is told to stop before.
-    pub(crate) async fn run_until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        self.token.run_until_cancelled(work).await
     }
 
     /// Waits until the process is told to stop, and then for that long.
@@ -237,16 +233,6 @@ mod tests {
         stop.request(StopSignal::Terminate);
         assert_eq!(stop.latest_end(), Some(begun + STOP_LIMIT));
         assert!(DRAIN_LIMIT + CLOSING_LIMIT < STOP_LIMIT && STOP_LIMIT < Duration::from_secs(10));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn work_ends_when_it_is_done_or_the_process_is_told_to_stop() {
-        let stop = Stop::default();
-        assert_eq!(stop.run_until_stopped(async { 7 }).await, Some(7));
-        stop.by_deadline(Duration::from_secs(50), Instant::now());
-        assert_eq!(stop.run_until_stopped(std::future::pending::<()>()).await, None);
-        assert_eq!(stop.deadline(), Some(Instant::now()));
-        assert_eq!(stop.run_until_stopped(tokio::time::sleep(Duration::from_secs(1))).await, None);
     }
 
     #[test]

@@ -84,20 +84,23 @@ const LOOP: &str = "Loop";
 const OUTPUT: &str = "Output";
 const WHERE: &str = "Where";
 
-/// The options of one pass. A first line is what `-h` shows, which has 51 characters for it.
+/// The options of one pass. A first line is what `-h` shows, in 100 columns with the flag and its default.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SyncArgs {
     /// Only this user, due or not (repeat for more)
     ///
     /// With the newest keys, whatever is known of the user. Runs beside a scheduled pulse, and leaves ops/last_pulse
-    /// alone. [env: PULSE_USERS, with commas between the ids]
+    /// alone.
+    ///
+    /// [env: PULSE_USERS, with commas between the ids]
     #[arg(long = "user", value_name = "ID", help_heading = WHICH_USERS)]
     pub(crate) users: Vec<String>,
 
-    /// Only users whose documents say so (repeat for more)
+    /// Only users whose documents have this value (repeat for more, all must hold)
     ///
-    /// A field of the user's document has this value, such as has_active_strategy=true. The others cost nothing; of
-    /// several conditions all must hold. Not with --user. [env: PULSE_WHERE, with commas between]
+    /// Such as has_active_strategy=true. The others cost nothing. Not with --user.
+    ///
+    /// [env: PULSE_WHERE, with commas between]
     #[arg(long = "where", value_name = "FIELD=VALUE", help_heading = WHICH_USERS)]
     pub(crate) conditions: Vec<String>,
 
@@ -108,52 +111,64 @@ pub(crate) struct SyncArgs {
           value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = PACE)]
     pub(crate) concurrency: u16,
 
-    /// Start the users evenly over this time
+    /// Start the users evenly over this time, such as 40s
     ///
-    /// Such as 40s, rather than as fast as possible. [env: PULSE_SPREAD]
+    /// Rather than as fast as possible.
+    ///
+    /// [env: PULSE_SPREAD]
     #[arg(long, value_name = "TIME", env = "PULSE_SPREAD", hide_env = true, value_parser = spread,
           help_heading = PACE)]
     pub(crate) spread: Option<Duration>,
 
     /// Be done this long after the start
     ///
-    /// 10 s earlier no new user is started. Exits with 1 if users were not reached. [env: PULSE_DEADLINE]
+    /// 10 s earlier no new user is started. Exits with 1 if users were not reached.
+    ///
+    /// [env: PULSE_DEADLINE]
     #[arg(long, value_name = "TIME", env = "PULSE_DEADLINE", hide_env = true, value_parser = deadline,
           help_heading = PACE)]
     pub(crate) deadline: Option<Duration>,
 
-    /// Secrets accessed a minute
+    /// Secrets accessed a minute, by all tasks together
     ///
-    /// By all tasks together; Google's quota is 90000. [env: PULSE_SECRET_ACCESSES_PER_MINUTE]
+    /// Google's quota is 90000.
+    ///
+    /// [env: PULSE_SECRET_ACCESSES_PER_MINUTE]
     #[arg(long, value_name = "N", env = "PULSE_SECRET_ACCESSES_PER_MINUTE", hide_env = true,
           default_value_t = SECRET_ACCESSES_PER_MINUTE, value_parser = rate, help_heading = PACE)]
     pub(crate) secret_accesses_per_minute: NonZeroU32,
 
-    /// Calls to Alpaca a second
+    /// Calls to Alpaca a second, by all tasks together
     ///
-    /// By all tasks together, over all users. [env: PULSE_ALPACA_CALLS_PER_SECOND]
+    /// Over all users.
+    ///
+    /// [env: PULSE_ALPACA_CALLS_PER_SECOND]
     #[arg(long, value_name = "N", env = "PULSE_ALPACA_CALLS_PER_SECOND", hide_env = true, value_parser = rate,
           help_heading = PACE)]
     pub(crate) alpaca_calls_per_second: Option<NonZeroU32>,
 
-    /// Documents written to Firestore a second
+    /// Documents written to Firestore a second, by all tasks together
     ///
-    /// By all tasks together. [env: PULSE_MAX_WRITES_PER_SECOND]
+    /// [env: PULSE_MAX_WRITES_PER_SECOND]
     #[arg(long, value_name = "N", env = "PULSE_MAX_WRITES_PER_SECOND", hide_env = true, value_parser = rate,
           help_heading = PACE)]
     pub(crate) max_writes_per_second: Option<NonZeroU32>,
 
     /// Write to a new database as Firestore asks for
     ///
-    /// 500 documents a second at first, half as many more every 5 minutes. [env: PULSE_RAMP_WRITES]
+    /// 500 documents a second at first, half as many more every 5 minutes.
+    ///
+    /// [env: PULSE_RAMP_WRITES]
     #[arg(long, env = "PULSE_RAMP_WRITES", hide_env = true, value_name = "BOOL", default_value = "false",
           hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = switch, help_heading = PACE)]
     pub(crate) ramp_writes: bool,
 
-    /// Repeat the pulse so often (takes --for)
+    /// Repeat the pulse in one process, so often, such as 60s (takes --for)
     ///
-    /// In one process, from the start of one to the start of the next, such as 60s. [env: PULSE_EVERY]
+    /// From the start of one to the start of the next.
+    ///
+    /// [env: PULSE_EVERY]
     #[arg(long, env = "PULSE_EVERY", hide_env = true, value_name = "TIME", value_parser = parse_duration,
           help_heading = LOOP)]
     pub(crate) every: Option<Duration>,
@@ -161,22 +176,26 @@ pub(crate) struct SyncArgs {
     /// How long to repeat it
     ///
     /// No pulse starts once so much time has passed since the process started. The exit code is that of the last
-    /// pulse. [env: PULSE_FOR]
+    /// pulse.
+    ///
+    /// [env: PULSE_FOR]
     #[arg(long = "for", env = "PULSE_FOR", hide_env = true, value_name = "TIME", value_parser = parse_duration,
           help_heading = LOOP)]
     pub(crate) length: Option<Duration>,
 
-    /// How long keys stay in memory
+    /// How long a user's keys are kept in memory
     ///
-    /// With --every: how long a user's keys are kept; 0s fetches them for every pulse, as --user does.
+    /// With --every; 0s fetches them for every pulse, as --user does.
+    ///
     /// [env: PULSE_KEY_TTL]
     #[arg(long, env = "PULSE_KEY_TTL", hide_env = true, value_name = "TIME", default_value = "10m",
           value_parser = parse_duration, help_heading = LOOP)]
     pub(crate) key_ttl: Duration,
 
-    /// When the same is written anew
+    /// The age at which an unchanged snapshot is rewritten
     ///
-    /// With --every: the age at which the snapshot of an unchanged account is rewritten; 0s rewrites all.
+    /// With --every: of an account that is as it was; 0s rewrites all.
+    ///
     /// [env: PULSE_REFRESH_UNCHANGED]
     #[arg(long, env = "PULSE_REFRESH_UNCHANGED", hide_env = true, value_name = "TIME", default_value = "120s",
           value_parser = parse_duration, help_heading = LOOP)]
@@ -190,16 +209,20 @@ pub(crate) struct SyncArgs {
           value_parser = switch, help_heading = OUTPUT)]
     pub(crate) dry_run: bool,
 
-    /// Also write tenants' documents, or off
+    /// Also write tenants' documents: on, off
     ///
-    /// That is tenants/{tenant}/accounts/primary: on or off. [env: PULSE_LEGACY_TENANT_PATH]
+    /// That is tenants/{tenant}/accounts/primary: on or off.
+    ///
+    /// [env: PULSE_LEGACY_TENANT_PATH]
     #[arg(long, env = "PULSE_LEGACY_TENANT_PATH", hide_env = true, default_value = "on",
           hide_possible_values = true, help_heading = OUTPUT)]
     pub(crate) legacy_tenant_path: OnOff,
 
     /// Keep Alpaca's whole answers in the snapshots
     ///
-    /// In the field `raw`. [env: PULSE_STORE_RAW]
+    /// In the field `raw`.
+    ///
+    /// [env: PULSE_STORE_RAW]
     #[arg(long, env = "PULSE_STORE_RAW", hide_env = true, value_name = "BOOL", default_value = "false",
           hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = switch, help_heading = OUTPUT)]
@@ -209,6 +232,7 @@ pub(crate) struct SyncArgs {
     ///
     /// Reads each user's snapshot before a new one is written, and refuses another account under the same version of
     /// the keys (broker_other_account); without it only where there is a reason to suspect one.
+    ///
     /// [env: PULSE_PIN_ACCOUNTS]
     #[arg(long, env = "PULSE_PIN_ACCOUNTS", hide_env = true, value_name = "BOOL", default_value = "false",
           hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
@@ -217,7 +241,9 @@ pub(crate) struct SyncArgs {
 
     /// How to log: json, text or auto
     ///
-    /// auto is text on a terminal, and JSON for Cloud Logging elsewhere. [env: PULSE_LOG_FORMAT]
+    /// auto is text on a terminal, and JSON for Cloud Logging elsewhere.
+    ///
+    /// [env: PULSE_LOG_FORMAT]
     #[arg(long, env = "PULSE_LOG_FORMAT", hide_env = true, default_value = "auto", hide_possible_values = true,
           help_heading = OUTPUT)]
     pub(crate) log_format: LogFormat,

@@ -1,6 +1,8 @@
 //! The rooms of the house: imports go down and never in a circle, the sandbox knows nothing of the job, and files and
 //! functions are small enough to read. What is wrong is named by its file and line.
 
+#![allow(clippy::expect_used, reason = "all of this is test code, though not all of it is a test")]
+
 mod imports;
 mod sizes;
 mod source;

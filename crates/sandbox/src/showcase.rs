@@ -14,7 +14,7 @@ type Fields = HashMap<String, Value>;
 const USUAL_WIDTH: u16 = 80;
 
 const NEXT: &str = "\
-Next: `pulse sandbox` serves such a cloud, and prints what leads `pulse sync` to it.
+Next: `pulse sandbox` serves such a cloud, and says how to run `pulse sync` on it.
       `pulse demo -v` shows the log of this pass too.
 ";
 
@@ -37,7 +37,7 @@ fn table(documents: &Documents, width: u16) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    table.set_header(["user", "status", "equity", "buying power", "cash", "tenant, or trouble"]);
+    table.set_header(["user", "status", "equity", "buying\npower", "cash", "tenant, or trouble"]);
     for column in 2..=4 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
