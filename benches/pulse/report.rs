@@ -16,7 +16,7 @@ use std::thread::available_parallelism;
 
 /// Pulses in a month of 30 days, one a minute.
 const PULSES_A_MONTH: f64 = 60.0 * 24.0 * 30.0;
-/// US dollars a document read, in `us-central1` as in README.md, "Costs". Prices differ by region and change.
+/// US dollars a document read, in `us-central1` as in docs/costs.md, "What it is made of". Prices differ by region and change.
 const READ_PRICE: f64 = 0.03 / 100_000.0;
 /// The same for a write.
 const WRITE_PRICE: f64 = 0.09 / 100_000.0;

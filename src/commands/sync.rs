@@ -1,8 +1,7 @@
 //! `pulse sync`.
 
-use crate::commands::environment;
 use crate::config::args::SyncArgs;
-use crate::config::variables;
+use crate::config::variables::{self, environment};
 use crate::config::{Config, Execution};
 use crate::execution::assignment::{JoinError, JoinOutcome, TaskAssignment};
 use crate::execution::ticks::{self, TickOutcome};
@@ -10,7 +9,6 @@ use crate::model::outcome::PassStatus;
 use crate::pass::{Memory, PassContext, conclude_unbegun, run_pass};
 use crate::services::clients::{Clients, ConnectError};
 use crate::shutdown::{Stop, StopSignal};
-use crate::telemetry::output;
 use crate::telemetry::{self, Chain, ExecutionLabel};
 use jiff::Timestamp;
 use std::process::ExitCode;
@@ -22,12 +20,13 @@ use tracing::{error, warn};
 pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
     let begun = Instant::now();
     let execution = Execution::from_lookup(environment, Timestamp::now());
-    let label = telemetry::init(args.log_format, execution.as_ref().ok(), environment);
+    let label = execution.as_ref().map(Execution::label).unwrap_or_default();
+    telemetry::init(args.log_format, &label, environment);
     let stop = match Stop::on_signals() {
         Ok(stop) => stop,
         Err(err) => {
             error!("Cannot listen for signals: {err}");
-            output::flush(&Stop::default()).await;
+            Stop::default().flush_log().await;
             return ExitCode::FAILURE;
         }
     };
@@ -46,7 +45,7 @@ pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
             ExitCode::from(2)
         }
     };
-    output::flush(&stop).await;
+    stop.flush_log().await;
     code
 }
 
@@ -93,7 +92,7 @@ struct Job<'a> {
 impl Job<'_> {
     /// A pass of a loop, unless an earlier attempt has done it.
     async fn tick(&self, execution: &Execution, due: Instant) -> TickOutcome {
-        self.label.set(execution);
+        self.label.set(&execution.id);
         let start = Instant::now();
         match self.stop.run_until_stopped(self.done_before(execution)).await {
             Some(Ok(Some(status))) => TickOutcome::DoneBefore(status),

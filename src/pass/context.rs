@@ -1,7 +1,7 @@
 //! One pass, as every user's way needs it.
 
 use crate::model::ids::TenantId;
-use crate::model::sync_state::RecheckSchedule;
+use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
 use crate::pass::memory::Memory;
 use crate::pass::plan::PassRules;

@@ -104,7 +104,7 @@ pub(crate) fn tell_panicked(id: &DocumentId) {
 
 /// Since when a user has to reconnect, and when Alpaca is asked again all the same.
 fn rest_of(previous: &PreviousState) -> (Option<String>, Option<String>) {
-    let state = previous.trouble().filter(|_| previous.needs_reauth());
+    let state = previous.reauth();
     let next = state.and_then(|state| state.next_attempt_at);
     (state.map(|state| state.since.to_string()), next.map(|next| next.to_string()))
 }

@@ -5,7 +5,8 @@ use crate::limits::deadlines::RECORD_RESERVE;
 use crate::limits::rate::Permits;
 use crate::model::ids::{InvalidId, UserId};
 use crate::model::key_version::KeyVersion;
-use crate::model::sync_state::{self, PreviousState, Recheck, RecheckSchedule};
+use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
+use crate::model::sync_state::PreviousState;
 use crate::model::tenancy::{self, Decision};
 use crate::model::user::Switch;
 use crate::pass::user_record::{KeysAt, UserRecord};
@@ -102,7 +103,7 @@ pub(crate) fn decide(record: &UserRecord, kept: Option<Weak<StoredKeys>>, rules:
     }
     let recheck = match rules.is_named {
         true => Recheck::Ask,
-        false => sync_state::recheck(&record.previous, record.id().as_str(), &rules.schedule),
+        false => recheck(&record.previous, record.id().as_str(), &rules.schedule),
     };
     let keys = match (&record.keys, recheck) {
         (KeysAt::NoSuchUser, _) => return SyncPlan::Nothing(NotSynced::Missing),

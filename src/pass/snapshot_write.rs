@@ -1,10 +1,9 @@
 //! What a success writes: the user's snapshot, the tenant's document where the rules allow it, and the end of the
 //! user's state where there is one.
 
-use crate::documents::snapshot::Snapshot;
+use crate::documents::snapshot::{Snapshot, legacy_snapshot_name, snapshot_name};
 use crate::documents::tenant::primary_name;
 use crate::firestore::StoreError;
-use crate::firestore::query::snapshot_name;
 use crate::firestore::values::is_field_name;
 use crate::firestore::write::{Precondition, Write, merge};
 use crate::limits::deadlines::ALONE_RESERVE;
@@ -92,7 +91,7 @@ impl<'a> SnapshotWrite<'a> {
             lookup,
             name: match keys {
                 UsedKeys::Stored(_) => snapshot_name(database, id),
-                UsedKeys::Configured(_) => database.document(format_args!("alpacaAccounts/snapshot")),
+                UsedKeys::Configured(_) => legacy_snapshot_name(database),
             },
             snapshot: Snapshot {
                 user_id: id.as_str(),
@@ -217,12 +216,8 @@ impl<'a> SnapshotWrite<'a> {
     }
 
     fn tenant_document(&self, write: &TenantWrite) -> Write {
-        let precondition = match write {
-            TenantWrite::Create(_) => Precondition::Absent,
-            TenantWrite::Replace(_, version) => Precondition::Unchanged(*version),
-        };
         let (tenant, database) = (write.tenant(), self.pass.clients.store.database());
-        merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &precondition)
+        merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &write.precondition())
     }
 }
 

@@ -1,8 +1,9 @@
 //! `users/{userId}/alpacaAccounts/sync`: recording what keeps users from being synced, on their way and at the end of
 //! the pass.
 
+use crate::documents::snapshot::snapshot_name;
+use crate::documents::sync_state::sync_state_name;
 use crate::firestore::StoreError;
-use crate::firestore::query::{snapshot_name, trouble_name};
 use crate::firestore::write::{Precondition, Write, merge};
 use crate::limits::deadlines::RECORD_RESERVE;
 use crate::limits::retry::Deadline;
@@ -105,7 +106,7 @@ pub(crate) async fn settle(
         return;
     }
     for some in records.chunks(clients.limits.writes_per_commit() * COMMITS_AT_ONCE) {
-        let name = |user: &DocumentId| trouble_name(clients.store.database(), user);
+        let name = |user: &DocumentId| sync_state_name(clients.store.database(), user);
         let names = some.iter().map(|(user, _)| name(user)).collect();
         match clients.store.documents(names, &["state"], deadline).await {
             Ok(found) => {
@@ -150,7 +151,7 @@ async fn commit_all_but_refused(
     let (mut unwritten, mut last) = (0, None);
     while let Some(batch) = batches.pop_front() {
         let Err(err) = writer.commit(batch, deadline).await else { continue };
-        let worth_a_split = err.may_be_one_documents() && !deadline.left().is_zero();
+        let worth_a_split = err.may_be_one_documents() && !deadline.is_over();
         if batch.len() > 1 && worth_a_split && splits < MOST_SPLITS {
             splits += 1;
             let (one, other) = batch.split_at(batch.len() / 2);
@@ -167,7 +168,7 @@ async fn commit_all_but_refused(
 #[must_use]
 pub(crate) fn state_write(database: &Database, user: &DocumentId, state: &SyncState) -> Write {
     let fields = state.to_fields().map(|(field, value)| (field, value.map(Into::into)));
-    merge(&trouble_name(database, user), &fields, &Precondition::Nothing)
+    merge(&sync_state_name(database, user), &fields, &Precondition::Nothing)
 }
 
 fn warn_unrecorded(users: usize, err: &StoreError) {

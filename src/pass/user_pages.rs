@@ -1,7 +1,9 @@
 //! The users of a pass, page by page, each with what has to be known before it is decided what is done for them.
 
 use crate::config::filter::UserFilter;
-use crate::firestore::query::{Pages, trouble_name, user_name};
+use crate::documents::sync_state::sync_state_name;
+use crate::documents::user::user_name;
+use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
@@ -103,7 +105,7 @@ impl PageReader {
         };
         let database = self.store.database();
         let mut users = Pages::of_users(database, &range, &self.filter);
-        let mut states = StateFeed::new(Pages::of_trouble(database, &range, self.now));
+        let mut states = StateFeed::new(Pages::of_sync_states(database, &range, self.now));
         // A page is read when there is room for it; without a receiver there never is.
         while let Ok(room) = pages.reserve().await {
             let (page, ()) = tokio::join!(users.next(&self.store), states.prefetch(&self.store));
@@ -120,12 +122,13 @@ impl PageReader {
 
     async fn named(&self, ids: &[DocumentId]) -> Result<Vec<UserRecord>, StoreError> {
         let database = self.store.database();
-        let names = ids.iter().flat_map(|id| [user_name(database, id), trouble_name(database, id)]).collect();
+        let names =
+            ids.iter().flat_map(|id| [user_name(database, id), sync_state_name(database, id)]).collect();
         let fields: Vec<&str> = User::FIELDS.into_iter().chain(SyncState::FIELDS).collect();
         let found = self.store.documents(names, &fields, Deadline::after(USER_BUDGET)).await?;
         let (mut missing, mut known) = (Vec::new(), Vec::new());
         for id in ids {
-            let state = found.get(&trouble_name(database, id));
+            let state = found.get(&sync_state_name(database, id));
             let state = state.and_then(|document| SyncState::from_fields(&document.fields, self.now));
             match found.get(&user_name(database, id)) {
                 Some(document) => {

@@ -1,7 +1,7 @@
 //! Everything that the job calls, connected once.
 
 use crate::config::{Config, Endpoints};
-use crate::firestore::{Store, StoreError};
+use crate::firestore::{Store, StoreError, StoreOptions};
 use crate::google::credentials::Identity;
 use crate::google::credentials::failure::NoToken;
 use crate::limits::deadlines::USER_BUDGET;
@@ -74,14 +74,15 @@ impl Clients {
             let client = spawn_blocking(move || Alpaca::new(base_url, usage, limits));
             async { Ok(client.await.map_err(|_| ConnectError::Panicked)??) }
         };
-        let store = Store::connect(
-            &config.database,
-            firestore.as_ref().map(Url::as_str),
-            if firestore.is_some() { Identity::emulator_owner() } else { google.clone() },
-            config.concurrency.get(),
-            (Arc::clone(&usage), Arc::clone(&limits)),
-            deadline,
-        );
+        let options = StoreOptions {
+            database: &config.database,
+            endpoint: firestore.as_ref().map(Url::as_str),
+            identity: if firestore.is_some() { Identity::emulator_owner() } else { google.clone() },
+            concurrency: config.concurrency.get(),
+            usage: Arc::clone(&usage),
+            limits: Arc::clone(&limits),
+        };
+        let store = Store::connect(options, deadline);
         let secrets = SecretManager::connect(
             secret_manager.as_ref().map(Url::as_str),
             if secret_manager.is_some() { Identity::nobody() } else { google.clone() },

@@ -1,8 +1,8 @@
 //! The alert policies, which only work if the metrics that they watch exist and count something.
 
+use crate::docs::{after, calls};
 use crate::gcloud::{assert_understood, messages_take};
 use crate::read;
-use crate::readme::{after, calls};
 use crate::shell::Call;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,20 +14,20 @@ const USER_METRIC: &str = "logging.googleapis.com/user/";
 const PROMQL_METRIC: &str = "logging_googleapis_com:user_";
 const PROMQL_RESOURCE: &str = r#"monitored_resource="cloud_run_job""#;
 
-/// The policies that the README creates, by their file.
+/// The policies that the docs create, by their file.
 pub(crate) fn policies() -> BTreeMap<String, Json> {
     let calls = calls();
-    let files = after(&calls, "gcloud alpha monitoring policies create").into_iter().map(|policy| {
+    let files = after(calls, "gcloud alpha monitoring policies create").into_iter().map(|policy| {
         assert!(policy.contains(&"--notification-channels=1".to_owned()), "{policy:?} tells nobody");
         policy[0].strip_prefix("--policy-from-file=").expect("a file").to_owned()
     });
     files.map(|file| (file.clone(), json(&file))).collect()
 }
 
-/// The metrics of the log that the README creates, by their name.
+/// The metrics of the log that the docs create, by their name.
 fn metrics() -> BTreeMap<String, Json> {
     let calls = calls();
-    let created = after(&calls, "gcloud logging metrics create").into_iter().map(|metric| {
+    let created = after(calls, "gcloud logging metrics create").into_iter().map(|metric| {
         let file = metric[1].strip_prefix("--config-from-file=").expect("a file");
         (metric[0].clone(), json(file))
     });
@@ -90,7 +90,7 @@ fn every_file_beside_them_is_created() {
 }
 
 #[test]
-fn the_metrics_of_the_log_that_they_watch_are_those_that_the_readme_creates() {
+fn the_metrics_of_the_log_that_they_watch_are_those_that_the_docs_create() {
     let policies = policies();
     let watched: BTreeSet<String> = policies.values().flat_map(conditions).flat_map(watched).collect();
     assert_eq!(watched, metrics().into_keys().collect());

@@ -1,9 +1,9 @@
 //! `cloudbuild.yaml` and the builds before it, `deploy/*.yaml`: their fields, and what their scripts do.
 
+use crate::docs::{after, calls as docs_calls};
 use crate::gcloud::assert_understood;
 use crate::image::build_image;
 use crate::read;
-use crate::readme::{after, calls as readme_calls};
 use crate::shell::{Call, Cloud, new_directory};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,12 +85,14 @@ fn with_sources(commit: &str) -> Cloud {
 
 fn set_sources(cloud: &Cloud, commit: &str) {
     cloud.set("deploy/revision", &format!("{commit}\n"));
-    for file in ["Dockerfile", "Cargo.toml", "Cargo.lock", "src/main.rs"] {
+    for file in
+        ["Dockerfile", "Cargo.toml", "Cargo.lock", "build.rs", "crates/sandbox/Cargo.toml", "src/main.rs"]
+    {
         cloud.set(file, &format!("{file} of {commit}"));
     }
 }
 
-/// Builds the image, as the README does.
+/// Builds the image, as the docs do.
 fn build(cloud: &Cloud, given: &[(&str, &str)]) -> Result<Vec<Call>, String> {
     let (a, b) = (digest_of("a"), digest_of("b"));
     let bases = [("_BUILD_IMAGE", a.as_str()), ("_RUNTIME_IMAGE", b.as_str())];
@@ -163,11 +165,11 @@ fn every_steps_image_is_a_substitution_with_a_pinned_default_and_tests_run_on_th
     }
 }
 
-/// The README looks up the digest of each image that a build's defaults name by a tag.
+/// The docs look up the digest of each image that a build's defaults name by a tag.
 #[test]
-fn the_readme_gives_every_image_by_its_digest() {
-    let calls = readme_calls();
-    let given = after(&calls, "gcloud builds submit");
+fn the_docs_give_every_image_by_its_digest() {
+    let calls = docs_calls();
+    let given = after(calls, "gcloud builds submit");
     let given: Vec<_> = given.iter().map(|build| build.join(" ")).collect();
     for (file, build) in Build::all() {
         let [command] =
@@ -301,12 +303,12 @@ fn the_second_time_nothing_is_built_or_created() {
 
 /// The rules of another version than the one that is tested would be a surprise.
 #[test]
-fn the_readme_deploys_rules_with_the_same_tool() {
+fn the_docs_deploy_rules_with_the_same_tool() {
     let deployed = submit(&[]);
-    let by_hand = readme_calls();
+    let by_hand = docs_calls();
     let [[yes, deployed @ ..]] = &after(&deployed, "npx")[..] else { panic!("{deployed:?}") };
     assert_eq!(yes, "--yes");
-    let [by_hand] = after(&by_hand, "npx")[..] else { panic!("{by_hand:?}") };
+    let [by_hand] = after(by_hand, "npx")[..] else { panic!("{by_hand:?}") };
     assert_eq!(deployed[..4], by_hand[..4]);
     assert_eq!(deployed[1..4], ["deploy", "--only", "firestore"]);
     assert!(deployed[0].starts_with("firebase-tools@1"), "{}", deployed[0]);
@@ -322,6 +324,7 @@ fn the_image_is_built_from_the_given_bases_and_says_of_which_commit_it_is() {
         arguments.contains(&format!("--label=org.opencontainers.image.revision={COMMIT}")),
         "{arguments:?}"
     );
+    assert!(arguments.contains(&format!("--build-arg=PULSE_COMMIT={COMMIT}")), "{arguments:?}");
     assert!(arguments.contains(&format!("--tag={REGISTRY}:{COMMIT}")), "{arguments:?}");
 }
 
@@ -427,14 +430,14 @@ fn only_googles_own_tools_run_as_an_account_that_can_act_as_another() {
         FILES.map(programs).map(|programs| programs.into_iter().collect::<Vec<_>>().join(" ")),
         ["cargo", "docker gcloud", "npx", "gcloud"]
     );
-    let calls = readme_calls();
+    let calls = docs_calls();
     let account = |file: &str| {
-        let builds = after(&calls, "gcloud builds submit");
+        let builds = after(calls, "gcloud builds submit");
         let build = builds.iter().find(|build| build.contains(&format!("--config={file}"))).expect(file);
         let flag = build.iter().find_map(|word| word.strip_prefix("--service-account=")).expect("an account");
         flag.rsplit('/').next().unwrap_or(flag).to_owned()
     };
-    let acting = after(&calls, "gcloud iam service-accounts add-iam-policy-binding");
+    let acting = after(calls, "gcloud iam service-accounts add-iam-policy-binding");
     let acting: BTreeSet<&str> = acting
         .iter()
         .flat_map(|grant| grant.iter().filter_map(|word| word.strip_prefix("--member=serviceAccount:")))
@@ -444,10 +447,10 @@ fn only_googles_own_tools_run_as_an_account_that_can_act_as_another() {
     assert_eq!(accounts.iter().collect::<BTreeSet<_>>().len(), 4, "{accounts:?}");
 }
 
-/// The rights of each account that runs builds, as the README grants them.
+/// The rights of each account that runs builds, as the docs grant them.
 #[test]
 fn the_accounts_that_run_builds_can_do_no_more_than_their_build() {
-    let calls = readme_calls();
+    let calls = docs_calls();
     let roles = |name: &str| -> String {
         let member = format!("--member=serviceAccount:{name}@my-project.iam.gserviceaccount.com");
         let grants = calls.iter().filter(|call| call.contains(&member));
@@ -462,7 +465,7 @@ fn the_accounts_that_run_builds_can_do_no_more_than_their_build() {
     assert_eq!(roles("pulse-deploy"), deploy);
 }
 
-/// What the README uploads names its commit, and has nothing that is not committed.
+/// What the docs upload names its commit, and has nothing that is not committed.
 #[test]
 fn an_archive_says_which_commit_it_is() {
     let directory = new_directory();
@@ -497,19 +500,19 @@ fn every_script_stops_at_the_first_failure() {
 }
 
 #[test]
-fn the_readme_creates_what_the_defaults_name() {
-    let (substitutions, calls) = (Build::read(DEPLOYMENT).substitutions, readme_calls());
+fn the_docs_create_what_the_defaults_name() {
+    let (substitutions, calls) = (Build::read(DEPLOYMENT).substitutions, docs_calls());
     let created: BTreeSet<&String> =
-        after(&calls, "gcloud iam service-accounts create").into_iter().map(|account| &account[0]).collect();
+        after(calls, "gcloud iam service-accounts create").into_iter().map(|account| &account[0]).collect();
     assert!(created.contains(&substitutions["_SERVICE_ACCOUNT"]), "{created:?}");
     assert!(created.contains(&substitutions["_SCHEDULER_ACCOUNT"]), "{created:?}");
-    let [repository] = after(&calls, "gcloud artifacts repositories create")[..] else {
+    let [repository] = after(calls, "gcloud artifacts repositories create")[..] else {
         panic!("one repository")
     };
     assert_eq!(repository[0], substitutions["_REPOSITORY"]);
     assert_eq!(repository[0], Build::read(IMAGE).substitutions["_REPOSITORY"]);
     assert!(repository.contains(&"--immutable-tags".to_owned()), "{repository:?}");
-    let invoker = flags(&calls, &format!("gcloud run jobs add-iam-policy-binding {}", substitutions["_JOB"]));
+    let invoker = flags(calls, &format!("gcloud run jobs add-iam-policy-binding {}", substitutions["_JOB"]));
     assert_eq!(invoker["role"], "roles/run.invoker");
     let account =
         format!("serviceAccount:{}@my-project.iam.gserviceaccount.com", substitutions["_SCHEDULER_ACCOUNT"]);

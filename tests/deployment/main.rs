@@ -1,4 +1,4 @@
-//! What deploys `pulse`: the image, `cloudbuild.yaml`, the alerts, and the commands of `README.md`.
+//! What deploys `pulse`: the image, `cloudbuild.yaml`, the alerts, and the docs.
 
 #![cfg(feature = "sandbox")] // Not that it matters here, but once is enough.
 #![allow(
@@ -9,14 +9,16 @@
 
 mod alerts;
 mod cloud_build;
+mod doc_facts;
+mod docs;
 mod gcloud;
 mod image;
 mod images;
 mod promql;
-mod readme;
 mod rotation;
 mod secrets;
 mod shell;
+mod version;
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! What `README.md` tells to type to rotate a key, against a Secret Manager whose `latest` lags.
+//! What `docs/operate.md` tells to type to rotate a key, against a Secret Manager whose `latest` lags.
 
-use crate::readme::section;
+use crate::docs::section;
 use crate::shell::{Cloud, Run};
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ fn with_one_version() -> Cloud {
 
 /// Types all blocks up to the one that goes back.
 fn rotate(cloud: &Cloud) -> Run {
-    let blocks = section("### Rotate a key");
+    let blocks = section("docs/operate.md", "## Rotate a key");
     assert_eq!(blocks.len(), 4, "type in, store, destroy, go back");
     let script = format!("exec 0<<'END'\n{TYPED}END\nset -u\n{}", blocks[..3].concat());
     let environment = [("PROJECT", "p"), ("REGION", "r"), ("USER_ID", "ana")];
@@ -174,7 +174,7 @@ fn going_back_adds_the_old_payload_as_the_newest_version() {
     let cloud = with_one_version();
     cloud.set("refused", "2");
     rotate(&cloud);
-    let back = section("### Rotate a key")[3].replace("the-old-versions-number", "1");
+    let back = section("docs/operate.md", "## Rotate a key")[3].replace("the-old-versions-number", "1");
     cloud.run(&back, &BTreeMap::from([("USER_ID".to_owned(), "ana".to_owned())]));
     assert_eq!(cloud.noted("version-3"), "the old payload\n");
 }

@@ -1,4 +1,4 @@
-//! What `README.md` says about a database that has rules already: which blocks of the platform's older versions must
+//! What `docs/deploy.md` says about a database that has rules already: which blocks of the platform's older versions must
 //! not be merged into ours, and that the rest may be.
 
 use crate::caller::{ANA, BOB, EVE};
@@ -8,7 +8,7 @@ use crate::{all_scenarios, named};
 use serde_json::json;
 
 const OLDER: &str = include_str!("older.rules");
-const README: &str = include_str!("../../README.md");
+const DOCS: &str = include_str!("../../docs/deploy.md");
 
 /// The line that a file's own blocks begin after.
 const ROOT: &str = "match /databases/{database}/documents {";
@@ -16,7 +16,7 @@ const ROOT: &str = "match /databases/{database}/documents {";
 /// A block's path, or the beginning of one: what wildcards are called does not matter.
 type Path = Vec<String>;
 
-/// A line of the README's table.
+/// A line of the docs' table.
 #[derive(Debug)]
 struct Named {
     path: Path,
@@ -38,7 +38,7 @@ impl Named {
 }
 
 fn table() -> Vec<Named> {
-    let table: Vec<_> = README.lines().filter_map(Named::from_row).collect();
+    let table: Vec<_> = DOCS.lines().filter_map(Named::from_row).collect();
     assert!(table.len() >= 8, "where is the table? {table:?}");
     table
 }
@@ -114,7 +114,7 @@ async fn merged_with(blocks: &str) -> Option<Project> {
     Project::with_rules(&format!("{ours}\n{blocks}\n{end}")).await
 }
 
-/// As the README tells to merge them.
+/// As the docs tell to merge them.
 async fn merged() -> Option<Project> {
     let table = table();
     merged_with(&older(&|path| !table.iter().any(|named| named.covers(path)))).await
@@ -138,7 +138,7 @@ fn attacks() -> Vec<(&'static str, &'static str)> {
 }
 
 #[tokio::test]
-async fn each_block_that_the_readme_names_lets_an_attack_through() {
+async fn each_block_that_the_docs_name_lets_an_attack_through() {
     let table = table();
     let attacks = attacks();
     let named_by_us: Vec<_> = attacks.iter().map(|(path, _)| segments(path)).collect();
@@ -158,7 +158,7 @@ async fn older_rules_put_below_ours_as_they_are_let_all_of_these_attacks_through
 }
 
 #[tokio::test]
-async fn rules_merged_as_the_readme_says_deny_and_allow_what_ours_do() {
+async fn rules_merged_as_the_docs_say_deny_and_allow_what_ours_do() {
     let Some(project) = merged().await else { return };
     for (name, scenario) in all_scenarios() {
         scenario.check(&project, name).await;
@@ -188,7 +188,7 @@ fn apps_own() -> Vec<(&'static str, Scenario)> {
 }
 
 #[tokio::test]
-async fn rules_merged_as_the_readme_says_keep_the_apps_own_collections() {
+async fn rules_merged_as_the_docs_say_keep_the_apps_own_collections() {
     let Some(project) = merged().await else { return };
     for (name, scenario) in apps_own() {
         scenario.check(&project, name).await;

@@ -2,6 +2,7 @@
 //! first.
 
 use super::names;
+use crate::crowd::turn_of_a_crowd;
 use crate::vitals::{Peak, watched_run};
 use crate::world::{World, sandbox, secret_of, timestamp};
 use alpaca_pulse::firestore::values::{integer, text, timestamp as time, whole_number};
@@ -32,6 +33,7 @@ async fn peak_of_a_pass_over(users: u32) -> Peak {
 const TOLERANCE_KIB: u64 = 5 * 1024;
 
 async fn assert_as_much_memory_for(many: u32, few: u32) {
+    let _turn = turn_of_a_crowd().await;
     let few = peak_of_a_pass_over(few).await;
     let many = peak_of_a_pass_over(many).await;
     assert!(many.memory_kib <= few.memory_kib + TOLERANCE_KIB, "{many:?} for many, {few:?} for few");
@@ -47,7 +49,7 @@ async fn memory_does_not_grow_with_the_number_of_users() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes in a debug build; see Develop in the README"]
+#[ignore = "takes minutes in a debug build; see CONTRIBUTING.md, \"The commands\""]
 async fn memory_does_not_grow_up_to_two_hundred_thousand_users() {
     assert_as_much_memory_for(200_000, 2_000).await;
 }
@@ -99,7 +101,7 @@ fn counts(sandbox: &Sandbox) -> [u64; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; see Develop in the README"]
+#[ignore = "takes minutes; see CONTRIBUTING.md, \"The commands\""]
 async fn twenty_pulses_with_faults_on_everything_lose_nobody_and_take_no_more_each_time() {
     let world = sandbox().await;
     let ids = world.crowd(HEALTHY);
@@ -195,7 +197,7 @@ async fn shortest_pass(world: &World) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures time, so it needs a machine of its own and a release build; see Develop in the README"]
+#[ignore = "measures time, so it needs a machine of its own and a release build; see CONTRIBUTING.md, \"The commands\""]
 async fn ten_thousand_users_who_have_to_reconnect_slow_ten_thousand_others_by_less_than_a_tenth() {
     let world = sandbox().await;
     world.users(&names(10_000)).await;

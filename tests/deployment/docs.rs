@@ -1,15 +1,39 @@
-//! The commands of `README.md`.
+//! The commands of the docs: of each Markdown file in the project.
 
 use crate::gcloud::assert_understood;
 use crate::read;
 use crate::shell::{Call, Cloud};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
 
-/// All `sh` blocks as one script, and the commands of `gcloud` that a sentence mentions.
-fn scripts() -> (String, String) {
+/// Every Markdown file of the project, in the order of their names.
+pub(crate) fn files() -> Vec<String> {
+    let mut found = Vec::new();
+    collect(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut found);
+    found.sort();
+    found
+}
+
+fn collect(directory: &Path, prefix: &str, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).expect("a directory of the project") {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().into_string().expect("a name");
+        let is_ours = !name.starts_with('.') && !["target", "node_modules"].contains(&name.as_str());
+        if is_ours && entry.file_type().expect("a type").is_dir() {
+            collect(&entry.path(), &format!("{prefix}{name}/"), found);
+        } else if name.ends_with(".md") {
+            found.push(format!("{prefix}{name}"));
+        }
+    }
+}
+
+/// All `sh` blocks of a file as one script, and its text without any blocks.
+pub(crate) fn parts(text: &str) -> (String, String) {
     let (mut blocks, mut prose, mut language) = (String::new(), String::new(), None);
-    for line in read("README.md").lines() {
+    for line in text.lines() {
         let fence = line.trim_start().strip_prefix("```");
         match (fence, language.as_deref()) {
             (Some(name), None) => language = Some(name.to_owned()),
@@ -21,33 +45,42 @@ fn scripts() -> (String, String) {
             (None, None) => prose += &format!("{line}\n"),
         }
     }
-    let mentioned: Vec<&str> =
-        prose.split('`').skip(1).step_by(2).filter(|span| span.starts_with("gcloud ")).collect();
-    (blocks, mentioned.join("\n"))
+    (blocks, prose)
 }
 
-/// The `sh` blocks of the section with that heading.
-pub(crate) fn section(heading: &str) -> Vec<String> {
-    let readme = read("README.md");
-    let (_, text) = readme.split_once(&format!("\n{heading}\n")).expect(heading);
+/// The `sh` blocks of a file's section with that heading.
+pub(crate) fn section(file: &str, heading: &str) -> Vec<String> {
+    let text = read(file);
+    let (_, text) = text.split_once(&format!("\n{heading}\n")).expect(heading);
     let text = text.split("\n## ").next().unwrap_or(text).split("\n### ").next().unwrap_or(text);
     let blocks = text.split("```sh\n").skip(1);
     blocks.map(|block| block.split("```").next().unwrap_or(block).to_owned()).collect()
 }
 
-/// What the README's commands call, in their order, from an empty terminal.
-pub(crate) fn calls() -> Vec<Call> {
-    let (blocks, mentioned) = scripts();
-    let run = Cloud::empty().run(&format!("set -u\n{blocks}\n{mentioned}\ntrue"), &BTreeMap::new());
-    assert!(run.succeeded, "{}", run.stderr);
-    assert_eq!(run.stderr, "", "bash has something to say");
+/// What a file's commands call, in their order, from an empty terminal: those in its blocks, then those of `gcloud` that
+/// a sentence mentions.
+fn calls_of(file: &str) -> Vec<Call> {
+    let (blocks, prose) = parts(&read(file));
+    let spans = prose.split('`').skip(1).step_by(2);
+    let mentioned: Vec<&str> = spans.filter(|span| span.starts_with("gcloud ")).collect();
+    let script = format!("set -u\n{blocks}\n{}\ntrue", mentioned.join("\n"));
+    let run = Cloud::empty().run(&script, &BTreeMap::new());
+    assert!(run.succeeded, "{file}: {}", run.stderr);
+    assert_eq!(run.stderr, "", "{file}: bash has something to say");
 
     let is_command = |line: &&str| !line.trim_start().starts_with('#');
     let written =
         blocks.lines().filter(is_command).map(|line| line.matches("gcloud ").count()).sum::<usize>();
     let called = run.calls.iter().filter(|call| call[0] == "gcloud").count();
-    assert!(called >= written, "{written} commands are written, and {called} were called");
+    assert!(called >= written + mentioned.len(), "{file}: {written} commands, and {called} were called");
     run.calls
+}
+
+/// What the commands of all docs call, file by file.
+pub(crate) fn calls() -> &'static [Call] {
+    static CALLS: LazyLock<Vec<Call>> =
+        LazyLock::new(|| files().iter().flat_map(|file| calls_of(file)).collect());
+    &CALLS
 }
 
 /// What follows `prefix` in the calls that begin with it.
@@ -69,13 +102,12 @@ impl StartsWithWords for Call {
 
 #[test]
 fn gcloud_takes_every_command() {
-    assert_understood(&calls());
+    assert_understood(calls());
 }
 
 #[test]
 fn a_role_on_the_project_is_never_one_that_owns_it() {
-    let calls = calls();
-    let grants = after(&calls, "gcloud projects add-iam-policy-binding");
+    let grants = after(calls(), "gcloud projects add-iam-policy-binding");
     let role =
         |grant: &[String]| grant.iter().find_map(|word| word.strip_prefix("--role=")).map(str::to_owned);
     let roles: BTreeSet<_> = grants.iter().map(|grant| role(grant).expect("a role")).collect();
@@ -95,7 +127,7 @@ fn a_role_on_the_project_is_never_one_that_owns_it() {
 /// gcloud asks, and without a terminal fails, when a policy has a condition and a further grant does not say.
 #[test]
 fn the_jobs_access_to_secrets_is_limited_and_every_other_grant_says_that_it_is_not() {
-    for grant in after(&calls(), "gcloud projects add-iam-policy-binding") {
+    for grant in after(calls(), "gcloud projects add-iam-policy-binding") {
         let condition = grant.iter().find_map(|word| word.strip_prefix("--condition=")).expect("a condition");
         if grant.iter().any(|word| word == "--role=roles/secretmanager.secretAccessor") {
             let limit = "expression=resource.name.startsWith('projects/1/secrets/alpaca-keys-')";
@@ -118,8 +150,7 @@ fn the_policy_on_ledgers_is_that_of_the_index_file() {
         (&"executions".into(), &"expires_at".into())
     );
 
-    let calls = calls();
-    let [update] = after(&calls, "gcloud firestore fields ttls update")[..] else { panic!("one policy") };
+    let [update] = after(calls(), "gcloud firestore fields ttls update")[..] else { panic!("one policy") };
     assert_eq!(update, ["expires_at", "--collection-group=executions", "--enable-ttl", "--async"]);
 }
 
