@@ -128,6 +128,26 @@ impl Stop {
         tokio::time::sleep(time).await;
     }
 
+    /// What comes of `work`; nothing when the process is told to stop before it is done.
+    pub(crate) async fn run_until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.requested() => None,
+        }
+    }
+
+    /// The same for work that may take that long from then on.
+    pub(crate) async fn run_until_stopped_for<T>(
+        &self,
+        time: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.requested_for(time) => None,
+        }
+    }
+
     /// The signal, once there was one.
     #[must_use]
     pub(crate) fn signal(&self) -> Option<StopSignal> {
@@ -213,6 +233,19 @@ mod tests {
         for (deadline, expected) in [(50, 40.0), (21, 11.0), (20, 10.0), (15, 7.5), (1, 0.5)] {
             assert!((stops_after(deadline).await - expected).abs() < 0.01, "{deadline}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_is_given_up_when_told_to_stop_or_some_time_after() {
+        let (stop, begun) = (Stop::default(), Instant::now());
+        let second = || tokio::time::sleep(Duration::from_secs(1));
+        assert_eq!(stop.run_until_stopped(second()).await, Some(()));
+        stop.request(StopSignal::Terminate);
+        assert_eq!(stop.run_until_stopped(second()).await, None);
+        assert_eq!(begun.elapsed().as_secs(), 1);
+        assert_eq!(stop.run_until_stopped_for(Duration::from_millis(500), second()).await, None);
+        assert_eq!(stop.run_until_stopped_for(Duration::from_secs(2), second()).await, Some(()));
+        assert_eq!(begun.elapsed(), Duration::from_millis(2500));
     }
 
     #[tokio::test(start_paused = true)]

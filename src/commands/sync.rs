@@ -4,13 +4,9 @@ use crate::config::args::SyncArgs;
 use crate::config::variables::{self, environment};
 use crate::config::{Config, Execution};
 use crate::execution::assignment::{JoinError, JoinOutcome, TaskAssignment};
-use crate::execution::ticks::{self as repeat, TickOutcome};
-use crate::limits::usage::Used;
-use crate::model::outcome::{Counts, PassStatus};
-use crate::pass::count::Unreached;
-use crate::pass::fan_out::FanOutEnd;
-use crate::pass::run::run_pass;
-use crate::pass::summary::{Figures, PassEnd, conclude};
+use crate::execution::ticks::{self, TickOutcome};
+use crate::model::outcome::PassStatus;
+use crate::pass::{Memory, PassContext, conclude_unbegun, run_pass};
 use crate::services::clients::{Clients, ConnectError};
 use crate::shutdown::{Stop, StopSignal};
 use crate::telemetry::{self, Chain, ExecutionLabel};
@@ -63,75 +59,74 @@ pub(crate) fn exit_code(status: PassStatus, fail_on_error: bool, signal: Option<
     }
 }
 
-/// Connects once, and runs the pulse or the pulses.
+/// Connects once, and runs the pass or the passes.
 pub(crate) async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop) -> PassStatus {
     let start = Instant::now();
     let (first, repeat) = (config.execution.clone(), config.repeat.clone());
-    let job = tokio::select! {
-        job = Clients::connect(config) => job,
-        () = stop.requested() => return stopped_early(stop, start),
+    let memory = Arc::new(Memory::new(repeat.as_ref()));
+    let job = match stop.run_until_stopped(Clients::connect(config)).await {
+        Some(Ok(clients)) => Job { clients: Arc::new(clients), memory, label, stop },
+        Some(Err(err)) => return could_not_begin(&CannotBegin::Connect(err)),
+        None => return stopped_early(stop, start),
     };
-    let job = match job {
-        Ok(job) => Arc::new(job),
-        Err(err) => return could_not_begin(&CannotBegin::Connect(err)),
-    };
-    let Some(repeat) = repeat else {
-        return match take_turn(job, &first, start, stop, start).await {
+    match repeat {
+        Some(repeat) => {
+            let tick = async |execution, due| job.tick(&execution, due).await;
+            ticks::run(&repeat, &first, start, stop, tick).await
+        }
+        None => match job.pass(&first, start, start).await {
             TickOutcome::Ran(status) | TickOutcome::DoneBefore(status) => status,
             TickOutcome::Busy => PassStatus::Ok,
-        };
-    };
-    repeat::run(&repeat, &first, start, stop, async |execution, due| {
-        label.set(&execution.id);
-        let began = Instant::now();
-        let done_before = tokio::select! {
-            done_before = done_before(&job, &execution) => done_before,
-            () = stop.requested() => Ok(None),
-        };
-        match done_before {
-            Ok(Some(status)) => TickOutcome::DoneBefore(status),
-            Ok(None) => take_turn(Arc::clone(&job), &execution, due, stop, began).await,
-            Err(err) => TickOutcome::Ran(could_not_begin(&CannotBegin::Connect(err))),
-        }
-    })
-    .await
+        },
+    }
 }
 
-async fn done_before(job: &Clients, execution: &Execution) -> Result<Option<PassStatus>, ConnectError> {
-    job.ready().await?;
-    Ok(TaskAssignment::done_before(job, execution).await)
+/// What the passes of one process share.
+struct Job<'a> {
+    clients: Arc<Clients>,
+    memory: Arc<Memory>,
+    label: &'a ExecutionLabel,
+    stop: &'a Stop,
 }
 
-/// Finds out what this task's part is in the execution that was due at `due`, and does it.
-async fn take_turn(
-    job: Arc<Clients>,
-    execution: &Execution,
-    due: Instant,
-    stop: &Stop,
-    start: Instant,
-) -> TickOutcome {
-    let entry = tokio::select! {
-        entry = TaskAssignment::enter(&job, execution, Timestamp::now()) => entry,
-        () = stop.requested() => return TickOutcome::Ran(stopped_early(stop, start)),
-    };
-    match entry {
-        Ok(JoinOutcome::TaskAssignment(part)) => {
-            TickOutcome::Ran(run_pass(job, &part, due, stop, start).await)
+impl Job<'_> {
+    /// A pass of a loop, unless an earlier attempt has done it.
+    async fn tick(&self, execution: &Execution, due: Instant) -> TickOutcome {
+        self.label.set(&execution.id);
+        let start = Instant::now();
+        match self.stop.run_until_stopped(self.done_before(execution)).await {
+            Some(Ok(Some(status))) => TickOutcome::DoneBefore(status),
+            Some(Err(err)) => TickOutcome::Ran(could_not_begin(&CannotBegin::Connect(err))),
+            Some(Ok(None)) | None => self.pass(execution, due, start).await,
         }
-        Ok(JoinOutcome::Busy(other)) => {
-            warn!("Skipped pulse: execution {other} is still running");
-            TickOutcome::Busy
+    }
+
+    async fn done_before(&self, execution: &Execution) -> Result<Option<PassStatus>, ConnectError> {
+        self.clients.ready().await?;
+        Ok(TaskAssignment::done_before(&self.clients, execution).await)
+    }
+
+    /// Finds out what this task's part is in the execution that was due at `due`, and does it.
+    async fn pass(&self, execution: &Execution, due: Instant, start: Instant) -> TickOutcome {
+        let joining = TaskAssignment::enter(&self.clients, execution, Timestamp::now());
+        match self.stop.run_until_stopped(joining).await {
+            Some(Ok(JoinOutcome::TaskAssignment(assignment))) => {
+                let (clients, memory) = (Arc::clone(&self.clients), Arc::clone(&self.memory));
+                let pass = PassContext::new(clients, memory, assignment.schedule, (due, start));
+                TickOutcome::Ran(run_pass(pass, &assignment, self.stop).await)
+            }
+            Some(Ok(JoinOutcome::Busy(other))) => {
+                warn!("Skipped pulse: execution {other} is still running");
+                TickOutcome::Busy
+            }
+            Some(Err(err)) => TickOutcome::Ran(could_not_begin(&CannotBegin::Enter(err))),
+            None => TickOutcome::Ran(stopped_early(self.stop, start)),
         }
-        Err(err) => TickOutcome::Ran(could_not_begin(&CannotBegin::Enter(err))),
     }
 }
 
 fn stopped_early(stop: &Stop, start: Instant) -> PassStatus {
-    let unreached = stop.deadline().map(|_| Unreached::Unknown);
-    let ending = PassEnd { ended: FanOutEnd::Stopped, unreached, unreadable: None };
-    let (counts, used) = (Counts::default(), Used::default());
-    let status = Some(PassStatus::Failed);
-    conclude(&Figures { scope: None, status, counts: &counts, used, start }, &ending);
+    conclude_unbegun(stop, start);
     PassStatus::Failed
 }
 

@@ -10,8 +10,9 @@ use crate::execution::shards::Shards;
 use crate::execution::silence::{self, Worth};
 use crate::firestore::write::Write;
 use crate::firestore::{Store, StoreError};
+use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::rate::RateLimits;
-use crate::limits::retry::{Deadline, USER_BUDGET};
+use crate::limits::retry::Deadline;
 use crate::limits::usage::{Usage, Used};
 use crate::model::fleet_guard::Rejections;
 use crate::model::ids::{Database, DocumentId};
@@ -280,7 +281,7 @@ impl TaskAssignment {
         let other = current.filter(|other| !is_current && !is_own_loop(other));
         // One task has everybody, whatever the last execution saw.
         let plans = self.tasks > 1 && look.own.is_none();
-        let last = look.last.execution.as_ref().filter(|_| plans || job.pace.ramp().is_some());
+        let last = look.last.execution.as_ref().filter(|_| plans || job.limits.ramp().is_some());
         let [other_ledger, last_ledger] = job.store.ledgers([other, last], deadline).await?;
         let standing = standing(look.own.as_ref(), is_current, other_ledger.as_ref(), look.now);
         let plan = || {
@@ -288,7 +289,7 @@ impl TaskAssignment {
             plan.unwrap_or_else(|| Shards::guessed(self.tasks))
         };
         if let Some((ramp, shown_rate)) = last_ledger.as_ref().and_then(Ledger::ramp) {
-            job.pace.resume_ramp(ramp, shown_rate);
+            job.limits.resume_ramp(ramp, shown_rate);
         }
         let found = match &look.own {
             Some(own) => (own.shards.clone(), Some(own.clone())),
@@ -373,7 +374,7 @@ impl TaskAssignment {
                 book: Arc::clone(&book),
                 store: Arc::clone(&job.store),
                 usage: Arc::clone(&job.usage),
-                pace: Arc::clone(&job.pace),
+                pace: Arc::clone(&job.limits),
                 execution: self.execution.clone(),
                 task: self.task,
                 used_before: self.used_before,
@@ -568,7 +569,7 @@ impl TaskAssignment {
     }
 
     fn record(&self, state: TaskState, finished: &Finished, job: &Clients) -> TaskRecord {
-        TaskRecord { state, finished: finished.clone(), used: self.used(job), ramp: job.pace.ramp() }
+        TaskRecord { state, finished: finished.clone(), used: self.used(job), ramp: job.limits.ramp() }
     }
 
     /// What the task has used by now, all attempts together.

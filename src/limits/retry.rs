@@ -6,16 +6,6 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// All of one user's calls and waits together: a user who takes longer is late anyway, and holds a
-/// slot that others could use.
-pub(crate) const USER_BUDGET: Duration = Duration::from_secs(20);
-
-/// The part of a user's budget that is kept for recording why there is no snapshot.
-pub(crate) const RECORD_RESERVE: Duration = Duration::from_secs(3);
-
-/// The part of the end of a pass that is kept for `ops/last_pulse`.
-pub(crate) const PUBLISH_RESERVE: Duration = Duration::from_secs(8);
-
 /// Attempts for one call, the first included.
 pub(crate) const MAX_ATTEMPTS: u32 = 3;
 
@@ -170,6 +160,7 @@ pub(crate) fn asked_wait(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::deadlines::USER_BUDGET;
     use proptest::prelude::*;
     use std::cell::Cell;
     use std::time::{SystemTime, UNIX_EPOCH};

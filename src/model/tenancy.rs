@@ -5,9 +5,7 @@ use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::user::TenantClaim;
 use jiff::{SignedDuration, Timestamp};
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 /// What goes before the tenant in the id of a legacy account.
 pub(crate) const LEGACY_PREFIX: &str = "legacy:";
@@ -329,22 +327,6 @@ impl Pass<'_> {
     }
 }
 
-/// The tenants that were spoken of in a pass: all members but one meet the same document.
-#[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<(Timestamp, HashSet<TenantId>)>);
-
-impl Told {
-    /// Whether the pass that started at `pass` has not spoken of that tenant yet.
-    pub(crate) fn is_first(&self, tenant: &TenantId, pass: Timestamp) -> bool {
-        // Whatever panics while it is locked leaves a set that is whole.
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.0 != pass {
-            *told = (pass, HashSet::new());
-        }
-        told.1.insert(tenant.clone())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -574,15 +556,6 @@ mod tests {
     }
 
     #[test]
-    fn one_pass_speaks_of_a_tenant_once() {
-        let told = Told::default();
-        let tenant = |id| TenantId::parse(id).expect("legal");
-        assert!(told.is_first(&acme(), at(1)) && told.is_first(&tenant("zeta"), at(1)));
-        assert!(!told.is_first(&acme(), at(1)));
-        assert!(told.is_first(&acme(), at(2)), "another pass");
-    }
-
-    #[test]
     fn the_tenant_in_question_is_the_one_that_is_claimed_or_the_users_own() {
         let ana = TenantId::parse("ana").expect("legal");
         for (user, claim, expected) in [
@@ -623,7 +596,6 @@ mod tests {
         assert_eq!(told(Some(301)), "its figures are 301 s old");
         assert_eq!(told(None), "its figures do not say how old they are");
     }
-
     /// Every combination of what is known, against the rules rather than against single cases.
     #[test]
     fn no_combination_of_facts_breaks_a_rule() {

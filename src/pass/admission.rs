@@ -1,6 +1,6 @@
-//! When a user's journey may begin: in their turn of the spread, and once their calls may be made.
+//! When a user may be started: in their turn of the spread, and once their calls may be made.
 //!
-//! Users wait here, before their journey: no time of it is used up, and a stop leaves them unstarted.
+//! Users wait here, before their own time begins: none of it is used up, and a stop leaves them unstarted.
 
 use crate::limits::rate::{Permits, RateLimits};
 use crate::model::ids::DocumentId;
@@ -42,7 +42,7 @@ pub(crate) struct Reached {
 /// Lets users in, one after the other.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    pace: Arc<RateLimits>,
+    limits: Arc<RateLimits>,
     spread: Option<Spread>,
     reached: RefCell<Reached>,
 }
@@ -50,19 +50,20 @@ pub(crate) struct Admission {
 impl Admission {
     /// With everybody still outside.
     #[must_use]
-    pub(crate) fn new(pace: &Arc<RateLimits>, spread: Option<Spread>) -> Self {
-        Self { pace: Arc::clone(pace), spread, reached: RefCell::default() }
+    pub(crate) fn new(limits: &Arc<RateLimits>, spread: Option<Spread>) -> Self {
+        Self { limits: Arc::clone(limits), spread, reached: RefCell::default() }
     }
 
     /// Waits until the next user may be started, who needs these calls. One who needs none, because
-    /// there is nothing to do for them, does not wait.
-    pub(crate) async fn admit(&self, user: &DocumentId, calls: Permits) {
+    /// there is nothing to do for them, does not wait. The legacy account, which is no user, has no turn.
+    pub(crate) async fn admit(&self, user: Option<&DocumentId>, calls: Permits) {
+        let Some(user) = user else { return self.limits.allow(calls).await };
         let number = self.reached.borrow().users;
         if calls != Permits::NONE {
             if let Some(spread) = self.spread {
                 tokio::time::sleep_until(spread.turn(number)).await;
             }
-            self.pace.allow(calls).await;
+            self.limits.allow(calls).await;
         }
         *self.reached.borrow_mut() = Reached { users: number + 1, last: Some(user.clone()) };
     }
@@ -85,8 +86,8 @@ mod tests {
     }
 
     fn admission(spread: Option<Spread>) -> Admission {
-        let pace = RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH);
-        Admission::new(&Arc::new(pace), spread)
+        let limits = RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH);
+        Admission::new(&Arc::new(limits), spread)
     }
 
     /// Seconds from the start at which each user is let in, those with a `false` having nothing to do.
@@ -96,7 +97,7 @@ mod tests {
         let mut starts = Vec::new();
         for has_to_do in users {
             let calls = if *has_to_do { Permits::SECRET_ACCESS } else { Permits::NONE };
-            admission.admit(&user("ana"), calls).await;
+            admission.admit(Some(&user("ana")), calls).await;
             starts.push(start.elapsed().as_millis().div_euclid(1000) as u64);
         }
         starts
@@ -123,9 +124,9 @@ mod tests {
         let spread = Spread { start: Instant::now(), window: Duration::from_secs(40), users: 2 };
         let admission = admission(Some(spread));
         assert_eq!(admission.reached(), Reached::default());
-        admission.admit(&user("ana"), Permits::SECRET_ACCESS).await;
+        admission.admit(Some(&user("ana")), Permits::SECRET_ACCESS).await;
         let ben = user("ben");
-        let waiting = admission.admit(&ben, Permits::SECRET_ACCESS);
+        let waiting = admission.admit(Some(&ben), Permits::SECRET_ACCESS);
         assert!(tokio::time::timeout(Duration::from_secs(5), waiting).await.is_err());
         assert_eq!(admission.reached(), Reached { users: 1, last: Some(user("ana")) });
     }
@@ -135,7 +136,7 @@ mod tests {
         let (admission, start) = (admission(None), Instant::now());
         for _ in 0..10_000 {
             let calls = Permits { secret_accesses: 1, alpaca_calls: 1, writes: 3 };
-            admission.admit(&user("ana"), calls).await;
+            admission.admit(Some(&user("ana")), calls).await;
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
     }

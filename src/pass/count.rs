@@ -1,25 +1,20 @@
 //! How many users a pass is about, and how many of them it did not reach.
 
+use crate::config::Config;
 use crate::config::filter::UserFilter;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
+use crate::limits::deadlines::{COUNT_BUDGET, LEAST_COUNT_BUDGET};
 use crate::limits::retry::Deadline;
-use crate::model::selection::IdRange;
-use crate::model::selection::Selection;
+use crate::model::selection::{IdRange, Selection};
 use crate::pass::admission::{Reached, Spread};
+use crate::pass::context::PassContext;
+use crate::services::clients::Clients;
 use crate::shutdown::DRAIN_LIMIT;
 use crate::telemetry::Chain;
 use std::fmt;
-use std::time::Duration;
 use tokio::time::Instant;
 use tracing::warn;
-
-/// For counting users before they are started. A pass that has to do without the count is as good,
-/// only not spread.
-const COUNT_BUDGET: Duration = Duration::from_secs(8);
-
-/// The least for counting those who were not reached, when the drain has taken all of its time.
-const LEAST_COUNT_BUDGET: Duration = Duration::from_millis(500);
 
 /// The users who were not started before the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,17 +46,13 @@ impl fmt::Display for Unreached {
     }
 }
 
-/// Spreads the users of a range over `window`, from `start`; nobody who was named is kept waiting.
-pub(crate) async fn spread(
-    store: &Store,
-    selection: &Selection,
-    filter: &UserFilter,
-    window: Option<Duration>,
-    start: Instant,
-) -> Option<Spread> {
-    let (Some(window), Selection::Range(range)) = (window, selection) else { return None };
-    match count(store, range, filter, Deadline::after(COUNT_BUDGET)).await {
-        Ok(users) => Some(Spread { start, window, users }),
+/// Spreads the users of a range over the time that `--spread` gives, from the start of the pass; nobody who was named
+/// is kept waiting.
+pub(crate) async fn spread(pass: &PassContext, selection: &Selection) -> Option<Spread> {
+    let Config { spread: window, filter, .. } = &pass.clients.config;
+    let (Some(window), Selection::Range(range)) = (*window, selection) else { return None };
+    match count(&pass.clients.store, range, filter, Deadline::after(COUNT_BUDGET)).await {
+        Ok(users) => Some(Spread { start: pass.start, window, users }),
         Err(err) => {
             warn!(
                 error = err.code().as_str(),
@@ -76,9 +67,8 @@ pub(crate) async fn spread(
 /// Counts the users who come after those that were reached, in what the drain has left of its time since
 /// the pass was told to stop.
 pub(crate) async fn unreached(
-    store: &Store,
+    clients: &Clients,
     selection: &Selection,
-    filter: &UserFilter,
     reached: Reached,
     told: Instant,
 ) -> Unreached {
@@ -91,7 +81,7 @@ pub(crate) async fn unreached(
     let after = reached.last.or_else(|| range.after.clone());
     let rest = IdRange { after, until: range.until.clone() };
     let budget = DRAIN_LIMIT.saturating_sub(told.elapsed()).max(LEAST_COUNT_BUDGET);
-    match count(store, &rest, filter, Deadline::after(budget)).await {
+    match count(&clients.store, &rest, &clients.config.filter, Deadline::after(budget)).await {
         Ok(users) => Unreached::Users(users),
         Err(err) => {
             warn!(

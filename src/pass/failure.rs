@@ -1,11 +1,13 @@
-//! What can end a user's journey without a snapshot.
+//! Why a user has no fresh snapshot, and what follows from it.
 
 use crate::firestore::StoreError;
 use crate::model::ids::InvalidId;
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
-use crate::model::outcome::Code;
-use crate::pass::tally::Word;
+use crate::model::outcome::{Code, Outcome};
+use crate::model::sync_state::PreviousState;
+use crate::pass::plan::OnFailure;
+use crate::pass::sync_outcome::{Failed, KeyVerdict};
 use crate::services::alpaca::AlpacaError;
 use crate::services::secret_manager::SecretError;
 use crate::telemetry::Chain;
@@ -19,37 +21,86 @@ pub(crate) struct Tried {
     pub(crate) version: Option<KeyVersion>,
 }
 
-/// One variant for each stage of the journey.
+/// Why a user has no fresh snapshot: one variant for each thing that follows.
 #[derive(Debug)]
 pub(crate) enum Failure {
+    /// There are no keys to ask with, or it could not be read whose document the figures may go to.
+    NotAsked(Cause),
+    /// The keys of that version cannot be used, or nothing was heard that says anything about them.
+    NoAnswer(Cause, Option<KeyVersion>),
+    /// Alpaca rejects the keys. Whether that is the user's fault, only the whole pass can tell.
+    Rejected(AlpacaError, Tried),
+    /// Alpaca takes the keys, but there is no snapshot: the account has no figures yet, it is another account, or
+    /// Firestore did not take it.
+    NoSnapshot(Cause, Tried),
+}
+
+/// What happened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
     /// There can be no secret of that name.
+    #[error("the id cannot name a secret: {0}")]
     Id(InvalidId),
-    /// There is no such user.
-    Unknown,
-    /// What decides about the tenant's document could not be read: the money could end up in a wrong one.
-    Facts(StoreError),
     /// No keys.
+    #[error(transparent)]
     Keys(SecretError),
     /// No account with these keys.
-    Broker(AlpacaError, Tried),
+    #[error(transparent)]
+    Broker(AlpacaError),
     /// Another account than the one that the keys of that version had.
-    OtherAccount(KeyVersion, Environment),
-    /// An account, but no snapshot.
-    Store(StoreError, Tried),
+    #[error(
+        "Alpaca answered twice with another account than the snapshot's, for the same version {} of the \
+         keys: if the user did connect another account with them, set keys_updated_at of the user's \
+         document to now, or store the keys as a new version",
+        .0.as_str()
+    )]
+    OtherAccount(KeyVersion),
+    /// Firestore failed.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl Cause {
+    fn code(&self) -> Code {
+        match self {
+            Self::Id(_) => Code::UserIdInvalid,
+            Self::Keys(err) => err.code(),
+            Self::Broker(err) => err.code(),
+            Self::OtherAccount(_) => Code::BrokerOtherAccount,
+            Self::Store(err) => err.code(),
+        }
+    }
+}
+
+impl From<SecretError> for Failure {
+    fn from(err: SecretError) -> Self {
+        match &err {
+            SecretError::Malformed { version, .. } => {
+                let version = version.clone();
+                Self::NoAnswer(Cause::Keys(err), Some(version))
+            }
+            _ => Self::NotAsked(Cause::Keys(err)),
+        }
+    }
 }
 
 impl Failure {
+    /// What follows from Alpaca's failure with these keys. An answer that cannot be used may be anybody's.
+    #[must_use]
+    pub(crate) fn of_broker(err: AlpacaError, tried: Tried) -> Self {
+        match err {
+            AlpacaError::Rejected { .. } => Self::Rejected(err, tried),
+            AlpacaError::Incomplete(_) => Self::NoSnapshot(Cause::Broker(err), tried),
+            _ => Self::NoAnswer(Cause::Broker(err), tried.version),
+        }
+    }
+
     /// The code that logs and documents use for it.
     #[must_use]
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Id(_) => Code::UserIdInvalid,
-            Self::Unknown => Code::UserUnknown,
-            Self::Facts(err) => err.code(),
-            Self::Keys(err) => err.code(),
-            Self::Broker(err, _) => err.code(),
-            Self::OtherAccount(..) => Code::BrokerOtherAccount,
-            Self::Store(err, _) => err.code(),
+            Self::NotAsked(cause) | Self::NoAnswer(cause, _) | Self::NoSnapshot(cause, _) => cause.code(),
+            Self::Rejected(err, _) => err.code(),
         }
     }
 
@@ -57,20 +108,10 @@ impl Failure {
     #[must_use]
     pub(crate) fn reason(&self) -> String {
         match self {
-            Self::Id(err) => format!("the id cannot name a secret: {err}"),
-            Self::Unknown => {
-                "there is no such document in users: check the id, the project and the database".into()
+            Self::NotAsked(cause) | Self::NoAnswer(cause, _) | Self::NoSnapshot(cause, _) => {
+                Chain(cause).to_string()
             }
-            Self::Facts(err) => Chain(err).to_string(),
-            Self::Keys(err) => Chain(err).to_string(),
-            Self::Broker(err, _) => Chain(err).to_string(),
-            Self::OtherAccount(version, _) => format!(
-                "Alpaca answered twice with another account than the snapshot's, for the same version {} of the \
-                 keys: if the user did connect another account with them, set keys_updated_at of the user's \
-                 document to now, or store the keys as a new version",
-                version.as_str()
-            ),
-            Self::Store(err, _) => Chain(err).to_string(),
+            Self::Rejected(err, _) => Chain(err).to_string(),
         }
     }
 
@@ -78,35 +119,35 @@ impl Failure {
     #[must_use]
     pub(crate) fn key_version(&self) -> Option<&KeyVersion> {
         match self {
-            Self::Id(_) | Self::Unknown | Self::Facts(_) => None,
-            Self::Keys(SecretError::Malformed { version, .. }) => Some(version),
-            Self::Keys(_) => None,
-            Self::OtherAccount(version, _) => Some(version),
-            Self::Broker(_, tried) | Self::Store(_, tried) => tried.version.as_ref(),
+            Self::NotAsked(_) => None,
+            Self::NoAnswer(_, version) => version.as_ref(),
+            Self::Rejected(_, tried) | Self::NoSnapshot(_, tried) => tried.version.as_ref(),
         }
     }
 
-    /// The version of the keys that Alpaca rejected, if that is what happened.
-    #[must_use]
-    pub(crate) fn rejected(&self) -> Option<KeyVersion> {
+    /// What Alpaca said of the keys, if it spoke of them.
+    fn verdict(&self) -> Option<KeyVerdict> {
         match self {
-            Self::Broker(AlpacaError::Rejected { .. }, tried) => tried.version.clone(),
-            _ => None,
+            Self::NotAsked(_) | Self::NoAnswer(..) => None,
+            Self::Rejected(_, Tried { environment, version }) => {
+                Some(KeyVerdict::Rejected(*environment, version.clone()?))
+            }
+            Self::NoSnapshot(_, tried) => Some(KeyVerdict::Accepted(tried.environment)),
         }
     }
 
-    /// What Alpaca said of the keys, if it spoke of them. An answer that cannot be used may be anybody's.
+    /// What a user counts as who was in that state before and fails so, and what is to be remembered until the pass
+    /// closes.
     #[must_use]
-    pub(crate) fn word(&self) -> Option<Word> {
-        match self {
-            Self::Broker(AlpacaError::Rejected { .. }, Tried { environment, version }) => {
-                Some(Word::Rejected(*environment, version.clone()?))
-            }
-            Self::Broker(AlpacaError::Incomplete(_), tried) | Self::Store(_, tried) => {
-                Some(Word::Accepted(tried.environment))
-            }
-            Self::OtherAccount(_, environment) => Some(Word::Accepted(*environment)),
-            _ => None,
-        }
+    pub(crate) fn outcome(&self, previous: &PreviousState, on_failure: OnFailure) -> Failed {
+        let code = self.code();
+        let is_own_run = on_failure == OnFailure::RecordOwnRun;
+        let counts_as = match code {
+            Code::AccountIncomplete => Outcome::Skipped,
+            // Nothing new: they are waited for.
+            _ if !is_own_run && previous.stays_rejected(code, self.key_version()) => Outcome::NeedsReauth,
+            _ => Outcome::Failed(code),
+        };
+        Failed { counts_as, verdict: self.verdict().filter(|_| !is_own_run), past: None }
     }
 }

@@ -23,6 +23,14 @@ pub(crate) enum FanOutEnd {
     CutOff,
 }
 
+impl FanOutEnd {
+    /// Whether every item was worked on.
+    #[must_use]
+    pub(crate) fn is_complete(self) -> bool {
+        self == Self::Complete
+    }
+}
+
 /// Runs `task` for every item, each in a task of its own so that a panic is nobody else's, at most
 /// `concurrency` at a time. Results arrive at `done` with the item's key, in the order they end.
 pub(crate) async fn fan_out<K, T, R, F>(

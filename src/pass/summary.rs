@@ -5,12 +5,13 @@ use crate::limits::usage::Used;
 use crate::model::outcome::{Counts, PassStatus};
 use crate::pass::count::Unreached;
 use crate::pass::fan_out::FanOutEnd;
-use crate::pass::sync_user::millis;
+use crate::pass::log_lines::millis;
 use crate::pass::user_pages::Unreadable;
+use crate::shutdown::Stop;
 use crate::telemetry::Chain;
 use crate::telemetry::output;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{Level, event};
 
 /// How reading and syncing the users ended.
 pub(crate) struct PassEnd {
@@ -62,54 +63,182 @@ pub(crate) struct Figures<'a> {
     pub(crate) start: Instant,
 }
 
-/// Logs a last line of the pass, with its numbers as fields by the names of `ops/last_pulse`.
-macro_rules! summary {
-    ($log:ident, $figures:expr, [$($field:tt)*], $($message:tt)+) => {{
-        let Figures { scope, status, counts, used, start } = $figures;
-        $log!(
-            $($field)*
-            scope,
-            status = status.map(PassStatus::as_str),
-            duration_ms = millis(*start),
-            success_count = counts.success,
-            error_count = counts.error(),
-            our_error_count = counts.ours,
-            skipped_count = counts.skipped,
-            needs_reauth_count = counts.needs_reauth,
-            stale_count = counts.stale,
-            users_count = counts.users(),
-            firestore_reads = used.firestore_reads,
-            firestore_writes = used.firestore_writes,
-            secret_accesses = used.secret_accesses,
-            alpaca_calls = used.alpaca_calls,
-            dropped_lines = output::dropped_lines(),
-            $($message)+
-        )
-    }};
+/// Says that a pass was stopped before it began.
+pub(crate) fn conclude_unbegun(stop: &Stop, start: Instant) {
+    let unreached = stop.deadline().map(|_| Unreached::Unknown);
+    let end = PassEnd { ended: FanOutEnd::Stopped, unreached, unreadable: None };
+    let (counts, used) = (Counts::default(), Used::default());
+    let status = Some(PassStatus::Failed);
+    conclude(&Figures { scope: None, status, counts: &counts, used, start }, &end);
 }
 
-/// The last lines of the log.
-pub(crate) fn conclude(figures: &Figures<'_>, ending: &PassEnd) {
-    let counts = figures.counts;
-    match (&ending.unreadable, ending.ended) {
-        (Some(err), _) => summary!(
-            error,
-            figures,
-            [severity = "CRITICAL", error = err.code().as_str(),],
-            "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
-            Chain(err)
-        ),
-        (None, FanOutEnd::Complete) => summary!(info, figures, [], "Completed multi-tenant sync: {counts}"),
-        (None, ended) => {
-            let not_reached = ending.unreached.and_then(Unreached::count);
-            let unreached = ending.unreached.map(|users| format!("; {users}")).unwrap_or_default();
-            let given_up = if ended == FanOutEnd::CutOff { "; what was in flight is given up" } else { "" };
-            summary!(
-                warn,
-                figures,
-                [not_reached,],
-                "Stopped multi-tenant sync: {counts}{unreached}{given_up}"
-            );
+/// The last line of the log, but for its numbers.
+#[derive(Debug, PartialEq, Eq)]
+struct LastLine {
+    level: Level,
+    severity: Option<&'static str>,
+    error: Option<&'static str>,
+    not_reached: Option<u64>,
+    message: String,
+}
+
+impl PassEnd {
+    fn last_line(&self, counts: &Counts) -> LastLine {
+        let line =
+            |level, message| LastLine { level, severity: None, error: None, not_reached: None, message };
+        match (&self.unreadable, self.ended) {
+            (Some(err), _) => LastLine {
+                severity: Some("CRITICAL"),
+                error: Some(err.code().as_str()),
+                ..line(
+                    Level::ERROR,
+                    format!(
+                        "Failed multi-tenant sync: {counts}; the other users could not be read: {}",
+                        Chain(err)
+                    ),
+                )
+            },
+            (None, FanOutEnd::Complete) => {
+                line(Level::INFO, format!("Completed multi-tenant sync: {counts}"))
+            }
+            (None, ended) => {
+                let unreached = self.unreached.map(|users| format!("; {users}")).unwrap_or_default();
+                let given_up = match ended {
+                    FanOutEnd::CutOff => "; what was in flight is given up",
+                    FanOutEnd::Stopped | FanOutEnd::Complete => "",
+                };
+                let message = format!("Stopped multi-tenant sync: {counts}{unreached}{given_up}");
+                let not_reached = self.unreached.and_then(Unreached::count);
+                LastLine { not_reached, ..line(Level::WARN, message) }
+            }
+        }
+    }
+}
+
+/// Logs the last line of the pass, with its numbers as fields by the names of `ops/last_pulse`.
+pub(crate) fn conclude(figures: &Figures<'_>, end: &PassEnd) {
+    let Figures { scope, status, counts, used, start } = figures;
+    let LastLine { level, severity, error, not_reached, message } = end.last_line(counts);
+    macro_rules! log_at {
+        ($level:expr) => {
+            event!(
+                $level,
+                severity,
+                error,
+                not_reached,
+                scope,
+                status = status.map(PassStatus::as_str),
+                duration_ms = millis(*start),
+                success_count = counts.success,
+                error_count = counts.error(),
+                our_error_count = counts.ours,
+                skipped_count = counts.skipped,
+                needs_reauth_count = counts.needs_reauth,
+                stale_count = counts.stale,
+                users_count = counts.users(),
+                firestore_reads = used.firestore_reads,
+                firestore_writes = used.firestore_writes,
+                secret_accesses = used.secret_accesses,
+                alpaca_calls = used.alpaca_calls,
+                dropped_lines = output::dropped_lines(),
+                "{message}"
+            )
+        };
+    }
+    // The level of a line is known when it is compiled.
+    match level {
+        Level::ERROR => log_at!(Level::ERROR),
+        Level::WARN => log_at!(Level::WARN),
+        _ => log_at!(Level::INFO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::outcome::Outcome;
+    use FanOutEnd::{Complete, CutOff, Stopped};
+
+    fn end(ended: FanOutEnd, unreached: Option<Unreached>, is_readable: bool) -> PassEnd {
+        let unreadable = (!is_readable).then_some(Unreadable::Panicked);
+        PassEnd::new(ended, unreached, unreadable)
+    }
+
+    #[test]
+    fn a_pass_is_over_when_all_users_were_reached_and_read() {
+        let nobody = Some(Unreached::Users(0));
+        let some = Some(Unreached::Users(7));
+        for (ended, unreached, is_readable, state) in [
+            (Complete, None, true, TaskState::Completed),
+            (Complete, None, false, TaskState::Failed),
+            (Stopped, None, true, TaskState::Stopped),
+            (Stopped, nobody, true, TaskState::Completed),
+            (Stopped, nobody, false, TaskState::Failed),
+            (Stopped, some, true, TaskState::Stopped),
+            (Stopped, Some(Unreached::Unknown), true, TaskState::Stopped),
+            (CutOff, None, true, TaskState::Stopped),
+            (CutOff, nobody, true, TaskState::Stopped),
+            (CutOff, some, false, TaskState::Failed),
+        ] {
+            let end = end(ended, unreached, is_readable);
+            assert_eq!(end.state(), state, "{ended:?} {unreached:?} {is_readable}");
+            let mut counts = Counts::default();
+            let expected = if state == TaskState::Completed { PassStatus::Ok } else { PassStatus::Failed };
+            counts.add(Outcome::Synced);
+            assert_eq!(end.status(&counts), expected);
+        }
+    }
+
+    #[test]
+    fn the_last_line_says_how_it_ended_and_who_was_not_reached() {
+        let counts = Counts::default();
+        let some = Some(Unreached::Users(7));
+        for (end, level, error, not_reached, said) in [
+            (
+                end(Complete, None, true),
+                Level::INFO,
+                None,
+                None,
+                format!("Completed multi-tenant sync: {counts}"),
+            ),
+            (
+                end(Stopped, None, true),
+                Level::WARN,
+                None,
+                None,
+                format!("Stopped multi-tenant sync: {counts}"),
+            ),
+            (
+                end(Stopped, some, true),
+                Level::WARN,
+                None,
+                Some(7),
+                format!("Stopped multi-tenant sync: {counts}; 7 users were not reached before the deadline"),
+            ),
+            (
+                end(CutOff, Some(Unreached::Unknown), true),
+                Level::WARN,
+                None,
+                None,
+                format!(
+                    "Stopped multi-tenant sync: {counts}; the other users were not reached before the deadline; what \
+                     was in flight is given up"
+                ),
+            ),
+            (
+                end(CutOff, some, false),
+                Level::ERROR,
+                Some("internal"),
+                None,
+                format!(
+                    "Failed multi-tenant sync: {counts}; the other users could not be read: the task that reads them \
+                     panicked"
+                ),
+            ),
+        ] {
+            let severity = error.map(|_| "CRITICAL");
+            let expected = LastLine { level, severity, error, not_reached, message: said };
+            assert_eq!(end.last_line(&counts), expected);
         }
     }
 }

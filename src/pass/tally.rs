@@ -1,4 +1,4 @@
-//! What the pass learns from its users' journeys: the counts, and what can only be judged at the end.
+//! What the pass learns from its users: the counts, and what can only be judged when it closes.
 
 use crate::execution::progress::{Finished, Late, UserResult};
 use crate::model::fleet_guard::{AtHost, Guard, Rejections};
@@ -7,58 +7,22 @@ use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
 use crate::model::outcome::{Blame, Code, Counts, Outcome};
 use crate::model::past::{LastSuccess, Past};
-use crate::model::sync_state::{self as trouble, PreviousState, SyncState};
+use crate::model::sync_state::{self, PreviousState, SyncState};
+use crate::pass::sync_outcome::{KeyVerdict, SyncOutcome};
+use crate::pass::user_record::UserRef;
 use jiff::Timestamp;
 use std::collections::HashMap;
-use tracing::error;
 
-/// Rejections and panics kept for the end of the pass. More than this many new ones in one pass are
-/// recorded at the next pulses, so that memory does not grow with the number of users.
-const MAX_HELD: usize = 10_000;
+/// Rejections and panics kept until the pass closes. More than this many new ones in one pass are
+/// recorded in the next passes, so that memory does not grow with the number of users.
+const MAX_DEFERRED: usize = 10_000;
 
 /// Records that are only to be completed can wait: they leave that room to the others.
-const MAX_HELD_UNFINISHED: usize = 1_000;
+const MAX_DEFERRED_UNFINISHED: usize = 1_000;
 
 /// So few users asked about do not tell whether rejections are the provider's fault; until the other
 /// tasks have finished theirs, it is better to wait a little.
 const TELLING_NUMBER: u64 = 25;
-
-/// Who a journey was about.
-#[derive(Clone, Debug)]
-pub(crate) struct UserRef {
-    /// The user.
-    pub(crate) id: DocumentId,
-    /// What was known of their trouble.
-    pub(crate) history: PreviousState,
-}
-
-/// What Alpaca said of a user's keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// This host took them.
-    Accepted(Environment),
-    /// This host rejected those of this version.
-    Rejected(Environment, KeyVersion),
-}
-
-/// How a journey ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SyncOutcome {
-    /// For the counts.
-    pub(crate) outcome: Outcome,
-    /// What Alpaca said of the keys, if it did.
-    pub(crate) word: Option<Word>,
-    /// How the user came into trouble, where that was found out on the way.
-    pub(crate) past: Option<Past>,
-}
-
-impl SyncOutcome {
-    /// An end without a word from Alpaca.
-    #[must_use]
-    pub(crate) fn unasked(outcome: Outcome) -> Self {
-        Self { outcome, word: None, past: None }
-    }
-}
 
 /// Everything learned so far.
 #[derive(Debug, Default)]
@@ -67,17 +31,17 @@ pub(crate) struct Tally {
     pub(crate) counts: Counts,
     /// Users whose keys Alpaca took, now or before.
     pub(crate) rejections: Rejections,
-    held: Vec<Held>,
+    deferred: Vec<Deferred>,
     /// When the pass started.
     now: Timestamp,
 }
 
-/// A journey's end that is judged when all have ended.
+/// What is judged when the pass closes.
 #[derive(Debug)]
-struct Held {
-    traveller: UserRef,
+struct Deferred {
+    user: UserRef,
     open: Open,
-    outcome: Outcome,
+    counts_as: Outcome,
     /// As far as it is known.
     past: Option<Past>,
 }
@@ -94,55 +58,59 @@ impl Tally {
     /// Goes on from what an earlier attempt has learned, in a pass that started at `now`.
     #[must_use]
     pub(crate) fn after(finished: &Finished, now: Timestamp) -> Self {
-        Self { counts: finished.counts.clone(), rejections: finished.rejections, held: Vec::new(), now }
+        Self { counts: finished.counts.clone(), rejections: finished.rejections, deferred: Vec::new(), now }
     }
 
-    /// Takes in how one journey ended, `None` when its task panicked, and says what of it counts.
-    pub(crate) fn add(&mut self, traveller: UserRef, end: Option<SyncOutcome>) -> UserResult {
-        let has_panicked = end.is_none();
-        let SyncOutcome { outcome, word, past } = end.unwrap_or_else(|| panicked(&traveller.id));
-        let past = past.or_else(|| traveller.history.past());
-        let blame = Blame::of(outcome, past.as_ref(), self.now);
-        let open = match &word {
-            Some(Word::Rejected(host, version)) => Some(Open::Rejected(*host, version.clone())),
+    /// Takes in what became of one user, and says what of it counts.
+    pub(crate) fn add(&mut self, user: UserRef, outcome: SyncOutcome) -> UserResult {
+        let (counts_as, has_panicked) = (outcome.counts_as(), outcome == SyncOutcome::Panicked);
+        let (verdict, past) = outcome.into_findings();
+        let past = past.or_else(|| user.previous.past());
+        let blame = Blame::of(counts_as, past.as_ref(), self.now);
+        let open = match &verdict {
+            Some(KeyVerdict::Rejected(host, version)) => Some(Open::Rejected(*host, version.clone())),
             _ if has_panicked => Some(Open::Panicked),
-            _ => is_unfinished(outcome, &traveller.history, past.as_ref()).then_some(Open::Unfinished),
+            _ => is_unfinished(counts_as, &user.previous, past.as_ref()).then_some(Open::Unfinished),
         };
         let mut rejections = Rejections::default();
-        if let Some(Word::Accepted(host)) = word {
+        if let Some(KeyVerdict::Accepted(host)) = verdict {
             rejections = Rejections::accepted_at(host);
         }
-        if let Some(open) = open.filter(|_| traveller.history != PreviousState::Unknown) {
-            let held = Held { traveller, open, outcome, past };
-            // Who cannot be held is not looked up either.
-            let is_full = self.held.len() >= held.room();
-            if is_full || held.past.is_some() {
-                rejections += held.rejection();
-            }
-            if !is_full {
-                self.held.push(held);
-            }
+        if let Some(open) = open.filter(|_| user.previous != PreviousState::Unknown) {
+            rejections += self.defer(Deferred { user, open, counts_as, past });
         }
-        self.counts.add(outcome);
+        self.counts.add(counts_as);
         self.counts.add_blame(blame);
         self.rejections += rejections;
-        UserResult { outcome, blame, rejections }
+        UserResult { outcome: counts_as, blame, rejections }
+    }
+
+    /// Keeps it until the pass closes, if there is room. Returns what of it counts at once.
+    fn defer(&mut self, deferred: Deferred) -> Rejections {
+        // Who cannot be kept is not looked up either.
+        let is_full = self.deferred.len() >= deferred.room();
+        let counts_now = is_full || deferred.past.is_some();
+        let rejections = if counts_now { deferred.rejection() } else { Rejections::default() };
+        if !is_full {
+            self.deferred.push(deferred);
+        }
+        rejections
     }
 
     /// The users whose snapshots have to be read before anything is judged.
     pub(crate) fn unread(&self) -> impl Iterator<Item = &DocumentId> {
-        self.held.iter().filter(|held| held.past.is_none()).map(|held| &held.traveller.id)
+        self.deferred.iter().filter(|deferred| deferred.past.is_none()).map(|deferred| &deferred.user.id)
     }
 
     /// Takes in what their snapshots say; a user whose snapshot could not be read is not among them. Says
     /// what of it counts.
     pub(crate) fn learn(&mut self, read: &HashMap<DocumentId, Option<LastSuccess>>, now: Timestamp) -> Late {
         let mut late = Late::default();
-        for held in self.held.iter_mut().filter(|held| held.past.is_none()) {
-            let last_success = read.get(&held.traveller.id);
-            held.past = last_success.map(|last| held.traveller.history.past_with(last.clone(), now));
-            late.rejections += held.rejection();
-            late.stale += u64::from(Blame::of(held.outcome, held.past.as_ref(), self.now).is_stale);
+        for deferred in self.deferred.iter_mut().filter(|deferred| deferred.past.is_none()) {
+            let last_success = read.get(&deferred.user.id);
+            deferred.past = last_success.map(|last| deferred.user.previous.past_with(last.clone(), now));
+            late.rejections += deferred.rejection();
+            late.stale += u64::from(Blame::of(deferred.counts_as, deferred.past.as_ref(), self.now).is_stale);
         }
         self.rejections += late.rejections;
         self.counts.stale += late.stale;
@@ -154,8 +122,8 @@ impl Tally {
     #[must_use]
     pub(crate) fn need_others(&self, known: &Rejections) -> bool {
         let users = |host| self.rejections.at(host).users() + known.at(host).users();
-        let counted = |held: &Held| held.rejected_at().filter(|_| held.counts());
-        self.held.iter().filter_map(counted).any(|host| users(host) < TELLING_NUMBER)
+        let counted = |deferred: &Deferred| deferred.rejected_at().filter(|_| deferred.counts());
+        self.deferred.iter().filter_map(counted).any(|host| users(host) < TELLING_NUMBER)
     }
 
     /// The hosts at which so many were rejected that nobody is marked for it, with what the other tasks
@@ -169,8 +137,8 @@ impl Tally {
     #[must_use]
     pub(crate) fn records(&self, of_others: Rejections, now: Timestamp) -> Vec<(DocumentId, SyncState)> {
         let all = self.with(of_others);
-        let record = |held: &Held| Some((held.traveller.id.clone(), held.record(&all, now)?));
-        self.held.iter().filter_map(record).collect()
+        let record = |deferred: &Deferred| Some((deferred.user.id.clone(), deferred.record(&all, now)?));
+        self.deferred.iter().filter_map(record).collect()
     }
 
     fn with(&self, of_others: Rejections) -> Rejections {
@@ -180,23 +148,17 @@ impl Tally {
     }
 }
 
-fn panicked(id: &DocumentId) -> SyncOutcome {
-    let (user_id, error) = (id.as_str(), Code::Internal.as_str());
-    error!(user_id, error, "Failed to sync Alpaca account for user {id}: its task panicked");
-    SyncOutcome::unasked(Outcome::Failed(Code::Internal))
-}
-
 /// Whether the record of a user who waits was written by an older version, or without their snapshot.
-fn is_unfinished(outcome: Outcome, history: &PreviousState, past: Option<&Past>) -> bool {
-    outcome == Outcome::NeedsReauth && history.lacks_past() && past.is_none()
+fn is_unfinished(counts_as: Outcome, previous: &PreviousState, past: Option<&Past>) -> bool {
+    counts_as == Outcome::NeedsReauth && previous.lacks_past() && past.is_none()
 }
 
-impl Held {
+impl Deferred {
     /// How many there may be before it.
     fn room(&self) -> usize {
         match &self.open {
-            Open::Rejected(..) | Open::Panicked => MAX_HELD,
-            Open::Unfinished => MAX_HELD_UNFINISHED,
+            Open::Rejected(..) | Open::Panicked => MAX_DEFERRED,
+            Open::Unfinished => MAX_DEFERRED_UNFINISHED,
         }
     }
 
@@ -210,7 +172,7 @@ impl Held {
     /// Whether the rejection says something about its host. Keys that it never took say nothing, nor do
     /// those that are known to be rejected. What could not be read may well have been taken.
     fn counts(&self) -> bool {
-        self.has_worked() && !self.traveller.history.needs_reauth()
+        self.has_worked() && !self.user.previous.needs_reauth()
     }
 
     fn has_worked(&self) -> bool {
@@ -227,17 +189,17 @@ impl Held {
     }
 
     fn record(&self, all: &Rejections, now: Timestamp) -> Option<SyncState> {
-        let (history, past) = (&self.traveller.history, self.past.as_ref());
+        let (previous, past) = (&self.user.previous, self.past.as_ref());
         match &self.open {
             Open::Rejected(host, version) => {
                 let guard = match self.has_worked() {
                     true => all.at(*host).guard(past, now),
                     false => Guard::Off,
                 };
-                trouble::after_rejection(history, past, version, guard, now)
+                sync_state::after_rejection(previous, past, version, guard, now)
             }
-            Open::Panicked => trouble::after_failure(history, past, Code::Internal, None, now),
-            Open::Unfinished => trouble::completed(history, past),
+            Open::Panicked => sync_state::after_failure(previous, past, Code::Internal, None, now),
+            Open::Unfinished => sync_state::completed(previous, past),
         }
     }
 }
@@ -245,7 +207,10 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::outcome::Code;
     use crate::model::sync_state::State;
+    use crate::pass::plan::NotSynced;
+    use crate::pass::sync_outcome::Failed;
 
     const PAPER: Environment = Environment::Paper;
     const LIVE: Environment = Environment::Live;
@@ -266,46 +231,50 @@ mod tests {
         DocumentId::parse(&format!("user-{n}")).expect("legal")
     }
 
-    fn rejected(host: Environment) -> Option<SyncOutcome> {
-        let word = Some(Word::Rejected(host, version()));
-        Some(SyncOutcome { outcome: Outcome::Failed(Code::BrokerRejected), word, past: None })
+    fn rejected_as(counts_as: Outcome, host: Environment) -> SyncOutcome {
+        let verdict = Some(KeyVerdict::Rejected(host, version()));
+        SyncOutcome::Failed(Failed { counts_as, verdict, past: None })
     }
 
-    fn accepted(host: Environment) -> Option<SyncOutcome> {
-        Some(SyncOutcome { outcome: Outcome::Synced, word: Some(Word::Accepted(host)), past: None })
+    fn rejected(host: Environment) -> SyncOutcome {
+        rejected_as(Outcome::Failed(Code::BrokerRejected), host)
+    }
+
+    fn accepted(host: Environment) -> SyncOutcome {
+        SyncOutcome::Synced(host)
     }
 
     /// What a snapshot says; `None` when it cannot be read.
     type Read = Option<Option<LastSuccess>>;
 
     /// A pass over users without trouble who end so.
-    fn pass(ends: &[(Option<SyncOutcome>, Read)]) -> (Tally, Late) {
-        let mut verdicts = Tally::after(&Finished::default(), at(1));
+    fn pass(ends: &[(SyncOutcome, Read)]) -> (Tally, Late) {
+        let mut tally = Tally::after(&Finished::default(), at(1));
         let mut read = HashMap::new();
         for (n, (end, snapshot)) in ends.iter().enumerate() {
-            verdicts.add(UserRef { id: id(n), history: PreviousState::Clean }, end.clone());
+            tally.add(UserRef { id: id(n), previous: PreviousState::Clean }, end.clone());
             read.extend(snapshot.clone().map(|snapshot| (id(n), snapshot)));
         }
-        let late = verdicts.learn(&read, at(1));
-        (verdicts, late)
+        let late = tally.learn(&read, at(1));
+        (tally, late)
     }
 
     /// So many of each, one after the other.
-    fn ends(of: &[(usize, Option<SyncOutcome>, Read)]) -> Vec<(Option<SyncOutcome>, Read)> {
+    fn ends(of: &[(usize, SyncOutcome, Read)]) -> Vec<(SyncOutcome, Read)> {
         of.iter().flat_map(|(times, end, snapshot)| vec![(end.clone(), snapshot.clone()); *times]).collect()
     }
 
     /// Where the guard trips, and the rejections that each record counts.
-    fn judged(verdicts: &Tally) -> (Vec<(Environment, AtHost)>, Vec<u32>) {
+    fn judged(tally: &Tally) -> (Vec<(Environment, AtHost)>, Vec<u32>) {
         let none = Rejections::default();
-        let records = verdicts.records(none, at(1));
-        (verdicts.fleet_wide(none), records.iter().map(|(_, record)| record.rejections).collect())
+        let records = tally.records(none, at(1));
+        (tally.fleet_wide(none), records.iter().map(|(_, record)| record.rejections).collect())
     }
 
     #[test]
     fn newcomers_with_made_up_keys_are_their_own_fault() {
-        let (verdicts, late) = pass(&ends(&[(5, rejected(PAPER), Some(None)), (19, accepted(PAPER), None)]));
-        assert_eq!((judged(&verdicts), late), ((vec![], vec![1; 5]), Late::default()));
+        let (tally, late) = pass(&ends(&[(5, rejected(PAPER), Some(None)), (19, accepted(PAPER), None)]));
+        assert_eq!((judged(&tally), late), ((vec![], vec![1; 5]), Late::default()));
     }
 
     #[test]
@@ -316,45 +285,45 @@ mod tests {
             (1, rejected(PAPER), Some(worked())),
             (2, rejected(LIVE), Some(None)),
         ]);
-        let (verdicts, late) = pass(&all);
+        let (tally, late) = pass(&all);
         let live = AtHost { accepted: 0, rejected: 5 };
         // Held back at the one host; counted at the other, and of keys that never worked.
-        assert_eq!(judged(&verdicts), (vec![(LIVE, live)], vec![0, 0, 0, 0, 0, 1, 1, 1]));
+        assert_eq!(judged(&tally), (vec![(LIVE, live)], vec![0, 0, 0, 0, 0, 1, 1, 1]));
         assert_eq!(late.rejections.at(LIVE), live);
-        assert_eq!(verdicts.counts.error(), 8, "they count as failed all the same");
+        assert_eq!(tally.counts.error(), 8, "they count as failed all the same");
     }
 
     #[test]
     fn newcomers_with_made_up_keys_do_not_hold_the_guard_down() {
-        let (verdicts, _) = pass(&ends(&[
+        let (tally, _) = pass(&ends(&[
             (100, rejected(PAPER), Some(None)),
             (3, rejected(PAPER), Some(worked())),
             (11, accepted(PAPER), None),
         ]));
-        assert_eq!(judged(&verdicts).0, [(PAPER, AtHost { accepted: 11, rejected: 3 })]);
+        assert_eq!(judged(&tally).0, [(PAPER, AtHost { accepted: 11, rejected: 3 })]);
     }
 
     #[test]
     fn who_could_not_be_looked_up_may_have_worked_before() {
-        let (verdicts, _) = pass(&ends(&[(3, rejected(PAPER), None), (11, accepted(PAPER), None)]));
-        let records = verdicts.records(Rejections::default(), at(1));
-        assert_eq!(judged(&verdicts).0, [(PAPER, AtHost { accepted: 11, rejected: 3 })]);
+        let (tally, _) = pass(&ends(&[(3, rejected(PAPER), None), (11, accepted(PAPER), None)]));
+        let records = tally.records(Rejections::default(), at(1));
+        assert_eq!(judged(&tally).0, [(PAPER, AtHost { accepted: 11, rejected: 3 })]);
         assert!(records.iter().all(|(_, record)| record.failing_since.is_none() && record.rejections == 0));
     }
 
     #[test]
     fn other_tasks_rejections_count() {
-        let (verdicts, _) = pass(&ends(&[(2, rejected(PAPER), Some(worked()))]));
-        assert_eq!(judged(&verdicts), (vec![], vec![1; 2]), "two are too few to tell");
+        let (tally, _) = pass(&ends(&[(2, rejected(PAPER), Some(worked()))]));
+        assert_eq!(judged(&tally), (vec![], vec![1; 2]), "two are too few to tell");
         let mut of_others = Rejections::accepted_at(PAPER);
         (0..2).for_each(|_| of_others += Rejections::rejected_at(PAPER));
-        assert_eq!(verdicts.fleet_wide(of_others), [(PAPER, AtHost { accepted: 1, rejected: 4 })]);
-        assert!(verdicts.records(of_others, at(1)).iter().all(|(_, record)| record.rejections == 0));
-        assert!(verdicts.need_others(&of_others));
+        assert_eq!(tally.fleet_wide(of_others), [(PAPER, AtHost { accepted: 1, rejected: 4 })]);
+        assert!(tally.records(of_others, at(1)).iter().all(|(_, record)| record.rejections == 0));
+        assert!(tally.need_others(&of_others));
         (0..20).for_each(|_| of_others += Rejections::accepted_at(LIVE));
-        assert!(verdicts.need_others(&of_others), "those of another host do not tell");
+        assert!(tally.need_others(&of_others), "those of another host do not tell");
         (0..20).for_each(|_| of_others += Rejections::accepted_at(PAPER));
-        assert!(!verdicts.need_others(&of_others));
+        assert!(!tally.need_others(&of_others));
         let (newcomers, _) = pass(&ends(&[(2, rejected(PAPER), Some(None))]));
         assert!(!newcomers.need_others(&Rejections::default()), "nothing depends on it");
     }
@@ -362,40 +331,39 @@ mod tests {
     #[test]
     fn users_known_to_be_rejected_prove_nothing() {
         let past = Past { failing_since: at(0), last_success: worked() };
-        let known = (0..2).fold(PreviousState::Clean, |history, _| {
-            let record = trouble::after_rejection(&history, Some(&past), &version(), Guard::Off, at(0));
+        let known = (0..2).fold(PreviousState::Clean, |previous, _| {
+            let record = sync_state::after_rejection(&previous, Some(&past), &version(), Guard::Off, at(0));
             PreviousState::Troubled(record.expect("recorded"))
         });
-        let mut verdicts = Tally::after(&Finished::default(), at(1));
+        let mut tally = Tally::after(&Finished::default(), at(1));
         (0..100).for_each(|n| {
-            let traveller = UserRef { id: id(n), history: known.clone() };
-            let outcome = Outcome::NeedsReauth;
-            verdicts.add(traveller, rejected(PAPER).map(|end| SyncOutcome { outcome, ..end }));
+            let user = UserRef { id: id(n), previous: known.clone() };
+            tally.add(user, rejected_as(Outcome::NeedsReauth, PAPER));
         });
-        assert_eq!(judged(&verdicts), (vec![], vec![3; 100]));
-        assert_eq!((verdicts.counts.ours, verdicts.counts.stale), (0, 0));
+        assert_eq!(judged(&tally), (vec![], vec![3; 100]));
+        assert_eq!((tally.counts.ours, tally.counts.stale), (0, 0));
     }
 
     #[test]
     fn a_history_that_could_not_be_read_proves_nothing_of_a_rejection_and_something_of_an_acceptance() {
-        let mut verdicts = Tally::after(&Finished::default(), at(1));
+        let mut tally = Tally::after(&Finished::default(), at(1));
         for (n, end) in
             [rejected(PAPER), rejected(PAPER), rejected(PAPER), accepted(PAPER)].into_iter().enumerate()
         {
-            verdicts.add(UserRef { id: id(n), history: PreviousState::Unknown }, end);
+            tally.add(UserRef { id: id(n), previous: PreviousState::Unknown }, end);
         }
-        assert_eq!(verdicts.unread().count(), 0);
-        assert_eq!(verdicts.rejections.at(PAPER), AtHost { accepted: 1, rejected: 0 });
-        assert_eq!(judged(&verdicts), (vec![], vec![]));
+        assert_eq!(tally.unread().count(), 0);
+        assert_eq!(tally.rejections.at(PAPER), AtHost { accepted: 1, rejected: 0 });
+        assert_eq!(judged(&tally), (vec![], vec![]));
     }
 
     #[test]
     fn a_panic_is_a_failure_of_ours_and_is_recorded() {
         let old = LastSuccess { at: at(-9), key_version: None };
-        let (verdicts, late) = pass(&[(None, Some(Some(old)))]);
-        assert_eq!(verdicts.counts.errors.get(&Code::Internal), Some(&1));
-        assert_eq!((verdicts.counts.ours, verdicts.counts.stale, late.stale), (1, 1, 1));
-        let records = verdicts.records(Rejections::default(), at(1));
+        let (tally, late) = pass(&[(SyncOutcome::Panicked, Some(Some(old)))]);
+        assert_eq!(tally.counts.errors.get(&Code::Internal), Some(&1));
+        assert_eq!((tally.counts.ours, tally.counts.stale, late.stale), (1, 1, 1));
+        let records = tally.records(Rejections::default(), at(1));
         assert_eq!((records[0].1.state, records[0].1.error), (State::Retrying, Some(Code::Internal)));
     }
 
@@ -403,44 +371,44 @@ mod tests {
     fn what_was_found_out_on_the_way_counts_at_once() {
         let old =
             Past { failing_since: at(0), last_success: Some(LastSuccess { at: at(-9), key_version: None }) };
-        let mut verdicts = Tally::after(&Finished::default(), at(1));
-        let end =
-            SyncOutcome { past: Some(old), ..SyncOutcome::unasked(Outcome::Failed(Code::BrokerUnavailable)) };
-        let score = verdicts.add(UserRef { id: id(0), history: PreviousState::Clean }, Some(end));
+        let mut tally = Tally::after(&Finished::default(), at(1));
+        let counts_as = Outcome::Failed(Code::BrokerUnavailable);
+        let failed = SyncOutcome::Failed(Failed { counts_as, verdict: None, past: Some(old) });
+        let score = tally.add(UserRef { id: id(0), previous: PreviousState::Clean }, failed);
         assert_eq!(score.blame, Blame { is_ours: true, is_stale: true });
-        assert_eq!((verdicts.counts.ours, verdicts.counts.stale), (1, 1));
-        assert_eq!(verdicts.unread().count(), 0);
+        assert_eq!((tally.counts.ours, tally.counts.stale), (1, 1));
+        assert_eq!(tally.unread().count(), 0);
     }
 
     #[test]
     fn records_that_are_only_to_be_completed_leave_room_for_rejections() {
         let past = Past { failing_since: at(0), last_success: None };
-        let known = (0..2).fold(PreviousState::Clean, |history, _| {
-            let record = trouble::after_rejection(&history, Some(&past), &version(), Guard::Off, at(0));
+        let known = (0..2).fold(PreviousState::Clean, |previous, _| {
+            let record = sync_state::after_rejection(&previous, Some(&past), &version(), Guard::Off, at(0));
             PreviousState::Troubled(SyncState { failing_since: None, ..record.expect("recorded") })
         });
-        let mut verdicts = Tally::after(&Finished::default(), at(1));
-        (0..MAX_HELD).for_each(|n| {
-            let waiting = UserRef { id: id(n), history: known.clone() };
-            verdicts.add(waiting, Some(SyncOutcome::unasked(Outcome::NeedsReauth)));
+        let mut tally = Tally::after(&Finished::default(), at(1));
+        (0..MAX_DEFERRED).for_each(|n| {
+            let waiting = UserRef { id: id(n), previous: known.clone() };
+            tally.add(waiting, SyncOutcome::NotSynced(NotSynced::WaitsForReauth));
         });
-        assert_eq!(verdicts.unread().count(), MAX_HELD_UNFINISHED);
-        verdicts.add(UserRef { id: id(MAX_HELD), history: PreviousState::Clean }, rejected(PAPER));
-        assert_eq!(verdicts.unread().count(), MAX_HELD_UNFINISHED + 1);
-        let read = verdicts.unread().map(|user| (user.clone(), None)).collect();
-        assert_eq!(verdicts.learn(&read, at(1)), Late::default());
-        let records = verdicts.records(Rejections::default(), at(1));
-        assert_eq!(records.len(), MAX_HELD_UNFINISHED + 1);
+        assert_eq!(tally.unread().count(), MAX_DEFERRED_UNFINISHED);
+        tally.add(UserRef { id: id(MAX_DEFERRED), previous: PreviousState::Clean }, rejected(PAPER));
+        assert_eq!(tally.unread().count(), MAX_DEFERRED_UNFINISHED + 1);
+        let read = tally.unread().map(|user| (user.clone(), None)).collect();
+        assert_eq!(tally.learn(&read, at(1)), Late::default());
+        let records = tally.records(Rejections::default(), at(1));
+        assert_eq!(records.len(), MAX_DEFERRED_UNFINISHED + 1);
         assert!(records.iter().all(|(_, record)| record.failing_since.is_some()));
     }
 
     #[test]
     fn what_is_held_for_the_end_is_bounded_and_what_is_not_held_still_counts() {
-        let many = MAX_HELD + 2_000;
-        let (verdicts, _) =
+        let many = MAX_DEFERRED + 2_000;
+        let (tally, _) =
             pass(&ends(&[(many, rejected(PAPER), Some(worked())), (30_000, accepted(PAPER), None)]));
-        assert_eq!(verdicts.records(Rejections::default(), at(1)).len(), MAX_HELD);
+        assert_eq!(tally.records(Rejections::default(), at(1)).len(), MAX_DEFERRED);
         let expected = AtHost { accepted: 30_000, rejected: many as u64 };
-        assert_eq!(verdicts.fleet_wide(Rejections::default()), [(PAPER, expected)]);
+        assert_eq!(tally.fleet_wide(Rejections::default()), [(PAPER, expected)]);
     }
 }

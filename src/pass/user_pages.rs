@@ -1,56 +1,29 @@
-//! The users of a pass, page by page, each with what has to be known before their journey.
+//! The users of a pass, page by page, each with what has to be known before it is decided what is done for them.
 
 use crate::config::filter::UserFilter;
 use crate::documents::sync_state::sync_state_name;
 use crate::documents::user::user_name;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
-use crate::limits::retry::{Deadline, USER_BUDGET};
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
 use crate::model::selection::Selection;
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
 use crate::model::user::User;
+use crate::pass::user_record::{PageLookup, UserRecord};
 use crate::telemetry::Chain;
+use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-type Sender = mpsc::Sender<Result<Vec<PageEntry>, Unreadable>>;
-
-/// One user and what is known of them.
-#[derive(Clone, Debug)]
-pub(crate) struct UserRecord {
-    /// The user document.
-    pub(crate) user: User,
-    /// What decides about the tenant's document, as far as it was read.
-    pub(crate) facts: Option<PageLookup>,
-    /// What kept the user from being synced before.
-    pub(crate) history: PreviousState,
-}
-
-/// What decided about a tenant's document when the user's page was read.
-#[derive(Clone, Debug)]
-pub(crate) struct PageLookup {
-    facts: TenantLookup,
-    read_at: Instant,
-}
-
-/// A membership that was revoked must not count for long.
-const FACTS_MAX_AGE: Duration = Duration::from_secs(30);
-
-impl PageLookup {
-    /// The facts, unless they are too old to decide with.
-    #[must_use]
-    pub(crate) fn fresh(&self) -> Option<&TenantLookup> {
-        (self.read_at.elapsed() <= FACTS_MAX_AGE).then_some(&self.facts)
-    }
-}
+type Sender = mpsc::Sender<Result<Vec<UserRecord>, Unreadable>>;
 
 /// Why not all users could be read.
 #[derive(Debug, thiserror::Error)]
@@ -74,53 +47,53 @@ impl Unreadable {
     }
 }
 
-/// One entry of the roster.
-#[derive(Clone, Debug)]
-pub(crate) enum PageEntry {
-    /// A user.
-    UserRecord(Box<UserRecord>),
-    /// A named user without a document.
-    Missing(DocumentId),
-}
-
-/// Reads the roster.
+/// The users of a pass, who are read in the background.
 #[derive(Debug)]
 pub(crate) struct UserPages {
-    store: Arc<Store>,
-    filter: UserFilter,
-    with_tenants: bool,
-    now: Timestamp,
+    pages: mpsc::Receiver<Result<Vec<UserRecord>, Unreadable>>,
+    /// Why there are no more of them, where it is not that all were read.
+    pub(crate) unreadable: Option<Unreadable>,
 }
 
 impl UserPages {
-    /// A reader for a pass that started at `now`. What decides about tenants' documents is read
-    /// only for a pass that writes them.
+    /// Starts to read: one page waits while another is worked on, so that memory does not grow with the number of
+    /// users. An error ends the pages.
     #[must_use]
-    pub(crate) fn new(store: &Arc<Store>, with_tenants: bool, now: Timestamp) -> Self {
-        Self { store: Arc::clone(store), filter: UserFilter::default(), with_tenants, now }
-    }
-
-    /// Leaves out the users of a range whom the filter does not let through.
-    #[must_use]
-    pub(crate) fn only(self, filter: UserFilter) -> Self {
-        Self { filter, ..self }
-    }
-
-    /// Reads in the background: one page waits while another is worked on, so that memory does not
-    /// grow with the number of users. An error ends the roster.
-    #[must_use]
-    pub(crate) fn start(self, selection: Selection) -> mpsc::Receiver<Result<Vec<PageEntry>, Unreadable>> {
-        let (pages, roster) = mpsc::channel(1);
+    pub(crate) fn start(reader: PageReader, selection: Selection) -> Self {
+        let (sender, pages) = mpsc::channel(1);
         tokio::spawn(async move {
-            let rooms = pages.clone();
-            if let Some(err) = cut_short(async move { self.read(selection, &rooms).await }).await {
+            let room = sender.clone();
+            if let Some(err) = cut_short(async move { reader.read(selection, &room).await }).await {
                 // Nobody is left to tell when the receiver is gone.
-                let _ = pages.send(Err(err)).await;
+                let _ = sender.send(Err(err)).await;
             }
         });
-        roster
+        Self { pages, unreadable: None }
     }
 
+    /// One after the other.
+    pub(crate) fn users(&mut self) -> impl Stream<Item = UserRecord> {
+        let Self { pages, unreadable } = self;
+        stream::unfold(pages, async |pages| Some((pages.recv().await?, pages)))
+            .filter_map(|page| std::future::ready(page.map_err(|err| *unreadable = Some(err)).ok()))
+            .flat_map(stream::iter)
+    }
+}
+
+/// Reads them.
+#[derive(Debug)]
+pub(crate) struct PageReader {
+    /// From here.
+    pub(crate) store: Arc<Store>,
+    /// Leaves out the users of a range whom it does not let through.
+    pub(crate) filter: UserFilter,
+    /// Whether to read what decides about tenants' documents: only for a pass that writes them.
+    pub(crate) with_tenants: bool,
+    /// When the pass started.
+    pub(crate) now: Timestamp,
+}
+
+impl PageReader {
     async fn read(&self, selection: Selection, pages: &Sender) -> Result<(), StoreError> {
         let range = match selection {
             Selection::Named(users) => {
@@ -132,63 +105,62 @@ impl UserPages {
         };
         let database = self.store.database();
         let mut users = Pages::of_users(database, &range, &self.filter);
-        let mut trouble = TroubleFeed::new(Pages::of_sync_states(database, &range, self.now));
+        let mut states = StateFeed::new(Pages::of_sync_states(database, &range, self.now));
         // A page is read when there is room for it; without a receiver there never is.
         while let Ok(room) = pages.reserve().await {
-            let (page, ()) = tokio::join!(users.next(&self.store), trouble.prefetch(&self.store));
+            let (page, ()) = tokio::join!(users.next(&self.store), states.prefetch(&self.store));
             let Some(page) = page? else { break };
             let mut known = Vec::with_capacity(page.len());
             for user in page {
-                let history = trouble.history(&user.id, &self.store).await;
-                known.push((user, history));
+                let previous = states.previous(&user.id, &self.store).await;
+                known.push(UserRecord::new(user, previous));
             }
-            room.send(Ok(self.with_facts(known).await));
+            room.send(Ok(self.with_lookups(known).await));
         }
         Ok(())
     }
 
-    async fn named(&self, ids: &[DocumentId]) -> Result<Vec<PageEntry>, StoreError> {
+    async fn named(&self, ids: &[DocumentId]) -> Result<Vec<UserRecord>, StoreError> {
         let database = self.store.database();
         let names =
             ids.iter().flat_map(|id| [user_name(database, id), sync_state_name(database, id)]).collect();
         let fields: Vec<&str> = User::FIELDS.into_iter().chain(SyncState::FIELDS).collect();
         let found = self.store.documents(names, &fields, Deadline::after(USER_BUDGET)).await?;
-        let mut members = Vec::new();
-        let mut entries = Vec::new();
+        let (mut missing, mut known) = (Vec::new(), Vec::new());
         for id in ids {
-            let trouble = found.get(&sync_state_name(database, id));
-            let trouble = trouble.and_then(|document| SyncState::from_fields(&document.fields, self.now));
+            let state = found.get(&sync_state_name(database, id));
+            let state = state.and_then(|document| SyncState::from_fields(&document.fields, self.now));
             match found.get(&user_name(database, id)) {
                 Some(document) => {
-                    members.push((User::from_fields(id.clone(), &document.fields), history(trouble)));
+                    let user = User::from_fields(id.clone(), &document.fields);
+                    known.push(UserRecord::new(user, previous(state)));
                 }
-                None => entries.push(PageEntry::Missing(id.clone())),
+                None => missing.push(UserRecord::missing(id.clone())),
             }
         }
-        entries.extend(self.with_facts(members).await);
-        Ok(entries)
+        missing.extend(self.with_lookups(known).await);
+        Ok(missing)
     }
 
     /// Adds what decides about the tenants' documents, for the whole page from one request. Where that
-    /// fails, each user's journey asks for itself: one user's `tenant_id` that Firestore refuses must
+    /// fails, it is read for each user on their way: one user's `tenant_id` that Firestore refuses must
     /// not fail the others.
-    async fn with_facts(&self, page: Vec<(User, PreviousState)>) -> Vec<PageEntry> {
+    async fn with_lookups(&self, mut page: Vec<UserRecord>) -> Vec<UserRecord> {
         let read_at = Instant::now();
-        let mut facts = self.facts(&page).await.into_iter();
-        let member = |(user, history): (User, PreviousState)| {
-            let facts = needs_facts(&user, &history).then(|| facts.next()).flatten();
-            let facts = facts.map(|facts| PageLookup { facts, read_at });
-            PageEntry::UserRecord(Box::new(UserRecord { user, facts, history }))
-        };
-        page.into_iter().map(member).collect()
+        let lookups = self.lookups(&page).await;
+        let asked = page.iter_mut().filter(|record| needs_lookup(record));
+        for (record, lookup) in asked.zip(lookups) {
+            record.lookup = Some(PageLookup { lookup, read_at });
+        }
+        page
     }
 
-    async fn facts(&self, page: &[(User, PreviousState)]) -> Vec<TenantLookup> {
+    async fn lookups(&self, page: &[UserRecord]) -> Vec<TenantLookup> {
         if !self.with_tenants {
             return Vec::new();
         }
-        let asked = page.iter().filter(|(user, history)| needs_facts(user, history));
-        let questions: Vec<_> = asked.map(|(user, _)| (user.id.as_str(), &user.tenant)).collect();
+        let asked = page.iter().filter(|record| needs_lookup(record));
+        let questions: Vec<_> = asked.map(|record| (record.id().as_str(), &record.user.tenant)).collect();
         self.store.tenant_facts(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
             let users = questions.len();
             warn!(
@@ -201,10 +173,10 @@ impl UserPages {
     }
 }
 
-/// Whether the user will need them: nearly nobody who has to reconnect does, and the few who do ask for
-/// themselves.
-fn needs_facts(user: &User, history: &PreviousState) -> bool {
-    user.is_synced() && !history.needs_reauth()
+/// Whether the user will need one: nearly nobody who has to reconnect does, and for the few who do it is read on
+/// their way.
+fn needs_lookup(record: &UserRecord) -> bool {
+    record.user.is_synced() && !record.previous.needs_reauth()
 }
 
 /// What ended the reading before its end. A panic counts: it must not look like the end of the users.
@@ -218,16 +190,16 @@ async fn cut_short(
     }
 }
 
-fn history(trouble: Option<SyncState>) -> PreviousState {
-    trouble.map_or(PreviousState::Clean, PreviousState::Troubled)
+fn previous(state: Option<SyncState>) -> PreviousState {
+    state.map_or(PreviousState::Clean, PreviousState::Troubled)
 }
 
-/// The troubled users, read along with all users: both come in the order of their ids, so only the
-/// part between two pages is ever held.
-struct TroubleFeed {
+/// The states of users in trouble, read along with all users: both come in the order of their ids, so only
+/// those between two pages are ever held.
+struct StateFeed {
     pages: Pages<(DocumentId, SyncState)>,
     ahead: VecDeque<(DocumentId, SyncState)>,
-    state: Feed,
+    end: Feed,
 }
 
 #[derive(PartialEq, Eq)]
@@ -237,20 +209,20 @@ enum Feed {
     Broken,
 }
 
-impl TroubleFeed {
+impl StateFeed {
     fn new(pages: Pages<(DocumentId, SyncState)>) -> Self {
-        Self { pages, ahead: VecDeque::new(), state: Feed::Flowing }
+        Self { pages, ahead: VecDeque::new(), end: Feed::Flowing }
     }
 
     /// Makes sure that the next troubled user is known, if there is one.
     async fn prefetch(&mut self, store: &Store) {
-        while self.ahead.is_empty() && self.state == Feed::Flowing {
+        while self.ahead.is_empty() && self.end == Feed::Flowing {
             match self.pages.next(store).await {
-                Ok(None) => self.state = Feed::Ended,
+                Ok(None) => self.end = Feed::Ended,
                 Ok(Some(page)) => self.ahead.extend(page),
                 Err(err) => {
-                    self.state = Feed::Broken;
-                    // Fresh money matters more than the trouble's record: the pass goes on without.
+                    self.end = Feed::Broken;
+                    // Fresh money matters more than these records: the pass goes on without.
                     error!(
                         error = err.code().as_str(),
                         "Could not read who is in trouble, so alpacaAccounts/sync stays as it is in this pass: {}",
@@ -261,8 +233,8 @@ impl TroubleFeed {
         }
     }
 
-    /// The history of the next user. Must be asked in the order of the users' ids.
-    async fn history(&mut self, user: &DocumentId, store: &Store) -> PreviousState {
+    /// The state of the next user. Must be asked in the order of the users' ids.
+    async fn previous(&mut self, user: &DocumentId, store: &Store) -> PreviousState {
         loop {
             self.prefetch(store).await;
             match self.ahead.front() {
@@ -271,9 +243,9 @@ impl TroubleFeed {
                     self.ahead.pop_front();
                 }
                 Some((troubled, _)) if troubled == user => {
-                    return history(self.ahead.pop_front().map(|(_, trouble)| trouble));
+                    return previous(self.ahead.pop_front().map(|(_, state)| state));
                 }
-                None if self.state == Feed::Broken => return PreviousState::Unknown,
+                None if self.end == Feed::Broken => return PreviousState::Unknown,
                 Some(_) | None => return PreviousState::Clean,
             }
         }

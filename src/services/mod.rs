@@ -1,6 +1,7 @@
-//! The services.
+//! The services that the job calls, the keys it keeps, and what writes.
 
 pub(crate) mod alpaca;
 pub(crate) mod clients;
 pub(crate) mod key_cache;
 pub(crate) mod secret_manager;
+pub(crate) mod writer;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Most users who are remembered, with 150 bytes each at most; further ones are written at every pulse.
+/// Most users who are remembered, with 150 bytes each at most; further ones are written in every pass.
 const MOST: usize = 500_000;
 
 /// Stands for everything that a snapshot says but its time. 128 bits under keys that nobody knows: two
@@ -20,14 +20,14 @@ pub(crate) struct Fingerprint(u64, u64);
 
 /// What this process has written.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct WrittenSnapshots {
     refresh: Duration,
     hashers: [RandomState; 2],
-    /// By the user's own fingerprint: what was written, and in which pulse.
+    /// By the user's own fingerprint: what was written, and in which pass.
     snapshots: Mutex<HashMap<Fingerprint, (Fingerprint, Instant)>>,
 }
 
-impl Written {
+impl WrittenSnapshots {
     /// Nothing yet. Snapshots that are `refresh` old are rewritten.
     #[must_use]
     pub(crate) fn new(refresh: Duration) -> Self {
@@ -52,15 +52,15 @@ impl Written {
         Fingerprint(one.hash_one(value), other.hash_one(value))
     }
 
-    /// A pulse begins that was due at `due`: forgets what it will rewrite anyway, users who are gone
+    /// A pass begins that was due at `due`: forgets what it will rewrite anyway, users who are gone
     /// among it.
     pub(crate) fn begin(&self, due: Instant) {
         self.snapshots().retain(|_, (_, written)| self.is_fresh(*written, due));
     }
 
-    /// Whether that is what the user's snapshot says since a pulse that is recent enough.
+    /// Whether that is what the user's snapshot says since a pass that is recent enough.
     ///
-    /// Ages are from when one pulse was due to when the other was: whether a user came early or late in
+    /// Ages are from when one pass was due to when the other was: whether a user came early or late in
     /// either does not decide.
     #[must_use]
     pub(crate) fn is_unchanged(&self, user: &DocumentId, snapshot: Fingerprint, due: Instant) -> bool {
@@ -69,7 +69,7 @@ impl Written {
         written.is_some_and(|(what, when)| what == snapshot && self.is_fresh(when, due))
     }
 
-    /// Remembers what the pulse that was due at `due` has written for a user.
+    /// Remembers what the pass that was due at `due` has written for a user.
     pub(crate) fn remember(&self, user: &DocumentId, snapshot: Fingerprint, due: Instant) {
         let user = self.hash(&user);
         let mut snapshots = self.snapshots();
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn whatever_a_snapshot_says_makes_a_difference_but_its_time() {
-        let (written, version) = (Written::new(REFRESH), KeyVersion::parse("7").expect("a number"));
+        let (written, version) = (WrittenSnapshots::new(REFRESH), KeyVersion::parse("7").expect("a number"));
         let same = account(("note", "unknown"));
         let first = written.fingerprint(&snapshot(&same, &version), None);
         let later = Snapshot { answered_at: Timestamp::MAX, ..snapshot(&same, &version) };
@@ -167,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_unchanged_snapshot_is_left_alone_until_it_is_old_enough() {
-        let (written, due) = (Written::new(REFRESH), Instant::now());
+        let (written, due) = (WrittenSnapshots::new(REFRESH), Instant::now());
         let (ana, one, other) = (user("ana"), Fingerprint(1, 1), Fingerprint(1, 2));
         let after = |seconds| due + Duration::from_secs(seconds);
         assert!(!written.is_unchanged(&ana, one, due), "this process has written nothing yet");
@@ -182,7 +182,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn users_who_are_gone_are_forgotten() {
-        let (written, due) = (Written::new(REFRESH), Instant::now());
+        let (written, due) = (WrittenSnapshots::new(REFRESH), Instant::now());
         for n in 0..100 {
             written.remember(&user(&format!("user-{n}")), Fingerprint(1, 1), due);
         }

@@ -1,0 +1,144 @@
+//! The end of a pass: what had to wait for all users is judged, said and recorded, and the task leaves its execution.
+
+use crate::execution::assignment::{Checkpointer, TaskAssignment};
+use crate::execution::ledger::TaskState;
+use crate::execution::progress::{Finished, Late};
+use crate::limits::deadlines::{LOOK_BACK_BUDGET, LOOK_BACK_LIMIT, PUBLISH_RESERVE, USER_BUDGET};
+use crate::limits::retry::Deadline;
+use crate::model::fleet_guard::{AtHost, Rejections};
+use crate::model::ids::DocumentId;
+use crate::model::keys::Environment;
+use crate::model::outcome::{Code, Counts, PassStatus};
+use crate::pass::context::PassContext;
+use crate::pass::state_records::{StateRecord, last_successes, settle};
+use crate::pass::summary::{Figures, PassEnd, conclude};
+use crate::pass::tally::Tally;
+use crate::shutdown::{CLOSING_LIMIT, Stop};
+use jiff::Timestamp;
+use tracing::{error, warn};
+
+/// A pass whose users are done, or given up.
+pub(crate) struct Closing<'a> {
+    pub(crate) pass: &'a PassContext,
+    pub(crate) assignment: &'a TaskAssignment,
+    pub(crate) stop: &'a Stop,
+    pub(crate) end: PassEnd,
+}
+
+impl Closing<'_> {
+    /// Says how it went, and records it. Returns what the exit code says.
+    pub(crate) async fn close(self, checkpointer: Checkpointer, mut tally: Tally) -> PassStatus {
+        let Self { assignment, stop, end, .. } = &self;
+        let recorded = async {
+            let finished = checkpointer.close(stop).await;
+            match end.state() {
+                TaskState::Completed => self.complete(finished, &mut tally).await,
+                _ => self.cut_short(finished, &mut tally).await,
+            }
+        };
+        // Once told to stop, there is little time before the process is killed.
+        let of_all_tasks = stop.run_until_stopped_for(CLOSING_LIMIT, recorded).await.unwrap_or_else(|| {
+            warn!("Stopped before everything was recorded");
+            None
+        });
+        let counts = &tally.counts;
+        let of_all_tasks = of_all_tasks.or_else(|| assignment.worth(counts).map(|worth| worth.status));
+        exit_status(end.state(), end.status(counts), of_all_tasks, assignment.is_one_of_several())
+    }
+
+    /// All users were reached: they are judged together. Returns what the pass of all tasks is worth, if this task
+    /// knows.
+    async fn complete(&self, mut finished: Finished, tally: &mut Tally) -> Option<PassStatus> {
+        let Self { pass, assignment, stop, end } = self;
+        let (clients, now) = (&*pass.clients, Timestamp::now());
+        finished.add_late(&self.look_back(tally, now).await);
+        // Told to stop, the task has no time to wait for the others.
+        let of_others = assignment.rejections_of_others(clients, tally, &finished);
+        let of_others = stop.run_until_stopped(of_others).await.unwrap_or_default();
+        report_rejections(&tally.fleet_wide(of_others));
+        let worth = assignment.worth(&tally.counts);
+        if let Some(silence) = worth.and_then(|worth| worth.silence) {
+            silence.tell(&tally.counts, &clients.config);
+        }
+        self.conclude(&tally.counts, worth.map(|worth| worth.status));
+        // What is published includes what the records cost; what is left of the time is for publishing.
+        let deadline = Deadline::after(USER_BUDGET);
+        let records = tally.records(of_others, now);
+        settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+        assignment.leave(clients, end.state(), &finished, &tally.counts, pass.start, deadline).await
+    }
+
+    /// The pass was stopped, or could not read its users: an attempt that follows goes on after the cursor. Returns
+    /// the same.
+    async fn cut_short(&self, finished: Finished, tally: &mut Tally) -> Option<PassStatus> {
+        let Self { pass, assignment, end, .. } = self;
+        let (clients, now) = (&*pass.clients, Timestamp::now());
+        self.conclude(&tally.counts, Some(PassStatus::Failed));
+        // How far it came matters more, when there may be no time for both.
+        let deadline = Deadline::after(USER_BUDGET);
+        let left =
+            assignment.leave(clients, end.state(), &finished, &tally.counts, pass.start, deadline).await;
+        self.look_back(tally, now).await;
+        let nobody = Rejections::default();
+        report_rejections(&tally.fleet_wide(nobody));
+        if !assignment.is_one_of_several() {
+            let records = up_to(finished.cursor.as_ref(), tally.records(nobody, now));
+            settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+        }
+        left
+    }
+
+    fn conclude(&self, counts: &Counts, status: Option<PassStatus>) {
+        let Self { pass, assignment, end, .. } = self;
+        let (scope, used) = (Some(pass.clients.config.scope()), assignment.used(&pass.clients));
+        conclude(&Figures { scope, status, counts, used, start: pass.start }, end);
+    }
+
+    /// Reads when those last succeeded who came into trouble in this pass and wait for its judgement.
+    async fn look_back(&self, tally: &mut Tally, now: Timestamp) -> Late {
+        let unread: Vec<_> = tally.unread().cloned().collect();
+        let reading = last_successes(&self.pass.clients, &unread, Deadline::after(LOOK_BACK_BUDGET));
+        let read = self.stop.run_until_stopped_for(LOOK_BACK_LIMIT, reading).await;
+        tally.learn(&read.unwrap_or_default(), now)
+    }
+}
+
+/// What of a pass that was cut short is recorded. A retried attempt asks again about everybody after the cursor:
+/// two rejections within moments are one.
+fn up_to(cursor: Option<&DocumentId>, mut records: Vec<StateRecord>) -> Vec<StateRecord> {
+    records.retain(|(user, _)| cursor.is_some_and(|cursor| user <= cursor));
+    records
+}
+
+/// What the exit code says of a task whose part ended like that and is worth `own`. `of_all_tasks` is what the pass
+/// of all tasks is worth, where this one knows.
+fn exit_status(
+    state: TaskState,
+    own: PassStatus,
+    of_all_tasks: Option<PassStatus>,
+    is_one_of_several: bool,
+) -> PassStatus {
+    match (own, of_all_tasks) {
+        _ if state != TaskState::Completed => own,
+        // Whatever came of this task's users.
+        (_, Some(PassStatus::Failed)) => PassStatus::Failed,
+        // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
+        // reason for Cloud Run to try it again.
+        (PassStatus::Failed, Some(all)) => all,
+        (PassStatus::Failed, None) if is_one_of_several => PassStatus::Degraded,
+        _ => own,
+    }
+}
+
+/// Where rejections are the provider's fault or ours.
+fn report_rejections(fleet_wide: &[(Environment, AtHost)]) {
+    for (host, at) in fleet_wide {
+        let (rejected, users) = (at.rejected, at.users());
+        error!(
+            severity = "CRITICAL",
+            error = Code::BrokerRejected.as_str(),
+            environment = host.as_str(),
+            "Alpaca rejected {rejected} of {users} users: not marking anyone for re-authentication"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! One pass, as every user's way needs it.
+
+use crate::model::ids::TenantId;
+use crate::model::recheck::RecheckSchedule;
+use crate::model::tenancy;
+use crate::pass::memory::Memory;
+use crate::pass::plan::PassRules;
+use crate::pass::user_pages::PageReader;
+use crate::pass::user_record::{KeysAt, UserRecord};
+use crate::services::clients::Clients;
+use crate::services::secret_manager::StoredKeys;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::time::Instant;
+
+/// One pass: made once, and shared by the tasks of all its users.
+#[derive(Debug)]
+pub(crate) struct PassContext {
+    /// Everything that is called.
+    pub(crate) clients: Arc<Clients>,
+    /// What earlier passes of a loop left.
+    pub(crate) memory: Arc<Memory>,
+    /// By the server's clock, when it started, and when the one before did.
+    pub(crate) schedule: RecheckSchedule,
+    /// When it was due.
+    pub(crate) due: Instant,
+    /// When it began.
+    pub(crate) start: Instant,
+    /// The tenants whose owners were spoken of.
+    pub(crate) told: ToldTenants,
+}
+
+impl PassContext {
+    /// A pass that was due at `due` and began at `start`.
+    #[must_use]
+    pub(crate) fn new(
+        clients: Arc<Clients>,
+        memory: Arc<Memory>,
+        schedule: RecheckSchedule,
+        (due, start): (Instant, Instant),
+    ) -> Self {
+        Self { clients, memory, schedule, due, start, told: ToldTenants::default() }
+    }
+
+    /// What is the same for all users when it is decided what is done for them.
+    #[must_use]
+    pub(crate) fn rules(&self) -> PassRules<'_> {
+        let config = &self.clients.config;
+        PassRules {
+            schedule: self.schedule,
+            is_named: !config.takes_everybody(),
+            remembers_writes: self.memory.written.is_some(),
+            permits_writes: self.clients.writer.needs_permits(),
+            tenants: self.tenant_rules(),
+        }
+    }
+
+    /// The rules of tenants' documents; none, when the pass writes no such documents.
+    #[must_use]
+    pub(crate) fn tenant_rules(&self) -> Option<tenancy::Pass<'_>> {
+        let config = &self.clients.config;
+        let legacy_account = config.legacy_account.as_ref().map(|account| account.id.as_str());
+        let takes_over = config.takes_everybody();
+        config.legacy_tenant_path.then_some(tenancy::Pass {
+            schedule: self.schedule,
+            takes_over,
+            legacy_account,
+        })
+    }
+
+    /// Reads the pass's users.
+    #[must_use]
+    pub(crate) fn page_reader(&self) -> PageReader {
+        let Clients { config, store, .. } = &*self.clients;
+        PageReader {
+            store: Arc::clone(store),
+            filter: config.filter.clone(),
+            with_tenants: config.legacy_tenant_path,
+            now: self.schedule.now,
+        }
+    }
+
+    /// The user's keys, if an earlier pass of a loop left them. Held only as long as the cache keeps them.
+    #[must_use]
+    pub(crate) fn kept_keys(&self, record: &UserRecord) -> Option<Weak<StoredKeys>> {
+        let KeysAt::Secret(user) = &record.keys else { return None };
+        let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous)?;
+        Some(Arc::downgrade(&kept))
+    }
+}
+
+/// The tenants that were spoken of in a pass: all members but one meet the same document.
+#[derive(Debug, Default)]
+pub(crate) struct ToldTenants(Mutex<HashSet<TenantId>>);
+
+impl ToldTenants {
+    /// Whether that tenant has not been spoken of yet.
+    pub(crate) fn is_first(&self, tenant: &TenantId) -> bool {
+        // Whatever panics while it is locked leaves a set that is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_pass_speaks_of_a_tenant_once() {
+        let (told, another) = (ToldTenants::default(), ToldTenants::default());
+        let tenant = |id| TenantId::parse(id).expect("legal");
+        assert!(told.is_first(&tenant("acme")) && told.is_first(&tenant("zeta")));
+        assert!(!told.is_first(&tenant("acme")));
+        assert!(another.is_first(&tenant("acme")), "another pass");
+    }
+}

@@ -1,0 +1,114 @@
+//! What the log says of one user, whatever becomes of them.
+
+use crate::model::ids::{DocumentId, TenantId};
+use crate::model::outcome::{Code, Outcome};
+use crate::model::sync_state::PreviousState;
+use crate::pass::failure::Failure;
+use crate::pass::plan::NotSynced;
+use crate::pass::snapshot_write::Written;
+use crate::pass::user_record::{KeysAt, UserRecord};
+use crate::services::writer::Writer;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+/// A user's way begins.
+pub(crate) fn tell_start(record: &UserRecord) {
+    let id = record.id();
+    if let KeysAt::Configuration(_) = &record.keys {
+        warn!(
+            "APCA_API_KEY_ID and APCA_API_SECRET_KEY are deprecated: store the keys in Secret Manager as \
+             alpaca-keys-<userId> and unset both"
+        );
+    }
+    info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
+}
+
+/// Nothing was done for the user.
+pub(crate) fn tell_not_synced(record: &UserRecord, reason: NotSynced, start: Instant) {
+    let (id, user_id) = (record.id(), record.id().as_str());
+    match reason {
+        NotSynced::Paused => {
+            info!(user_id, "Skipped Alpaca account for user {id}: sync_enabled is false");
+        }
+        NotSynced::UnreadableSwitch => warn!(
+            user_id,
+            "Skipped Alpaca account for user {id}: its sync_enabled is neither true nor false, so it counts as \
+             paused: store a boolean"
+        ),
+        NotSynced::WaitsForReauth => {
+            let (since, next_attempt_at) = rest_of(&record.previous);
+            info!(
+                user_id,
+                since,
+                next_attempt_at,
+                "Skipped Alpaca account for user {id}: Alpaca rejects its keys, and the user has not stored new ones \
+                 yet"
+            );
+        }
+        NotSynced::Missing => error!(
+            user_id,
+            error = Code::UserUnknown.as_str(),
+            duration_ms = millis(start),
+            "Failed to sync Alpaca account for user {id}: there is no such document in users: check the id, the \
+             project and the database"
+        ),
+    }
+}
+
+impl Writer {
+    /// The user's documents say what Alpaca says, or would, without a dry run.
+    pub(crate) fn tell_synced(&self, id: &DocumentId, written: &Written, start: Instant) {
+        let (user_id, tenant_id) = (id.as_str(), written.tenant.as_ref().map(TenantId::as_str));
+        let (unchanged, duration_ms) = (written.is_unchanged.then_some(true), millis(start));
+        match self {
+            Self::Commits { .. } => info!(
+                user_id,
+                tenant_id, unchanged, duration_ms, "Successfully synced Alpaca account for user {id}"
+            ),
+            Self::DryRun => {
+                info!(
+                    user_id,
+                    tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)"
+                );
+            }
+        }
+    }
+}
+
+/// The user failed, and counts as that.
+pub(crate) fn tell_failed(record: &UserRecord, failure: &Failure, counts_as: Outcome, start: Instant) {
+    let (id, code, reason, duration_ms) = (record.id(), failure.code(), failure.reason(), millis(start));
+    let (user_id, error) = (id.as_str(), code.as_str());
+    match counts_as {
+        Outcome::Failed(_) if code.is_about_keys() => {
+            error!(user_id, error, duration_ms, "Could not retrieve Alpaca keys for user {id}: {reason}");
+        }
+        Outcome::Failed(_) => {
+            error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
+        }
+        Outcome::Synced | Outcome::Skipped | Outcome::NeedsReauth => {
+            let (since, next_attempt_at) = rest_of(&record.previous);
+            info!(
+                user_id,
+                error, since, next_attempt_at, duration_ms, "Skipped Alpaca account for user {id}: {reason}"
+            );
+        }
+    }
+}
+
+/// The user's task panicked.
+pub(crate) fn tell_panicked(id: &DocumentId) {
+    let (user_id, error) = (id.as_str(), Code::Internal.as_str());
+    error!(user_id, error, "Failed to sync Alpaca account for user {id}: its task panicked");
+}
+
+/// Since when a user has to reconnect, and when Alpaca is asked again all the same.
+fn rest_of(previous: &PreviousState) -> (Option<String>, Option<String>) {
+    let state = previous.reauth();
+    let next = state.and_then(|state| state.next_attempt_at);
+    (state.map(|state| state.since.to_string()), next.map(|next| next.to_string()))
+}
+
+pub(crate) fn millis(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

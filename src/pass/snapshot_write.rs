@@ -1,0 +1,265 @@
+//! What a success writes: the user's snapshot, the tenant's document where the rules allow it, and the end of the
+//! user's state where there is one.
+
+use crate::documents::snapshot::Snapshot;
+use crate::documents::snapshot::{legacy_snapshot_name, snapshot_name};
+use crate::documents::tenant::primary_name;
+use crate::firestore::StoreError;
+use crate::firestore::values::is_field_name;
+use crate::firestore::write::{Precondition, Write, merge};
+use crate::limits::deadlines::ALONE_RESERVE;
+use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
+use crate::model::ids::TenantId;
+use crate::model::keys::Environment;
+use crate::model::sync_state;
+use crate::model::tenancy::{TenantLookup, TenantWrite};
+use crate::pass::account::{AccountFound, UsedKeys};
+use crate::pass::context::PassContext;
+use crate::pass::state_records::state_write;
+use crate::pass::sync_outcome::SyncOutcome;
+use crate::pass::tenant_write::{read_lookup, tenant_write};
+use crate::pass::user_record::{KeysAt, UserRecord};
+use crate::services::alpaca::Answer;
+use crate::services::clients::Clients;
+use crate::telemetry::Chain;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::time::Duration;
+use tracing::warn;
+
+/// An account that was found, and where it is to go.
+#[derive(Debug)]
+pub(crate) struct SnapshotWrite<'a> {
+    pass: &'a PassContext,
+    record: &'a UserRecord,
+    /// What decides about the tenant's document.
+    lookup: Cow<'a, TenantLookup>,
+    /// Full name of the snapshot's document.
+    name: String,
+    snapshot: Snapshot<'a>,
+    /// The end of the user's state, if there is one.
+    end_of_state: Option<Write>,
+}
+
+/// What a user's documents say now.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Written {
+    /// Where the account lives, whose keys Alpaca took.
+    pub(crate) host: Environment,
+    /// The tenant whose document says it too.
+    pub(crate) tenant: Option<TenantId>,
+    /// Whether they said it already, and were left alone.
+    pub(crate) is_unchanged: bool,
+}
+
+impl Written {
+    /// What became of the user.
+    #[must_use]
+    pub(crate) fn outcome(&self) -> SyncOutcome {
+        match self.is_unchanged {
+            true => SyncOutcome::Unchanged(self.host),
+            false => SyncOutcome::Synced(self.host),
+        }
+    }
+}
+
+/// Where the keys of a user's secret are: the path, which the snapshot names.
+#[must_use]
+pub(crate) fn key_path(pass: &PassContext, record: &UserRecord) -> Option<String> {
+    match &record.keys {
+        KeysAt::Secret(user) => Some(pass.clients.store.database().latest_keys(user)),
+        KeysAt::Nowhere(_) | KeysAt::NoSuchUser | KeysAt::Configuration(_) => None,
+    }
+}
+
+impl<'a> SnapshotWrite<'a> {
+    /// Of an account that was found with the keys at that path.
+    #[must_use]
+    pub(crate) fn new(
+        pass: &'a PassContext,
+        record: &'a UserRecord,
+        lookup: Cow<'a, TenantLookup>,
+        AccountFound { answer, keys }: &'a AccountFound,
+        key_path: Option<&'a str>,
+    ) -> Self {
+        let (database, id) = (pass.clients.store.database(), record.id());
+        let over = keys
+            .version()
+            .and_then(|version| sync_state::after_success(&record.previous, version, answer.answered_at));
+        Self {
+            pass,
+            record,
+            lookup,
+            name: match keys {
+                UsedKeys::Stored(_) => snapshot_name(database, id),
+                UsedKeys::Configured(_) => legacy_snapshot_name(database),
+            },
+            snapshot: Snapshot {
+                user_id: id.as_str(),
+                account: &answer.account,
+                environment: keys.keys().environment(),
+                answered_at: answer.answered_at,
+                keys: key_path.zip(keys.version()),
+                raw: raw(&pass.clients, id.as_str(), answer),
+            },
+            end_of_state: over.map(|state| state_write(database, id, &state)),
+        }
+    }
+
+    /// Writes all of it in one atomic commit, or nothing where that may be skipped and the documents say the same
+    /// already. The limits must have allowed the writes.
+    pub(crate) async fn write(&self, may_skip: bool, deadline: Deadline) -> Result<Written, StoreError> {
+        let (id, due) = (self.record.id(), self.pass.due);
+        let tenant = tenant_write(self.pass, self.record, &self.lookup, deadline).await;
+        let Some(memory) = &self.pass.memory.written else {
+            return self.commit(tenant, deadline).await;
+        };
+        let kept = tenant.as_ref().map(TenantWrite::tenant);
+        let print = memory.fingerprint(&self.snapshot, kept);
+        // A tenant's document that is not there yet, or not any more, is a change.
+        let is_there = !matches!(tenant, Some(TenantWrite::Create(_)));
+        if may_skip && is_there && memory.is_unchanged(id, print, due) {
+            return Ok(self.written(kept.cloned(), true));
+        }
+        // A write that fails, or whose outcome nobody learns, must not pass for one that worked.
+        memory.forget(id);
+        let written = self.commit(tenant, deadline).await?;
+        memory.remember(id, memory.fingerprint(&self.snapshot, written.tenant.as_ref()), due);
+        Ok(written)
+    }
+
+    async fn commit(
+        &self,
+        mut tenant: Option<TenantWrite>,
+        deadline: Deadline,
+    ) -> Result<Written, StoreError> {
+        let is_alone = tenant.is_none() && self.end_of_state.is_none();
+        let reserve = if is_alone { Duration::ZERO } else { ALONE_RESERVE.min(deadline.left() / 2) };
+        let tenant = match self.commit_together(&mut tenant, deadline.less(reserve)).await {
+            // Boxed, as nearly nobody's way gets here, and all would have to carry it.
+            Err(err) if !is_alone && err.may_be_one_documents() => {
+                Box::pin(self.commit_apart(tenant, err, deadline)).await?
+            }
+            together => together.map(|()| tenant)?,
+        };
+        Ok(self.written(tenant.map(|write| write.tenant().clone()), false))
+    }
+
+    /// All documents or none. Decides anew when the tenant's changes meanwhile.
+    async fn commit_together(
+        &self,
+        tenant: &mut Option<TenantWrite>,
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        let writer = &self.pass.clients.writer;
+        let mut attempt = 1;
+        loop {
+            let writes = self.writes(tenant.as_ref());
+            let committed = match attempt {
+                1 => writer.commit_allowed(&writes, deadline).await,
+                _ => writer.commit(&writes, deadline).await,
+            };
+            let conflict = match committed {
+                Err(err @ StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => err,
+                result => return result,
+            };
+            let lookup = read_lookup(self.pass, self.record, deadline).await;
+            let Ok(lookup) = lookup else { return Err(conflict) };
+            *tenant = tenant_write(self.pass, self.record, &lookup, deadline).await;
+            attempt += 1;
+        }
+    }
+
+    /// The snapshot without a document that is refused, which costs only itself: not the user their money.
+    /// `refusal` is what became of all together. Returns the tenant's write, if that was made.
+    async fn commit_apart(
+        &self,
+        tenant: Option<TenantWrite>,
+        refusal: StoreError,
+        deadline: Deadline,
+    ) -> Result<Option<TenantWrite>, StoreError> {
+        let (user_id, writer) = (self.snapshot.user_id, &self.pass.clients.writer);
+        let mut own = self.writes(None);
+        if tenant.is_some() || own.len() == 1 {
+            match writer.commit(&own, deadline).await {
+                Err(err) if own.len() > 1 && err.may_be_one_documents() => {}
+                Err(err) => return Err(err),
+                Ok(()) => {
+                    warn_without_tenant(user_id, tenant.as_ref(), &refusal);
+                    return Ok(None);
+                }
+            }
+        }
+        let end_of_state = own.split_off(1);
+        writer.commit(&own, deadline).await?;
+        if let Err(err) = writer.commit(&end_of_state, deadline).await {
+            warn_still_in_trouble(user_id, &err);
+        }
+        let Some(write) = tenant else { return Ok(None) };
+        match writer.commit(&[self.tenant_document(&write)], deadline).await {
+            Ok(()) => Ok(Some(write)),
+            Err(err) => {
+                warn_without_tenant(user_id, Some(&write), &err);
+                Ok(None)
+            }
+        }
+    }
+
+    fn written(&self, tenant: Option<TenantId>, is_unchanged: bool) -> Written {
+        Written { host: self.snapshot.environment, tenant, is_unchanged }
+    }
+
+    fn writes(&self, tenant: Option<&TenantWrite>) -> Vec<Write> {
+        let mut writes = vec![merge(&self.name, &self.snapshot.user_document(), &Precondition::Nothing)];
+        writes.extend(tenant.map(|write| self.tenant_document(write)));
+        writes.extend(self.end_of_state.clone());
+        writes
+    }
+
+    fn tenant_document(&self, write: &TenantWrite) -> Write {
+        let (tenant, database) = (write.tenant(), self.pass.clients.store.database());
+        merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &write.precondition())
+    }
+}
+
+/// The whole answer, if it is to be stored. What cannot be stored of it takes nothing else with it.
+fn raw(clients: &Clients, user_id: &str, answer: &Answer) -> Option<Map<String, Value>> {
+    if !clients.config.store_raw {
+        return None;
+    }
+    let raw = answer.raw();
+    match &raw {
+        Ok(raw) => {
+            let left_out = raw.keys().filter(|name| !is_field_name(name)).count();
+            if left_out > 0 {
+                warn!(
+                    user_id,
+                    "Storing raw for user {user_id} without {left_out} fields, whose names Firestore does not take"
+                );
+            }
+        }
+        Err(reason) => warn!(user_id, "Not storing raw for user {user_id}: {reason}"),
+    }
+    raw.ok()
+}
+
+fn warn_without_tenant(user_id: &str, tenant: Option<&TenantWrite>, err: &StoreError) {
+    if let Some(tenant) = tenant.map(TenantWrite::tenant) {
+        warn!(
+            user_id,
+            tenant_id = tenant.as_str(),
+            error = err.code().as_str(),
+            "Wrote the snapshot of user {user_id} without the document of tenant {tenant}: {}",
+            Chain(err)
+        );
+    }
+}
+
+fn warn_still_in_trouble(user_id: &str, err: &StoreError) {
+    warn!(
+        user_id,
+        error = err.code().as_str(),
+        "Wrote the snapshot of user {user_id}, but not the end of their trouble, users/{user_id}/alpacaAccounts/sync: {}",
+        Chain(err)
+    );
+}

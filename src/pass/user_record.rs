@@ -1,0 +1,120 @@
+//! One user, and what is known of them before anything is asked.
+
+use crate::config::LegacyAccount;
+use crate::model::ids::{DocumentId, InvalidId, UserId};
+use crate::model::sync_state::PreviousState;
+use crate::model::tenancy::TenantLookup;
+use crate::model::user::{Switch, TenantClaim, User};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A membership that was revoked must not count for long.
+const LOOKUP_MAX_AGE: Duration = Duration::from_secs(30);
+
+/// One user and what is known of them.
+#[derive(Clone, Debug)]
+pub(crate) struct UserRecord {
+    /// The user document.
+    pub(crate) user: User,
+    /// Where their keys are.
+    pub(crate) keys: KeysAt,
+    /// What decides about the tenant's document, as far as it was read with the user's page.
+    pub(crate) lookup: Option<PageLookup>,
+    /// What kept the user from being synced before.
+    pub(crate) previous: PreviousState,
+}
+
+/// Where a user's keys are.
+#[derive(Clone, Debug)]
+pub(crate) enum KeysAt {
+    /// In the secret that is named after the user.
+    Secret(UserId),
+    /// Nowhere: no secret can be named after that id.
+    Nowhere(InvalidId),
+    /// Nowhere: a person named a user who has no document.
+    NoSuchUser,
+    /// In the configuration: the single account of old deployments, which is treated like a user.
+    Configuration(Arc<LegacyAccount>),
+}
+
+/// What decided about a tenant's document when the user's page was read.
+#[derive(Clone, Debug)]
+pub(crate) struct PageLookup {
+    /// What was found.
+    pub(crate) lookup: TenantLookup,
+    /// When.
+    pub(crate) read_at: Instant,
+}
+
+impl PageLookup {
+    /// The lookup, unless it is too old to decide with.
+    #[must_use]
+    pub(crate) fn fresh(&self) -> Option<&TenantLookup> {
+        (self.read_at.elapsed() <= LOOKUP_MAX_AGE).then_some(&self.lookup)
+    }
+}
+
+impl UserRecord {
+    /// A user who has a document.
+    #[must_use]
+    pub(crate) fn new(user: User, previous: PreviousState) -> Self {
+        let keys = UserId::parse(user.id.as_str()).map_or_else(KeysAt::Nowhere, KeysAt::Secret);
+        Self { user, keys, lookup: None, previous }
+    }
+
+    /// A named user without one.
+    #[must_use]
+    pub(crate) fn missing(id: DocumentId) -> Self {
+        Self::beside_users(id, TenantClaim::Own, KeysAt::NoSuchUser)
+    }
+
+    /// The single account of old deployments.
+    #[must_use]
+    pub(crate) fn legacy(account: Arc<LegacyAccount>) -> Self {
+        let (id, tenant) = (account.id.clone(), TenantClaim::Assigned(account.tenant.clone()));
+        Self::beside_users(id, tenant, KeysAt::Configuration(account))
+    }
+
+    fn beside_users(id: DocumentId, tenant: TenantClaim, keys: KeysAt) -> Self {
+        let user = User { id, tenant, sync: Switch::On, keys_updated_at: None };
+        // There is no record, and none is made.
+        Self { user, keys, lookup: None, previous: PreviousState::Unknown }
+    }
+
+    /// The user's id.
+    #[must_use]
+    pub(crate) fn id(&self) -> &DocumentId {
+        &self.user.id
+    }
+
+    /// The id as one of the pass's users, whom the cursor passes when they are finished; the legacy account is none.
+    #[must_use]
+    pub(crate) fn id_among_users(&self) -> Option<&DocumentId> {
+        match &self.keys {
+            KeysAt::Configuration(_) => None,
+            KeysAt::Secret(_) | KeysAt::Nowhere(_) | KeysAt::NoSuchUser => Some(&self.user.id),
+        }
+    }
+
+    /// What is to be known of the user when their way has ended, whatever became of it.
+    #[must_use]
+    pub(crate) fn reference(&self) -> UserRef {
+        UserRef { id: self.user.id.clone(), previous: self.previous.clone() }
+    }
+
+    /// What decides about the tenant's document, as far as it is known and fresh enough.
+    #[must_use]
+    pub(crate) fn fresh_lookup(&self) -> Option<&TenantLookup> {
+        self.lookup.as_ref().and_then(PageLookup::fresh)
+    }
+}
+
+/// Whom an outcome is about.
+#[derive(Clone, Debug)]
+pub(crate) struct UserRef {
+    /// The user.
+    pub(crate) id: DocumentId,
+    /// What kept them from being synced before.
+    pub(crate) previous: PreviousState,
+}

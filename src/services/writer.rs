@@ -1,0 +1,59 @@
+//! What commits to Firestore, and alone knows whether this is a dry run.
+
+use crate::firestore::write::Write;
+use crate::firestore::{Store, StoreError};
+use crate::limits::rate::RateLimits;
+use crate::limits::retry::Deadline;
+use std::sync::Arc;
+
+/// Commits writes, or only says that it would.
+#[derive(Clone, Debug)]
+pub(crate) enum Writer {
+    /// Commits them.
+    Commits { store: Arc<Store>, limits: Arc<RateLimits> },
+    /// Leaves everything as it is, and takes all writes for made: a dry run.
+    DryRun,
+}
+
+impl Writer {
+    /// The one for this run.
+    #[must_use]
+    pub(crate) fn new(is_dry_run: bool, store: &Arc<Store>, limits: &Arc<RateLimits>) -> Self {
+        match is_dry_run {
+            true => Self::DryRun,
+            false => Self::Commits { store: Arc::clone(store), limits: Arc::clone(limits) },
+        }
+    }
+
+    /// Whether it commits at all. What is read only to be written over need not be read for a dry run.
+    #[must_use]
+    pub(crate) fn commits(&self) -> bool {
+        matches!(self, Self::Commits { .. })
+    }
+
+    /// Whether writes have to be allowed before they are committed.
+    #[must_use]
+    pub(crate) fn needs_permits(&self) -> bool {
+        matches!(self, Self::Commits { limits, .. } if limits.limits_writes())
+    }
+
+    /// All or none of the writes, once the limits allow them.
+    pub(crate) async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
+        match self {
+            Self::Commits { store, .. } => store.commit(writes, deadline).await,
+            Self::DryRun => Ok(()),
+        }
+    }
+
+    /// The same for writes that the limits have already allowed, once.
+    pub(crate) async fn commit_allowed(
+        &self,
+        writes: &[Write],
+        deadline: Deadline,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Commits { store, .. } => store.commit_allowed(writes, deadline).await,
+            Self::DryRun => Ok(()),
+        }
+    }
+}
