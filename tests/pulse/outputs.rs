@@ -132,8 +132,8 @@ async fn the_demo_takes_no_notice_of_who_reads_it() {
     for kind in [Closed, Full, Blocked] {
         assert_eq!(exit_of(world.bare_command(&["demo"]), kind, kind).await, Some(0), "{kind:?}");
     }
-    let run = Run::of(&mut world.bare_command(&["demo"])).await;
-    let (log, table) = run.stdout.rsplit_once("\n\n").expect("a table behind the log");
+    let run = Run::of(&mut world.bare_command(&["demo", "-v"])).await;
+    let (log, table) = run.stdout.split_once("\n\n").expect("a table behind the log");
     assert!(log.lines().last().is_some_and(|line| line.contains(COMPLETED)), "{}", run.stdout);
     assert!(table.contains("user-0025"), "{}", run.stdout);
 }
