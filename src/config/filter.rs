@@ -1,12 +1,5 @@
 //! `--where field=value`: which users take part in a pass, decided by Firestore.
 
-use crate::firestore::values::{boolean, double, integer, null, text};
-use gcloud_sdk::google::firestore::v1::Value;
-use gcloud_sdk::google::firestore::v1::structured_query::{
-    CompositeFilter, FieldFilter, FieldReference, Filter, UnaryFilter, composite_filter, field_filter,
-    filter::FilterType, unary_filter,
-};
-use gcloud_sdk::google::firestore::v1::value::ValueType;
 use std::fmt;
 use std::iter::Peekable;
 use std::str::Chars;
@@ -54,7 +47,22 @@ pub(crate) struct UserFilter(Vec<Condition>);
 struct Condition {
     /// As Firestore reads it, backquotes included.
     path: String,
-    value: Value,
+    value: Constant,
+}
+
+/// What a field is compared to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Constant {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number.
+    Double(f64),
+    /// Anything else, or anything in quotes.
+    Text(String),
 }
 
 impl UserFilter {
@@ -80,15 +88,9 @@ impl UserFilter {
         self.0.is_empty()
     }
 
-    /// The filter as part of a query; nothing for everybody.
-    #[must_use]
-    pub(crate) fn to_query(&self) -> Option<Filter> {
-        let mut filters: Vec<_> = self.0.iter().map(Condition::filter).collect();
-        if filters.len() > 1 {
-            let op = composite_filter::Operator::And.into();
-            filters = vec![of_type(FilterType::CompositeFilter(CompositeFilter { op, filters }))];
-        }
-        filters.pop()
+    /// Each condition: a field's path as Firestore reads it, backquotes included, and what it has to be.
+    pub(crate) fn conditions(&self) -> impl Iterator<Item = (&str, &Constant)> {
+        self.0.iter().map(|condition| (condition.path.as_str(), &condition.value))
     }
 }
 
@@ -98,37 +100,16 @@ impl fmt::Display for UserFilter {
         for (n, Condition { path, value }) in self.0.iter().enumerate() {
             let comma = if n > 0 { "," } else { "" };
             write!(f, "{comma}{path}=")?;
-            match &value.value_type {
-                Some(ValueType::BooleanValue(switch)) => write!(f, "{switch}")?,
-                Some(ValueType::IntegerValue(number)) => write!(f, "{number}")?,
-                Some(ValueType::DoubleValue(number)) => write!(f, "{number:?}")?,
-                Some(ValueType::StringValue(text)) => write!(f, "{}", serde_json::json!(text))?,
-                _ => write!(f, "null")?,
+            match value {
+                Constant::Null => write!(f, "null")?,
+                Constant::Boolean(switch) => write!(f, "{switch}")?,
+                Constant::Integer(number) => write!(f, "{number}")?,
+                Constant::Double(number) => write!(f, "{number:?}")?,
+                Constant::Text(text) => write!(f, "{}", serde_json::json!(text))?,
             }
         }
         Ok(())
     }
-}
-
-impl Condition {
-    fn filter(&self) -> Filter {
-        let field = FieldReference { field_path: self.path.clone() };
-        if matches!(self.value.value_type, Some(ValueType::NullValue(_))) {
-            let operand_type = Some(unary_filter::OperandType::Field(field));
-            let op = unary_filter::Operator::IsNull.into();
-            return of_type(FilterType::UnaryFilter(UnaryFilter { op, operand_type }));
-        }
-        let op = field_filter::Operator::Equal.into();
-        of_type(FilterType::FieldFilter(FieldFilter {
-            field: Some(field),
-            op,
-            value: Some(self.value.clone()),
-        }))
-    }
-}
-
-fn of_type(filter_type: FilterType) -> Filter {
-    Filter { filter_type: Some(filter_type) }
 }
 
 /// The parts between the commas that are not quoted.
@@ -215,32 +196,37 @@ fn quoted_name(rest: &mut Peekable<Chars<'_>>) -> Option<String> {
 
 /// A constant as JSON has it, and any other text as itself. Firestore compares numbers by their value:
 /// 1 equals 1.0.
-fn constant(value: &str) -> Result<Value, InvalidCondition> {
+fn constant(value: &str) -> Result<Constant, InvalidCondition> {
     use serde_json::Value as Json;
     if value.is_empty() {
         return Err(InvalidCondition::NoValue);
     }
     match serde_json::from_str(value) {
-        Ok(Json::Null) => Ok(null()),
-        Ok(Json::Bool(switch)) => Ok(boolean(switch)),
-        Ok(Json::String(string)) => Ok(text(string)),
+        Ok(Json::Null) => Ok(Constant::Null),
+        Ok(Json::Bool(switch)) => Ok(Constant::Boolean(switch)),
+        Ok(Json::String(string)) => Ok(Constant::Text(string)),
         // The standard library finds the nearest double, serde_json not always.
         Ok(Json::Number(number)) => match (number.as_i64(), value.parse()) {
-            (Some(number), _) => Ok(integer(number)),
-            (None, Ok(number)) if value.contains(['.', 'e', 'E']) => Ok(double(number)),
+            (Some(number), _) => Ok(Constant::Integer(number)),
+            (None, Ok(number)) if value.contains(['.', 'e', 'E']) => Ok(Constant::Double(number)),
             _ => Err(InvalidCondition::TooLarge(value.to_owned())),
         },
         _ if value.contains(['"', '`']) => Err(InvalidCondition::Quotes),
-        _ => Ok(text(value)),
+        _ => Ok(Constant::Text(value.to_owned())),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Constant::{Boolean, Double, Integer, Null};
     use super::*;
     use proptest::prelude::*;
 
-    fn parsed(text: &str) -> Vec<(String, Value)> {
+    fn text(text: impl Into<String>) -> Constant {
+        Constant::Text(text.into())
+    }
+
+    fn parsed(text: &str) -> Vec<(String, Constant)> {
         let filter = UserFilter::parse(text).unwrap_or_else(|err| panic!("{text}: {err}"));
         filter.0.into_iter().map(|condition| (condition.path, condition.value)).collect()
     }
@@ -252,14 +238,14 @@ mod tests {
     #[test]
     fn a_value_is_what_it_looks_like() {
         for (spelled, value) in [
-            ("true", boolean(true)),
-            ("false", boolean(false)),
-            ("null", null()),
-            ("7", integer(7)),
-            ("-7", integer(-7)),
-            ("9223372036854775807", integer(i64::MAX)),
-            ("1.50", double(1.5)),
-            ("1e3", double(1000.0)),
+            ("true", Boolean(true)),
+            ("false", Boolean(false)),
+            ("null", Null),
+            ("7", Integer(7)),
+            ("-7", Integer(-7)),
+            ("9223372036854775807", Integer(i64::MAX)),
+            ("1.50", Double(1.5)),
+            ("1e3", Double(1000.0)),
             ("pro", text("pro")),
             ("True", text("True")),
             ("007", text("007")),
@@ -281,7 +267,7 @@ mod tests {
     #[test]
     fn a_field_is_a_path_in_firestores_spelling() {
         for path in ["a", "_a1", "a.b.c", "`a b`", "a.`b.c`", r"`a\`b\\`", "`a=b,c`", "`größe`", "`7`"] {
-            assert_eq!(parsed(&format!("{path}=1")), [(path.to_owned(), integer(1))]);
+            assert_eq!(parsed(&format!("{path}=1")), [(path.to_owned(), Integer(1))]);
         }
         for path in ["", ".", "a.", ".a", "a..b", "7a", "a b", "a-b", "größe", "``", "`a`b", "a`b`", r"`a\b`"]
         {
@@ -296,7 +282,7 @@ mod tests {
     #[test]
     fn commas_separate_conditions_unless_they_are_quoted() {
         let both = parsed(r#" a = 1 , b="x, y",`c,d`=z "#);
-        let expected = [("a", integer(1)), ("b", text("x, y")), ("`c,d`", text("z"))];
+        let expected = [("a", Integer(1)), ("b", text("x, y")), ("`c,d`", text("z"))];
         assert_eq!(both, expected.map(|(path, value)| (path.to_owned(), value)));
     }
 
@@ -319,16 +305,6 @@ mod tests {
         assert_eq!(refused(&vec!["a=1"; 31].join(",")), InvalidCondition::TooMany);
         let half = UserFilter::parse(&vec!["a=1"; 16].join(",")).expect("usable");
         assert_eq!(half.clone().and(half), Err(InvalidCondition::TooMany));
-    }
-
-    #[test]
-    fn several_conditions_must_all_hold() {
-        let filter = |text| UserFilter::parse(text).expect("usable").to_query().and_then(|of| of.filter_type);
-        assert_eq!(UserFilter::default().to_query(), None);
-        assert!(matches!(filter("a=1"), Some(FilterType::FieldFilter(_))));
-        assert!(matches!(filter("a=null"), Some(FilterType::UnaryFilter(_))));
-        let Some(FilterType::CompositeFilter(both)) = filter("a=1,b=null") else { panic!("a composite") };
-        assert_eq!((both.op(), both.filters.len()), (composite_filter::Operator::And, 2));
     }
 
     proptest! {
@@ -357,8 +333,8 @@ mod tests {
 
         #[test]
         fn numbers_keep_their_value(whole: i64, decimal in -1e300..1e300_f64) {
-            prop_assert_eq!(parsed(&format!("a={whole}")), [("a".to_owned(), integer(whole))]);
-            prop_assert_eq!(parsed(&format!("a={decimal:?}")), [("a".to_owned(), double(decimal))]);
+            prop_assert_eq!(parsed(&format!("a={whole}")), [("a".to_owned(), Integer(whole))]);
+            prop_assert_eq!(parsed(&format!("a={decimal:?}")), [("a".to_owned(), Double(decimal))]);
         }
     }
 }

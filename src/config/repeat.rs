@@ -1,7 +1,7 @@
 //! `--every` and `--for`: the pulse repeated in one process.
 
-use crate::config::Execution;
 use crate::config::args::SyncArgs;
+use crate::config::execution::Execution;
 use std::time::Duration;
 
 /// Shortest `--every`.

@@ -1,6 +1,6 @@
 //! The environment variables that are read, by the job and by its libraries.
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 use std::ffi::{OsStr, OsString};
 
 /// How the names begin of those that are the job's own, or say where and as whom it calls Google.
@@ -22,6 +22,11 @@ const NAMES: [&str; 12] = [
     "NO_PROXY",
     "no_proxy",
 ];
+
+/// What a variable is set to. Those that are no text are refused by [`check`].
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// Refuses variables that are read and are no text: whoever reads them takes them for not set, and then users who were
 /// named are everybody. Only their names are told, for their values may be secrets.

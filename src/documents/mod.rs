@@ -1,8 +1,12 @@
-//! One file for each document.
+//! The documents of the contract, one file for each: its path, its fields, and how they are written and read. Nothing
+//! else knows a path or the name of a field.
 
 #[cfg(test)]
 mod indexes;
 pub(crate) mod last_pulse;
 pub(crate) mod ledger;
+mod ramp;
 pub(crate) mod snapshot;
+pub(crate) mod sync_state;
 pub(crate) mod tenant;
+pub(crate) mod user;

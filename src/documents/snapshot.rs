@@ -1,16 +1,31 @@
-//! What is written for an account: the user's snapshot and the tenant's legacy document.
+//! `users/{userId}/alpacaAccounts/snapshot`: what Alpaca said of a user's account, and what the job learns from it
+//! later. The tenant's document has the same figures.
 
-use crate::firestore::values::json_object;
+use crate::firestore::values::{Fields, json_object, number, string, time};
 use crate::firestore::write::{FieldChange, FieldValue};
 use crate::model::account::Account;
-use crate::model::ids::TenantId;
+use crate::model::ids::{Database, DocumentId, TenantId};
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
+use crate::model::past::LastSuccess;
+use crate::model::pin::Pin;
 use jiff::Timestamp;
 
 /// Fields of other writers that would contradict live figures, such as those of a placeholder for a user who had not
 /// connected an account yet.
 const LEFT_OVERS: [&str; 4] = ["configured", "note", "syncedAt", "account"];
+
+/// Full name of a user's snapshot.
+#[must_use]
+pub(crate) fn snapshot_name(database: &Database, user: &DocumentId) -> String {
+    database.document(format_args!("users/{}/alpacaAccounts/snapshot", user.as_str()))
+}
+
+/// Full name of the snapshot of the legacy account, which is no user.
+#[must_use]
+pub(crate) fn legacy_snapshot_name(database: &Database) -> String {
+    database.document(format_args!("alpacaAccounts/snapshot"))
+}
 
 /// Everything a snapshot is made of.
 #[derive(Debug)]
@@ -86,84 +101,42 @@ pub(crate) fn iso_millis(time: Timestamp) -> String {
     format!("{millis:.3}")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl LastSuccess {
+    /// The fields of the snapshot that tell.
+    pub(crate) const FIELDS: [&str; 6] =
+        ["updated_at_iso", "updated_at", "key_version", "equity", "buying_power", "cash"];
 
-    fn account() -> Account {
-        let body = br#"{"id":"a1","status":"ACTIVE","currency":"USD","equity":"0.10","buying_power":"1e2","cash":"-3"}"#;
-        Account::from_answer(body).expect("an account")
-    }
-
-    fn snapshot<'a>(account: &'a Account, version: &'a KeyVersion) -> Snapshot<'a> {
-        Snapshot {
-            user_id: "ana",
-            account,
-            environment: Environment::Paper,
-            answered_at: Timestamp::from_second(0).expect("in range"),
-            keys: Some(("projects/p/secrets/alpaca-keys-ana/versions/latest", version)),
-            raw: None,
-        }
-    }
-
-    fn value<'a>(fields: &[FieldChange<'a>], field: &str) -> Option<FieldValue<'a>> {
-        fields.iter().find(|(name, _)| *name == field).unwrap_or_else(|| panic!("no {field}")).1.clone()
-    }
-
-    #[test]
-    fn the_figures_are_numbers_and_exact_texts() {
-        let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
-        let fields = snapshot(&account, &version).user_document();
-        assert_eq!(value(&fields, "equity"), Some(0.1.into()));
-        assert_eq!(value(&fields, "buying_power"), Some(100.0.into()));
-        assert_eq!(value(&fields, "cash"), Some((-3.0).into()));
-        let exact = vec![("equity", "0.10"), ("buying_power", "1e2"), ("cash", "-3")];
-        assert_eq!(value(&fields, "exact"), Some(FieldValue::Texts(exact)));
-        assert_eq!(value(&fields, "key_version"), Some("7".into()));
-    }
-
-    #[test]
-    fn an_old_raw_answer_is_removed_when_none_is_stored() {
-        let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
-        assert_eq!(value(&snapshot(&account, &version).user_document(), "raw"), None);
-    }
-
-    #[test]
-    fn what_would_contradict_the_figures_is_removed_from_both_documents() {
-        let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
-        let with_raw = Snapshot { raw: Some(serde_json::Map::new()), ..snapshot(&account, &version) };
-        let tenant = TenantId::parse("acme").expect("legal");
-        for document in [with_raw.user_document(), with_raw.tenant_document(&tenant)] {
-            for field in ["configured", "note", "syncedAt", "account"] {
-                assert_eq!(value(&document, field), None, "{field}");
-            }
-        }
-        assert_eq!(value(&with_raw.tenant_document(&tenant), "raw"), None);
-        assert!(value(&with_raw.user_document(), "raw").is_some());
-    }
-
-    #[test]
-    fn both_documents_carry_the_same_figures() {
-        let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
-        let snapshot = snapshot(&account, &version);
-        let user = snapshot.user_document();
-        let tenant = TenantId::parse("acme").expect("legal");
-        let tenant = snapshot.tenant_document(&tenant);
-        for (field, in_tenant) in tenant.iter().filter(|(field, _)| !["tenant_id", "raw"].contains(field)) {
-            assert_eq!(&value(&user, field), in_tenant, "{field}");
-        }
-        assert_eq!(value(&tenant, "tenant_id"), Some("acme".into()));
-        assert!(!tenant.iter().any(|(field, _)| ["encrypted_key_path", "key_version"].contains(field)));
-    }
-
-    #[test]
-    fn the_iso_time_has_exactly_milliseconds() {
-        for (nanos, iso) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (1_767_623_400_123_999_999, "2026-01-05T14:30:00.123Z"),
-            (1_767_623_400_000_000_000, "2026-01-05T14:30:00.000Z"),
-        ] {
-            assert_eq!(iso_millis(Timestamp::from_nanosecond(nanos).expect("in range")), iso);
-        }
+    /// Reads them. A placeholder, without figures or without the time of an answer, is no success.
+    #[must_use]
+    pub(crate) fn from_snapshot(fields: &Fields) -> Option<Self> {
+        let has_figures = ["equity", "buying_power", "cash"]
+            .iter()
+            .all(|figure| fields.get(*figure).and_then(number).is_some_and(f64::is_finite));
+        let answered: Timestamp = fields.get("updated_at_iso").and_then(string)?.parse().ok()?;
+        // No answer is newer than the commit that stored it, whatever the clock of that time said.
+        let written = fields.get("updated_at").and_then(time);
+        has_figures.then(|| Self {
+            at: written.map_or(answered, |written| written.min(answered)),
+            key_version: fields.get("key_version").and_then(string).and_then(KeyVersion::parse),
+        })
     }
 }
+
+impl Pin {
+    /// The fields of a snapshot that pin an account.
+    pub(crate) const FIELDS: [&str; 3] = ["external_account_id", "key_version", "updated_at"];
+
+    /// Reads those fields. A snapshot without figures of ours, such as a placeholder, pins nothing.
+    #[must_use]
+    pub(crate) fn from_fields(fields: &Fields) -> Option<Self> {
+        let text = |name: &str| fields.get(name).and_then(string).filter(|text| !text.is_empty());
+        Some(Self {
+            account: text("external_account_id")?.to_owned(),
+            version: KeyVersion::parse(text("key_version")?)?,
+            updated_at: fields.get("updated_at").and_then(time),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

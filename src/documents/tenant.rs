@@ -1,17 +1,27 @@
-//! What Firestore knows about users and their tenants.
+//! `tenants/{tenantId}` and what is below it: whose it is, who its members are, and the account that it shows.
 
-use crate::firestore::query::user_name;
+use crate::documents::user::user_name;
 use crate::firestore::values::{string, time};
+use crate::firestore::write::Precondition;
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId, TenantId};
-use crate::model::tenancy::{Findings, Inquiry, Primary, TenantLookup, tenant_in_question};
+use crate::model::tenancy::{
+    Findings, Inquiry, Primary, Revision, TenantLookup, TenantWrite, tenant_in_question,
+};
 use crate::model::user::TenantClaim;
 use gcloud_sdk::google::firestore::v1::Document;
+use gcloud_sdk::prost_types;
 use std::collections::{BTreeSet, HashMap};
 
 /// The fields of a tenant's account document that decide, or raise a suspicion.
-const FIELDS: [&str; 3] = ["user_id", "external_account_id", "updated_at"];
+const FIELDS: [&str; 3] = [USER_ID, EXTERNAL_ACCOUNT_ID, UPDATED_AT];
+const USER_ID: &str = "user_id";
+const EXTERNAL_ACCOUNT_ID: &str = "external_account_id";
+const UPDATED_AT: &str = "updated_at";
+
+/// Members that are read: enough to know whether there is another than a given one.
+const SOME_MEMBERS: i32 = 2;
 
 /// The field of `tenants/{tenantId}` that says who owns its account document.
 const OWNER_UID: &str = "owner_uid";
@@ -28,6 +38,19 @@ fn membership_name(database: &Database, tenant: &TenantId, user: &str) -> String
 
 fn tenant_name(database: &Database, tenant: &TenantId) -> String {
     database.document(format_args!("tenants/{}", tenant.as_str()))
+}
+
+impl TenantWrite {
+    /// What makes the write safe.
+    #[must_use]
+    pub(crate) fn precondition(&self) -> Precondition {
+        match self {
+            Self::Create(_) => Precondition::Absent,
+            Self::Replace(_, revision) => Precondition::Unchanged(
+                revision.map(|Revision { seconds, nanos }| prost_types::Timestamp { seconds, nanos }),
+            ),
+        }
+    }
 }
 
 impl Store {
@@ -61,7 +84,7 @@ impl Store {
                 let name = tenant_name(self.database(), tenant);
                 let (registered, members) = tokio::try_join!(
                     self.documents(vec![name.clone()], &[OWNER_UID], deadline),
-                    self.some_members(tenant, deadline),
+                    self.some_ids(name, "users", SOME_MEMBERS, deadline),
                 )?;
                 let is_free = registered.is_empty() && members.iter().all(|member| member.as_str() == user);
                 Ok(Findings { is_free, ..Findings::default() })
@@ -139,9 +162,9 @@ fn primary(document: &Document) -> Primary {
         text.map(str::to_owned)
     };
     Primary {
-        owner: text("user_id"),
-        account: text("external_account_id"),
-        updated_at: document.fields.get("updated_at").and_then(time),
-        update_time: document.update_time,
+        owner: text(USER_ID),
+        account: text(EXTERNAL_ACCOUNT_ID),
+        updated_at: document.fields.get(UPDATED_AT).and_then(time),
+        revision: document.update_time.map(|time| Revision { seconds: time.seconds, nanos: time.nanos }),
     }
 }

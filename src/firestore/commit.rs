@@ -1,8 +1,9 @@
 //! Commits: all or none of some writes.
 
-use super::protobuf::Message;
-use super::write::Write;
-use super::{Store, StoreError};
+use crate::firestore::connection::Store;
+use crate::firestore::error::StoreError;
+use crate::firestore::protobuf::Message;
+use crate::firestore::write::Write;
 use crate::limits::rate::Permits;
 use crate::limits::retry::{Deadline, with_numbered_retries};
 use crate::model::ids::Database;
@@ -35,12 +36,12 @@ const ANSWER_BUFFER: usize = 256;
 
 impl Store {
     /// All or none of the writes. Sent again when it is unclear whether they were applied, so each of
-    /// them must be right when applied twice. Waits until the pace allows them.
+    /// them must be right when applied twice. Waits until the limits allow them.
     pub(crate) async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
         self.commit_after(0, writes, deadline).await
     }
 
-    /// The same for writes that the pace has already allowed, once.
+    /// The same for writes that the limits have already allowed, once.
     pub(crate) async fn commit_allowed(
         &self,
         writes: &[Write],
@@ -63,7 +64,7 @@ impl Store {
             async move {
                 let calls = Permits::writes(writes.len());
                 if attempt >= allowed {
-                    self.pace.allow_by(calls, deadline).await?;
+                    self.limits.allow_by(calls, deadline).await?;
                 }
                 let mut firestore = connection.client().get_with(Grpc::new);
                 let sending = async {
@@ -74,7 +75,7 @@ impl Store {
                 };
                 match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
                     Ok(answer) => self.heed(answer.map_err(StoreError::of_commit))?,
-                    Err(_) => return Err(StoreError::Timeout),
+                    Err(_) => return Err(StoreError::late(deadline)),
                 };
                 self.usage.firestore_writes.add(writes.len() as u64);
                 Ok(())

@@ -1,159 +1,92 @@
 //! Queries in pages by document name, each page resumed where it broke.
 
-use super::{Store, StoreError, in_time};
-use crate::config::filter::UserFilter;
-use crate::firestore::values::{array, reference, text, whole_number};
+use crate::firestore::connection::{Store, in_time};
+use crate::firestore::error::StoreError;
+use crate::firestore::filter::field;
+use crate::firestore::values::reference;
 use crate::limits::retry::{Deadline, with_retries};
-use crate::model::ids::{Database, DocumentId, TenantId};
-use crate::model::selection::IdRange;
-use crate::model::sync_state::{State, SyncState};
-use crate::model::user::User;
+use crate::model::ids::{Database, DocumentId};
 use futures::FutureExt;
 use gcloud_sdk::GoogleAuthMiddleware;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
-use gcloud_sdk::google::firestore::v1::run_aggregation_query_request::QueryType as AggregationType;
 use gcloud_sdk::google::firestore::v1::run_query_request::QueryType;
-use gcloud_sdk::google::firestore::v1::structured_aggregation_query::aggregation::{
-    Count, Operator as Measure,
-};
-use gcloud_sdk::google::firestore::v1::structured_aggregation_query::{Aggregation, QueryType as Counted};
 use gcloud_sdk::google::firestore::v1::structured_query::{
-    CollectionSelector, Direction, FieldFilter, FieldReference, Filter, Order, Projection,
-    field_filter::Operator, filter::FilterType,
+    CollectionSelector, Direction, Filter, Order, Projection,
 };
-use gcloud_sdk::google::firestore::v1::{
-    Cursor, Document, RunAggregationQueryRequest, RunQueryRequest, StructuredAggregationQuery,
-    StructuredQuery,
-};
-use gcloud_sdk::tonic::Status;
-use jiff::Timestamp;
+use gcloud_sdk::google::firestore::v1::{Cursor, Document, RunQueryRequest, StructuredQuery};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Documents of one page.
 const PAGE_SIZE: usize = 500;
 
-/// Documents that are counted at the price of one read.
-pub(crate) const COUNTED_PER_READ: u64 = 1000;
+/// Documents of a database, by their collection's id and in the order of their names.
+pub(crate) struct Query {
+    /// The collection's id.
+    pub(crate) collection: &'static str,
+    /// Whether it is looked for everywhere, and not only below the database's root.
+    pub(crate) is_group: bool,
+    /// Which of its documents; all without one.
+    pub(crate) filter: Option<Filter>,
+    /// The fields of them that are needed.
+    pub(crate) fields: &'static [&'static str],
+    /// Only documents after the one of this full name.
+    pub(crate) after: Option<String>,
+    /// Only documents up to and including the one of this full name.
+    pub(crate) until: Option<String>,
+    /// That there can be none: their pages are not asked for.
+    pub(crate) is_empty: bool,
+}
 
-/// What the count is called in the answer.
-const COUNT: &str = "count";
+impl Query {
+    /// As Firestore is asked, for documents after the one of that name, if not for all.
+    fn to_structured(&self, after: Option<String>) -> StructuredQuery {
+        let collection = self.collection.into();
+        let cursor = |name: String| Cursor { values: vec![reference(name)], before: false };
+        StructuredQuery {
+            from: vec![CollectionSelector { collection_id: collection, all_descendants: self.is_group }],
+            r#where: self.filter.clone(),
+            order_by: vec![Order { field: Some(field("__name__")), direction: Direction::Ascending.into() }],
+            start_at: after.or_else(|| self.after.clone()).map(cursor),
+            end_at: self.until.clone().map(cursor),
+            ..StructuredQuery::default()
+        }
+    }
+}
 
-/// Without the users there is no pass, so a page of them may take long.
-const USER_PAGE_BUDGET: Duration = Duration::from_secs(60);
+/// What is made of each document that is found.
+type Reduce<T> = Box<dyn Fn(Document) -> Option<T> + Send + Sync>;
 
-/// Everybody waits for the trouble, and the pass can do without.
-const TROUBLE_PAGE_BUDGET: Duration = Duration::from_secs(14);
-
-/// A query that is read page by page, in the order of the documents' names.
+/// A query that is read page by page.
 ///
 /// Each document is reduced to what is needed of it as it arrives: users write theirs, and may write
 /// up to 1 MiB into a field that the job reads.
 pub(crate) struct Pages<T> {
     parent: String,
-    collection: CollectionSelector,
-    filter: Option<Filter>,
-    fields: &'static [&'static str],
-    reduce: Box<dyn Fn(Document) -> Option<T> + Send + Sync>,
+    query: Query,
+    reduce: Reduce<T>,
     /// For one page, all tries together.
     budget: Duration,
-    after: Option<String>,
-    until: Option<String>,
+    last: Option<String>,
     exhausted: bool,
     broken: Option<StoreError>,
 }
 
-impl Pages<User> {
-    /// The users of a range that a filter lets through.
-    #[must_use]
-    pub(crate) fn of_users(database: &Database, range: &IdRange, filter: &UserFilter) -> Self {
-        let name = |id: &DocumentId| user_name(database, id);
-        Self {
-            parent: format!("{}/documents", database.name()),
-            collection: CollectionSelector { collection_id: "users".into(), all_descendants: false },
-            filter: filter.to_query(),
-            fields: &User::FIELDS,
-            reduce: Box::new(|document| {
-                Some(User::from_fields(DocumentId::of_existing(&document.name), &document.fields))
-            }),
-            budget: USER_PAGE_BUDGET,
-            after: range.after.as_ref().map(name),
-            until: range.until.as_ref().map(name),
-            exhausted: range.is_empty(),
-            broken: None,
-        }
-    }
-
-    /// How many users there are, without reading them: billed as one read for each
-    /// [`COUNTED_PER_READ`] of them.
-    pub(crate) async fn count(&self, store: &Store, deadline: Deadline) -> Result<u64, StoreError> {
-        let query = StructuredQuery { limit: None, select: None, ..self.query(&Page::new()) };
-        let mut clients = store.clients();
-        let ask = || self.ask_for_count(clients(), query.clone(), deadline).map(|count| store.heed(count));
-        let counted = with_retries(deadline, ask).await?;
-        store.usage.firestore_reads.add(counted.div_ceil(COUNTED_PER_READ).max(1));
-        Ok(counted)
-    }
-
-    async fn ask_for_count(
-        &self,
-        mut client: FirestoreClient<GoogleAuthMiddleware>,
-        query: StructuredQuery,
-        deadline: Deadline,
-    ) -> Result<u64, StoreError> {
-        let count = Aggregation { alias: COUNT.into(), operator: Some(Measure::Count(Count::default())) };
-        let counting = StructuredAggregationQuery {
-            aggregations: vec![count],
-            query_type: Some(Counted::StructuredQuery(query)),
-        };
-        let request = RunAggregationQueryRequest {
-            parent: self.parent.clone(),
-            query_type: Some(AggregationType::StructuredAggregationQuery(counting)),
-            ..RunAggregationQueryRequest::default()
-        };
-        let asking = async {
-            // One answer, which takes as long as the counting does.
-            let mut answers = client.run_aggregation_query(request).await?.into_inner();
-            let result = answers.message().await?.and_then(|answer| answer.result).unwrap_or_default();
-            let count = result.aggregate_fields.get(COUNT).and_then(whole_number);
-            let count = count.and_then(|count| u64::try_from(count).ok());
-            count.ok_or_else(|| Status::unknown("the answer has no count").into())
-        };
-        tokio::time::timeout(deadline.left(), asking).await.unwrap_or(Err(StoreError::Timeout))
-    }
-}
-
-impl Pages<(DocumentId, SyncState)> {
-    /// The troubled users of a range: one query over all users' `alpacaAccounts`, in the users' order.
-    #[must_use]
-    pub(crate) fn of_trouble(database: &Database, range: &IdRange, now: Timestamp) -> Self {
-        let name = |id: &DocumentId| trouble_name(database, id);
-        let states = State::IN_TROUBLE.map(|state| text(state.as_str()));
-        let filter = FieldFilter {
-            field: Some(field("state")),
-            op: Operator::In.into(),
-            value: Some(array(states.to_vec())),
-        };
-        let of = database.clone();
-        Self {
-            parent: format!("{}/documents", database.name()),
-            collection: CollectionSelector { collection_id: "alpacaAccounts".into(), all_descendants: true },
-            filter: Some(Filter { filter_type: Some(FilterType::FieldFilter(filter)) }),
-            fields: &SyncState::FIELDS,
-            reduce: Box::new(move |document| {
-                let user = user_of_trouble(&of, &document.name)?;
-                Some((user, SyncState::from_fields(&document.fields, now)?))
-            }),
-            budget: TROUBLE_PAGE_BUDGET,
-            after: range.after.as_ref().map(name),
-            until: range.until.as_ref().map(name),
-            exhausted: range.is_empty(),
-            broken: None,
-        }
-    }
-}
-
 impl<T> Pages<T> {
+    /// The pages of a query, each to be read in `budget`.
+    #[must_use]
+    pub(crate) fn new(database: &Database, query: Query, budget: Duration, reduce: Reduce<T>) -> Self {
+        Self {
+            parent: format!("{}/documents", database.name()),
+            exhausted: query.is_empty,
+            query,
+            reduce,
+            budget,
+            last: None,
+            broken: None,
+        }
+    }
+
     /// The next part of the result; `None` when there is no more.
     ///
     /// A page that breaks keeps what has arrived and goes on after it, so that no document is read
@@ -182,7 +115,7 @@ impl<T> Pages<T> {
         let Page { items, last, count } = page.into_inner().unwrap_or_else(PoisonError::into_inner);
         // An empty answer is billed as one read.
         store.usage.firestore_reads.add(count.max(1) as u64);
-        self.after = last.or(self.after.take());
+        self.last = last.or(self.last.take());
         match ended {
             Ok(()) => self.exhausted = count < PAGE_SIZE,
             Err(err) if count == 0 => return Err(err),
@@ -199,7 +132,7 @@ impl<T> Pages<T> {
     ) -> Result<(), StoreError> {
         let request = RunQueryRequest {
             parent: self.parent.clone(),
-            query_type: Some(QueryType::StructuredQuery(self.query(&lock(page)))),
+            query_type: Some(QueryType::StructuredQuery(self.of_page(&lock(page)))),
             ..RunQueryRequest::default()
         };
         let reading = async {
@@ -211,21 +144,20 @@ impl<T> Pages<T> {
             }
             Ok(())
         };
-        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
+        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::OutOfTime))
     }
 
-    fn query(&self, page: &Page<T>) -> StructuredQuery {
-        let cursor = |name: String| Cursor { values: vec![reference(name)], before: false };
+    fn of_page(&self, page: &Page<T>) -> StructuredQuery {
         StructuredQuery {
-            select: Some(Projection { fields: self.fields.iter().copied().map(field).collect() }),
-            from: vec![self.collection.clone()],
-            r#where: self.filter.clone(),
-            order_by: vec![Order { field: Some(field("__name__")), direction: Direction::Ascending.into() }],
-            start_at: page.last.clone().or_else(|| self.after.clone()).map(cursor),
-            end_at: self.until.clone().map(cursor),
+            select: Some(Projection { fields: self.query.fields.iter().copied().map(field).collect() }),
             limit: i32::try_from(PAGE_SIZE - page.count).ok(),
-            ..StructuredQuery::default()
+            ..self.query.to_structured(page.last.clone().or_else(|| self.last.clone()))
         }
+    }
+
+    /// Where to ask, and for all that is left to read, without a limit.
+    pub(super) fn rest(&self) -> (&str, StructuredQuery) {
+        (&self.parent, self.query.to_structured(self.last.clone()))
     }
 }
 
@@ -254,28 +186,27 @@ fn lock<T>(page: &Mutex<Page<T>>) -> MutexGuard<'_, Page<T>> {
 }
 
 impl Store {
-    /// Members of a tenant, two at most: enough to know whether there is another than a given one.
-    pub(crate) async fn some_members(
+    /// The ids of some documents, `most` at most, of a collection directly below `parent`.
+    pub(crate) async fn some_ids(
         &self,
-        tenant: &TenantId,
+        parent: String,
+        collection: &str,
+        most: i32,
         deadline: Deadline,
     ) -> Result<Vec<DocumentId>, StoreError> {
         let query = StructuredQuery {
             select: Some(Projection { fields: vec![field("__name__")] }),
-            from: vec![CollectionSelector { collection_id: "users".into(), all_descendants: false }],
-            limit: Some(2),
+            from: vec![CollectionSelector { collection_id: collection.into(), all_descendants: false }],
+            limit: Some(most),
             ..StructuredQuery::default()
         };
-        let request = RunQueryRequest {
-            parent: self.database.document(format_args!("tenants/{}", tenant.as_str())),
-            query_type: Some(QueryType::StructuredQuery(query)),
-            ..RunQueryRequest::default()
-        };
+        let query_type = Some(QueryType::StructuredQuery(query));
+        let request = RunQueryRequest { parent, query_type, ..RunQueryRequest::default() };
         let mut clients = self.clients();
-        with_retries(deadline, || self.names_of(clients(), request.clone(), deadline)).await
+        with_retries(deadline, || self.ids_of(clients(), request.clone(), deadline)).await
     }
 
-    async fn names_of(
+    async fn ids_of(
         &self,
         mut client: FirestoreClient<GoogleAuthMiddleware>,
         request: RunQueryRequest,
@@ -292,87 +223,56 @@ impl Store {
             self.usage.firestore_reads.add(u64::from(ids.is_empty()));
             Ok(ids)
         };
-        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::Timeout))
+        tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::OutOfTime))
     }
-}
-
-fn field(path: &str) -> FieldReference {
-    FieldReference { field_path: path.to_owned() }
-}
-
-/// Full name of a user's document.
-#[must_use]
-pub(crate) fn user_name(database: &Database, user: &DocumentId) -> String {
-    database.document(format_args!("users/{}", user.as_str()))
-}
-
-/// Full name of the document that holds a user's trouble.
-#[must_use]
-pub(crate) fn trouble_name(database: &Database, user: &DocumentId) -> String {
-    database.document(format_args!("users/{}/alpacaAccounts/sync", user.as_str()))
-}
-
-/// Full name of a user's snapshot.
-#[must_use]
-pub(crate) fn snapshot_name(database: &Database, user: &DocumentId) -> String {
-    database.document(format_args!("users/{}/alpacaAccounts/snapshot", user.as_str()))
-}
-
-/// The user whose trouble a document of that full name holds, if it is one.
-#[must_use]
-pub(crate) fn user_of_trouble(database: &Database, name: &str) -> Option<DocumentId> {
-    let path = name.strip_prefix(&database.document(format_args!("users/")))?;
-    DocumentId::parse(path.strip_suffix("/alpacaAccounts/sync")?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn database() -> Database {
-        Database::parse("p", "(default)").expect("legal")
+    fn pages(after: Option<&str>, until: Option<&str>) -> Pages<()> {
+        let name = |id: &str| format!("d/users/{id}");
+        let query = Query {
+            collection: "users",
+            is_group: false,
+            filter: None,
+            fields: &["a"],
+            after: after.map(name),
+            until: until.map(name),
+            is_empty: false,
+        };
+        let database = Database::parse("p", "(default)").expect("legal");
+        Pages::new(&database, query, Duration::ZERO, Box::new(|_| None))
     }
 
-    #[test]
-    fn only_a_users_own_sync_document_is_their_trouble() {
-        let ana = DocumentId::parse("ana").expect("legal");
-        assert_eq!(user_of_trouble(&database(), &trouble_name(&database(), &ana)), Some(ana));
-        for path in [
-            "alpacaAccounts/sync",
-            "users/ana/alpacaAccounts/other",
-            "users/a/b/c/alpacaAccounts/sync",
-            "tenants/ana/alpacaAccounts/sync",
-        ] {
-            assert_eq!(
-                user_of_trouble(&database(), &database().document(format_args!("{path}"))),
-                None,
-                "{path}"
-            );
-        }
+    fn cursor(id: &str) -> Option<Cursor> {
+        Some(Cursor { values: vec![reference(format!("d/users/{id}"))], before: false })
     }
 
     #[test]
     fn a_range_becomes_exclusive_and_inclusive_cursors() {
-        let range = IdRange { after: DocumentId::parse("a").ok(), until: DocumentId::parse("m").ok() };
-        let query = Pages::of_users(&database(), &range, &UserFilter::default()).query(&Page::new());
-        let cursor = |id: &str| {
-            Some(Cursor {
-                values: vec![reference(database().document(format_args!("users/{id}")))],
-                before: false,
-            })
-        };
+        let query = pages(Some("a"), Some("m")).of_page(&Page::new());
         assert_eq!((query.start_at, query.end_at, query.limit), (cursor("a"), cursor("m"), Some(500)));
     }
 
     #[test]
     fn a_broken_page_goes_on_after_the_last_document_that_arrived() {
-        let name = database().document(format_args!("users/k"));
         let mut page = Page::new();
         for _ in 0..120 {
-            page.take(Document { name: name.clone(), ..Document::default() }, |_| None);
+            page.take(Document { name: "d/users/k".into(), ..Document::default() }, |_| None);
         }
-        let query = Pages::of_users(&database(), &IdRange::default(), &UserFilter::default()).query(&page);
-        assert_eq!(query.start_at, Some(Cursor { values: vec![reference(name)], before: false }));
-        assert_eq!(query.limit, Some(380));
+        let query = pages(None, None).of_page(&page);
+        assert_eq!((query.start_at, query.limit), (cursor("k"), Some(380)));
+    }
+
+    #[test]
+    fn what_is_left_to_read_begins_where_the_pages_are() {
+        let mut pages = pages(Some("a"), Some("m"));
+        assert_eq!(pages.rest().1.start_at, cursor("a"));
+        pages.last = Some("d/users/k".into());
+        let (parent, query) = pages.rest();
+        assert_eq!(parent, "projects/p/databases/(default)/documents");
+        assert_eq!((query.start_at, query.end_at, query.limit), (cursor("k"), cursor("m"), None));
     }
 }

@@ -1,6 +1,6 @@
 //! Writes of documents: some fields replaced, all others left alone.
 
-use super::protobuf::Message;
+use crate::firestore::protobuf::Message;
 use gcloud_sdk::google::firestore::v1::Value;
 use gcloud_sdk::google::firestore::v1::document_transform::field_transform::ServerValue;
 use gcloud_sdk::prost_types;

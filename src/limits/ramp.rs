@@ -1,8 +1,6 @@
 //! Firestore's 500/50/5 rule: a database that is new to traffic takes 500 writes a second, and then,
 //! every five minutes, half as many more.
 
-use crate::firestore::values::{entries, integer, map, time, timestamp, whole_number};
-use gcloud_sdk::google::firestore::v1::Value;
 use jiff::{SignedDuration, Timestamp};
 
 /// Writes a second that a database takes from the start.
@@ -27,6 +25,12 @@ impl Ramp {
         Self { limit: FIRST_LIMIT, since: now }
     }
 
+    /// Where a database was, as somebody noted it: never below where all start.
+    #[must_use]
+    pub(crate) fn noted(limit: u32, since: Timestamp) -> Self {
+        Self { limit: limit.max(FIRST_LIMIT), since }
+    }
+
     /// Where a database is after it was seen at `shown_rate` writes a second.
     ///
     /// The limit grows by half when it has held for five minutes and was made use of: what the database
@@ -44,30 +48,11 @@ impl Ramp {
         }
         Self { limit: self.limit.saturating_add(self.limit / 2), since: now }
     }
-
-    /// The form that an execution's ledger has it in: a map of `limit` and `since`.
-    #[must_use]
-    pub(crate) fn to_value(self) -> Value {
-        let fields = [("limit", integer(self.limit.into())), ("since", timestamp(self.since))];
-        map(fields.map(|(name, value)| (name.to_owned(), value)).into())
-    }
-
-    /// Reads what [`Ramp::to_value`] wrote; nothing, when it is something else.
-    #[must_use]
-    pub(crate) fn from_value(value: &Value) -> Option<Self> {
-        let fields = entries(value)?;
-        let limit = u32::try_from(whole_number(fields.get("limit")?)?).ok()?;
-        let since = time(fields.get("since")?)?;
-        Some(Self { limit: limit.max(FIRST_LIMIT), since })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firestore::values::{double, null, text};
-    use gcloud_sdk::google::firestore::v1::value::ValueType;
-    use gcloud_sdk::prost_types;
     use proptest::prelude::*;
 
     fn at(second: i64) -> Timestamp {
@@ -121,40 +106,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ramp_is_none() {
-        let of = |fields: Vec<(&str, Value)>| {
-            Ramp::from_value(&map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
-        };
-        assert_eq!(of(vec![("limit", integer(500)), ("since", timestamp(at(7)))]), Some(Ramp::first(at(7))));
-        assert_eq!(of(vec![("limit", integer(1)), ("since", timestamp(at(7)))]), Some(Ramp::first(at(7))));
-        for limit in [integer(-1), integer(i64::MAX), double(500.0), text("500"), null()] {
-            assert_eq!(of(vec![("limit", limit), ("since", timestamp(at(7)))]), None);
+    fn no_note_takes_a_database_below_where_all_start() {
+        for (noted, limit) in [(0, 500), (499, 500), (500, 500), (501, 501), (u32::MAX, u32::MAX)] {
+            assert_eq!(Ramp::noted(noted, at(7)), Ramp { limit, since: at(7) });
         }
-        for since in [integer(7), text("1970-01-01T00:00:07Z"), null()] {
-            assert_eq!(of(vec![("limit", integer(500)), ("since", since)]), None);
-        }
-        assert_eq!((of(vec![]), Ramp::from_value(&null())), (None, None));
+    }
+
+    #[test]
+    fn the_limit_that_has_no_next_one_stays() {
+        let ramp = Ramp { limit: u32::MAX, since: at(0) };
+        assert_eq!(ramp.after(f64::INFINITY, at(300)).limit, u32::MAX);
     }
 
     proptest! {
         #[test]
-        fn a_ramp_survives_the_ledger(limit in FIRST_LIMIT.., second in -60_000_000_000_i64..200_000_000_000) {
-            let ramp = Ramp { limit, since: at(second) };
-            prop_assert_eq!(Ramp::from_value(&ramp.to_value()), Some(ramp));
-        }
-
-        #[test]
         fn a_step_never_shrinks_and_never_exceeds_half_as_much_again(
-            limit: i64, seconds: i64, nanos: i32, rate: f64, later in 0_i64..1_000_000
+            limit: u32, since: i32, rate: f64, later in 0_i64..1_000_000
         ) {
-            let since = ValueType::TimestampValue(prost_types::Timestamp { seconds, nanos });
-            let since = Value { value_type: Some(since) };
-            let stored = map([("limit".to_owned(), integer(limit)), ("since".to_owned(), since)].into());
-            if let Some(ramp) = Ramp::from_value(&stored) {
-                let next = ramp.after(rate, at(later));
-                prop_assert!(next.limit >= ramp.limit);
-                prop_assert!(u64::from(next.limit) <= u64::from(ramp.limit) * 3 / 2);
-            }
+            let ramp = Ramp::noted(limit, at(since.into()));
+            let next = ramp.after(rate, at(later));
+            prop_assert!(next.limit >= ramp.limit);
+            prop_assert!(u64::from(next.limit) <= u64::from(ramp.limit) * 3 / 2);
         }
     }
 }

@@ -65,6 +65,12 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 
+    /// Whether nothing is left of it.
+    #[must_use]
+    pub(crate) fn is_over(self) -> bool {
+        self.left().is_zero()
+    }
+
     /// Time for one call that should take `limit` at most.
     #[must_use]
     pub(crate) fn for_call(self, limit: Duration) -> Duration {

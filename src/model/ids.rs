@@ -224,7 +224,10 @@ mod tests {
         }
         assert_eq!(TenantId::parse(""), Err(InvalidId::Empty));
         assert_eq!(TenantId::parse("a/b"), Err(InvalidId::Slash));
-        assert_eq!(TenantId::parse(&"é".repeat(751)), Err(InvalidId::TooLong(1500)));
+        assert!(TenantId::parse(&"é".repeat(750)).is_ok());
+        for too_long in ["é".repeat(751), "u".repeat(1501)] {
+            assert_eq!(TenantId::parse(&too_long), Err(InvalidId::TooLong(1500)));
+        }
         for id in [".", "..", "__x__", "____"] {
             assert_eq!(TenantId::parse(id), Err(InvalidId::Reserved), "{id:?}");
         }
@@ -257,6 +260,22 @@ mod tests {
             [("", "(default)"), ("a/b", "(default)"), ("p", ""), ("p", "a/b"), ("p", "(x)")]
         {
             assert!(Database::parse(project, name).is_err(), "{project:?} {name:?}");
+        }
+        let [longest, longer] = [100, 101].map(|length| "p".repeat(length));
+        assert!(Database::parse(&longest, &longest).is_ok());
+        assert_eq!(Database::parse(&longer, "d"), Err(InvalidId::TooLong(100)));
+        assert_eq!(Database::parse("p", &longer), Err(InvalidId::TooLong(100)));
+        assert_eq!(database.name(), "projects/example.com:trading/databases/(default)");
+        let ana = UserId::parse("ana").expect("legal");
+        let keys = "projects/example.com:trading/secrets/alpaca-keys-ana/versions/latest";
+        assert_eq!(database.latest_keys(&ana), keys);
+    }
+
+    #[test]
+    fn a_numbered_id_and_one_that_exists_are_taken_as_they_are() {
+        assert_eq!(DocumentId::parse("pulse").expect("legal").numbered(12).as_str(), "pulse-12");
+        for (name, id) in [("p/d/users/ana", "ana"), ("users/__x__", "__x__"), ("ana", "ana"), ("", "")] {
+            assert_eq!(DocumentId::of_existing(name).as_str(), id, "{name}");
         }
     }
 

@@ -32,3 +32,29 @@ impl KeyVersion {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_a_whole_number_of_at_most_64_bits() {
+        let (longest, longer) = ("9".repeat(19), "9".repeat(20));
+        for (text, is_one) in [
+            ("7", true),
+            ("0", true),
+            (longest.as_str(), true),
+            (longer.as_str(), false),
+            ("", false),
+            ("latest", false),
+            ("-1", false),
+            ("+1", false),
+            (" 1", false),
+            ("1.0", false),
+            ("١", false),
+        ] {
+            let version = KeyVersion::parse(text);
+            assert_eq!(version.as_ref().map(KeyVersion::as_str), is_one.then_some(text), "{text:?}");
+        }
+    }
+}

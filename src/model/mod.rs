@@ -1,14 +1,15 @@
-//! The domain: rules and values, without I/O.
+//! The domain: the ids, values and rules of the job, pure. Nothing here knows a document, a service or a clock.
 
 pub(crate) mod account;
-pub(crate) mod figure;
 pub(crate) mod fleet_guard;
 pub(crate) mod ids;
 pub(crate) mod key_version;
 pub(crate) mod keys;
+pub(crate) mod money;
 pub(crate) mod outcome;
 pub(crate) mod past;
 pub(crate) mod pin;
+pub(crate) mod recheck;
 pub(crate) mod selection;
 pub(crate) mod sync_state;
 pub(crate) mod tenancy;

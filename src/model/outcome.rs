@@ -43,7 +43,8 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 16] = [
+    /// All of them.
+    pub(crate) const ALL: [Self; 16] = [
         Self::KeysMissing,
         Self::KeysForbidden,
         Self::KeysDisabled,
@@ -319,6 +320,46 @@ mod tests {
     }
 
     #[test]
+    fn counts_add_up_number_by_number() {
+        let part = |factor: u64| Counts {
+            success: factor,
+            skipped: 2 * factor,
+            needs_reauth: 3 * factor,
+            errors: [(Code::KeysMissing, 4 * factor), (Code::Internal, factor)].into(),
+            ours: 5 * factor,
+            stale: 6 * factor,
+        };
+        let mut sum = part(1);
+        sum.add_all(&part(10));
+        assert_eq!(sum, part(11));
+        sum.add_all(&Counts { errors: [(Code::StoreRejected, 7)].into(), ..Counts::default() });
+        assert_eq!((sum.errors[&Code::StoreRejected], sum.errors.len()), (7, 3));
+        assert_eq!((sum.error(), sum.users()), (44 + 11 + 7, 11 + 22 + 44 + 11 + 7));
+    }
+
+    #[test]
+    fn blame_is_counted_by_its_kind() {
+        let mut counts = Counts::default();
+        for (is_ours, is_stale) in [(true, true), (true, false), (true, false), (false, false)] {
+            counts.add_blame(Blame { is_ours, is_stale });
+        }
+        assert_eq!((counts.ours, counts.stale), (3, 1));
+    }
+
+    #[test]
+    fn a_failure_is_about_keys_where_they_could_not_be_got() {
+        let about_keys: Vec<_> = Code::ALL.into_iter().filter(|code| code.is_about_keys()).collect();
+        let expected = [
+            Code::KeysMissing,
+            Code::KeysForbidden,
+            Code::KeysDisabled,
+            Code::KeysMalformed,
+            Code::KeysUnavailable,
+        ];
+        assert_eq!(about_keys, expected);
+    }
+
+    #[test]
     fn each_cause_is_the_users_own_or_ours() {
         let own = |ever_synced: bool| Code::ALL.into_iter().filter(move |code| !code.is_ours(ever_synced));
         let always = [
@@ -369,6 +410,7 @@ mod tests {
     fn every_code_is_read_back() {
         for code in Code::ALL {
             assert_eq!(Code::parse(code.as_str()), Some(code));
+            assert_eq!(code.to_string(), code.as_str());
         }
         assert_eq!(Code::parse("keys"), None);
         for status in [PassStatus::Ok, PassStatus::Degraded, PassStatus::Failed] {

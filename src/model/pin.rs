@@ -1,7 +1,6 @@
 //! Which account a user's keys belong to, as far as it is known: an answer about another one was meant for
 //! somebody else.
 
-use crate::firestore::values::{Fields, string, time};
 use crate::model::ids::DocumentId;
 use crate::model::key_version::KeyVersion;
 use jiff::Timestamp;
@@ -17,25 +16,13 @@ const MOST: usize = 500_000;
 pub(crate) struct Pin {
     /// Alpaca's id of the account.
     pub(crate) account: String,
-    version: KeyVersion,
-    updated_at: Option<Timestamp>,
+    /// The version of the keys that it belongs to.
+    pub(crate) version: KeyVersion,
+    /// When the snapshot was written, if it says so.
+    pub(crate) updated_at: Option<Timestamp>,
 }
 
 impl Pin {
-    /// The fields of a snapshot that pin an account.
-    pub(crate) const FIELDS: [&str; 3] = ["external_account_id", "key_version", "updated_at"];
-
-    /// Reads those fields. A snapshot without figures of ours, such as a placeholder, pins nothing.
-    #[must_use]
-    pub(crate) fn from_fields(fields: &Fields) -> Option<Self> {
-        let text = |name: &str| fields.get(name).and_then(string).filter(|text| !text.is_empty());
-        Some(Self {
-            account: text("external_account_id")?.to_owned(),
-            version: KeyVersion::parse(text("key_version")?)?,
-            updated_at: fields.get("updated_at").and_then(time),
-        })
-    }
-
     /// Whether an answer about that account, for the keys of that version, cannot be right.
     ///
     /// `changed_at` is when the user's document says that the keys were changed: whoever says so after the
@@ -90,9 +77,6 @@ impl KnownAccounts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firestore::values::arbitrary::any_fields;
-    use crate::firestore::values::{integer, text, timestamp};
-    use proptest::prelude::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -139,28 +123,6 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_without_account_or_version_pins_nothing() {
-        let fields = |fields: &[(&str, gcloud_sdk::google::firestore::v1::Value)]| -> Fields {
-            fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
-        };
-        let (account, key_version) = (("external_account_id", text("a1")), ("key_version", text("3")));
-        let whole = fields(&[account.clone(), key_version.clone(), ("updated_at", timestamp(at(50)))]);
-        assert_eq!(Pin::from_fields(&whole), Some(pin(Some(50))));
-        assert_eq!(Pin::from_fields(&fields(&[account.clone(), key_version.clone()])), Some(pin(None)));
-        for partial in [
-            &[][..],
-            std::slice::from_ref(&account),
-            std::slice::from_ref(&key_version),
-            &[("external_account_id", text("")), key_version.clone()],
-            &[("external_account_id", integer(1)), key_version.clone()],
-            &[account.clone(), ("key_version", integer(3))],
-            &[account.clone(), ("key_version", text("latest"))],
-        ] {
-            assert_eq!(Pin::from_fields(&fields(partial)), None, "{partial:?}");
-        }
-    }
-
-    #[test]
     fn a_user_is_known_by_their_last_account() {
         let (known, ana, ben) = (KnownAccounts::default(), id("ana"), id("ben"));
         assert!(!known.contradict(&ana, "a1"));
@@ -173,15 +135,5 @@ mod tests {
 
     fn id(id: &str) -> DocumentId {
         DocumentId::parse(id).expect("legal")
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_a_snapshot_says_its_own_account_is_never_forbidden(fields in any_fields(&Pin::FIELDS)) {
-            if let Some(pin) = Pin::from_fields(&fields) {
-                prop_assert!(!pin.forbids(&pin.account, &pin.version, None, Timestamp::MAX));
-                prop_assert!(pin.forbids("other", &pin.version, None, Timestamp::MAX) || pin.account == "other");
-            }
-        }
     }
 }

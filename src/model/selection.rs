@@ -1,4 +1,4 @@
-//! Who takes part in a pass.
+//! Which users a pass is about, before any of them is read.
 
 use crate::model::ids::DocumentId;
 
@@ -25,5 +25,28 @@ impl IdRange {
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         matches!((&self.after, &self.until), (Some(after), Some(until)) if after >= until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_empty_where_it_ends_before_it_begins() {
+        for (after, until, expected) in [
+            (None, None, false),
+            (Some("a"), None, false),
+            (None, Some("a"), false),
+            (Some("a"), Some("b"), false),
+            (Some("a"), Some("a"), true),
+            (Some("b"), Some("a"), true),
+            (Some("__id10__"), Some("__id9__"), true),
+            (Some("__id9__"), Some("__id10__"), false),
+        ] {
+            let id = |id: &str| DocumentId::of_existing(id);
+            let range = IdRange { after: after.map(id), until: until.map(id) };
+            assert_eq!(range.is_empty(), expected, "{range:?}");
+        }
     }
 }

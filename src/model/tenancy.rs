@@ -2,9 +2,8 @@
 //! out of another's document, and hand a document over when nobody keeps it fresh any more.
 
 use crate::model::ids::TenantId;
-use crate::model::sync_state::RecheckSchedule;
+use crate::model::recheck::RecheckSchedule;
 use crate::model::user::TenantClaim;
-use gcloud_sdk::prost_types;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashSet;
 use std::fmt;
@@ -46,8 +45,17 @@ pub(crate) struct Primary {
     pub(crate) account: Option<String>,
     /// The server's time when its figures were written.
     pub(crate) updated_at: Option<Timestamp>,
-    /// Its version when it was read.
-    pub(crate) update_time: Option<prost_types::Timestamp>,
+    /// Its revision when it was read.
+    pub(crate) revision: Option<Revision>,
+}
+
+/// Which revision of a document was read. Only its equality means anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Revision {
+    /// Seconds of the server's time of its write.
+    pub(crate) seconds: i64,
+    /// The rest of it.
+    pub(crate) nanos: i32,
 }
 
 /// What a decision may hang on besides, and what is read only then.
@@ -97,8 +105,8 @@ pub(crate) enum Decision {
 pub(crate) enum TenantWrite {
     /// The first member to arrive creates it: it must not exist.
     Create(TenantId),
-    /// The owner's, or taken over: it must still be the version that was read.
-    Replace(TenantId, Option<prost_types::Timestamp>),
+    /// The owner's, or taken over: it must still be the revision that was read.
+    Replace(TenantId, Option<Revision>),
 }
 
 impl TenantWrite {
@@ -182,7 +190,7 @@ pub(crate) fn decide(
     }
     let write = match &facts.primary {
         None => TenantWrite::Create(tenant),
-        Some(primary) => TenantWrite::Replace(tenant, primary.update_time),
+        Some(primary) => TenantWrite::Replace(tenant, primary.revision),
     };
     match facts.primary.as_ref().and_then(|primary| Some((primary, primary.owner.as_deref()?))) {
         Some((_, owner)) if owner == user => Decision::Write(write),
@@ -351,8 +359,8 @@ mod tests {
         Timestamp::from_second(second).expect("in range")
     }
 
-    fn version() -> Option<prost_types::Timestamp> {
-        Some(prost_types::Timestamp { seconds: 7, nanos: 0 })
+    fn revision() -> Option<Revision> {
+        Some(Revision { seconds: 7, nanos: 0 })
     }
 
     /// A pass a minute after the one before, in which no tenant's hour turns.
@@ -372,7 +380,7 @@ mod tests {
     fn aged(owner: &str, age: Option<i64>) -> Option<Primary> {
         let updated_at = age.map(|age| pass().schedule.now - SignedDuration::from_secs(age));
         let owner = Some(owner.to_owned()).filter(|owner| !owner.is_empty());
-        Some(Primary { owner, account: None, updated_at, update_time: version() })
+        Some(Primary { owner, account: None, updated_at, revision: revision() })
     }
 
     fn facts(primary: Option<Primary>) -> TenantLookup {
@@ -388,7 +396,7 @@ mod tests {
     }
 
     fn replace() -> Decision {
-        Decision::Write(TenantWrite::Replace(acme(), version()))
+        Decision::Write(TenantWrite::Replace(acme(), revision()))
     }
 
     fn anothers() -> Decision {
@@ -572,6 +580,48 @@ mod tests {
         assert!(told.is_first(&acme(), at(1)) && told.is_first(&tenant("zeta"), at(1)));
         assert!(!told.is_first(&acme(), at(1)));
         assert!(told.is_first(&acme(), at(2)), "another pass");
+    }
+
+    #[test]
+    fn the_tenant_in_question_is_the_one_that_is_claimed_or_the_users_own() {
+        let ana = TenantId::parse("ana").expect("legal");
+        for (user, claim, expected) in [
+            ("ana", TenantClaim::Own, Some(ana)),
+            ("ana", TenantClaim::Of(acme()), Some(acme())),
+            ("legacy:acme", TenantClaim::Assigned(acme()), Some(acme())),
+            ("ana", TenantClaim::Unusable, None),
+            ("", TenantClaim::Own, None),
+        ] {
+            assert_eq!(tenant_in_question(user, &claim), expected, "{user} {claim:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_users_own_document_of_another_account_shows_another() {
+        let shows = |owner: Option<&str>, account: Option<&str>| {
+            let [owner, account] = [owner, account].map(|text| text.map(str::to_owned));
+            let facts = facts(Some(Primary { owner, account, ..Primary::default() }));
+            facts.show_another("ana", "a1")
+        };
+        for (owner, account, expected) in [
+            (Some("ana"), Some("a2"), true),
+            (Some("ana"), Some("a1"), false),
+            (Some("ana"), None, false),
+            (Some("ben"), Some("a2"), false),
+            (None, Some("a2"), false),
+        ] {
+            assert_eq!(shows(owner, account), expected, "{owner:?} {account:?}");
+        }
+        assert!(!facts(None).show_another("ana", "a1"));
+    }
+
+    #[test]
+    fn an_owners_silence_is_told_in_seconds() {
+        let told = |age: Option<i64>| {
+            Silence { owner: "ben".into(), age: age.map(SignedDuration::from_secs) }.to_string()
+        };
+        assert_eq!(told(Some(301)), "its figures are 301 s old");
+        assert_eq!(told(None), "its figures do not say how old they are");
     }
 
     /// Every combination of what is known, against the rules rather than against single cases.

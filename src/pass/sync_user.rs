@@ -1,15 +1,15 @@
 //! One user's way.
 
 use crate::config::LegacyAccount;
-use crate::documents::snapshot::Snapshot;
-use crate::firestore::query::snapshot_name;
+use crate::documents::snapshot::{Snapshot, legacy_snapshot_name, snapshot_name};
 use crate::firestore::values::is_field_name;
 use crate::limits::rate::Permits;
 use crate::limits::retry::{Deadline, RECORD_RESERVE, USER_BUDGET};
 use crate::model::ids::{DocumentId, TenantId, UserId};
 use crate::model::keys::Environment;
 use crate::model::outcome::{Code, Outcome};
-use crate::model::sync_state::{self as trouble, PreviousState, RecheckSchedule, SyncPlan};
+use crate::model::recheck::{self, Recheck, RecheckSchedule};
+use crate::model::sync_state::{self as trouble, PreviousState};
 use crate::model::tenancy::TenantLookup;
 use crate::model::user::{Switch, TenantClaim};
 use crate::pass::admission::Admission;
@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 
 /// Who a journey is about.
 pub(crate) enum SyncTarget {
-    User(Box<UserRecord>, SyncPlan),
+    User(Box<UserRecord>, Recheck),
     Missing(DocumentId),
     Legacy(Arc<LegacyAccount>),
 }
@@ -38,8 +38,8 @@ impl SyncTarget {
     pub(crate) fn user(entry: roster::PageEntry, schedule: Option<&RecheckSchedule>) -> Self {
         match entry {
             roster::PageEntry::UserRecord(member) => {
-                let plan = |schedule| trouble::plan(&member.history, member.user.id.as_str(), schedule);
-                let plan = schedule.map_or(SyncPlan::Ask, plan);
+                let plan = |schedule| recheck::recheck(&member.history, member.user.id.as_str(), schedule);
+                let plan = schedule.map_or(Recheck::Ask, plan);
                 Self::User(member, plan)
             }
             roster::PageEntry::Missing(id) => Self::Missing(id),
@@ -84,18 +84,18 @@ pub(crate) async fn admit(
 }
 
 /// The calls of a journey that ends well, so that it need not wait on its way.
-fn calls_of(job: &Clients, member: &UserRecord, plan: &SyncPlan, schedule: RecheckSchedule) -> Permits {
+fn calls_of(job: &Clients, member: &UserRecord, plan: &Recheck, schedule: RecheckSchedule) -> Permits {
     let user = UserId::parse(member.user.id.as_str()).ok().filter(|_| member.user.is_synced());
     let Some(user) = user else { return Permits::NONE };
     match plan {
-        SyncPlan::Ask => {
+        Recheck::Ask => {
             let is_known = job.kept_keys(&user, &member.history).is_some();
             let writes = job.expected_writes(member, schedule);
             Permits { secret_accesses: u32::from(!is_known), alpaca_calls: 1, writes }
         }
         // Nearly all of them still have the keys that are known, and then it ends with that.
-        SyncPlan::AskUnless(_) => Permits::SECRET_ACCESS,
-        SyncPlan::Wait => Permits::NONE,
+        Recheck::AskUnless(_) => Permits::SECRET_ACCESS,
+        Recheck::Wait => Permits::NONE,
     }
 }
 
@@ -111,7 +111,7 @@ pub(crate) async fn sync_target(job: Arc<Clients>, subject: SyncTarget, tick: Ti
 }
 
 /// One user's journey, from what is known of them to what became of it.
-async fn sync_user(job: &Clients, member: &UserRecord, plan: SyncPlan, tick: Tick) -> SyncOutcome {
+async fn sync_user(job: &Clients, member: &UserRecord, plan: Recheck, tick: Tick) -> SyncOutcome {
     let (id, start) = (&member.user.id, Instant::now());
     match member.user.sync {
         Switch::On => {}
@@ -123,7 +123,7 @@ async fn sync_user(job: &Clients, member: &UserRecord, plan: SyncPlan, tick: Tic
             return SyncOutcome::unasked(Outcome::Skipped);
         }
     }
-    if plan == SyncPlan::Wait {
+    if plan == Recheck::Wait {
         return wait(id, &member.history);
     }
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
@@ -155,7 +155,7 @@ async fn sync_user(job: &Clients, member: &UserRecord, plan: SyncPlan, tick: Tic
 async fn keys_to_snapshot(
     job: &Clients,
     member: &UserRecord,
-    plan: SyncPlan,
+    plan: Recheck,
     tick: Tick,
     deadline: Deadline,
 ) -> Result<SnapshotEnd, Failure> {
@@ -260,7 +260,7 @@ async fn keys_to_account(
     job: &Clients,
     member: &UserRecord,
     user: &UserId,
-    plan: SyncPlan,
+    plan: Recheck,
     tick: Tick,
     deadline: Deadline,
 ) -> Result<Option<(Answer, Arc<StoredKeys>)>, Failure> {
@@ -279,7 +279,7 @@ async fn keys_to_account(
         }
     }
     let newest = job.secrets.keys(job.store.database(), user, deadline).await.map_err(Failure::Keys)?;
-    if let SyncPlan::AskUnless(known) = plan {
+    if let Recheck::AskUnless(known) = plan {
         if known == newest.version {
             return Ok(None);
         }
@@ -352,7 +352,7 @@ async fn legacy_keys_to_snapshot(
         answer = job.alpaca.account_over_new_connection(&legacy.keys, deadline).await.map_err(broker)?;
     }
     let arrival = SnapshotWrite {
-        name: job.store.database().document(format_args!("alpacaAccounts/snapshot")),
+        name: legacy_snapshot_name(job.store.database()),
         snapshot: Snapshot {
             user_id: legacy.id.as_str(),
             account: &answer.account,
@@ -413,7 +413,7 @@ fn wait(id: &DocumentId, history: &PreviousState) -> SyncOutcome {
 
 /// Since when a user has to reconnect, and when Alpaca is asked again all the same.
 fn rest_of(history: &PreviousState) -> (Option<String>, Option<String>) {
-    let record = history.trouble().filter(|_| history.needs_reauth());
+    let record = history.reauth();
     let next = record.and_then(|record| record.next_attempt_at);
     (record.map(|record| record.since.to_string()), next.map(|next| next.to_string()))
 }

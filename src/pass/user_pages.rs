@@ -1,7 +1,9 @@
 //! The users of a pass, page by page, each with what has to be known before their journey.
 
 use crate::config::filter::UserFilter;
-use crate::firestore::query::{Pages, trouble_name};
+use crate::documents::sync_state::sync_state_name;
+use crate::documents::user::user_name;
+use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::{Deadline, USER_BUDGET};
 use crate::model::ids::DocumentId;
@@ -130,7 +132,7 @@ impl UserPages {
         };
         let database = self.store.database();
         let mut users = Pages::of_users(database, &range, &self.filter);
-        let mut trouble = TroubleFeed::new(Pages::of_trouble(database, &range, self.now));
+        let mut trouble = TroubleFeed::new(Pages::of_sync_states(database, &range, self.now));
         // A page is read when there is room for it; without a receiver there never is.
         while let Ok(room) = pages.reserve().await {
             let (page, ()) = tokio::join!(users.next(&self.store), trouble.prefetch(&self.store));
@@ -147,16 +149,16 @@ impl UserPages {
 
     async fn named(&self, ids: &[DocumentId]) -> Result<Vec<PageEntry>, StoreError> {
         let database = self.store.database();
-        let user_name = |id: &DocumentId| database.document(format_args!("users/{}", id.as_str()));
-        let names = ids.iter().flat_map(|id| [user_name(id), trouble_name(database, id)]).collect();
+        let names =
+            ids.iter().flat_map(|id| [user_name(database, id), sync_state_name(database, id)]).collect();
         let fields: Vec<&str> = User::FIELDS.into_iter().chain(SyncState::FIELDS).collect();
         let found = self.store.documents(names, &fields, Deadline::after(USER_BUDGET)).await?;
         let mut members = Vec::new();
         let mut entries = Vec::new();
         for id in ids {
-            let trouble = found.get(&trouble_name(database, id));
+            let trouble = found.get(&sync_state_name(database, id));
             let trouble = trouble.and_then(|document| SyncState::from_fields(&document.fields, self.now));
-            match found.get(&user_name(id)) {
+            match found.get(&user_name(database, id)) {
                 Some(document) => {
                     members.push((User::from_fields(id.clone(), &document.fields), history(trouble)));
                 }

@@ -76,10 +76,13 @@ pub(crate) enum AlpacaError {
     /// No connection in time, or an answer that broke off.
     #[error("{}", if .0.is_connect() { "Alpaca could not be reached" } else { "the connection to Alpaca broke" })]
     Unreachable(#[source] reqwest::Error),
-    /// No whole answer within the time for one call, or what was left of the user's.
+    /// No whole answer within the time for one call.
     #[error("Alpaca did not answer within {0:.1?}")]
     TooLate(Duration),
-    /// Alpaca was not asked.
+    /// No whole answer within what was left of the user's time.
+    #[error("Alpaca did not answer within the {0:.1?} that were left for it")]
+    OutOfTime(Duration),
+    /// Alpaca was not asked: the job's own budget of calls was used up.
     #[error("Alpaca was not asked")]
     OutOfBudget(#[from] UsedUp),
     /// The account is not open and lacks figures: normal for a new one.
@@ -138,6 +141,7 @@ impl AlpacaError {
             | Self::Intercepted { .. }
             | Self::Unreachable(_)
             | Self::TooLate(_)
+            | Self::OutOfTime(_)
             | Self::OutOfBudget(_) => Code::BrokerUnavailable,
             Self::Incomplete(_) => Code::AccountIncomplete,
             Self::NoJson { .. } | Self::BadAnswer { .. } => Code::BrokerBadAnswer,
@@ -158,6 +162,7 @@ impl Advise for AlpacaError {
             | Self::TooLate(_)
             | Self::NoJson { again: true, .. } => Advice::BackOff,
             Self::Rejected { .. }
+            | Self::OutOfTime(_)
             | Self::OutOfBudget(_)
             | Self::Incomplete(_)
             | Self::NoJson { again: false, .. }
@@ -275,7 +280,8 @@ impl Alpaca {
         }
         self.usage.alpaca_calls.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
-        tokio::time::timeout(limit, self.call(http, keys)).await.unwrap_or(Err(AlpacaError::TooLate(limit)))
+        let answer = tokio::time::timeout(limit, self.call(http, keys)).await;
+        answer.unwrap_or_else(|_| Err(late(limit, deadline)))
     }
 
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
@@ -308,6 +314,11 @@ impl Alpaca {
             Environment::Live => &self.live,
         }
     }
+}
+
+/// No whole answer before a call ran into its own limit, or into the deadline.
+fn late(limit: Duration, deadline: Deadline) -> AlpacaError {
+    if deadline.is_over() { AlpacaError::OutOfTime(limit) } else { AlpacaError::TooLate(limit) }
 }
 
 /// How calls are made.
@@ -473,6 +484,21 @@ mod tests {
             assert_eq!(is_alpacas_error(body.as_bytes()), own, "{body}");
         }
         assert!(!is_alpacas_error(b"{\"message\":\"\xff\"}"), "no UTF-8");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_jobs_own_time_is_not_alpacas() {
+        let (limit, deadline) = (CALL_TIMEOUT, Deadline::after(Duration::from_secs(1)));
+        let early = late(limit, deadline);
+        assert_eq!(
+            (early.to_string().as_str(), early.advice()),
+            ("Alpaca did not answer within 10.0s", Advice::BackOff)
+        );
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let over = late(Duration::from_millis(2_500), deadline);
+        let text = "Alpaca did not answer within the 2.5s that were left for it";
+        assert_eq!((over.to_string().as_str(), over.advice()), (text, Advice::GiveUp));
+        assert_eq!([early.code(), over.code()], [Code::BrokerUnavailable; 2]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The clients of the job, and the writes that several parts of it make.
 
 use crate::config::{Config, Endpoints};
-use crate::documents::snapshot::Snapshot;
+use crate::documents::snapshot::{Snapshot, snapshot_name};
+use crate::documents::sync_state::sync_state_name;
 use crate::documents::tenant::primary_name;
-use crate::firestore::query::{snapshot_name, trouble_name};
 use crate::firestore::write::{Precondition, Write, merge};
-use crate::firestore::{Store, StoreError};
+use crate::firestore::{Store, StoreError, StoreOptions};
 use crate::google::credentials::Identity;
 use crate::google::credentials::failure::NoToken;
 use crate::limits::rate::RateLimits;
@@ -14,7 +14,8 @@ use crate::limits::usage::Usage;
 use crate::model::ids::{Database, DocumentId, TenantId, UserId};
 use crate::model::past::{LastSuccess, Past};
 use crate::model::pin::{KnownAccounts, Pin};
-use crate::model::sync_state::{self as trouble, PreviousState, RecheckSchedule, SyncState};
+use crate::model::recheck::RecheckSchedule;
+use crate::model::sync_state::{self as trouble, PreviousState, SyncState};
 use crate::model::tenancy::{Decision, Inquiry, Pass, Refusal, TenantLookup, TenantWrite, Told, decide};
 use crate::model::user::TenantClaim;
 use crate::pass::failure::Failure;
@@ -126,14 +127,15 @@ impl Clients {
             let client = spawn_blocking(move || Alpaca::new(base_url, usage, pace));
             async { Ok(client.await.map_err(|_| ConnectError::Panicked)??) }
         };
-        let store = Store::connect(
-            &config.database,
-            firestore.as_ref().map(Url::as_str),
-            if firestore.is_some() { Identity::emulator_owner() } else { google.clone() },
-            config.concurrency.get(),
-            (Arc::clone(&usage), Arc::clone(&pace)),
-            deadline,
-        );
+        let options = StoreOptions {
+            database: &config.database,
+            endpoint: firestore.as_ref().map(Url::as_str),
+            identity: if firestore.is_some() { Identity::emulator_owner() } else { google.clone() },
+            concurrency: config.concurrency.get(),
+            usage: Arc::clone(&usage),
+            limits: Arc::clone(&pace),
+        };
+        let store = Store::connect(options, deadline);
         let secrets = SecretManager::connect(
             secret_manager.as_ref().map(Url::as_str),
             if secret_manager.is_some() { Identity::nobody() } else { google.clone() },
@@ -476,7 +478,7 @@ impl Clients {
             return;
         }
         for part in troubles.chunks(self.pace.writes_per_commit() * COMMITS_AT_ONCE) {
-            let name = |user: &DocumentId| trouble_name(self.store.database(), user);
+            let name = |user: &DocumentId| sync_state_name(self.store.database(), user);
             let names = part.iter().map(|(user, _)| name(user)).collect();
             match self.store.documents(names, &["state"], deadline).await {
                 Ok(found) => {
@@ -557,7 +559,7 @@ impl Clients {
     #[must_use]
     pub(crate) fn trouble_write(&self, user: &DocumentId, trouble: &SyncState) -> Write {
         let fields = trouble.to_fields().map(|(field, value)| (field, value.map(Into::into)));
-        merge(&trouble_name(self.store.database(), user), &fields, &Precondition::Nothing)
+        merge(&sync_state_name(self.store.database(), user), &fields, &Precondition::Nothing)
     }
 }
 
@@ -587,12 +589,9 @@ impl SnapshotWrite<'_> {
     }
 
     fn tenant_write(&self, database: &Database, write: &TenantWrite) -> Write {
-        let demand = match write {
-            TenantWrite::Create(_) => Precondition::Absent,
-            TenantWrite::Replace(_, version) => Precondition::Unchanged(*version),
-        };
         let tenant = write.tenant();
-        merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &demand)
+        let fields = self.snapshot.tenant_document(tenant);
+        merge(&primary_name(database, tenant), &fields, &write.precondition())
     }
 }
 

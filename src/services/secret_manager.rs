@@ -69,7 +69,13 @@ pub(crate) enum SecretError {
         #[source]
         answer: ErrorAnswer,
     },
-    /// Secret Manager was not asked.
+    /// No answer within what was left of the user's time.
+    #[error("Secret Manager did not give secret {secret} in the time that was left for it")]
+    OutOfTime {
+        /// The secret's id.
+        secret: String,
+    },
+    /// Secret Manager was not asked: the job's own budget of calls was used up.
     #[error("Secret Manager was not asked for secret {secret}")]
     OutOfBudget {
         /// The secret's id.
@@ -237,9 +243,10 @@ impl SecretError {
             Self::Forbidden { .. } => Code::KeysForbidden,
             Self::Disabled { .. } => Code::KeysDisabled,
             Self::Malformed { .. } => Code::KeysMalformed,
-            Self::Refused { .. } | Self::OutOfBudget { .. } | Self::Unavailable { .. } => {
-                Code::KeysUnavailable
-            }
+            Self::Refused { .. }
+            | Self::OutOfTime { .. }
+            | Self::OutOfBudget { .. }
+            | Self::Unavailable { .. } => Code::KeysUnavailable,
         }
     }
 
@@ -259,6 +266,16 @@ impl SecretError {
                 (None, Some(answer)) if is_final(code, status) => Self::Refused { secret, answer },
                 (None, _) => Self::unavailable(secret, err),
             },
+        }
+    }
+
+    /// The same, unless it was the deadline that the call ran into, and not its own limit.
+    fn at(self, deadline: Deadline) -> Self {
+        match self {
+            Self::Unavailable { secret, cause: UnavailableCause::Timeout, .. } if deadline.is_over() => {
+                Self::OutOfTime { secret }
+            }
+            other => other,
         }
     }
 
@@ -310,6 +327,7 @@ impl Advise for SecretError {
             | Self::Disabled { .. }
             | Self::Malformed { .. }
             | Self::Refused { .. }
+            | Self::OutOfTime { .. }
             | Self::OutOfBudget { .. } => Advice::GiveUp,
         }
     }
@@ -386,11 +404,12 @@ impl SecretManager {
         let call =
             self.client.access_secret_version().set_name(&asked.name).with_attempt_timeout(limit).send();
         // The client's own time limit covers the request but not reading the body.
-        match tokio::time::timeout(limit, call).await {
-            Ok(Ok(answer)) => read(answer, asked),
-            Ok(Err(err)) => Err(self.heed(SecretError::from_call(secret, &err))),
-            Err(_) => Err(unavailable(secret, UnavailableCause::Timeout)),
-        }
+        let err = match tokio::time::timeout(limit, call).await {
+            Ok(Ok(answer)) => return read(answer, asked),
+            Ok(Err(err)) => self.heed(SecretError::from_call(secret, &err)),
+            Err(_) => unavailable(secret, UnavailableCause::Timeout),
+        };
+        Err(err.at(deadline))
     }
 }
 
@@ -474,6 +493,20 @@ mod tests {
                 prop_assert!(right.contains(&name), "{}", name);
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_jobs_own_time_is_not_secret_managers() {
+        use std::time::Duration;
+        let deadline = Deadline::after(Duration::from_secs(1));
+        let timeout = || unavailable("s", UnavailableCause::Timeout).at(deadline);
+        assert!(matches!(timeout(), SecretError::Unavailable { .. }));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let late = timeout();
+        assert!(matches!(late, SecretError::OutOfTime { .. }));
+        assert_eq!((late.code(), late.advice()), (Code::KeysUnavailable, Advice::GiveUp));
+        let other = unavailable("s", UnavailableCause::Connection).at(deadline);
+        assert!(matches!(other, SecretError::Unavailable { .. }), "whenever it was");
     }
 
     #[test]

@@ -9,9 +9,8 @@ use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 
 const NO_ACCOUNT: &str = "You do not currently have an active account selected";
@@ -30,8 +29,8 @@ pub(crate) fn assert_understood(calls: &[Call]) {
     }
 }
 
-/// A start of gcloud takes a second, so commands that only grant another role, or to another account, which its parser
-/// does not look into, are tried once.
+/// Commands that only grant another role, or to another account, which gcloud's parser does not look into, are tried
+/// once.
 fn what_matters(command: &[String]) -> Call {
     let without_value = |word: &String| match word.split_once('=') {
         Some((flag @ ("--role" | "--member"), _)) => flag.to_owned(),
@@ -49,31 +48,68 @@ fn complaints(commands: &[&[String]]) -> Option<Vec<String>> {
         return None;
     }
     let offline = Offline::new();
-    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let take_turns = || {
-        while let Some(command) = commands.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Some(complaint) = complaint(command, &offline.run(command)) {
-                found.lock().unwrap_or_else(PoisonError::into_inner).push(complaint);
-            }
-        }
+    let width = thread::available_parallelism().map_or(1, usize::from);
+    let parts = (0..width).map(|first| commands.iter().skip(first).step_by(width).copied().collect());
+    let parts: Vec<Vec<&[String]>> = parts.collect();
+    let complaints = |part: &[&[String]]| -> Vec<String> {
+        let answers = offline.run_all(part);
+        part.iter().zip(&answers).filter_map(|(command, answer)| complaint(command, answer)).collect()
     };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(take_turns);
-        }
-    });
-    Some(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Some(thread::scope(|scope| {
+        let parts = parts.iter().map(|part| scope.spawn(|| complaints(part))).collect::<Vec<_>>();
+        parts.into_iter().flat_map(|part| part.join().expect("no panic")).collect()
+    }))
 }
 
-fn complaint(command: &[String], output: &Output) -> Option<String> {
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let is_understood = match output.status.code() {
-        Some(0) => true,
-        Some(1) => stderr.contains(NO_ACCOUNT) || WITHOUT_ACCOUNT.contains(&command[0].as_str()),
+fn complaint(command: &[String], (code, stderr): &Answer) -> Option<String> {
+    let is_understood = match code {
+        0 => true,
+        1 => stderr.contains(NO_ACCOUNT) || WITHOUT_ACCOUNT.contains(&command[0].as_str()),
         _ => false,
     };
     (!is_understood).then(|| format!("gcloud {}\n{}", command.join(" "), stderr.trim()))
 }
+
+/// An exit code, and what is said on stderr.
+type Answer = (i32, String);
+
+/// Runs commands one after the other, each in a copy of a gcloud that is loaded: a start of gcloud takes a second.
+/// Answers with the exit code and stderr of each.
+const RUN_COMMANDS: &str = r#"
+import json, os, sys, tempfile
+sys.path[:0] = os.environ['PYTHONPATH'].split(':')
+from googlecloudsdk import gcloud_main
+
+def run(command, stderr):
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1):
+        os.dup2(nowhere, stream)
+    os.dup2(stderr.fileno(), 2)
+    sys.argv = [os.environ['CLOUDSDK_ROOT_DIR'] + '/lib/gcloud.py', *command]
+    try:
+        gcloud_main.main()
+        return 0
+    except SystemExit as exit:
+        return exit.code or 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+def answer(command):
+    with tempfile.TemporaryFile() as stderr:
+        child = os.fork()
+        if child == 0:
+            code = 3
+            try:
+                code = run(command, stderr)
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        stderr.seek(0)
+        return code, stderr.read().decode()
+
+json.dump([answer(command) for command in json.load(sys.stdin)], sys.stdout)
+"#;
 
 /// Reads JSON into gcloud's own message classes, and says what they do not know: a line for each of the given
 /// `[api, version, message, JSON]`.
@@ -105,19 +141,7 @@ pub(crate) fn messages_take(messages: &[(&str, &str, &str, Json)]) -> Vec<(Json,
         assert!(env::var("CI").as_deref() != Ok("true"), "no gcloud on a CI machine");
         return Vec::new();
     }
-    let info = ["info", "--format=value(installation.sdk_root,basic.python_location)"].map(str::to_owned);
-    let info = String::from_utf8(Offline::new().run(&info).stdout).expect("text");
-    let (root, python) = info.trim().split_once('\t').expect("two values");
-    let mut child = Command::new(python)
-        .args(["-c", READ_MESSAGES])
-        .env("PYTHONPATH", format!("{root}/lib:{root}/lib/third_party"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("gcloud's own Python runs");
-    let input = serde_json::to_vec(messages).expect("JSON");
-    child.stdin.take().expect("a pipe").write_all(&input).expect("it reads");
-    let output = String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("text");
+    let output = Offline::new().python(READ_MESSAGES, &serde_json::to_vec(messages).expect("JSON"));
     let said: Vec<&str> = output.lines().collect();
     assert_eq!(said.len(), messages.len(), "{output}");
     messages.iter().zip(said).map(|((.., json), unknown)| (json.clone(), unknown.to_owned())).collect()
@@ -141,9 +165,44 @@ impl Offline {
         Self { home: new_directory(), closed_port }
     }
 
-    fn run(&self, arguments: &[String]) -> Output {
-        Command::new("gcloud")
-            .args(arguments)
+    fn run_all(&self, commands: &[&[String]]) -> Vec<Answer> {
+        let answers = self.python(RUN_COMMANDS, &serde_json::to_vec(commands).expect("JSON"));
+        let answers: Vec<Answer> = serde_json::from_str(&answers).expect("an answer to each");
+        assert_eq!(answers.len(), commands.len());
+        answers
+    }
+
+    /// What a program of gcloud's own Python says, which has its modules and that input.
+    fn python(&self, program: &str, input: &[u8]) -> String {
+        let (root, python) = self.installation();
+        let mut child = self
+            .command(python)
+            .args(["-c", program])
+            .env("CLOUDSDK_ROOT_DIR", root)
+            .env("PYTHONPATH", format!("{root}/lib/third_party:{root}/lib"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("gcloud's own Python runs");
+        child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
+        String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("text")
+    }
+
+    /// Where gcloud lies, and its Python.
+    fn installation(&self) -> &'static (String, String) {
+        static INSTALLATION: OnceLock<(String, String)> = OnceLock::new();
+        INSTALLATION.get_or_init(|| {
+            let format = "--format=value(installation.sdk_root,basic.python_location)";
+            let info = self.command("gcloud").args(["info", format]).output().expect("gcloud runs");
+            let info = String::from_utf8(info.stdout).expect("text");
+            let (root, python) = info.trim().split_once('\t').expect("two values");
+            (root.to_owned(), python.to_owned())
+        })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())
             .env("HOME", &self.home)
@@ -158,9 +217,8 @@ impl Offline {
             .env("CLOUDSDK_PROXY_ADDRESS", "127.0.0.1")
             .env("CLOUDSDK_PROXY_PORT", self.closed_port.to_string())
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-            .stdin(Stdio::null())
-            .output()
-            .expect("gcloud runs")
+            .stdin(Stdio::null());
+        command
     }
 }
 

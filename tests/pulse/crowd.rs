@@ -5,6 +5,14 @@ use alpaca_pulse::firestore::values::Fields;
 use gcloud_sdk::google::firestore::v1::write::Operation;
 use gcloud_sdk::google::firestore::v1::{Document, Write};
 use pulse_sandbox::alpaca::Profile;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Held by a test with a crowd that keeps the machine busy by itself: two of them at once would only take each
+/// other's time, and that of those who count seconds.
+pub(crate) async fn turn_of_a_crowd() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    TURN.lock().await
+}
 
 impl World {
     /// Documents of the sandbox's Firestore, all at once and past its request log.

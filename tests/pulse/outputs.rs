@@ -1,8 +1,10 @@
 //! Outputs that are closed, full, or read by nobody: the log is no control flow.
 
+use crate::crowd::turn_of_a_crowd;
 use crate::held_alpaca::HeldAlpaca;
 use crate::live::{in_time, wait_until};
 use crate::world::{Run, World, sandbox, secret_of};
+use futures::future::join_all;
 use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 use std::fs::OpenOptions;
@@ -84,7 +86,7 @@ fn message(entry: &Json) -> &str {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_takes_no_notice_of_who_reads_its_log() {
     use Output::{Blocked, Closed, Full};
-    for (stdout, stderr) in [
+    let outputs = [
         (Closed, Closed),
         (Closed, Full),
         (Full, Full),
@@ -92,32 +94,40 @@ async fn a_pass_takes_no_notice_of_who_reads_its_log() {
         (Blocked, Blocked),
         (Blocked, Closed),
         (Closed, Blocked),
-    ] {
-        for format in ["json", "text"] {
-            let world = sandbox().await;
-            let users = world.crowd(40);
-            world.sandbox.secrets().delete(&secret_of("user-0007"));
-            let command = world.command(&["--log-format", format]);
-            assert_eq!(exit_of(command, stdout, stderr).await, Some(0), "{stdout:?} {stderr:?} {format}");
-            assert_eq!(synced(&world, &users), 39, "{stdout:?} {stderr:?} {format}");
-            assert_eq!(world.document("ops/last_pulse").await["status"], "degraded");
-        }
-    }
+    ];
+    join_all(outputs.into_iter().flat_map(|outputs| ["json", "text"].map(|format| unread(outputs, format))))
+        .await;
+}
+
+async fn unread((stdout, stderr): (Output, Output), format: &str) {
+    let world = sandbox().await;
+    let users = world.crowd(40);
+    world.sandbox.secrets().delete(&secret_of("user-0007"));
+    let command = world.command(&["--log-format", format]);
+    assert_eq!(exit_of(command, stdout, stderr).await, Some(0), "{stdout:?} {stderr:?} {format}");
+    assert_eq!(synced(&world, &users), 39, "{stdout:?} {stderr:?} {format}");
+    assert_eq!(world.document("ops/last_pulse").await["status"], "degraded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_are_the_same_without_a_reader() {
     use Output::{Blocked, Closed, Full};
-    let world = sandbox().await;
-    let users = world.crowd(1);
-    world.sandbox.secrets().delete(&secret_of(&users[0]));
-    for kind in [Closed, Full, Blocked] {
+    let cases = [Closed, Full, Blocked].map(|kind| async move {
+        let world = sandbox().await;
+        let users = world.crowd(1);
+        world.sandbox.secrets().delete(&secret_of(&users[0]));
         let exit = async |args: &[&str]| exit_of(world.bare_command(args), kind, kind).await;
-        assert_eq!(exit(&["sync"]).await, Some(1), "nobody synced: {kind:?}");
-        assert_eq!(exit(&["sync", "--user", "a/b"]).await, Some(2), "bad configuration: {kind:?}");
-        assert_eq!(exit(&["sync", "--frobnicate"]).await, Some(2), "bad usage: {kind:?}");
-        assert_eq!(exit(&[]).await, Some(2), "no command: {kind:?}");
-    }
+        let (nobody_synced, bad_configuration, bad_usage, no_command) = tokio::join!(
+            exit(&["sync"]),
+            exit(&["sync", "--user", "a/b"]),
+            exit(&["sync", "--frobnicate"]),
+            exit(&[]),
+        );
+        assert_eq!(nobody_synced, Some(1), "{kind:?}");
+        assert_eq!((bad_configuration, bad_usage, no_command), (Some(2), Some(2), Some(2)), "{kind:?}");
+    });
+    join_all(cases).await;
+    let world = sandbox().await;
     for kind in [Closed, Full] {
         for args in [&["--help"][..], &["--version"]] {
             assert_eq!(exit_of(world.bare_command(args), kind, kind).await, Some(0), "{args:?} {kind:?}");
@@ -129,9 +139,8 @@ async fn exit_codes_are_the_same_without_a_reader() {
 async fn the_demo_takes_no_notice_of_who_reads_it() {
     use Output::{Blocked, Closed, Full};
     let world = sandbox().await;
-    for kind in [Closed, Full, Blocked] {
-        assert_eq!(exit_of(world.bare_command(&["demo"]), kind, kind).await, Some(0), "{kind:?}");
-    }
+    let demos = [Closed, Full, Blocked].map(|kind| exit_of(world.bare_command(&["demo"]), kind, kind));
+    assert_eq!(join_all(demos).await, [Some(0); 3]);
     let run = Run::of(&mut world.bare_command(&["demo"])).await;
     let (log, table) = run.stdout.rsplit_once("\n\n").expect("a table behind the log");
     assert!(log.lines().last().is_some_and(|line| line.contains(COMPLETED)), "{}", run.stdout);
@@ -141,7 +150,7 @@ async fn the_demo_takes_no_notice_of_who_reads_it() {
 /// As `| head -3` does, with stderr in the same pipe and without.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_may_leave_after_any_line() {
-    for (lines, with_stderr) in [(1, true), (1, false), (3, true), (100, true)] {
+    let cases = [(1, true), (1, false), (3, true), (100, true)].map(|(lines, with_stderr)| async move {
         let world = sandbox().await;
         let users = world.crowd(300);
         let (reader, writer) = pipe().expect("a pipe");
@@ -155,7 +164,8 @@ async fn a_reader_may_leave_after_any_line() {
         assert_eq!(tokio::task::spawn_blocking(read).await.expect("no panic"), lines);
         assert_eq!(end_of(child).await, Some(0), "after {lines} lines");
         assert_eq!(synced(&world, &users), 300, "after {lines} lines");
-    }
+    });
+    join_all(cases).await;
 }
 
 /// The sandbox's whole output is such that a reader who leaves ends nothing.
@@ -177,6 +187,7 @@ async fn the_sandbox_serves_and_stops_whoever_reads_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_users_are_synced_while_nobody_reads() {
+    let _turn = turn_of_a_crowd().await;
     let world = sandbox().await;
     let users = world.crowd(3000);
     let (reader, writer) = pipe().expect("a pipe");
@@ -210,11 +221,12 @@ async fn stopped_while_blocked(signals: &[&str]) -> (Option<i32>, usize, usize) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_is_heeded_while_nobody_reads() {
-    for (signal, exit) in [("TERM", 143), ("INT", 130), ("HUP", 143)] {
+    let cases = [("TERM", 143), ("INT", 130), ("HUP", 143)].map(|(signal, exit)| async move {
         let (code, asked, synced) = stopped_while_blocked(&[signal]).await;
         assert_eq!(code, Some(exit), "{signal}");
         assert!(synced >= 2 && asked < 6, "{signal}: {asked} asked, {synced} synced");
-    }
+    });
+    join_all(cases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -281,6 +293,7 @@ fn lines_of(reader: PipeReader) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_again_gets_every_error_and_the_sum_of_what_is_missing() {
+    let _turn = turn_of_a_crowd().await;
     let (users, failing) = (4000, 300);
     let pass = Paused::pass(users, failing).await;
     let entries = pass.entries();
@@ -315,6 +328,7 @@ async fn a_reader_who_pauses_for_some_hundred_users_misses_nothing() {
 /// Who takes a little at a time, and is not done when the pass is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_is_waited_for() {
+    let _turn = turn_of_a_crowd().await;
     let world = sandbox().await;
     world.crowd(1000);
     let (mut reader, writer) = pipe().expect("a pipe");
@@ -338,6 +352,7 @@ async fn a_slow_reader_is_waited_for() {
 /// As a shell or another process may leave it that has the same one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stdout_that_does_not_block_gets_every_line() {
+    let _turn = turn_of_a_crowd().await;
     let world = sandbox().await;
     world.crowd(1000);
     let (reader, writer) = UnixStream::pair().expect("a pair");

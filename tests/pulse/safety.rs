@@ -1,5 +1,6 @@
 //! Section 6: keys go to Alpaca alone, and nobody's trouble is anybody else's.
 
+use crate::crowd::turn_of_a_crowd;
 use crate::held_alpaca::HeldAlpaca;
 use crate::live::Live;
 use crate::on_both;
@@ -155,6 +156,7 @@ async fn users_are_read_in_pages_by_name_with_only_the_fields_that_are_needed() 
 
 /// As many calls as users, and a snapshot for each: nobody is synced twice.
 async fn assert_each_user_is_synced_once(users: usize, args: &[&str]) {
+    let _turn = turn_of_a_crowd().await;
     let world = sandbox().await;
     let ids = world.crowd(users);
     let run = world.pulse_with(args).await;
@@ -162,9 +164,10 @@ async fn assert_each_user_is_synced_once(users: usize, args: &[&str]) {
     let users = users as u64;
     assert_eq!(world.calls(Service::SecretManager, "AccessSecretVersion"), users);
     assert_eq!(world.calls(Service::Alpaca, "GetAccount"), users);
-    // One for each user, the ledger's first and last, and perhaps its cursor after every thousand.
+    // One for each user, the ledger's first and last, and perhaps its cursor after every thousand and every ten seconds.
     let of_the_ledger = world.calls(Service::Firestore, "Commit") - users;
-    assert!((2..=2 + users / 1000).contains(&of_the_ledger), "{of_the_ledger}");
+    let seconds = run.entry("Completed")["duration_ms"].as_u64().expect("a number") / 1000;
+    assert!((2..=2 + users / 1000 + seconds / 10).contains(&of_the_ledger), "{of_the_ledger}");
     for id in &ids {
         assert!(world.has(&format!("users/{id}/alpacaAccounts/snapshot")), "{id} has a snapshot");
         assert!(world.has(&format!("tenants/{id}/accounts/primary")), "{id} has a tenant");

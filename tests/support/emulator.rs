@@ -20,9 +20,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How the answer of an emulator that is ready begins.
 const READY: &[u8; 12] = b"HTTP/1.1 200";
 
-/// Runs the emulator until standard input ends, which it does when this process does, however it ends.
+/// Runs the emulator until standard input ends, which it does when this process does, however it ends. It lives for
+/// too short a time to earn what the second compiler costs.
 const RUN_UNTIL_STDIN_ENDS: &str = r#"
-    java -Xmx512m -cp "$1" com.google.cloud.datastore.emulator.firestore.CloudFirestore \
+    java -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$1" com.google.cloud.datastore.emulator.firestore.CloudFirestore \
         start --host=127.0.0.1 --port="$2" &
     cat > /dev/null
     kill $!

@@ -2,6 +2,7 @@
 //! first.
 
 use super::names;
+use crate::crowd::turn_of_a_crowd;
 use crate::vitals::{Peak, watched_run};
 use crate::world::{World, sandbox, secret_of, timestamp};
 use alpaca_pulse::firestore::values::{integer, text, timestamp as time, whole_number};
@@ -32,6 +33,7 @@ async fn peak_of_a_pass_over(users: u32) -> Peak {
 const TOLERANCE_KIB: u64 = 5 * 1024;
 
 async fn assert_as_much_memory_for(many: u32, few: u32) {
+    let _turn = turn_of_a_crowd().await;
     let few = peak_of_a_pass_over(few).await;
     let many = peak_of_a_pass_over(many).await;
     assert!(many.memory_kib <= few.memory_kib + TOLERANCE_KIB, "{many:?} for many, {few:?} for few");

@@ -3,6 +3,7 @@
 use crate::live::{Live, wait_until};
 use crate::traffic::Traffic;
 use crate::world::{Env, Run, World, off, sandbox, timestamp};
+use futures::future::join_all;
 use pulse_sandbox::call::Service;
 use serde_json::json;
 
@@ -38,14 +39,15 @@ async fn nobody_is_started_beyond_the_minutes_secrets() {
         (&[], &[("PULSE_SECRET_ACCESSES_PER_MINUTE", "3")]),
         (&["--secret-accesses-per-minute=3"], &[("PULSE_SECRET_ACCESSES_PER_MINUTE", "9")]),
     ];
-    for (args, env) in cases {
+    join_all(cases.map(|(args, env)| async move {
         let world = sandbox().await;
         world.crowd(5);
         let run = stopped_after(&world, 3, args, env).await;
         run.entry("Stopped multi-tenant sync: 3 successful, 0 errors");
         assert_eq!(world.calls(Service::SecretManager, "AccessSecretVersion"), 3, "{args:?} {env:?}");
         assert_eq!(logged(&run, SYNCING), 3, "who waits is not said to be syncing");
-    }
+    }))
+    .await;
 }
 
 /// Far more users than seconds that the test could take: all of them at once would be noticed.
@@ -59,7 +61,7 @@ async fn alpaca_and_firestore_get_no_more_than_their_budgets_in_a_second() {
         (&[], &[("PULSE_MAX_WRITES_PER_SECOND", "2")]),
         (&["--ramp-writes", "--max-writes-per-second", "2"], &[]),
     ];
-    for (args, env) in cases {
+    join_all(cases.map(|(args, env)| async move {
         let world = sandbox().await;
         world.crowd(USERS);
         let run = stopped_after(&world, 2, args, env).await;
@@ -68,7 +70,8 @@ async fn alpaca_and_firestore_get_no_more_than_their_budgets_in_a_second() {
         assert_eq!(logged(&run, SYNCED), started, "who was started is finished");
         assert_eq!(world.calls(Service::Alpaca, "GetAccount"), started as u64);
         assert_eq!(world.calls(Service::SecretManager, "AccessSecretVersion"), started as u64);
-    }
+    }))
+    .await;
 }
 
 /// With two writes for each user and one a second, the last one waits for longer than a journey may take.
@@ -108,7 +111,7 @@ async fn further_attempts_wait_for_the_second_they_belong_to() {
         ("--alpaca-calls-per-second=1", "alpaca:error=503,times=2"),
         ("--max-writes-per-second=2", "firestore/Commit:error=UNAVAILABLE,user=user-0001,times=2"),
     ];
-    for (limit, fault) in cases {
+    join_all(cases.map(|(limit, fault)| async move {
         let world = sandbox().await;
         world.crowd(1);
         world.fault(fault);
@@ -117,7 +120,8 @@ async fn further_attempts_wait_for_the_second_they_belong_to() {
         assert_eq!(world.faults_applied(), [2]);
         let took = run.entry(SYNCED)["duration_ms"].as_u64();
         assert!(took > Some(1000), "{limit}: {took:?} ms");
-    }
+    }))
+    .await;
 }
 
 /// A second for each user's snapshot, which is kept for them, and one for each record.

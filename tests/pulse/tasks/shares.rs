@@ -1,6 +1,7 @@
 //! How an execution's users are divided among its tasks.
 
 use super::{Task, account_calls, execute, last_pulse, ledger, ledger_of, published, single, synced, users};
+use crate::crowd::turn_of_a_crowd;
 use crate::on_both;
 use crate::world::{World, timestamp};
 use alpaca_pulse::firestore::values::{entries, integer, map};
@@ -40,6 +41,7 @@ fn assert_even(shares: &[usize]) {
 
 on_both! {
     async fn the_tasks_of_an_execution_sync_each_user_once_and_from_the_second_on_evenly(world) {
+        let _turn = turn_of_a_crowd().await;
         let users = users(USERS);
         world.many(&users).await;
         assert_syncs_everybody(&world, "pulse-first", 4).await;
