@@ -18,6 +18,9 @@ RUN mkdir src crates/sandbox/src \
  && cargo build --locked --release --no-default-features
 
 FROM dependencies AS build
+# Of which commit the sources are: no repository comes with them. Part of `pulse --version`, and only there.
+ARG PULSE_COMMIT=
+COPY build.rs ./
 COPY src src
 # Files keep their time, and cargo takes what is older than the empty crate's build for built.
 RUN touch src/lib.rs src/main.rs \

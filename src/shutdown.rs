@@ -1,7 +1,7 @@
 //! Being told to stop: Cloud Run sends SIGTERM, a person at a terminal SIGINT, a terminal that closes SIGHUP, and
 //! `--deadline` nears.
 
-use crate::telemetry::output;
+use crate::telemetry::output::{self, Hurry};
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -139,6 +139,11 @@ impl Stop {
     pub(crate) fn latest_end(&self) -> Option<Instant> {
         let told = self.signal.get().map(|(_, told)| *told + STOP_LIMIT);
         told.into_iter().chain(self.ends.get().copied()).min()
+    }
+
+    /// Waits at the end of the process until the log is written, as long as there is time for that.
+    pub(crate) async fn flush_log(&self) {
+        output::flush(|| Hurry { is_told: self.signal().is_some(), latest_end: self.latest_end() }).await;
     }
 }
 

@@ -59,16 +59,32 @@ impl Drop for Sandbox {
     }
 }
 
+/// What the table of a demo says of a user, in one line.
+fn row(shown: &str, user: &str) -> String {
+    let rows = shown.lines().filter(|line| line.starts_with('│'));
+    let cells = |line: &str| line.split(['│', '┆']).map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    // What does not fit beside a user's figures goes on in lines below.
+    let mut lines = rows.map(cells).skip_while(|cells| cells[1] != user);
+    let first = lines.next().unwrap_or_else(|| panic!("no {user} in {shown}"));
+    let rest = lines.take_while(|cells| cells[1].is_empty());
+    let rest: Vec<String> = rest.map(|cells| cells[6].clone()).collect();
+    [&first[1..7], &rest].concat().join(" ")
+}
+
 #[test]
-fn the_demo_shows_the_log_and_then_what_was_written_troubled_users_included() {
+fn the_demo_shows_what_was_written_and_what_to_try_next() {
     let output = run(&mut pulse(&["demo"]));
     let shown = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{shown}");
-    let (log, table) = shown.split_once("\n\n").expect("a log, and a table");
-    assert!(log.contains("Completed multi-tenant sync: 19 successful, 4 errors, 2 skipped"), "{log}");
-    let row =
-        |user: &str| table.lines().find(|line| line.contains(user)).unwrap_or_else(|| panic!("no {user}"));
-    assert!(row("user-0001").contains("ACTIVE") && row("user-0001").contains("tenants/user-0001"), "{table}");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{shown}");
+    assert!(shown.starts_with('┌'), "the table is first: {shown}");
+    assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    for (user, said) in [
+        ("user-0001", "ACTIVE 185040.66 353606.31 168565.65 tenants/user-0001"),
+        ("user-0007", "ACTIVE 266692.49 449491.94 182799.45 refused: no member of tenant-0001"),
+        ("user-0012", "ACTIVE 122691.44 239704.55 117013.11 tenants/tenant-0001"),
+    ] {
+        assert_eq!(row(shown, user), format!("{user} {said}"), "{shown}");
+    }
     for (user, trouble) in [
         ("user-0002", "retrying: keys_missing"),
         ("user-0003", "retrying: broker_rejected"),
@@ -77,9 +93,29 @@ fn the_demo_shows_the_log_and_then_what_was_written_troubled_users_included() {
         ("user-0006", "incomplete: account_incomplete"),
         ("user-0008", "sync_enabled is false"),
     ] {
-        assert!(row(user).contains(trouble) && !row(user).contains("ACTIVE"), "{user}: {table}");
+        assert_eq!(
+            row(shown, user).split_whitespace().collect::<Vec<_>>().join(" "),
+            format!("{user} {trouble}")
+        );
     }
-    assert!(row("user-0007").contains("ACTIVE") && !row("user-0007").contains("tenants/"), "{table}");
+    let [one, other] = ["user-0016", "user-0020"].map(|user| row(shown, user));
+    let shares = |row: &str, owner: &str| row.ends_with(&format!("tenant-0002 belongs to {owner}"));
+    assert!(shares(&one, "user-0020") ^ shares(&other, "user-0016"), "one of two members has it: {shown}");
+    let (_, next) = shown.split_once("┘\n\n").expect("the end of the table");
+    assert!(next.starts_with("Next: `pulse sandbox`"), "{next}");
+}
+
+#[test]
+fn the_demo_shows_the_log_before_the_table_to_those_who_ask_for_it() {
+    let plain = run(&mut pulse(&["demo"]));
+    for flag in ["-v", "--verbose"] {
+        let output = run(pulse(&["demo", flag]).env("NO_COLOR", "1"));
+        assert_eq!(output.status.code(), Some(0));
+        let (log, table) = text(&output.stdout).split_once("\n\n").expect("a log, and a table");
+        assert!(log.contains("Completed multi-tenant sync: 19 successful, 4 errors, 2 skipped"), "{log}");
+        assert!(!log.contains('\u{1b}'), "{log}");
+        assert_eq!(table.lines().count(), text(&plain.stdout).lines().count(), "{table}");
+    }
 }
 
 #[test]
@@ -95,7 +131,7 @@ fn the_demo_takes_nothing_from_the_environment() {
         ("PULSE_DRY_RUN", "1"),
         ("PULSE_USERS", "somebody"),
     ];
-    let output = run(pulse(&["demo"]).envs(nowhere));
+    let output = run(pulse(&["demo", "-v"]).envs(nowhere));
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{shown}");
     assert!(shown.contains("Completed multi-tenant sync: 19 successful, 4 errors, 2 skipped"), "{shown}");

@@ -1,38 +1,36 @@
 //! The commands of `pulse`, one file each.
 
+mod completions;
+#[cfg(feature = "sandbox")]
+mod demo;
+mod sync;
+
+pub use crate::config::args::Cli;
+
 use crate::config::Execution;
-use crate::config::args::{self as cli, LogFormat};
-use crate::config::variables;
+use crate::config::args::{self, Command};
+use crate::config::variables::{self, environment};
 use crate::shutdown::Stop;
-use crate::telemetry::output;
-use crate::telemetry::{self};
+use crate::telemetry::{self, LogFormat, output};
 use jiff::Timestamp;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tracing::error;
 
-#[cfg(feature = "sandbox")]
-mod demo;
-mod sync;
-
-pub use crate::config::args::Cli;
-use crate::config::args::Command;
+/// Commands for a person, which have no log.
+const WITHOUT_LOG: [&str; 3] = ["completions", "demo", "sandbox"];
 
 /// Runs one.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Sync(args) => sync::sync(&args).await,
+        Command::Completions { shell } => completions::print(shell),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => served(pulse_sandbox::command::run(args).await).await,
         #[cfg(feature = "sandbox")]
-        Command::Demo => served(demo::demo().await).await,
+        Command::Demo(args) => served(demo::demo(&args).await).await,
     }
-}
-
-/// What a variable is set to. Those that are no text are refused by [`variables::check`].
-pub(crate) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }
 
 /// Shows the help that was asked for, or says what is wrong with the command line: to whoever typed it, and where
@@ -48,11 +46,12 @@ pub async fn explain(err: clap::Error) -> ExitCode {
     // The parser would not name them.
     let unreadable = variables::check(std::env::vars_os()).err().filter(|_| is("sync"));
     let format = LogFormat::asked_for(&args, environment);
-    if format.is_json(io::stdout().is_terminal()) && !is("sandbox") && !is("demo") {
+    if format.is_json(io::stdout().is_terminal()) && !WITHOUT_LOG.into_iter().any(is) {
         let execution = Execution::from_lookup(environment, Timestamp::now());
-        telemetry::init(LogFormat::Json, execution.as_ref().ok(), environment);
-        error!("{}", unreadable.as_ref().map_or_else(|| cli::reason(&err), ToString::to_string));
-        output::flush(&Stop::default()).await;
+        let label = execution.as_ref().map(Execution::label).unwrap_or_default();
+        telemetry::init(LogFormat::Json, &label, environment);
+        error!("{}", unreadable.as_ref().map_or_else(|| args::reason(&err), ToString::to_string));
+        Stop::default().flush_log().await;
     }
     output::tell(move || match unreadable {
         Some(unreadable) => writeln!(io::stderr(), "error: {unreadable}"),

@@ -1,8 +1,7 @@
 //! `pulse sync`.
 
-use crate::commands::environment;
 use crate::config::args::SyncArgs;
-use crate::config::variables;
+use crate::config::variables::{self, environment};
 use crate::config::{Config, Execution};
 use crate::execution::assignment::{JoinError, JoinOutcome, TaskAssignment};
 use crate::execution::ticks::{self as repeat, TickOutcome};
@@ -14,7 +13,6 @@ use crate::pass::run::run_pass;
 use crate::pass::summary::{Figures, PassEnd, conclude};
 use crate::services::clients::{Clients, ConnectError};
 use crate::shutdown::{Stop, StopSignal};
-use crate::telemetry::output;
 use crate::telemetry::{self, Chain, ExecutionLabel};
 use jiff::Timestamp;
 use std::process::ExitCode;
@@ -26,12 +24,13 @@ use tracing::{error, warn};
 pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
     let begun = Instant::now();
     let execution = Execution::from_lookup(environment, Timestamp::now());
-    let label = telemetry::init(args.log_format, execution.as_ref().ok(), environment);
+    let label = execution.as_ref().map(Execution::label).unwrap_or_default();
+    telemetry::init(args.log_format, &label, environment);
     let stop = match Stop::on_signals() {
         Ok(stop) => stop,
         Err(err) => {
             error!("Cannot listen for signals: {err}");
-            output::flush(&Stop::default()).await;
+            Stop::default().flush_log().await;
             return ExitCode::FAILURE;
         }
     };
@@ -50,7 +49,7 @@ pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
             ExitCode::from(2)
         }
     };
-    output::flush(&stop).await;
+    stop.flush_log().await;
     code
 }
 
@@ -83,7 +82,7 @@ pub(crate) async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop)
         };
     };
     repeat::run(&repeat, &first, start, stop, async |execution, due| {
-        label.set(&execution);
+        label.set(&execution.id);
         let began = Instant::now();
         let done_before = tokio::select! {
             done_before = done_before(&job, &execution) => done_before,

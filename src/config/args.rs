@@ -1,21 +1,18 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
+use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use humantime::parse_duration;
-use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// Keeps a fresh snapshot of every user's Alpaca account in Firestore.
-///
-/// One pulse is one pass over all users: users (Firestore) -> keys (Secret Manager) -> account
-/// (Alpaca) -> snapshot (Firestore).
+/// Keeps a fresh snapshot of every user's Alpaca account in Firestore
 #[derive(Debug, Parser)]
-#[command(name = "pulse", version, arg_required_else_help = true, after_long_help = EXIT_CODES)]
+#[command(name = "pulse", version = env!("PULSE_VERSION"), arg_required_else_help = true, after_help = MORE)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -28,7 +25,17 @@ impl Cli {
     }
 }
 
-const EXIT_CODES: &str = "Exit codes:
+const MORE: &str =
+    "`pulse COMMAND -h` lists the flags of a command, `pulse COMMAND --help` tells all of them.";
+
+const EXAMPLES_AND_CODES: &str = "\
+Examples:
+  pulse sync --project my-project --dry-run       all users, and nothing is written
+  pulse sync --project my-project --user ana      one user, now
+  pulse sync --where has_active_strategy=true     only those users
+  pulse sync --every 60s --for 1h                 a loop in one process
+
+Exit codes:
   0    the pass completed (some users may have failed: see the log and ops/last_pulse)
   1    the pass failed: users could not be read, nobody was synced (and somebody failed, or the last
        success is less than 24 h ago), or --deadline came before all users were reached
@@ -39,150 +46,255 @@ Standard variables: FIRESTORE_EMULATOR_HOST, SECRET_MANAGER_EMULATOR_HOST (host:
 APCA_API_BASE_URL, APCA_API_KEY_ID + APCA_API_SECRET_KEY + TENANT_ID (legacy single account),
 PULSE_ALLOW_INSECURE_ENDPOINTS, CLOUD_RUN_*, RUST_LOG, NO_COLOR.";
 
-/// The commands of `pulse`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// One pass over all users
-    #[command(after_help = EXIT_CODES)]
+    ///
+    /// One pulse is one pass over all users: users (Firestore) -> keys (Secret Manager) -> account (Alpaca) ->
+    /// snapshot (Firestore). Every flag has an environment variable; the flag wins.
+    #[command(after_long_help = EXAMPLES_AND_CODES)]
     Sync(SyncArgs),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
     #[cfg(feature = "sandbox")]
     Sandbox(pulse_sandbox::command::SandboxArgs),
     /// Run one pulse against a local cloud in this process, and show what it wrote
     #[cfg(feature = "sandbox")]
-    Demo,
+    Demo(DemoArgs),
+    /// Print the script by which a shell completes pulse's command line
+    ///
+    /// For bash: `source <(pulse completions bash)`.
+    Completions {
+        /// Whose script
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
 }
 
-/// The options of one pass.
+#[cfg(feature = "sandbox")]
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct DemoArgs {
+    /// Show the log of the pass too
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+const WHICH_USERS: &str = "Which users";
+const PACE: &str = "Pace";
+const LOOP: &str = "Loop";
+const OUTPUT: &str = "Output";
+const WHERE: &str = "Where";
+
+/// The options of one pass. A first line is what `-h` shows, in 100 columns with the flag and its default.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SyncArgs {
-    /// Google Cloud project of the users and their secrets [env: GCP_PROJECT, then GCLOUD_PROJECT,
-    /// then GOOGLE_CLOUD_PROJECT]
-    #[arg(long, value_name = "ID")]
-    pub(crate) project: Option<String>,
-
-    /// Firestore database
-    #[arg(long, value_name = "ID", env = "PULSE_DATABASE", default_value = "(default)")]
-    pub(crate) database: String,
-
-    /// Users synced at the same time, 1 to 1024
-    #[arg(long, value_name = "N", env = "PULSE_CONCURRENCY", default_value_t = 64,
-          value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) concurrency: u16,
-
-    /// Sync only this user (repeat for more), with the newest keys, whatever is known of them; runs beside
-    /// a scheduled pulse and leaves ops/last_pulse alone [env: PULSE_USERS=, with commas between the ids]
-    #[arg(long = "user", value_name = "ID")]
+    /// Only this user, due or not (repeat for more)
+    ///
+    /// With the newest keys, whatever is known of the user. Runs beside a scheduled pulse, and leaves ops/last_pulse
+    /// alone.
+    ///
+    /// [env: PULSE_USERS, with commas between the ids]
+    #[arg(long = "user", value_name = "ID", help_heading = WHICH_USERS)]
     pub(crate) users: Vec<String>,
 
-    /// Sync only the users whose documents have this value, such as has_active_strategy=true; the
-    /// others cost nothing (repeat for more, all must hold; not with --user) [env: PULSE_WHERE=, with
-    /// commas between]
-    #[arg(long = "where", value_name = "FIELD=VALUE")]
+    /// Only users whose documents have this value (repeat for more, all must hold)
+    ///
+    /// Such as has_active_strategy=true. The others cost nothing. Not with --user.
+    ///
+    /// [env: PULSE_WHERE, with commas between]
+    #[arg(long = "where", value_name = "FIELD=VALUE", help_heading = WHICH_USERS)]
     pub(crate) conditions: Vec<String>,
 
-    /// Start the users evenly over this time, such as 40s, rather than as fast as possible
-    #[arg(long, value_name = "TIME", env = "PULSE_SPREAD", value_parser = spread)]
+    /// Users synced at the same time, 1 to 1024
+    ///
+    /// [env: PULSE_CONCURRENCY]
+    #[arg(long, value_name = "N", env = "PULSE_CONCURRENCY", hide_env = true, default_value_t = 64,
+          value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = PACE)]
+    pub(crate) concurrency: u16,
+
+    /// Start the users evenly over this time, such as 40s
+    ///
+    /// Rather than as fast as possible.
+    ///
+    /// [env: PULSE_SPREAD]
+    #[arg(long, value_name = "TIME", env = "PULSE_SPREAD", hide_env = true, value_parser = spread,
+          help_heading = PACE)]
     pub(crate) spread: Option<Duration>,
 
-    /// Be done this long after the start: 10 s earlier no new user is started. Exits with 1 if users
-    /// were not reached
-    #[arg(long, value_name = "TIME", env = "PULSE_DEADLINE", value_parser = deadline)]
+    /// Be done this long after the start
+    ///
+    /// 10 s earlier no new user is started. Exits with 1 if users were not reached.
+    ///
+    /// [env: PULSE_DEADLINE]
+    #[arg(long, value_name = "TIME", env = "PULSE_DEADLINE", hide_env = true, value_parser = deadline,
+          help_heading = PACE)]
     pub(crate) deadline: Option<Duration>,
 
-    /// Secrets accessed a minute, by all tasks together; Google's quota is 90000
-    #[arg(long, value_name = "N", env = "PULSE_SECRET_ACCESSES_PER_MINUTE", default_value_t = SECRET_ACCESSES_PER_MINUTE,
-          value_parser = rate)]
+    /// Secrets accessed a minute, by all tasks together
+    ///
+    /// Google's quota is 90000.
+    ///
+    /// [env: PULSE_SECRET_ACCESSES_PER_MINUTE]
+    #[arg(long, value_name = "N", env = "PULSE_SECRET_ACCESSES_PER_MINUTE", hide_env = true,
+          default_value_t = SECRET_ACCESSES_PER_MINUTE, value_parser = rate, help_heading = PACE)]
     pub(crate) secret_accesses_per_minute: NonZeroU32,
 
-    /// Calls to Alpaca a second, by all tasks together, over all users
-    #[arg(long, value_name = "N", env = "PULSE_ALPACA_CALLS_PER_SECOND", value_parser = rate)]
+    /// Calls to Alpaca a second, by all tasks together
+    ///
+    /// Over all users.
+    ///
+    /// [env: PULSE_ALPACA_CALLS_PER_SECOND]
+    #[arg(long, value_name = "N", env = "PULSE_ALPACA_CALLS_PER_SECOND", hide_env = true, value_parser = rate,
+          help_heading = PACE)]
     pub(crate) alpaca_calls_per_second: Option<NonZeroU32>,
 
     /// Documents written to Firestore a second, by all tasks together
-    #[arg(long, value_name = "N", env = "PULSE_MAX_WRITES_PER_SECOND", value_parser = rate)]
+    ///
+    /// [env: PULSE_MAX_WRITES_PER_SECOND]
+    #[arg(long, value_name = "N", env = "PULSE_MAX_WRITES_PER_SECOND", hide_env = true, value_parser = rate,
+          help_heading = PACE)]
     pub(crate) max_writes_per_second: Option<NonZeroU32>,
 
-    /// Write to a new database as Firestore asks for: 500 documents a second at first, half as many
-    /// more every 5 minutes
-    #[arg(long, env = "PULSE_RAMP_WRITES", value_name = "BOOL", default_value = "false", hide_default_value = true,
-          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    /// Write to a new database as Firestore asks for
+    ///
+    /// 500 documents a second at first, half as many more every 5 minutes.
+    ///
+    /// [env: PULSE_RAMP_WRITES]
+    #[arg(long, env = "PULSE_RAMP_WRITES", hide_env = true, value_name = "BOOL", default_value = "false",
+          hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch, help_heading = PACE)]
     pub(crate) ramp_writes: bool,
 
-    /// Fetch and check everything, write nothing
-    #[arg(long, env = "PULSE_DRY_RUN", value_name = "BOOL", default_value = "false", hide_default_value = true,
-          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
-    pub(crate) dry_run: bool,
-
-    /// Also write tenants/{tenant}/accounts/primary
-    #[arg(long, env = "PULSE_LEGACY_TENANT_PATH", default_value = "on")]
-    pub(crate) legacy_tenant_path: OnOff,
-
-    /// Keep Alpaca's whole answer in the snapshot's `raw` field
-    #[arg(long, env = "PULSE_STORE_RAW", value_name = "BOOL", default_value = "false", hide_default_value = true,
-          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
-    pub(crate) store_raw: bool,
-
-    /// Read each user's snapshot before a new one is written, and refuse another account under the same
-    /// version of the keys (broker_other_account); without it only where there is a reason to suspect one
-    #[arg(long, env = "PULSE_PIN_ACCOUNTS", value_name = "BOOL", default_value = "false", hide_default_value = true,
-          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
-    pub(crate) pin_accounts: bool,
-
-    /// Repeat the pulse in one process, so often: from the start of one to the start of the next, such as 60s;
-    /// takes --for
-    #[arg(long, env = "PULSE_EVERY", value_name = "TIME", value_parser = parse_duration)]
+    /// Repeat the pulse in one process, so often, such as 60s (takes --for)
+    ///
+    /// From the start of one to the start of the next.
+    ///
+    /// [env: PULSE_EVERY]
+    #[arg(long, env = "PULSE_EVERY", hide_env = true, value_name = "TIME", value_parser = parse_duration,
+          help_heading = LOOP)]
     pub(crate) every: Option<Duration>,
 
-    /// How long to repeat it: no pulse starts once so much time has passed since the process started. The exit
-    /// code is that of the last pulse
-    #[arg(long = "for", env = "PULSE_FOR", value_name = "TIME", value_parser = parse_duration)]
+    /// How long to repeat it
+    ///
+    /// No pulse starts once so much time has passed since the process started. The exit code is that of the last
+    /// pulse.
+    ///
+    /// [env: PULSE_FOR]
+    #[arg(long = "for", env = "PULSE_FOR", hide_env = true, value_name = "TIME", value_parser = parse_duration,
+          help_heading = LOOP)]
     pub(crate) length: Option<Duration>,
 
-    /// With --every: how long a user's keys are kept in memory; 0s fetches them for every pulse, as --user does
-    #[arg(long, env = "PULSE_KEY_TTL", value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    /// How long a user's keys are kept in memory
+    ///
+    /// With --every; 0s fetches them for every pulse, as --user does.
+    ///
+    /// [env: PULSE_KEY_TTL]
+    #[arg(long, env = "PULSE_KEY_TTL", hide_env = true, value_name = "TIME", default_value = "10m",
+          value_parser = parse_duration, help_heading = LOOP)]
     pub(crate) key_ttl: Duration,
 
-    /// With --every: the age at which the snapshot of an unchanged account is rewritten; 0s rewrites all
-    #[arg(long, env = "PULSE_REFRESH_UNCHANGED", value_name = "TIME", default_value = "120s",
-          value_parser = parse_duration)]
+    /// The age at which an unchanged snapshot is rewritten
+    ///
+    /// With --every: of an account that is as it was; 0s rewrites all.
+    ///
+    /// [env: PULSE_REFRESH_UNCHANGED]
+    #[arg(long, env = "PULSE_REFRESH_UNCHANGED", hide_env = true, value_name = "TIME", default_value = "120s",
+          value_parser = parse_duration, help_heading = LOOP)]
     pub(crate) refresh_unchanged: Duration,
 
-    /// How to log; auto is text on a terminal and JSON for Cloud Logging elsewhere
-    #[arg(long, env = "PULSE_LOG_FORMAT", default_value = "auto")]
+    /// Fetch and check everything, write nothing
+    ///
+    /// [env: PULSE_DRY_RUN]
+    #[arg(long, env = "PULSE_DRY_RUN", hide_env = true, value_name = "BOOL", default_value = "false",
+          hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch, help_heading = OUTPUT)]
+    pub(crate) dry_run: bool,
+
+    /// Also write tenants' documents: on, off
+    ///
+    /// That is tenants/{tenant}/accounts/primary: on or off.
+    ///
+    /// [env: PULSE_LEGACY_TENANT_PATH]
+    #[arg(long, env = "PULSE_LEGACY_TENANT_PATH", hide_env = true, default_value = "on",
+          hide_possible_values = true, help_heading = OUTPUT)]
+    pub(crate) legacy_tenant_path: OnOff,
+
+    /// Keep Alpaca's whole answers in the snapshots
+    ///
+    /// In the field `raw`.
+    ///
+    /// [env: PULSE_STORE_RAW]
+    #[arg(long, env = "PULSE_STORE_RAW", hide_env = true, value_name = "BOOL", default_value = "false",
+          hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch, help_heading = OUTPUT)]
+    pub(crate) store_raw: bool,
+
+    /// Refuse another account under the same keys
+    ///
+    /// Reads each user's snapshot before a new one is written, and refuses another account under the same version of
+    /// the keys (broker_other_account); without it only where there is a reason to suspect one.
+    ///
+    /// [env: PULSE_PIN_ACCOUNTS]
+    #[arg(long, env = "PULSE_PIN_ACCOUNTS", hide_env = true, value_name = "BOOL", default_value = "false",
+          hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch, help_heading = OUTPUT)]
+    pub(crate) pin_accounts: bool,
+
+    /// How to log: json, text or auto
+    ///
+    /// auto is text on a terminal, and JSON for Cloud Logging elsewhere.
+    ///
+    /// [env: PULSE_LOG_FORMAT]
+    #[arg(long, env = "PULSE_LOG_FORMAT", hide_env = true, default_value = "auto", hide_possible_values = true,
+          help_heading = OUTPUT)]
     pub(crate) log_format: LogFormat,
 
     /// Exit with 1 if any user failed
-    #[arg(long, env = "PULSE_FAIL_ON_ERROR", value_name = "BOOL", default_value = "false", hide_default_value = true,
-          num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    ///
+    /// [env: PULSE_FAIL_ON_ERROR]
+    #[arg(long, env = "PULSE_FAIL_ON_ERROR", hide_env = true, value_name = "BOOL", default_value = "false",
+          hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch, help_heading = OUTPUT)]
     pub(crate) fail_on_error: bool,
+
+    /// Google Cloud project of the users and secrets
+    ///
+    /// [env: GCP_PROJECT, then GCLOUD_PROJECT, then GOOGLE_CLOUD_PROJECT]
+    #[arg(long, value_name = "ID", help_heading = WHERE)]
+    pub(crate) project: Option<String>,
+
+    /// Firestore database
+    ///
+    /// [env: PULSE_DATABASE]
+    #[arg(long, value_name = "ID", env = "PULSE_DATABASE", hide_env = true, default_value = "(default)",
+          help_heading = WHERE)]
+    pub(crate) database: String,
 }
 
 impl Default for SyncArgs {
     /// What `pulse sync` does with no variable set.
     fn default() -> Self {
         Self {
-            project: None,
-            database: "(default)".into(),
-            concurrency: 64,
             users: Vec::new(),
             conditions: Vec::new(),
+            concurrency: 64,
             spread: None,
             deadline: None,
             secret_accesses_per_minute: SECRET_ACCESSES_PER_MINUTE,
             alpaca_calls_per_second: None,
             max_writes_per_second: None,
             ramp_writes: false,
-            dry_run: false,
-            legacy_tenant_path: OnOff::On,
-            store_raw: false,
-            pin_accounts: false,
             every: None,
             length: None,
             key_ttl: Duration::from_mins(10),
             refresh_unchanged: Duration::from_secs(120),
+            dry_run: false,
+            legacy_tenant_path: OnOff::On,
+            store_raw: false,
+            pin_accounts: false,
             log_format: LogFormat::Auto,
             fail_on_error: false,
+            project: None,
+            database: "(default)".into(),
         }
     }
 }
@@ -199,39 +311,8 @@ const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A switch that is spelled out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnOff {
-    /// Yes.
     On,
-    /// No.
     Off,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// One object a line, in Cloud Logging's structured form.
-    Json,
-    /// For people.
-    Text,
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-}
-
-impl LogFormat {
-    /// The one that was asked for by a command line that cannot be used as a whole.
-    #[must_use]
-    pub(crate) fn asked_for(args: &[OsString], lookup: impl Fn(&str) -> Option<String>) -> Self {
-        let args: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
-        let apart = args.windows(2).find(|pair| pair[0] == "--log-format").map(|pair| pair[1]);
-        let flag = args.iter().find_map(|arg| arg.strip_prefix("--log-format=")).or(apart);
-        let asked = flag.map(str::to_owned).or_else(|| lookup("PULSE_LOG_FORMAT"));
-        asked.and_then(|name| Self::from_str(&name, false).ok()).unwrap_or(Self::Auto)
-    }
-
-    /// Whether the log is JSON, with stdout on a terminal or not.
-    #[must_use]
-    pub(crate) fn is_json(self, on_terminal: bool) -> bool {
-        self == Self::Json || self == Self::Auto && !on_terminal
-    }
 }
 
 /// What is wrong with a command line, in one line.
@@ -333,23 +414,38 @@ mod tests {
         }
     }
 
+    fn help_of(command: &str, is_long: bool) -> String {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        let command = cli.find_subcommand_mut(command).expect("a command");
+        let help = if is_long { command.render_long_help() } else { command.render_help() };
+        help.to_string()
+    }
+
     #[test]
-    fn the_log_format_is_known_of_a_command_line_that_is_not() {
-        use LogFormat::{Auto, Json, Text};
-        for (args, variable, expected) in [
-            (&["pulse"][..], None, Auto),
-            (&["pulse", "sync", "--log-format", "json"], Some("text"), Json),
-            (&["pulse", "sync", "--log-format=text", "--frobnicate"], Some("json"), Text),
-            (&["pulse", "sync", "--frobnicate"], Some("json"), Json),
-            (&["pulse", "sync", "--log-format"], Some("text"), Text),
-            (&["pulse", "sync", "--log-format", "xml"], None, Auto),
-            (&["pulse", "sync"], Some("xml"), Auto),
-        ] {
-            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-            let asked = LogFormat::asked_for(&args, |_| variable.map(str::to_owned));
-            assert_eq!(asked, expected, "{args:?} {variable:?}");
+    fn a_short_help_has_a_line_for_each_flag_in_groups() {
+        let help = help_of("sync", false);
+        let is_flag = |line: &&str| line.trim_start().starts_with('-');
+        assert_eq!(help.lines().filter(is_flag).count(), 22, "{help}");
+        let rest: Vec<&str> = help.lines().filter(|line| !is_flag(line) && !line.is_empty()).collect();
+        let groups = ["Options:", "Which users:", "Pace:", "Loop:", "Output:", "Where:"];
+        assert_eq!(rest[..2], ["One pass over all users", "Usage: pulse sync [OPTIONS]"], "{help}");
+        assert_eq!(rest[2..], groups, "nothing is wrapped: {help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    }
+
+    #[test]
+    fn the_list_of_commands_is_short_and_the_long_help_names_every_variable() {
+        let listed = Cli::command().term_width(100).render_long_help().to_string();
+        assert!(listed.lines().count() < 20 && !listed.contains("Exit codes"), "{listed}");
+        let help = help_of("sync", true);
+        let cli = Cli::command();
+        let flags = cli.find_subcommand("sync").expect("a command").get_arguments();
+        for variable in flags.filter_map(clap::Arg::get_env) {
+            let shown = format!("[env: {}]", variable.display());
+            assert!(help.contains(&shown), "{shown}: {help}");
         }
-        assert!(Json.is_json(true) && Auto.is_json(false) && !Auto.is_json(true) && !Text.is_json(false));
+        assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::config::error::{ConfigError, keep};
 use crate::limits::rate::Share;
 use crate::model::ids::DocumentId;
+use crate::telemetry::ExecutionLabel;
 use jiff::Timestamp;
 use std::num::NonZeroU32;
 
@@ -40,6 +41,12 @@ impl Execution {
             }
             _ => Err(ConfigError(wrong)),
         }
+    }
+
+    /// What every line of the log says of it.
+    #[must_use]
+    pub(crate) fn label(&self) -> ExecutionLabel {
+        ExecutionLabel::new(&self.id, self.task_index)
     }
 
     /// This task's part of what the execution may use.

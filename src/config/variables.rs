@@ -23,6 +23,11 @@ const NAMES: [&str; 12] = [
     "no_proxy",
 ];
 
+/// What a variable is set to. Those that are no text are refused by [`check`].
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Refuses variables that are read and are no text: whoever reads them takes them for not set, and then users who were
 /// named are everybody. Only their names are told, for their values may be secrets.
 ///

@@ -85,7 +85,9 @@ fn with_sources(commit: &str) -> Cloud {
 
 fn set_sources(cloud: &Cloud, commit: &str) {
     cloud.set("deploy/revision", &format!("{commit}\n"));
-    for file in ["Dockerfile", "Cargo.toml", "Cargo.lock", "src/main.rs"] {
+    for file in
+        ["Dockerfile", "Cargo.toml", "Cargo.lock", "build.rs", "crates/sandbox/Cargo.toml", "src/main.rs"]
+    {
         cloud.set(file, &format!("{file} of {commit}"));
     }
 }
@@ -322,6 +324,7 @@ fn the_image_is_built_from_the_given_bases_and_says_of_which_commit_it_is() {
         arguments.contains(&format!("--label=org.opencontainers.image.revision={COMMIT}")),
         "{arguments:?}"
     );
+    assert!(arguments.contains(&format!("--build-arg=PULSE_COMMIT={COMMIT}")), "{arguments:?}");
     assert!(arguments.contains(&format!("--tag={REGISTRY}:{COMMIT}")), "{arguments:?}");
 }
 

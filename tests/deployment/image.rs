@@ -60,7 +60,9 @@ fn dependencies_are_built_before_the_source_is_there() {
     let [dependencies, build, _] = stages();
     let manifests = ["Cargo.toml Cargo.lock ./", "crates/sandbox/Cargo.toml crates/sandbox/"];
     assert_eq!(all(&dependencies, "COPY"), manifests);
-    assert_eq!(all(&build, "COPY"), ["src src"]);
+    assert_eq!(all(&build, "COPY"), ["build.rs ./", "src src"]);
+    // Known to cargo by its environment; in the first stage every commit would build all dependencies again.
+    assert_eq!((all(&dependencies, "ARG").len(), all(&build, "ARG")), (0, vec!["PULSE_COMMIT="]));
     for stage in [&dependencies, &build] {
         let [run] = all(stage, "RUN")[..] else { panic!("one RUN: {stage:?}") };
         assert!(run.ends_with(&format!("&& {BUILD}")), "{run}");
@@ -90,7 +92,7 @@ fn the_context_is_what_the_stages_copy() {
     let mut rules = ignored.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     assert_eq!(rules.next(), Some("*"));
     let allowed: Vec<&str> = rules.map(|rule| rule.strip_prefix('!').expect("an exception")).collect();
-    assert_eq!(allowed, ["Cargo.toml", "Cargo.lock", "src", "crates/sandbox/Cargo.toml"]);
+    assert_eq!(allowed, ["Cargo.toml", "Cargo.lock", "build.rs", "src", "crates/sandbox/Cargo.toml"]);
 }
 
 /// A benchmark, say, that the manifest names has no file there, and cargo would refuse to begin.

@@ -18,6 +18,7 @@ mod promql;
 mod rotation;
 mod secrets;
 mod shell;
+mod version;
 
 use std::fs;
 use std::path::Path;

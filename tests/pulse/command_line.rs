@@ -490,7 +490,40 @@ async fn help_names_every_flag_variable_and_exit_code() {
 async fn the_version_is_shown() {
     let world = sandbox().await;
     let run = Run::of(&mut world.bare_command(&["--version"])).await;
-    assert_eq!((run.exit, run.stdout), (Some(0), format!("pulse {}\n", env!("CARGO_PKG_VERSION"))));
+    assert_eq!((run.exit, run.stdout), (Some(0), format!("pulse {}\n", env!("PULSE_VERSION"))));
+    let commit =
+        env!("PULSE_VERSION").strip_prefix(env!("CARGO_PKG_VERSION")).expect("the package's version");
+    let is_short = |commit: &str| commit.len() == 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(commit.is_empty() || commit.strip_prefix('+').is_some_and(is_short), "{commit}");
+}
+
+/// Bash is where tests run; the other shells' scripts are there, and name the commands.
+#[tokio::test(flavor = "multi_thread")]
+async fn shells_complete_the_command_line() {
+    let world = sandbox().await;
+    let mut scripts = Vec::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let run = Run::of(&mut world.bare_command(&["completions", shell])).await;
+        assert_eq!((run.exit, run.stderr.as_str()), (Some(0), ""), "{shell}");
+        assert!(run.stdout.contains("sync") && run.stdout.contains("dry-run"), "{shell}: {}", run.stdout);
+        scripts.push(run.stdout);
+    }
+    let bash =
+        |script: &str| std::process::Command::new("bash").args(["-c", script]).output().expect("bash runs");
+    assert!(bash(&format!("bash -n <<'END'\n{}\nEND", scripts[0])).status.success());
+    for (words, expected) in [("pulse sy", "sync"), ("pulse sync --dry", "--dry-run")] {
+        let words: Vec<&str> = words.split(' ').collect();
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let completed = bash(&format!(
+            "{}\nCOMP_WORDS=({}); COMP_CWORD={}; _pulse pulse '{last}' '{before}'; echo \"${{COMPREPLY[*]}}\"",
+            scripts[0],
+            words.join(" "),
+            words.len() - 1,
+        ));
+        assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), expected, "{words:?}");
+    }
+    let wrong = Run::of(&mut world.bare_command(&["completions", "tcl"])).await;
+    assert_eq!((wrong.exit, wrong.stdout.as_str()), (Some(2), ""), "no line of a log in a script");
 }
 
 /// Help must not show what the variables are set to: it ends up in tickets and build logs.

@@ -7,6 +7,9 @@ use http_body_util::Full;
 use serde::Serialize;
 use tonic::body::Body;
 
+/// The type of an error's details that carry a reason.
+pub(super) const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+
 /// A REST answer with its whole body.
 pub(super) type Answer = Response<Bytes>;
 

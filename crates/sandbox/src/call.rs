@@ -25,7 +25,7 @@ pub enum Service {
 
 impl Service {
     /// Every service, in the order of their declaration.
-    pub const ALL: [Self; 4] = [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata];
+    pub(crate) const ALL: [Self; 4] = [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata];
 
     /// The service as fault specs and the control surface spell it.
     pub fn name(self) -> &'static str {
@@ -38,7 +38,7 @@ impl Service {
     }
 
     /// The methods told apart; the last one stands for all others.
-    pub fn methods(self) -> &'static [&'static str] {
+    pub(crate) fn methods(self) -> &'static [&'static str] {
         match self {
             Self::Firestore => &[
                 "BatchGetDocuments",
@@ -96,7 +96,6 @@ impl FromStr for Service {
     }
 }
 
-/// The text names no service.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no service `{0}`: there are firestore, secret-manager, alpaca and metadata")]
 pub struct UnknownService(String);
@@ -112,7 +111,7 @@ pub struct Method {
 
 impl Method {
     /// The method called `name`, if the sandbox tells it apart.
-    pub fn named(service: Service, name: &str) -> Option<Self> {
+    pub(crate) fn named(service: Service, name: &str) -> Option<Self> {
         let index = service.methods().iter().position(|known| *known == name)?;
         Some(Self { service, index })
     }
@@ -122,7 +121,6 @@ impl Method {
         Self::named(service, name).unwrap_or(Self { service, index: last })
     }
 
-    /// The service it belongs to.
     pub fn service(self) -> Service {
         self.service
     }

@@ -74,7 +74,6 @@ impl HangUp {
 }
 
 impl Cloud {
-    /// Answers one request.
     pub(super) async fn answer(&self, request: Request<Incoming>, hang_up: &HangUp) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else {

@@ -3,6 +3,8 @@
 //! All of them share one port, told apart by path, and can be made to misbehave on demand ([`faults`]). Tests start a
 //! [`Sandbox`] of their own; people start one with `pulse sandbox` ([`command`]).
 
+#![allow(missing_docs, reason = "what a name says is not said again")]
+
 pub mod alpaca;
 mod answer;
 pub mod call;
@@ -41,7 +43,7 @@ use tokio::task::JoinHandle;
 pub struct Options {
     /// How many users to seed.
     pub users: u32,
-    /// Whether some of them have trouble, see [`seed::Trouble`].
+    /// Whether some of them have trouble, see `seed::Trouble`.
     pub trouble: bool,
     /// How long every call takes at least.
     pub latency: Duration,
@@ -104,7 +106,6 @@ impl Sandbox {
         &self.project
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -120,27 +121,22 @@ impl Sandbox {
         ]
     }
 
-    /// The seeded users.
-    pub fn population(&self) -> Population {
+    pub(crate) fn population(&self) -> Population {
         self.population
     }
 
-    /// The Firestore.
     pub fn firestore(&self) -> &Firestore {
         &self.cloud.firestore
     }
 
-    /// The Secret Manager.
     pub fn secrets(&self) -> &SecretManager {
         &self.cloud.secrets
     }
 
-    /// The Alpaca.
     pub fn alpaca(&self) -> &Alpaca {
         &self.cloud.alpaca
     }
 
-    /// The metadata server.
     pub fn metadata(&self) -> &Metadata {
         &self.cloud.metadata
     }

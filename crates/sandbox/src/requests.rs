@@ -25,22 +25,17 @@ pub struct Requests {
 /// One call as the control surface shows it: nothing in it is secret.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
-    /// The service.
     pub service: Service,
-    /// The method's name.
     pub method: &'static str,
     /// The path, without the query.
     pub path: String,
-    /// The user it was about.
     pub user: Option<String>,
-    /// What became of it.
     pub outcome: Outcome,
     /// The names of its headers; their values may be keys.
     #[serde(serialize_with = "header_names")]
     pub headers: Vec<HeaderName>,
 }
 
-/// What became of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
@@ -57,15 +52,12 @@ pub enum Outcome {
 /// One call with everything that was sent, keys included. It has no `Debug` for that reason.
 #[derive(Clone)]
 pub struct Received {
-    /// What was called.
     pub method: Method,
     /// The path, percent-decoded.
     pub path: String,
     /// The query, as sent.
     pub query: Option<String>,
-    /// The user it was about.
     pub user: Option<String>,
-    /// The headers.
     pub headers: HeaderMap,
     /// The body; of a Firestore call the gRPC frame with its message.
     pub body: Bytes,

@@ -17,7 +17,7 @@ const BATCH: usize = 500;
 
 /// What is wrong with a seeded user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// There is no secret with the user's keys.
     MissingSecret,
     /// Alpaca no longer knows the keys: 401.
@@ -36,7 +36,7 @@ pub enum Trouble {
 
 impl Trouble {
     /// Every kind; the user numbered 2 has the first one, and so on.
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::MissingSecret,
         Self::RevokedKeys,
         Self::MalformedPayload,
@@ -63,12 +63,11 @@ impl fmt::Display for Trouble {
 
 /// How many users there are, and whether some have trouble. Everything else about a user follows from the number.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Population {
+pub(crate) struct Population {
     users: u32,
     has_trouble: bool,
 }
 
-/// A seeded secret.
 pub(super) struct SeededSecret {
     pub(super) payload: Bytes,
     pub(super) is_disabled: bool,
@@ -76,22 +75,16 @@ pub(super) struct SeededSecret {
 
 impl Population {
     /// `users` users; with `has_trouble`, one of each [`Trouble`] as far as the users go round.
-    pub fn new(users: u32, has_trouble: bool) -> Self {
+    pub(crate) fn new(users: u32, has_trouble: bool) -> Self {
         Self { users, has_trouble }
     }
 
-    /// How many users there are.
-    pub fn len(self) -> u32 {
+    pub(crate) fn len(self) -> u32 {
         self.users
     }
 
-    /// Whether there are no users at all.
-    pub fn is_empty(self) -> bool {
-        self.users == 0
-    }
-
     /// The users with trouble, in the order of their ids. They are the second user and those who follow.
-    pub fn troubled(self) -> impl Iterator<Item = (String, Trouble)> {
+    pub(crate) fn troubled(self) -> impl Iterator<Item = (String, Trouble)> {
         (1..=self.users.min(20)).filter_map(move |number| Some((user_id(number), self.trouble(number)?)))
     }
 
@@ -129,7 +122,6 @@ impl Population {
         (1..=self.users).contains(&number)
     }
 
-    /// Writes every user's documents.
     pub(super) fn write_documents(self, firestore: &Firestore, database: &str) -> Result<(), tonic::Status> {
         let mut batch = Vec::with_capacity(BATCH + 1);
         for number in 1..=self.users {

@@ -1,6 +1,6 @@
 //! Connections that break and stall under a pass: Firestore's emulator behind a proxy, and the sandbox as well.
 
-use super::{completed, names, users_with, whole_snapshots};
+use super::{completed, names, users_with, whole_snapshots, whole_snapshots_after};
 use crate::live::{LOOK_INTERVAL, Live, in_time};
 use crate::on_both;
 use crate::tcp_proxy::{Marked, TcpProxy};
@@ -35,7 +35,7 @@ async fn everybody_is_accounted_for(world: &World, run: &Run, ids: &[String]) ->
     let told: BTreeSet<_> = synced.iter().chain(&failed).copied().collect();
     assert_eq!(told, ids.iter().map(String::as_str).collect(), "everybody has one line");
     assert_eq!(successes + errors, ids.len(), "and no more than one");
-    let written = whole_snapshots(world).await;
+    let written = whole_snapshots_after(world, &entries).await;
     assert!(synced.iter().all(|user| written.contains_key(*user)));
     successes
 }

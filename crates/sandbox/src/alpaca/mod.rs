@@ -37,22 +37,11 @@ pub struct Keys {
 #[derive(Clone, Debug)]
 pub enum Profile {
     /// All the figures, under this status (`ACTIVE` for most).
-    Open {
-        /// The account status.
-        status: String,
-    },
+    Open { status: String },
     /// Hardly a figure, under this status (`ONBOARDING`, `SUBMITTED`, ...).
-    Pending {
-        /// The account status.
-        status: String,
-    },
+    Pending { status: String },
     /// Exactly this answer.
-    Fixed {
-        /// The HTTP status.
-        status: StatusCode,
-        /// The body.
-        body: Bytes,
-    },
+    Fixed { status: StatusCode, body: Bytes },
     /// 401, as for keys that were revoked.
     Revoked,
 }

@@ -1,7 +1,7 @@
 //! Errors as the services themselves, or something in front of them, send them.
 
 use crate::alpaca::Alpaca;
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, ERROR_INFO};
 use crate::call::Service;
 use gcloud_sdk::google::rpc;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -10,9 +10,6 @@ use prost::Message;
 use serde_json::{Value, json};
 use tonic::body::Body;
 use tonic::{Code, Status};
-
-/// The type of the details that carry a reason.
-pub(crate) const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 
 /// A gRPC call that failed at once.
 pub(crate) fn grpc_error(code: Code, message: Option<&str>, reason: Option<&str>) -> Response<Body> {

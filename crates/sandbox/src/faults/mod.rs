@@ -8,8 +8,9 @@ mod spec;
 use super::alpaca::scramble;
 use super::call::Call;
 pub(super) use body::{broken_after, corrupt_checksum, garbage, padded, slow, truncated};
-pub(super) use error::{ERROR_INFO, grpc_error, rest_error};
-pub use rule::{Fault, GrpcFault, InvalidRule, RestFault, Rule};
+pub(super) use error::{grpc_error, rest_error};
+pub use rule::InvalidRule;
+pub(super) use rule::{Fault, GrpcFault, RestFault, Rule};
 pub(super) use spec::code_name;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,13 +31,12 @@ pub struct Injected {
 }
 
 impl Injected {
-    /// The rule.
-    pub fn rule(&self) -> &Rule {
+    pub(super) fn rule(&self) -> &Rule {
         &self.rule
     }
 
     /// How many calls it was about, those skipped included.
-    pub fn matched(&self) -> u64 {
+    pub(super) fn matched(&self) -> u64 {
         self.matched.load(Ordering::Relaxed)
     }
 
@@ -68,7 +68,6 @@ fn is_drawn(index: u64, share: f64) -> bool {
     f64::from(random) < share * (f64::from(u32::MAX) + 1.0)
 }
 
-/// What is to happen to one call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
     /// Added before anything else; that of all rules together.
@@ -79,7 +78,7 @@ pub(super) struct Verdict {
 
 impl Faults {
     /// Puts a rule in force, behind those that are.
-    pub fn add(&self, rule: Rule) -> Arc<Injected> {
+    pub(super) fn add(&self, rule: Rule) -> Arc<Injected> {
         let injected = Arc::new(Injected { rule, matched: AtomicU64::new(0), applied: AtomicU64::new(0) });
         self.rules.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&injected));
         injected

@@ -7,7 +7,7 @@ use tonic::Code;
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The call takes this much longer, and then goes its way.
     Latency(Duration),
     /// No answer ever comes, and the connection stays open.
@@ -27,10 +27,9 @@ pub enum Fault {
 
 /// What happens to a call of a gRPC service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GrpcFault {
+pub(crate) enum GrpcFault {
     /// The call is not handled, and answered with this status (as trailers only).
     Error {
-        /// The status.
         code: Code,
         /// The message; without one, that of a fault rule.
         message: Option<String>,
@@ -45,7 +44,7 @@ pub enum GrpcFault {
 
 /// What happens to a call of a REST service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RestFault {
+pub(crate) enum RestFault {
     /// The call is not handled, and answered with an error.
     Error {
         /// 400 to 599.
@@ -79,7 +78,7 @@ pub enum RestFault {
 
 /// A fault, and the calls that have it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
+pub(crate) struct Rule {
     pub(super) service: Service,
     pub(super) method: Option<Method>,
     pub(super) user: Option<String>,
@@ -96,7 +95,7 @@ pub struct InvalidRule(pub(super) String);
 
 impl Rule {
     /// Gives `fault` to every call of `service`; refused when the service cannot have that fault.
-    pub fn new(service: Service, fault: Fault) -> Result<Self, InvalidRule> {
+    pub(crate) fn new(service: Service, fault: Fault) -> Result<Self, InvalidRule> {
         match (&fault, service) {
             (Fault::Grpc(_), Service::SecretManager | Service::Alpaca | Service::Metadata) => {
                 return refuse(
@@ -132,7 +131,7 @@ impl Rule {
     }
 
     /// Only for the calls of this method, such as `Commit`.
-    pub fn method(mut self, name: &str) -> Result<Self, InvalidRule> {
+    pub(crate) fn method(mut self, name: &str) -> Result<Self, InvalidRule> {
         let Some(method) = Method::named(self.service, name) else {
             let known = self.service.methods().join(", ");
             return refuse(format!("{} has no method `{name}`, only {known}", self.service));
@@ -146,14 +145,8 @@ impl Rule {
         Ok(self)
     }
 
-    /// Only for the calls about this user.
-    pub fn user(mut self, user: impl Into<String>) -> Self {
-        self.user = Some(user.into());
-        self
-    }
-
     /// Only for this share of the calls, from 0 (none) to 1 (all). Which ones follows from a fixed seed.
-    pub fn share(mut self, share: f64) -> Result<Self, InvalidRule> {
+    pub(crate) fn share(mut self, share: f64) -> Result<Self, InvalidRule> {
         if !(0.0..=1.0).contains(&share) {
             return refuse(format!("share={share} is not from 0 to 1"));
         }
@@ -162,14 +155,8 @@ impl Rule {
     }
 
     /// Leaves the first `calls` matching calls alone.
-    pub fn skip(mut self, calls: u64) -> Self {
+    pub(crate) fn skip(mut self, calls: u64) -> Self {
         self.skip = calls;
-        self
-    }
-
-    /// Ends after this many calls had the fault.
-    pub fn times(mut self, calls: u64) -> Self {
-        self.times = Some(calls);
         self
     }
 

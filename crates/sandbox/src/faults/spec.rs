@@ -76,7 +76,7 @@ impl fmt::Display for Rule {
 
 impl Rule {
     /// Reads a rule from JSON: a spec as a string, or an object of the same words with `service` and `method`.
-    pub fn from_json(json: &Value) -> Result<Self, InvalidRule> {
+    pub(crate) fn from_json(json: &Value) -> Result<Self, InvalidRule> {
         match json {
             Value::String(spec) => spec.parse(),
             Value::Object(fields) => from_object(fields),
@@ -85,7 +85,7 @@ impl Rule {
     }
 
     /// The rule as a JSON object that [`Rule::from_json`] reads back.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut fields = Map::new();
         fields.insert("service".into(), self.service.name().into());
         if let Some(method) = self.method {
@@ -297,53 +297,69 @@ fn read_header(text: &str) -> Result<(HeaderName, HeaderValue), InvalidRule> {
 
 /// The words that [`from_words`] reads back, the fault first.
 fn words(rule: &Rule) -> Vec<Word> {
-    let flag = |name: &str| (name.to_owned(), None);
-    let word = |name: &str, value: String| (name.to_owned(), Some(value));
-    let mut words = match &rule.fault {
-        Fault::Latency(latency) => vec![word("latency", humantime::format_duration(*latency).to_string())],
+    let mut words = words_of_fault(&rule.fault);
+    words.extend(rule.user.clone().map(|user| word("user", user)));
+    words.extend((rule.share < 1.0).then(|| word("share", rule.share)));
+    words.extend((rule.skip > 0).then(|| word("skip", rule.skip)));
+    words.extend(rule.times.map(|times| word("times", times)));
+    words
+}
+
+fn words_of_fault(fault: &Fault) -> Vec<Word> {
+    match fault {
+        Fault::Latency(latency) => vec![word("latency", humantime::format_duration(*latency))],
         Fault::Stall => vec![flag("stall")],
         Fault::DropBefore => vec![flag("drop-before")],
         Fault::DropAfter => vec![flag("drop-after")],
         Fault::GoAway => vec![flag("goaway")],
-        Fault::Grpc(GrpcFault::Error { code, message, reason }) => {
-            let mut words = vec![word("error", code_name(*code).to_owned())];
-            words.extend(message.clone().map(|message| word("message", message)));
-            words.extend(reason.clone().map(|reason| word("reason", reason)));
+        Fault::Grpc(fault) => words_of_grpc(fault),
+        Fault::Rest(fault) => words_of_rest(fault),
+    }
+}
+
+fn words_of_grpc(fault: &GrpcFault) -> Vec<Word> {
+    match fault {
+        GrpcFault::Error { code, message, reason } => {
+            let mut words = vec![word("error", code_name(*code))];
+            words.extend(message.as_ref().map(|message| word("message", message)));
+            words.extend(reason.as_ref().map(|reason| word("reason", reason)));
             words
         }
-        Fault::Grpc(GrpcFault::BreakAfter(messages)) => vec![word("break-after", messages.to_string())],
-        Fault::Grpc(GrpcFault::Garbage) => vec![flag("garbage")],
-        Fault::Rest(RestFault::Error { status, headers, body, reason }) => {
-            let mut words = vec![word("error", status.as_u16().to_string())];
+        GrpcFault::BreakAfter(messages) => vec![word("break-after", messages)],
+        GrpcFault::Garbage => vec![flag("garbage")],
+    }
+}
+
+fn words_of_rest(fault: &RestFault) -> Vec<Word> {
+    match fault {
+        RestFault::Error { status, headers, body, reason } => {
+            let mut words = vec![word("error", status.as_u16())];
             words.extend(headers.iter().map(|(name, value)| {
                 // Rule::new accepts only values that are text.
                 word("header", format!("{name}: {}", value.to_str().unwrap_or_default()))
             }));
-            words.extend(body.clone().map(|body| word("body", body)));
-            words.extend(reason.clone().map(|reason| word("reason", reason)));
+            words.extend(body.as_ref().map(|body| word("body", body)));
+            words.extend(reason.as_ref().map(|reason| word("reason", reason)));
             words
         }
-        Fault::Rest(RestFault::Slow(pause)) => {
-            vec![word("slow", humantime::format_duration(*pause).to_string())]
-        }
-        Fault::Rest(RestFault::Truncate) => vec![flag("truncate")],
-        Fault::Rest(RestFault::Padding(bytes)) => vec![word("padding", bytes.to_string())],
-        Fault::Rest(RestFault::Redirect(to)) => {
-            vec![word("redirect", to.to_str().unwrap_or_default().to_owned())]
-        }
-        Fault::Rest(RestFault::WrongChecksum) => vec![flag("wrong-checksum")],
-        Fault::Rest(RestFault::OtherAccount) => vec![flag("other-account")],
-        Fault::Rest(RestFault::Body(body)) => vec![word("body", body.clone())],
-        Fault::Rest(RestFault::OtherSecret(secret)) => vec![word("other-secret", secret.clone())],
-        Fault::Rest(RestFault::Stray(after)) => {
-            vec![word("stray", humantime::format_duration(*after).to_string())]
-        }
-    };
-    words.extend(rule.user.clone().map(|user| word("user", user)));
-    words.extend((rule.share < 1.0).then(|| word("share", rule.share.to_string())));
-    words.extend((rule.skip > 0).then(|| word("skip", rule.skip.to_string())));
-    words.extend(rule.times.map(|times| word("times", times.to_string())));
-    words
+        RestFault::Slow(pause) => vec![word("slow", humantime::format_duration(*pause))],
+        RestFault::Truncate => vec![flag("truncate")],
+        RestFault::Padding(bytes) => vec![word("padding", bytes)],
+        RestFault::Redirect(to) => vec![word("redirect", to.to_str().unwrap_or_default())],
+        RestFault::WrongChecksum => vec![flag("wrong-checksum")],
+        RestFault::OtherAccount => vec![flag("other-account")],
+        RestFault::Body(body) => vec![word("body", body)],
+        RestFault::OtherSecret(secret) => vec![word("other-secret", secret)],
+        RestFault::Stray(after) => vec![word("stray", humantime::format_duration(*after))],
+    }
+}
+
+fn flag(name: &str) -> Word {
+    (name.to_owned(), None)
+}
+
+fn word(name: &str, value: impl ToString) -> Word {
+    (name.to_owned(), Some(value.to_string()))
 }
 
 /// The name of a code as gRPC spells it.
@@ -368,8 +384,9 @@ mod tests {
                 .parse()
                 .unwrap();
         let built = Rule::new(Service::SecretManager, Fault::Latency(Duration::from_millis(200))).unwrap();
-        let built = built.method("AccessSecretVersion").unwrap().user("user-0003").share(0.5).unwrap();
-        assert_eq!(rule, built.skip(1).times(2));
+        let mut built = built.method("AccessSecretVersion").unwrap().share(0.5).unwrap().skip(1);
+        (built.user, built.times) = (Some("user-0003".into()), Some(2));
+        assert_eq!(rule, built);
     }
 
     #[test]

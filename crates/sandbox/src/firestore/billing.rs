@@ -15,11 +15,11 @@ pub(super) struct Bill {
 
 /// Documents that were read and written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Billed {
+pub(crate) struct Billed {
     /// Documents read; a missing document and a query without results cost one each.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Writes that were applied.
-    pub written: u64,
+    pub(crate) written: u64,
 }
 
 impl Bill {

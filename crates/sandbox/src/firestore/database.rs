@@ -80,7 +80,6 @@ impl State {
 }
 
 impl Database {
-    /// Opens a transaction.
     pub(super) fn begin(
         &mut self,
         options: Option<TransactionOptions>,
@@ -124,7 +123,6 @@ impl View<'_> {
         self.begun.then(|| self.transaction.clone())
     }
 
-    /// One document.
     pub(super) fn document(&mut self, path: &Path) -> Result<Option<Arc<Stored>>, Status> {
         let Database { store, transactions } = &mut *self.database;
         let found = match self.at {
@@ -138,7 +136,6 @@ impl View<'_> {
         Ok(found.cloned())
     }
 
-    /// A query's results.
     pub(super) fn query(&mut self, query: &Arc<Query>) -> Result<Vec<Found>, Status> {
         let Database { store, transactions } = &mut *self.database;
         let found = query.run(store, self.at);

@@ -1,7 +1,6 @@
 //! Why a call is refused, in Firestore's status codes.
 
-use super::clock::Micros;
-use super::names::Path;
+use std::fmt::Display;
 use tonic::Status;
 
 /// The request can never be served as it stands.
@@ -15,24 +14,24 @@ pub(super) fn document_not_found(name: &str) -> Status {
 }
 
 /// A write that needs its document to exist already.
-pub(super) fn nothing_to_update(path: &Path) -> Status {
+pub(super) fn nothing_to_update(path: &impl Display) -> Status {
     Status::not_found(format!("No document to update: {path}"))
 }
 
 /// A write that needs its document not to exist yet.
-pub(super) fn already_exists(path: &Path) -> Status {
+pub(super) fn already_exists(path: &impl Display) -> Status {
     Status::already_exists(format!("Document already exists: {path}"))
 }
 
 /// A write that needs its document to be of another version.
-pub(super) fn version_mismatch(path: &Path, stored: Micros, required: Micros) -> Status {
+pub(super) fn version_mismatch(path: &impl Display, stored: i64, required: i64) -> Status {
     Status::failed_precondition(format!(
         "the stored version ({stored}) of {path} does not match the required base version ({required})"
     ))
 }
 
 /// A write whose precondition contradicts an earlier write of the same request.
-pub(super) fn contradicts_earlier_write(path: &Path) -> Status {
+pub(super) fn contradicts_earlier_write(path: &impl Display) -> Status {
     invalid(format!("the precondition on {path} contradicts an earlier write of the same request"))
 }
 

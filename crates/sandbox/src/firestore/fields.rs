@@ -53,7 +53,6 @@ impl FieldPath {
         self.0.len() > other.0.len() && self.0.starts_with(&other.0)
     }
 
-    /// The value at this path.
     pub(super) fn get<'a>(&self, fields: &'a Fields) -> Option<&'a Value> {
         let (last, maps) = self.0.split_last()?;
         let mut fields = fields;
@@ -91,7 +90,6 @@ impl FieldPath {
     }
 }
 
-/// Parses the paths of a mask.
 pub(super) fn parse_mask(mask: Option<&DocumentMask>) -> Result<Option<Vec<FieldPath>>, Status> {
     mask.map(|mask| mask.field_paths.iter().map(|path| FieldPath::parse(path)).collect()).transpose()
 }

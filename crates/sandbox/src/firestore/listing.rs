@@ -2,7 +2,7 @@
 
 use super::database::{Consistency, State};
 use super::errors::invalid;
-use super::fields::parse_mask;
+use super::fields::{FieldPath, parse_mask};
 use super::names::{Path, check_collection_id, check_document_id, full_name, parse_parent};
 use super::query::Query;
 use super::store::Store;
@@ -26,56 +26,56 @@ impl State {
         &mut self,
         request: ListDocumentsRequest,
     ) -> Result<ListDocumentsResponse, Status> {
-        use list_documents_request::ConsistencySelector as Selector;
-        let (database, parent) = parse_parent(&request.parent)?;
+        parse_parent(&request.parent)?;
         check_collection_id(&request.collection_id)?;
         let mask = parse_mask(request.mask.as_ref())?;
         let size = page_size(request.page_size)?.map_or(DEFAULT_PAGE, |size| size.min(MAX_PAGE));
         let after = decode_token(&request.page_token, check_document_id)?;
-        match request.order_by.as_str() {
-            "" => {}
-            _ if request.show_missing => {
-                return Err(invalid("show_missing cannot be combined with order_by."));
-            }
-            "__name__" | "__name__ asc" => {}
-            _ => {
-                return Err(Status::unimplemented("the sandbox's ListDocuments sorts by name only"));
-            }
-        }
-        let consistency = match request.consistency_selector {
-            None => Consistency::Latest,
-            Some(_) if request.show_missing => {
-                return Err(Status::unimplemented(
-                    "the sandbox's ListDocuments shows missing documents as of now only",
-                ));
-            }
-            Some(Selector::Transaction(id)) => Consistency::InTransaction(id),
-            Some(Selector::ReadTime(time)) => Consistency::At(time),
-        };
-        let documents: Vec<Document> = if request.show_missing {
-            let (_, opened) = self.open(database)?;
-            let collection = parent.child(&request.collection_id);
-            let paths = children(&opened.store, &collection, after).take(size);
-            let shown = paths.map(|(_, path)| {
-                let name = full_name(database, &path);
-                match opened.store.get(&path) {
-                    Some(stored) => stored.to_document(name, mask.as_deref()),
-                    None => Document { name, ..Document::default() },
-                }
-            });
-            shown.collect()
-        } else {
-            let query = Arc::new(Query::page(parent, &request.collection_id, after.as_deref(), size));
-            let found = self.view(database, consistency)?.query(&query)?;
-            let shown = found
-                .iter()
-                .map(|found| found.stored.to_document(full_name(database, &found.path), mask.as_deref()));
-            shown.collect()
+        check_order(&request)?;
+        let consistency = consistency(&request)?;
+        let page = Page { mask: mask.as_deref(), size, after };
+        let documents = match request.show_missing {
+            true => self.with_missing(&request, page)?,
+            false => self.present(&request, page, consistency)?,
         };
         let last_id = documents.last().and_then(|document| document.name.rsplit('/').next());
         let next_page_token =
             last_id.filter(|_| documents.len() == size).map(encode_token).unwrap_or_default();
         Ok(ListDocumentsResponse { documents, next_page_token })
+    }
+
+    fn present(
+        &mut self,
+        request: &ListDocumentsRequest,
+        page: Page<'_>,
+        consistency: Consistency,
+    ) -> Result<Vec<Document>, Status> {
+        let (database, parent) = parse_parent(&request.parent)?;
+        let query = Arc::new(Query::page(parent, &request.collection_id, page.after.as_deref(), page.size));
+        let found = self.view(database, consistency)?.query(&query)?;
+        let shown =
+            found.iter().map(|found| found.stored.to_document(full_name(database, &found.path), page.mask));
+        Ok(shown.collect())
+    }
+
+    /// The documents there are, and those that are not but have some below them.
+    fn with_missing(
+        &mut self,
+        request: &ListDocumentsRequest,
+        page: Page<'_>,
+    ) -> Result<Vec<Document>, Status> {
+        let (database, parent) = parse_parent(&request.parent)?;
+        let (_, opened) = self.open(database)?;
+        let collection = parent.child(&request.collection_id);
+        let paths = children(&opened.store, &collection, page.after).take(page.size);
+        let shown = paths.map(|(_, path)| {
+            let name = full_name(database, &path);
+            match opened.store.get(&path) {
+                Some(stored) => stored.to_document(name, page.mask),
+                None => Document { name, ..Document::default() },
+            }
+        });
+        Ok(shown.collect())
     }
 
     /// Lists the collections of a document, or the root's. All of them, unless the client wants fewer a page.
@@ -95,6 +95,35 @@ impl State {
         let last_id = collection_ids.last().filter(|_| collection_ids.len() == size);
         let next_page_token = last_id.map(|id| encode_token(id)).unwrap_or_default();
         Ok(ListCollectionIdsResponse { collection_ids, next_page_token })
+    }
+}
+
+/// Which documents of a collection are shown, and what of them.
+struct Page<'a> {
+    mask: Option<&'a [FieldPath]>,
+    size: usize,
+    /// The id of the last one before.
+    after: Option<String>,
+}
+
+fn check_order(request: &ListDocumentsRequest) -> Result<(), Status> {
+    match request.order_by.as_str() {
+        "" => Ok(()),
+        _ if request.show_missing => Err(invalid("show_missing cannot be combined with order_by.")),
+        "__name__" | "__name__ asc" => Ok(()),
+        _ => Err(Status::unimplemented("the sandbox's ListDocuments sorts by name only")),
+    }
+}
+
+fn consistency(request: &ListDocumentsRequest) -> Result<Consistency, Status> {
+    use list_documents_request::ConsistencySelector as Selector;
+    match request.consistency_selector.clone() {
+        None => Ok(Consistency::Latest),
+        Some(_) if request.show_missing => {
+            Err(Status::unimplemented("the sandbox's ListDocuments shows missing documents as of now only"))
+        }
+        Some(Selector::Transaction(id)) => Ok(Consistency::InTransaction(id)),
+        Some(Selector::ReadTime(time)) => Ok(Consistency::At(time)),
     }
 }
 

@@ -27,7 +27,7 @@ mod values;
 mod writes;
 
 use self::billing::Bill;
-pub use self::billing::Billed;
+pub(super) use self::billing::Billed;
 use self::database::State;
 use self::names::{Path, full_name, parse_document};
 use self::query::Query;
@@ -97,7 +97,7 @@ impl Firestore {
     }
 
     /// What the calls so far would be billed as.
-    pub fn billed(&self) -> Billed {
+    pub(crate) fn billed(&self) -> Billed {
         self.bill.so_far()
     }
 

@@ -35,7 +35,6 @@ impl Stored {
         Self { create_time, update_time, encoded }
     }
 
-    /// The document's fields.
     pub(super) fn fields(&self) -> Fields {
         #[expect(clippy::expect_used, reason = "`new` is the only writer, and it encodes a document")]
         Document::decode(&*self.encoded).expect("a stored document decodes").fields
@@ -183,7 +182,6 @@ impl Store {
         self.history.push(Change { time, path, before });
     }
 
-    /// Removes a document.
     pub(super) fn remove(&mut self, path: Path, time: Micros) {
         let group = self.group(&path);
         let before = group.documents.remove(&path);

@@ -50,7 +50,6 @@ pub(super) fn to_fields(fields: &[(&str, Value)]) -> Fields {
     fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
 }
 
-/// The path of a document.
 pub(super) fn document(path: &str) -> Path {
     parse_document_in(DATABASE, &format!("{DATABASE}/documents/{path}")).expect("a document's path")
 }

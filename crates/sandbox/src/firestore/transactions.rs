@@ -25,7 +25,6 @@ pub(super) struct Transactions {
     begun: u64,
 }
 
-/// One open transaction.
 #[derive(Debug)]
 pub(super) struct Transaction {
     begun: Instant,
@@ -74,7 +73,6 @@ impl Transactions {
         Ok(self.begun.to_be_bytes().to_vec())
     }
 
-    /// The open transaction of that id.
     pub(super) fn get(&mut self, id: &[u8]) -> Result<&mut Transaction, Status> {
         let number = self.number(id)?;
         self.open.get_mut(&number).ok_or_else(closed_transaction)

@@ -79,7 +79,6 @@ impl Mutation {
         Ok(Self { path: parse_document_in(database, &name)?, precondition, action })
     }
 
-    /// The document that is written.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -1,8 +1,7 @@
 //! Secret Manager's JSON, as Google writes it.
 
 use super::secret::{Secret, Version};
-use crate::answer::{self, Answer};
-use crate::faults::ERROR_INFO;
+use crate::answer::{self, Answer, ERROR_INFO};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
@@ -141,7 +140,6 @@ pub(super) fn read_payload(body: &[u8]) -> Result<NewPayload, Refusal> {
     Ok(NewPayload { data: data.into(), has_checksum })
 }
 
-/// A `Secret` message.
 pub(super) fn secret(name: &str, secret: &Secret) -> Value {
     json!({
         "name": name,
@@ -151,7 +149,6 @@ pub(super) fn secret(name: &str, secret: &Secret) -> Value {
     })
 }
 
-/// A `SecretVersion` message.
 pub(super) fn version(name: &str, version: &Version) -> Value {
     json!({
         "name": name,

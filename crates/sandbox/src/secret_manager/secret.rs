@@ -16,7 +16,7 @@ pub enum VersionState {
 
 impl VersionState {
     /// The state as the REST API spells it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Enabled => "ENABLED",
             Self::Disabled => "DISABLED",

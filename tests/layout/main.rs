@@ -1,0 +1,89 @@
+//! The rooms of the house: imports go down and never in a circle, the sandbox knows nothing of the job, and files and
+//! functions are small enough to read. What is wrong is named by its file and line.
+
+#![allow(clippy::expect_used, reason = "all of this is test code, though not all of it is a test")]
+
+mod imports;
+mod sizes;
+mod source;
+
+use crate::source::Source;
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect(file)
+}
+
+/// The files of the job and of its sandbox.
+static CRATES: LazyLock<[Vec<Source>; 2]> =
+    LazyLock::new(|| ["src", "crates/sandbox/src"].map(Source::all_below));
+
+/// Fails with all faults, a line each.
+#[track_caller]
+fn assert_none(faults: &[String]) {
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn imports_go_down_from_room_to_room() {
+    let [job, _] = &*CRATES;
+    assert_none(&imports::upward(job));
+}
+
+#[test]
+fn no_modules_of_a_room_import_each_other_in_a_circle() {
+    let [job, sandbox] = &*CRATES;
+    assert_none(&[imports::circles(job, imports::room), imports::circles(sandbox, |_| None)].concat());
+}
+
+#[test]
+fn the_sandbox_never_names_the_job() {
+    let [_, sandbox] = &*CRATES;
+    let faults = sandbox.iter().flat_map(|source| imports::mentions(source, "alpaca_pulse"));
+    assert_none(&faults.collect::<Vec<_>>());
+    let manifest = read("crates/sandbox/Cargo.toml");
+    let names: Vec<&str> = manifest.lines().filter(|line| line.contains("alpaca-pulse")).collect();
+    assert_eq!(names, ["name = \"alpaca-pulse-sandbox\""]);
+}
+
+/// More than one would be parts of the sandbox that live in the job.
+#[test]
+fn the_job_takes_the_sandbox_as_one_optional_dependency() {
+    assert_eq!(optional_dependencies(&read("Cargo.toml"), "sandbox"), ["dep:alpaca-pulse-sandbox"]);
+}
+
+fn optional_dependencies<'a>(manifest: &'a str, feature: &str) -> Vec<&'a str> {
+    let value = manifest.lines().find_map(|line| line.strip_prefix(feature)?.trim_start().strip_prefix('='));
+    let words = value.unwrap_or_default().split('"');
+    words.filter(|word| word.starts_with("dep:")).collect()
+}
+
+#[test]
+fn files_functions_and_argument_lists_are_short() {
+    assert_none(&CRATES.iter().flat_map(|sources| sizes::too_large(sources)).collect::<Vec<_>>());
+}
+
+#[test]
+fn most_functions_are_a_few_lines() {
+    for sources in &*CRATES {
+        let median = sizes::median(sources);
+        assert!(median <= 8, "{}: half of the functions have more than {median} lines", sources[0].path);
+    }
+}
+
+/// What happens to the users, and to one of them: read in one go.
+#[test]
+fn a_pass_and_one_users_way_fit_on_two_screens() {
+    let [job, _] = &*CRATES;
+    let lines = sizes::lines_of(job, &["run_pass", "sync_user"]);
+    assert_eq!(lines.len(), 2, "one of each: {lines:?}");
+    assert!(lines.iter().map(|(_, lines)| lines).sum::<usize>() < 90, "{lines:?}");
+}
+
+#[test]
+fn optional_dependencies_are_found() {
+    let manifest = "[features]\ndefault = [\"a\"]\nb = [\"dep:x\", \"tokio/rt\", \"dep:y\"]\n";
+    assert_eq!(optional_dependencies(manifest, "b"), ["dep:x", "dep:y"]);
+}
