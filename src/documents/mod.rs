@@ -5,6 +5,8 @@
 mod indexes;
 pub(crate) mod last_pulse;
 pub(crate) mod ledger;
+#[cfg(test)]
+mod paths;
 mod ramp;
 pub(crate) mod snapshot;
 pub(crate) mod sync_state;
