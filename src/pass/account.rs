@@ -110,8 +110,7 @@ async fn ask_with_kept(
     kept: Arc<StoredKeys>,
     deadline: Deadline,
 ) -> Result<AccountFound, Failure> {
-    let version = kept.version.clone();
-    let rejection = match ask_and_forget_rejected(pass, user, kept, deadline).await {
+    let rejection = match ask_and_forget_rejected(pass, user, Arc::clone(&kept), deadline).await {
         Err(rejection @ Failure::Rejected(..)) => rejection,
         found => return found,
     };
@@ -120,7 +119,7 @@ async fn ask_with_kept(
         return Err(rejection);
     }
     let newest = newest(pass, user, deadline).await?;
-    match newest.version == version {
+    match newest.version == kept.version {
         true => Err(rejection),
         false => ask_with(pass, user, newest, deadline).await,
     }

@@ -1,8 +1,7 @@
 //! What a success writes: the user's snapshot, the tenant's document where the rules allow it, and the end of the
 //! user's state where there is one.
 
-use crate::documents::snapshot::Snapshot;
-use crate::documents::snapshot::{legacy_snapshot_name, snapshot_name};
+use crate::documents::snapshot::{Snapshot, legacy_snapshot_name, snapshot_name};
 use crate::documents::tenant::primary_name;
 use crate::firestore::StoreError;
 use crate::firestore::values::is_field_name;

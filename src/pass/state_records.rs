@@ -151,7 +151,7 @@ async fn commit_all_but_refused(
     let (mut unwritten, mut last) = (0, None);
     while let Some(batch) = batches.pop_front() {
         let Err(err) = writer.commit(batch, deadline).await else { continue };
-        let worth_a_split = err.may_be_one_documents() && !deadline.left().is_zero();
+        let worth_a_split = err.may_be_one_documents() && !deadline.is_over();
         if batch.len() > 1 && worth_a_split && splits < MOST_SPLITS {
             splits += 1;
             let (one, other) = batch.split_at(batch.len() / 2);
