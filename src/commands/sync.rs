@@ -4,7 +4,7 @@ use crate::commands::environment;
 use crate::config::args::SyncArgs;
 use crate::config::variables;
 use crate::config::{Config, Execution};
-use crate::execution::assignment::{JoinError, JoinOutcome, TaskAssignment};
+use crate::execution::join::{self, JoinError, JoinOutcome};
 use crate::execution::ticks::{self as repeat, TickOutcome};
 use crate::limits::usage::Used;
 use crate::model::outcome::{Counts, PassStatus};
@@ -100,7 +100,7 @@ pub(crate) async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop)
 
 async fn done_before(job: &Clients, execution: &Execution) -> Result<Option<PassStatus>, ConnectError> {
     job.ready().await?;
-    Ok(TaskAssignment::done_before(job, execution).await)
+    Ok(join::done_before(job, execution).await)
 }
 
 /// Finds out what this task's part is in the execution that was due at `due`, and does it.
@@ -112,13 +112,11 @@ async fn take_turn(
     start: Instant,
 ) -> TickOutcome {
     let entry = tokio::select! {
-        entry = TaskAssignment::enter(&job, execution, Timestamp::now()) => entry,
+        entry = join::join(&job, execution, Timestamp::now()) => entry,
         () = stop.requested() => return TickOutcome::Ran(stopped_early(stop, start)),
     };
     match entry {
-        Ok(JoinOutcome::TaskAssignment(part)) => {
-            TickOutcome::Ran(run_pass(job, &part, due, stop, start).await)
-        }
+        Ok(JoinOutcome::Assigned(part)) => TickOutcome::Ran(run_pass(job, &part, due, stop, start).await),
         Ok(JoinOutcome::Busy(other)) => {
             warn!("Skipped pulse: execution {other} is still running");
             TickOutcome::Busy

@@ -156,7 +156,7 @@ impl From<Status> for StoreError {
 
 impl StoreError {
     /// A commit's refusals that are about the documents, not about the request.
-    fn of_commit(status: Status) -> Self {
+    pub(crate) fn of_commit(status: Status) -> Self {
         match Self::from(status) {
             Self::Rejected(failure) if failure.is_conflict() => Self::Conflict(failure),
             other => other,

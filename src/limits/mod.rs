@@ -1,5 +1,6 @@
 //! How fast, how often and how long.
 
+pub(crate) mod deadlines;
 pub(crate) mod ramp;
 pub(crate) mod rate;
 pub(crate) mod retry;

@@ -2,6 +2,7 @@
 //! every five minutes, half as many more.
 
 use crate::firestore::values::{entries, integer, map, time, timestamp, whole_number};
+pub(crate) use crate::model::ramp::Ramp;
 use gcloud_sdk::google::firestore::v1::Value;
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,15 +11,6 @@ const FIRST_LIMIT: u32 = 500;
 
 /// Time at a limit before the next one.
 const STEP: SignedDuration = SignedDuration::from_mins(5);
-
-/// How far a database has been ramped up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ramp {
-    /// Writes a second that the database may get, from all tasks together. At least 500.
-    pub(crate) limit: u32,
-    /// When that limit began.
-    pub(crate) since: Timestamp,
-}
 
 impl Ramp {
     /// Where a database starts that nothing is known of.

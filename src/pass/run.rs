@@ -1,13 +1,15 @@
 //! One pass.
 
 use crate::config::Config;
-use crate::execution::assignment::{Checkpointer, TaskAssignment};
-use crate::execution::ledger::TaskState;
+use crate::execution::assignment::TaskAssignment;
+use crate::execution::checkpoint::Checkpointer;
 use crate::execution::progress::Late;
+use crate::execution::publish::{Leave, Leaving};
 use crate::limits::retry::{Deadline, PUBLISH_RESERVE, USER_BUDGET};
 use crate::model::fleet_guard::{AtHost, Rejections};
 use crate::model::keys::Environment;
-use crate::model::outcome::{Code, Counts, PassStatus};
+use crate::model::ledger::TaskState;
+use crate::model::outcome::{Code, PassStatus};
 use crate::pass::admission::Admission;
 use crate::pass::count::{self as census};
 use crate::pass::fan_out::{FanOutEnd, fan_out};
@@ -57,9 +59,9 @@ pub(crate) async fn run_pass(
     let users = stream::unfold(pages, |mut pages| async { Some((pages.recv().await?, pages)) })
         .filter_map(|page| std::future::ready(page.map_err(|err| unreadable = Some(err)).ok()))
         .flat_map(stream::iter)
-        .map(|entry| SyncTarget::user(entry, (!part.is_named()).then_some(&part.schedule)));
+        .map(|entry| SyncTarget::user(entry, job.config.takes_everybody().then_some(&part.schedule)));
     let subjects = stream::iter(legacy.map(SyncTarget::Legacy)).chain(users);
-    let books = part.keep(&job);
+    let books = part.checkpointer(&job);
     let travellers = subjects.then(async |subject| {
         admit(&admission, &job, &subject, part.schedule).await;
         ((books.begin(subject.user_id()), subject.traveller()), subject)
@@ -82,41 +84,18 @@ pub(crate) async fn run_pass(
         None => None,
     };
     let ending = PassEnd::new(ended, unreached, unreadable);
-    let sums = tokio::select! {
-        sums = close(&job, part, books, &mut verdicts, &ending, stop, start) => sums,
+    let leave = tokio::select! {
+        leave = close(&job, part, books, &mut verdicts, &ending, stop, start) => leave,
         // Once told to stop, there is little time before the process is killed.
         () = stop.requested_for(CLOSING_LIMIT) => {
             warn!("Stopped before everything was recorded");
-            None
+            Leave::Unrecorded
         }
     };
-    let known = || part.worth(&verdicts.counts).map(|worth| worth.status);
-    status_of_task(&ending, &verdicts.counts, sums.or_else(known), part.is_one_of_several())
+    part.status(ending.state(), &verdicts.counts, leave)
 }
 
-/// What this task's part is worth, for the exit code. `pass` is what the pass of all tasks is, where this one
-/// knows.
-fn status_of_task(
-    ending: &PassEnd,
-    counts: &Counts,
-    pass: Option<PassStatus>,
-    is_one_of_several: bool,
-) -> PassStatus {
-    let own = ending.status(counts);
-    match (own, pass) {
-        _ if ending.state() != TaskState::Completed => own,
-        // Whatever came of this task's users.
-        (_, Some(PassStatus::Failed)) => PassStatus::Failed,
-        // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
-        // reason for Cloud Run to try it again.
-        (PassStatus::Failed, Some(pass)) => pass,
-        (PassStatus::Failed, None) if is_one_of_several => PassStatus::Degraded,
-        _ => own,
-    }
-}
-
-/// Says how it went, and records it. Returns what the pass of all tasks is worth, if this one knows of one
-/// that reached all users.
+/// Says how it went, and records it.
 async fn close(
     job: &Clients,
     part: &TaskAssignment,
@@ -125,13 +104,13 @@ async fn close(
     ending: &PassEnd,
     stop: &Stop,
     start: Instant,
-) -> Option<PassStatus> {
+) -> Leave {
     let mut finished = books.close(stop).await;
     let (scope, now) = (Some(job.config.scope()), Timestamp::now());
     if ending.state() == TaskState::Completed {
         finished.add_late(&look_back(job, verdicts, stop, now).await);
         let of_others = tokio::select! {
-            of_others = part.rejections_of_others(job, verdicts, &finished) => of_others,
+            of_others = part.rejections_of_others(job, &finished, |known| verdicts.need_others(known)) => of_others,
             // Told to stop, the task has no time to wait for the others.
             () = stop.requested() => Rejections::default(),
         };
@@ -146,13 +125,15 @@ async fn close(
         let deadline = Deadline::after(USER_BUDGET);
         let records = verdicts.records(of_others, now);
         job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
-        return part.leave(job, ending.state(), &finished, counts, start, deadline).await;
+        let leaving = Leaving { state: ending.state(), finished: &finished, counts, start };
+        return part.leave(job, leaving, deadline).await;
     }
     let (counts, used, status) = (&verdicts.counts, part.used(job), Some(PassStatus::Failed));
     conclude(&Figures { scope, status, counts, used, start }, ending);
     // How far it came matters more, when there may be no time for both.
     let deadline = Deadline::after(USER_BUDGET);
-    let sums = part.leave(job, ending.state(), &finished, &verdicts.counts, start, deadline).await;
+    let leaving = Leaving { state: ending.state(), finished: &finished, counts, start };
+    let leave = part.leave(job, leaving, deadline).await;
     look_back(job, verdicts, stop, now).await;
     report_rejections(&verdicts.fleet_wide(Rejections::default()));
     let mut records = verdicts.records(Rejections::default(), now);
@@ -161,7 +142,7 @@ async fn close(
     if !part.is_one_of_several() {
         job.settle(records, part.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
     }
-    sums
+    leave
 }
 
 /// Reads when those last succeeded who came into trouble in this pass and wait for its judgement.

@@ -1,7 +1,7 @@
 //! The last lines of a pass.
 
-use crate::execution::ledger::TaskState;
 use crate::limits::usage::Used;
+use crate::model::ledger::TaskState;
 use crate::model::outcome::{Counts, PassStatus};
 use crate::pass::count::Unreached;
 use crate::pass::fan_out::FanOutEnd;
@@ -40,13 +40,6 @@ impl PassEnd {
             (Some(_), _) => TaskState::Failed,
             (None, FanOutEnd::Complete) => TaskState::Completed,
             (None, FanOutEnd::Stopped | FanOutEnd::CutOff) => TaskState::Stopped,
-        }
-    }
-
-    pub(crate) fn status(&self, counts: &Counts) -> PassStatus {
-        match self.state() {
-            TaskState::Completed => counts.status(),
-            _ => PassStatus::Failed,
         }
     }
 }
