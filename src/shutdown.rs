@@ -2,7 +2,6 @@
 //! `--deadline` nears.
 
 use crate::telemetry::output::{self, Hurry};
-use std::future::Future;
 use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

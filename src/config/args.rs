@@ -96,9 +96,10 @@ pub(crate) struct SyncArgs {
     #[arg(long = "user", value_name = "ID", help_heading = WHICH_USERS)]
     pub(crate) users: Vec<String>,
 
-    /// Only users whose documents have this value (repeat for more, all must hold)
+    /// Only users whose documents have this value (repeat for more)
     ///
-    /// Such as has_active_strategy=true. The others cost nothing. Not with --user.
+    /// Such as has_active_strategy=true. The others cost nothing; of several conditions all must hold. Not with
+    /// --user.
     ///
     /// [env: PULSE_WHERE, with commas between]
     #[arg(long = "where", value_name = "FIELD=VALUE", help_heading = WHICH_USERS)]
@@ -129,7 +130,7 @@ pub(crate) struct SyncArgs {
           help_heading = PACE)]
     pub(crate) deadline: Option<Duration>,
 
-    /// Secrets accessed a minute, by all tasks together
+    /// Secrets accessed a minute by all tasks
     ///
     /// Google's quota is 90000.
     ///
@@ -138,7 +139,7 @@ pub(crate) struct SyncArgs {
           default_value_t = SECRET_ACCESSES_PER_MINUTE, value_parser = rate, help_heading = PACE)]
     pub(crate) secret_accesses_per_minute: NonZeroU32,
 
-    /// Calls to Alpaca a second, by all tasks together
+    /// Calls to Alpaca a second by all tasks
     ///
     /// Over all users.
     ///
@@ -147,7 +148,7 @@ pub(crate) struct SyncArgs {
           help_heading = PACE)]
     pub(crate) alpaca_calls_per_second: Option<NonZeroU32>,
 
-    /// Documents written to Firestore a second, by all tasks together
+    /// Documents written to Firestore a second by all tasks
     ///
     /// [env: PULSE_MAX_WRITES_PER_SECOND]
     #[arg(long, value_name = "N", env = "PULSE_MAX_WRITES_PER_SECOND", hide_env = true, value_parser = rate,
@@ -164,9 +165,9 @@ pub(crate) struct SyncArgs {
           value_parser = switch, help_heading = PACE)]
     pub(crate) ramp_writes: bool,
 
-    /// Repeat the pulse in one process, so often, such as 60s (takes --for)
+    /// Repeat the pulse so often, such as 60s (takes --for)
     ///
-    /// From the start of one to the start of the next.
+    /// In one process, from the start of one to the start of the next.
     ///
     /// [env: PULSE_EVERY]
     #[arg(long, env = "PULSE_EVERY", hide_env = true, value_name = "TIME", value_parser = parse_duration,
@@ -192,7 +193,7 @@ pub(crate) struct SyncArgs {
           value_parser = parse_duration, help_heading = LOOP)]
     pub(crate) key_ttl: Duration,
 
-    /// The age at which an unchanged snapshot is rewritten
+    /// Age at which an unchanged snapshot is rewritten
     ///
     /// With --every: of an account that is as it was; 0s rewrites all.
     ///
@@ -209,7 +210,7 @@ pub(crate) struct SyncArgs {
           value_parser = switch, help_heading = OUTPUT)]
     pub(crate) dry_run: bool,
 
-    /// Also write tenants' documents: on, off
+    /// Also write tenants' documents
     ///
     /// That is tenants/{tenant}/accounts/primary: on or off.
     ///

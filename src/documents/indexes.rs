@@ -51,7 +51,7 @@ fn written() -> BTreeMap<(Group, String), bool> {
         keys: Some(("projects/p/secrets/alpaca-keys-ana/versions/latest", &version)),
         raw: Some(serde_json::Map::new()),
     };
-    let trouble = SyncState {
+    let state = SyncState {
         state: State::NeedsReauth,
         error: Some(Code::BrokerRejected),
         since: now(),
@@ -62,11 +62,11 @@ fn written() -> BTreeMap<(Group, String), bool> {
         next_attempt_at: Some(now()),
     };
     let tenant = TenantId::parse("acme").expect("legal");
-    let trouble = trouble.to_fields().map(|(field, value)| (field, value.map(Into::into)));
+    let state = state.to_fields().map(|(field, value)| (field, value.map(Into::into)));
     let groups: [(Group, Vec<FieldChange<'_>>); 3] = [
         ("alpacaAccounts", snapshot.user_document()),
         ("accounts", snapshot.tenant_document(&tenant)),
-        ("alpacaAccounts", trouble.into()),
+        ("alpacaAccounts", state.into()),
     ];
     let mut written = BTreeMap::new();
     for (group, changes) in groups {

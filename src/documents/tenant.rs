@@ -168,3 +168,67 @@ fn primary(document: &Document) -> Primary {
         revision: document.update_time.map(|time| Revision { seconds: time.seconds, nanos: time.nanos }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::firestore::values::{Fields, integer, null, text, timestamp};
+    use gcloud_sdk::google::firestore::v1::Value;
+    use jiff::Timestamp;
+
+    fn acme() -> TenantId {
+        TenantId::parse("acme").expect("legal")
+    }
+
+    fn read(fields: &[(&str, Value)], update_time: Option<prost_types::Timestamp>) -> Primary {
+        let fields: Fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        primary(&Document { fields, update_time, ..Document::default() })
+    }
+
+    #[test]
+    fn an_account_document_says_whose_it_is_what_it_shows_and_since_when() {
+        let now = Timestamp::from_second(1_767_623_400).expect("in range");
+        let whole = [
+            (USER_ID, text("ana")),
+            (EXTERNAL_ACCOUNT_ID, text("a1")),
+            (UPDATED_AT, timestamp(now)),
+            ("equity", integer(1)),
+        ];
+        let [ana, a1] = ["ana", "a1"].map(|text| Some(text.to_owned()));
+        let expected = Primary { owner: ana, account: a1, updated_at: Some(now), revision: None };
+        assert_eq!(read(&whole, None), expected);
+        for nothing in [text(""), integer(1), null()] {
+            let fields = [USER_ID, EXTERNAL_ACCOUNT_ID, UPDATED_AT].map(|name| (name, nothing.clone()));
+            assert_eq!(read(&fields, None), Primary::default(), "{nothing:?}");
+        }
+        assert_eq!(read(&[], None), Primary::default());
+    }
+
+    #[test]
+    fn a_write_demands_the_very_revision_that_was_read() {
+        for time in [(7, 0), (7, 123_456_789), (-1, -1), (i64::MAX, i32::MAX)] {
+            let time = prost_types::Timestamp { seconds: time.0, nanos: time.1 };
+            let write = TenantWrite::Replace(acme(), read(&[], Some(time)).revision);
+            assert_eq!(write.precondition(), Precondition::Unchanged(Some(time)));
+        }
+        assert_eq!(TenantWrite::Replace(acme(), None).precondition(), Precondition::Unchanged(None));
+        assert_eq!(TenantWrite::Create(acme()).precondition(), Precondition::Absent);
+    }
+
+    #[test]
+    fn only_a_claim_asks_for_a_membership() {
+        let database = Database::parse("p", "d").expect("legal");
+        let names = |claim: &TenantClaim| {
+            let question = Question::of(&database, "ana", claim);
+            let names = question.iter().flat_map(Question::names);
+            names
+                .map(|name| name.rsplit_once("/documents/").expect("a path").1.to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(&TenantClaim::Own), ["tenants/ana/accounts/primary"]);
+        let claimed = ["tenants/acme/accounts/primary", "tenants/acme/users/ana"];
+        assert_eq!(names(&TenantClaim::Of(acme())), claimed);
+        assert_eq!(names(&TenantClaim::Assigned(acme())), claimed[..1]);
+        assert!(names(&TenantClaim::Unusable).is_empty());
+    }
+}

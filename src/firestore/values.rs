@@ -1,4 +1,4 @@
-//! Firestore's values, in the few forms the job's documents use.
+//! Firestore's values, in the few forms that are used: made, read, and made of JSON.
 
 use gcloud_sdk::google::firestore::v1::{ArrayValue, MapValue, Value, value::ValueType};
 use gcloud_sdk::prost_types;

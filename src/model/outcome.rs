@@ -1,4 +1,4 @@
-//! How each user's journey ended, and what that makes of the whole pass.
+//! How each user's sync ended, and what that makes of the whole pass.
 
 use crate::model::past::Past;
 use jiff::Timestamp;
@@ -133,7 +133,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// How one user's journey ended.
+/// How one user's sync ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// A fresh snapshot is written (or, in a dry run, would have been).
@@ -146,7 +146,7 @@ pub(crate) enum Outcome {
     Failed(Code),
 }
 
-/// What a journey's end says of the job rather than of its user.
+/// What a sync's end says of the job rather than of its user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Blame {
     /// The failure's cause is ours.

@@ -13,8 +13,8 @@ pub(crate) const LEGACY_PREFIX: &str = "legacy:";
 /// Figures of this age are stale: a member whose keys are in order has newer ones.
 const STALE: SignedDuration = SignedDuration::from_secs(300);
 
-/// How often a member looks who should own another's document, and stale figures are spoken of.
-const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
+/// How often a member rechecks who should own another's document, and stale figures are spoken of.
+const RECHECK_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// What the store knows about a user and the tenant in question.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -258,7 +258,7 @@ impl Meeting<'_> {
             return self.leave();
         }
         let Some(found) = findings else {
-            return match self.is_stale() || self.pass.looks_at(tenant) {
+            return match self.is_stale() || self.pass.rechecks(tenant) {
                 true => Decision::Ask(Inquiry::Owner(tenant.clone(), self.owning_user())),
                 false => self.leave(),
             };
@@ -301,14 +301,14 @@ impl Pass<'_> {
     }
 
     /// Whether it is the first pass of an hour of the tenant's own: not all come in the same pass.
-    fn looks_at(&self, tenant: &TenantId) -> bool {
+    fn rechecks(&self, tenant: &TenantId) -> bool {
         self.turns_hour(SignedDuration::from_secs(crc32c::crc32c(tenant.as_str().as_bytes()).into()))
     }
 
     /// Whether one of the hours that begin so long after the epoch's has begun since the pass before.
     fn turns_hour(&self, shift: SignedDuration) -> bool {
         let RecheckSchedule { previous, now } = self.schedule;
-        let hour = |time: Timestamp| (time.as_second() - shift.as_secs()).div_euclid(LOOK_EVERY.as_secs());
+        let hour = |time: Timestamp| (time.as_second() - shift.as_secs()).div_euclid(RECHECK_EVERY.as_secs());
         previous.is_none_or(|previous| hour(previous) != hour(now))
     }
 
@@ -316,7 +316,7 @@ impl Pass<'_> {
     fn refusal(&self, tenant: TenantId, owner: &str, primary: &Primary) -> Refusal {
         let tells = match primary.updated_at {
             Some(at) => self.turns_hour(SignedDuration::from_secs(at.as_second()) + STALE),
-            None => self.looks_at(&tenant),
+            None => self.rechecks(&tenant),
         };
         match self.is_stale(primary) && tells {
             true => {
@@ -354,7 +354,7 @@ mod tests {
     }
 
     /// The same pass without one before it.
-    fn looking() -> Pass<'static> {
+    fn rechecking() -> Pass<'static> {
         let schedule = RecheckSchedule { previous: None, ..pass().schedule };
         Pass { schedule, ..pass() }
     }
@@ -404,9 +404,9 @@ mod tests {
         let stranger = Decision::Refuse(Refusal::NotAMember(acme()));
         for primary in [None, aged("", None), aged("ana", Some(0)), aged("ben", None)] {
             let facts = TenantLookup { is_member: false, primary };
-            assert_eq!(decide("ana", &claim, &facts, None, &looking()), stranger);
+            assert_eq!(decide("ana", &claim, &facts, None, &rechecking()), stranger);
             let found = found(true, Some("ana"), false);
-            assert_eq!(decide("ana", &claim, &facts, Some(&found), &looking()), stranger);
+            assert_eq!(decide("ana", &claim, &facts, Some(&found), &rechecking()), stranger);
         }
         let unusable = Decision::Refuse(Refusal::Unusable);
         assert_eq!(decide("ana", &TenantClaim::Unusable, &facts(None), None, &pass()), unusable);
@@ -421,7 +421,7 @@ mod tests {
         ] {
             for age in [None, Some(0), Some(9_000)] {
                 assert_eq!(
-                    decide(user, &claim, &facts(aged(user, age)), None, &looking()),
+                    decide(user, &claim, &facts(aged(user, age)), None, &rechecking()),
                     replace(),
                     "{user}"
                 );
@@ -446,7 +446,7 @@ mod tests {
         for owner in ["ana", "legacy:other", "legacy:", "legacy:acme2", "tenants/acme"] {
             for age in [None, Some(0), Some(9_000)] {
                 let facts = facts(aged(owner, age));
-                let decision = decide("acme", &TenantClaim::Own, &facts, None, &looking());
+                let decision = decide("acme", &TenantClaim::Own, &facts, None, &rechecking());
                 assert_eq!(decision, somebody_elses(), "{owner}");
             }
         }
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_looks_at_anothers_document_when_it_is_stale_or_once_an_hour() {
+    fn a_member_rechecks_anothers_document_when_it_is_stale_or_once_an_hour() {
         let decide =
             |age, pass| decide("ana", &TenantClaim::Of(acme()), &facts(aged("ben", age)), None, &pass);
         for age in [Some(300), Some(9_000), None] {
@@ -502,7 +502,7 @@ mod tests {
         }
         for age in [Some(299), Some(0), Some(-60)] {
             assert_eq!(decide(age, pass()), anothers(), "{age:?}");
-            assert_eq!(decide(age, looking()), asks(Some("ben")), "{age:?}");
+            assert_eq!(decide(age, rechecking()), asks(Some("ben")), "{age:?}");
         }
         let named = Pass { takes_over: false, ..pass() };
         assert_eq!(decide(Some(9_000), named), anothers(), "a person's own run takes nothing over");
@@ -596,7 +596,6 @@ mod tests {
         assert_eq!(told(Some(301)), "its figures are 301 s old");
         assert_eq!(told(None), "its figures do not say how old they are");
     }
-
     /// Every combination of what is known, against the rules rather than against single cases.
     #[test]
     fn no_combination_of_facts_breaks_a_rule() {
@@ -613,9 +612,10 @@ mod tests {
                 [None, Some(0), Some(400)].iter().flat_map(|age| findings.iter().map(move |f| (*age, f)))
             {
                 for bits in 0..16 {
-                    let [is_member, takes_over, looks, configured] = [1, 2, 4, 8].map(|bit| bits & bit > 0);
+                    let [is_member, takes_over, rechecks, configured] =
+                        [1, 2, 4, 8].map(|bit| bits & bit > 0);
                     let legacy_account = configured.then_some("legacy:acme");
-                    let at = if looks { looking() } else { pass() };
+                    let at = if rechecks { rechecking() } else { pass() };
                     let pass = Pass { takes_over, legacy_account, ..at };
                     let primary = owner.and_then(|owner| aged(owner, age));
                     let facts = TenantLookup { is_member, primary };

@@ -141,8 +141,15 @@ async fn the_demo_takes_no_notice_of_who_reads_it() {
     let world = sandbox().await;
     let demos = [Closed, Full, Blocked].map(|kind| exit_of(world.bare_command(&["demo"]), kind, kind));
     assert_eq!(join_all(demos).await, [Some(0); 3]);
-    let run = Run::of(&mut world.bare_command(&["demo"])).await;
-    let (log, table) = run.stdout.rsplit_once("\n\n").expect("a table behind the log");
+    let run = Run::of(&mut world.bare_command(&["demo", "-v"])).await;
+    let (log, table) = run
+        .stdout
+        .split_once(
+            "
+
+",
+        )
+        .expect("a table behind the log");
     assert!(log.lines().last().is_some_and(|line| line.contains(COMPLETED)), "{}", run.stdout);
     assert!(table.contains("user-0025"), "{}", run.stdout);
 }

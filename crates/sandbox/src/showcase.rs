@@ -14,7 +14,7 @@ type Fields = HashMap<String, Value>;
 const USUAL_WIDTH: u16 = 80;
 
 const NEXT: &str = "\
-Next: `pulse sandbox` serves such a cloud, and says how to run `pulse sync` on it.
+Next: `pulse sandbox` serves such a cloud, for `pulse sync` in another terminal.
       `pulse demo -v` shows the log of this pass too.
 ";
 
