@@ -16,7 +16,7 @@ mod state_records;
 mod summary;
 mod sync_outcome;
 mod sync_user;
-pub(crate) mod tally;
+mod tally;
 mod tenant_write;
 mod user_pages;
 mod user_record;

@@ -15,14 +15,15 @@ use crate::pass::user_record::{UserRecord, UserRef};
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Does for one user what the plan says, within the user's own time, and says it in the log. Nobody else is hurt by
-/// whatever becomes of it.
+/// Does for one user what the plan says, within the user's own time, and says it in the log. What becomes of it hurts
+/// nobody else.
 ///
-/// - Paused, unreadable switch, waits for re-authentication, missing: the plan is to do nothing ([`NotSynced`]).
-/// - Waits for re-authentication, too: the secret was looked at, and still holds the keys that Alpaca rejects.
-/// - Synced, unchanged: see [`SyncOutcome`]. A tenant's document that the rules refuse is left out.
-/// - Failed: see [`Failure`]. It is recorded at once, as far as the plan says ([`crate::pass::plan::OnFailure`]); a rejection of the keys
-///   is left to the closing of the pass.
+/// - Paused, unreadable switch, waiting for re-authentication, missing: the plan is to do nothing ([`NotSynced`]).
+/// - The same keys: the secret was looked at, and still holds those that Alpaca rejects. The user goes on waiting.
+/// - Synced, or unchanged in a loop: [`SyncOutcome`]. A tenant's document that the rules refuse is only left out.
+/// - Another account than these keys had: Alpaca is asked once more; if it is another again, the user fails.
+/// - Failed: [`Failure`] says how. It is recorded at once as far as the plan says
+///   ([`OnFailure`](crate::pass::plan::OnFailure)); a rejection of the keys waits until the pass closes.
 pub(crate) async fn sync_user(pass: Arc<PassContext>, user: Box<UserRecord>, plan: SyncPlan) -> SyncOutcome {
     let start = Instant::now();
     let steps = match plan {
