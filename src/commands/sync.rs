@@ -5,7 +5,7 @@ use crate::config::args::SyncArgs;
 use crate::config::variables;
 use crate::config::{Config, Execution};
 use crate::execution::join::{self, JoinError, JoinOutcome};
-use crate::execution::ticks::{self as repeat, TickOutcome};
+use crate::execution::ticks::{self, TickOutcome};
 use crate::limits::usage::Used;
 use crate::model::outcome::{Counts, PassStatus};
 use crate::pass::count::Unreached;
@@ -82,7 +82,7 @@ pub(crate) async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop)
             TickOutcome::Busy => PassStatus::Ok,
         };
     };
-    repeat::run(&repeat, &first, start, stop, async |execution, due| {
+    ticks::run(&repeat, &first, start, stop, async |execution, due| {
         label.set(&execution);
         let began = Instant::now();
         let done_before = tokio::select! {
