@@ -3,7 +3,7 @@
 use crate::config::args::SyncArgs;
 use crate::config::variables::{self, environment};
 use crate::config::{Config, Execution};
-use crate::execution::assignment::{JoinError, JoinOutcome, TaskAssignment};
+use crate::execution::join::{self, JoinError, JoinOutcome};
 use crate::execution::ticks::{self, TickOutcome};
 use crate::model::outcome::PassStatus;
 use crate::pass::{Memory, PassContext, conclude_unbegun, run_pass};
@@ -103,14 +103,14 @@ impl Job<'_> {
 
     async fn done_before(&self, execution: &Execution) -> Result<Option<PassStatus>, ConnectError> {
         self.clients.ready().await?;
-        Ok(TaskAssignment::done_before(&self.clients, execution).await)
+        Ok(join::done_before(&self.clients, execution).await)
     }
 
     /// Finds out what this task's part is in the execution that was due at `due`, and does it.
     async fn pass(&self, execution: &Execution, due: Instant, start: Instant) -> TickOutcome {
-        let joining = TaskAssignment::enter(&self.clients, execution, Timestamp::now());
+        let joining = join::join(&self.clients, execution, Timestamp::now());
         match self.stop.run_until_stopped(joining).await {
-            Some(Ok(JoinOutcome::TaskAssignment(assignment))) => {
+            Some(Ok(JoinOutcome::Assigned(assignment))) => {
                 let (clients, memory) = (Arc::clone(&self.clients), Arc::clone(&self.memory));
                 let pass = PassContext::new(clients, memory, assignment.schedule, (due, start));
                 TickOutcome::Ran(run_pass(pass, &assignment, self.stop).await)

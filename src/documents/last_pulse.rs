@@ -1,13 +1,12 @@
 //! `ops/last_pulse`, which dashboards subscribe to. Every signed-in user can read it: no user id and
 //! no error text goes in.
 
-use crate::documents::ledger::last_pulse_name;
-use crate::firestore::values::{Fields, integer, map, text, time, timestamp, whole_number};
+use crate::firestore::values::{Fields, integer, map, string, text, time, timestamp, whole_number};
 use crate::firestore::write::{FieldChange, Precondition, Write, merge_at_all};
-use crate::limits::usage::Used;
-use crate::model::ids::Database;
+use crate::model::ids::{Database, DocumentId};
 use crate::model::outcome::{Counts, PassStatus};
-use gcloud_sdk::google::firestore::v1::Value;
+use crate::model::usage::Used;
+use gcloud_sdk::google::firestore::v1::{Document, Value};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -18,16 +17,16 @@ const TIMESTAMP: &str = "timestamp";
 const LAST_SYNCED_AT: &str = "last_synced_at";
 
 /// One finished pass of all tasks together.
-#[derive(Debug)]
-pub(crate) struct LastPulse<'a> {
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LastPulse {
     /// What became of the users.
-    pub(crate) counts: &'a Counts,
+    pub(crate) counts: Counts,
     /// What became of the pass.
     pub(crate) status: PassStatus,
     /// When a pass last synced anybody.
     pub(crate) last_synced_at: Synced,
     /// Which run it was.
-    pub(crate) execution: &'a str,
+    pub(crate) execution: DocumentId,
     /// When it started.
     pub(crate) started_at: Timestamp,
     /// How long it took.
@@ -45,7 +44,7 @@ pub(crate) enum Synced {
     Then(Option<Timestamp>),
 }
 
-impl LastPulse<'_> {
+impl LastPulse {
     fn fields(&self) -> Vec<FieldChange<'static>> {
         let Self { counts, status, last_synced_at, execution, started_at, duration, used } = self;
         let number = |number: u64| integer(i64::try_from(number).unwrap_or(i64::MAX));
@@ -59,7 +58,7 @@ impl LastPulse<'_> {
             ("users_count", number(counts.users())),
             ("errors", map(errors.collect())),
             ("status", text(status.as_str())),
-            ("execution", text(*execution)),
+            ("execution", text(execution.as_str())),
             ("started_at", timestamp(*started_at)),
             ("duration_ms", integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))),
             ("version", text(env!("CARGO_PKG_VERSION"))),
@@ -86,12 +85,42 @@ impl LastPulse<'_> {
     }
 }
 
+/// What the document says of the execution that finished last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LastExecution {
+    /// Which it was.
+    pub(crate) id: Option<DocumentId>,
+    /// When it started.
+    pub(crate) started_at: Option<Timestamp>,
+    /// When any execution last synced anybody.
+    pub(crate) synced_at: Option<Timestamp>,
+}
+
+impl LastExecution {
+    /// Reads the document, if it exists.
+    #[must_use]
+    pub(crate) fn of(document: Option<&Document>) -> Self {
+        let Some(Document { fields, .. }) = document else { return Self::default() };
+        let id = fields.get("execution").and_then(string);
+        Self {
+            id: id.and_then(|id| DocumentId::parse(id).ok()),
+            started_at: fields.get("started_at").and_then(time),
+            synced_at: last_synced_at(fields),
+        }
+    }
+}
+
+/// Full name of the document.
+#[must_use]
+pub(crate) fn last_pulse_name(database: &Database) -> String {
+    database.document(format_args!("ops/last_pulse"))
+}
+
 /// When a pass last synced anybody, as the document says it.
 ///
 /// Older versions leave the field alone, so that it may be missing, or older than their own last pass. Then
 /// the time of that pass stands in, if it synced anybody.
-#[must_use]
-pub(crate) fn last_synced_at(fields: &Fields) -> Option<Timestamp> {
+fn last_synced_at(fields: &Fields) -> Option<Timestamp> {
     let at = |name| fields.get(name).and_then(time);
     let known = at(LAST_SYNCED_AT);
     let synced = fields.get("success_count").and_then(whole_number).is_some_and(|count| count > 0);

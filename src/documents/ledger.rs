@@ -1,82 +1,50 @@
-//! The documents by which the tasks of an execution, and executions among themselves, agree.
+//! `ops/last_pulse/executions/{execution}`: the ledger of an execution, by which its tasks agree. Its plan, and how
+//! far each of its tasks has come.
 
-use crate::documents::last_pulse::last_synced_at;
-use crate::execution::ledger::{KEPT_FOR, Ledger, SKIPPED_FOR, STATUS, TaskRecord, plan_value, task_field};
-use crate::execution::shards::Shards;
-use crate::firestore::values::{map, string, time, timestamp};
+use crate::firestore::values::{
+    Fields, array, entries, integer, items, map, string, text, time, timestamp, whole_number,
+};
 use crate::firestore::write::{FieldChange, Precondition, Write, merge_at};
-use crate::firestore::{Found, Store, StoreError};
+use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
+use crate::model::fleet_guard::{AtHost, Rejections};
 use crate::model::ids::{Database, DocumentId};
-use crate::model::outcome::PassStatus;
-use crate::telemetry::Chain;
-use gcloud_sdk::google::firestore::v1::Document;
-use gcloud_sdk::prost_types;
-use jiff::Timestamp;
-use tracing::error;
+use crate::model::ledger::{ExecutionEnd, Finished, Ledger, TaskRecord, TaskState};
+use crate::model::outcome::{Code, Counts, PassStatus};
+use crate::model::ramp::Ramp;
+use crate::model::shards::{Sample, Shards};
+use crate::model::usage::Used;
+use gcloud_sdk::google::firestore::v1::Value;
+use jiff::{SignedDuration, Timestamp};
 
-/// The field that says when a task last wrote the ledger.
+/// How long a ledger is kept.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// The field that says when a task last wrote the ledger; it gets the server's time of the commit.
 const TOUCHED_AT: &str = "touched_at";
 
-/// What is known when a task arrives.
-#[derive(Debug)]
-pub(crate) struct Look {
-    /// By the server's clock, which all tasks share.
-    pub(crate) now: Timestamp,
-    /// The ledger of the task's own execution.
-    pub(crate) own: Option<Ledger>,
-    /// The execution that claimed last.
-    pub(crate) current: Current,
-    /// The execution that finished last.
-    pub(crate) last: Last,
-}
+/// The field that says when the execution ended.
+const ENDED_AT: &str = "ended_at";
 
-/// `ops/current_pulse`: the execution that claimed last. A claim replaces it only as it was read, so of two
-/// that claim at once, one finds the other.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Current {
-    /// Which it is.
-    pub(crate) execution: Option<DocumentId>,
-    version: Option<prost_types::Timestamp>,
-}
+/// The field that says what the pass was worth, once it has ended.
+const STATUS: &str = "status";
 
-/// What `ops/last_pulse` says of the execution that finished last.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Last {
-    /// Which it was.
-    pub(crate) execution: Option<DocumentId>,
-    /// When it started.
-    pub(crate) started_at: Option<Timestamp>,
-    /// When any execution last synced anybody.
-    pub(crate) synced_at: Option<Timestamp>,
+/// The field that names the execution in the way.
+const SKIPPED_FOR: &str = "skipped_for";
+
+/// Field names that begin with a digit would have to be quoted in paths.
+const TASK_PREFIX: &str = "task_";
+
+/// More users than that is not a count but damage, and would overflow sums.
+const MOST: u64 = 1 << 48;
+
+/// Full name of an execution's ledger.
+#[must_use]
+pub(crate) fn ledger_name(database: &Database, execution: &DocumentId) -> String {
+    database.document(format_args!("ops/last_pulse/executions/{}", execution.as_str()))
 }
 
 impl Store {
-    /// Looks around, on arrival.
-    pub(crate) async fn look(&self, execution: &DocumentId, deadline: Deadline) -> Result<Look, StoreError> {
-        let database = self.database();
-        let names = [last_pulse_name(database), current_name(database), ledger_name(database, execution)];
-        let found = self.found(names.to_vec(), None, deadline).await?;
-        let [last, current, own] = names.map(|name| found.documents.get(&name));
-        let id = |document: Option<&Document>| {
-            let id = document?.fields.get("execution").and_then(string)?;
-            DocumentId::parse(id).ok()
-        };
-        Ok(Look {
-            now: server_time(&found),
-            own: own.and_then(|document| Ledger::from_fields(&document.fields)),
-            current: Current {
-                execution: id(current),
-                version: current.and_then(|document| document.update_time),
-            },
-            last: Last {
-                execution: id(last),
-                started_at: last.and_then(|document| document.fields.get("started_at")).and_then(time),
-                synced_at: last.and_then(|document| last_synced_at(&document.fields)),
-            },
-        })
-    }
-
     /// The ledgers of those executions, in the same order.
     pub(crate) async fn ledgers<const N: usize>(
         &self,
@@ -89,64 +57,56 @@ impl Store {
         let found = self.found(wanted, None, deadline).await?;
         Ok(names.map(|name| Ledger::from_fields(&found.documents.get(&name?)?.fields)))
     }
-
-    /// Makes an execution the current one, with a new ledger unless it has one, and says what there is to
-    /// say of a `dead` one that it takes over from. A conflict means that another task was faster.
-    pub(crate) async fn claim(
-        &self,
-        execution: &DocumentId,
-        new: Option<(&Shards, Timestamp)>,
-        found: &Current,
-        dead: Option<Write>,
-        deadline: Deadline,
-    ) -> Result<(), StoreError> {
-        let name = ledger_name(self.database(), execution);
-        let ledger = match new {
-            Some((shards, now)) => {
-                merge_at(&name, &new_ledger(shards, now), TOUCHED_AT, &Precondition::Absent)
-            }
-            None => merge_at(&name, &[], TOUCHED_AT, &Precondition::Unchanged(None)),
-        };
-        let demand = match &found.version {
-            Some(version) => Precondition::Unchanged(Some(*version)),
-            None => Precondition::Absent,
-        };
-        let current = [("execution", Some(execution.as_str().into()))];
-        let current = merge_at(&current_name(self.database()), &current, "claimed_at", &demand);
-        let claim = [ledger, current];
-        let Some(dead) = dead else { return self.commit(&claim, deadline).await };
-        match self.commit(&[&claim[..], &[dead]].concat(), deadline).await {
-            Err(err) if err.may_be_one_documents() && !matches!(err, StoreError::Conflict(_)) => {
-                // What is only for the dashboards must not keep the pulse from running.
-                self.commit(&claim, deadline).await?;
-                report_unpublished(&err);
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
-    /// Records that an execution does not run, because `other` does. A conflict means that another of its
-    /// tasks was faster, whatever it decided.
-    pub(crate) async fn skip(
-        &self,
-        execution: &DocumentId,
-        shards: &Shards,
-        other: &DocumentId,
-        now: Timestamp,
-        deadline: Deadline,
-    ) -> Result<(), StoreError> {
-        let mut fields = new_ledger(shards, now);
-        fields.push(("ended_at", Some(timestamp(now).into())));
-        fields.push((SKIPPED_FOR, Some(other.as_str().into())));
-        let name = ledger_name(self.database(), execution);
-        self.commit(&[merge_at(&name, &fields, TOUCHED_AT, &Precondition::Absent)], deadline).await
-    }
 }
 
-/// Says that the dashboards were not told.
-pub(crate) fn report_unpublished(err: &StoreError) {
-    error!(error = err.code().as_str(), "Could not write ops/last_pulse: {}", Chain(err));
+/// The writes of an execution's ledger.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LedgerWrites<'a> {
+    /// Where it is.
+    pub(crate) database: &'a Database,
+    /// Whose it is.
+    pub(crate) execution: &'a DocumentId,
+}
+
+impl LedgerWrites<'_> {
+    /// Begins the ledger; only one of the execution's tasks can.
+    #[must_use]
+    pub(crate) fn begin(self, shards: &Shards, now: Timestamp) -> Write {
+        self.merge(&new_ledger(shards, now), &Precondition::Absent)
+    }
+
+    /// Shows that the execution is at work.
+    #[must_use]
+    pub(crate) fn touch(self) -> Write {
+        self.merge(&[], &Precondition::Unchanged(None))
+    }
+
+    /// Says in a new ledger that the execution does not run, because `other` does.
+    #[must_use]
+    pub(crate) fn skip_for(self, other: &DocumentId, shards: &Shards, now: Timestamp) -> Write {
+        let mut fields = new_ledger(shards, now);
+        fields.push((ENDED_AT, Some(timestamp(now).into())));
+        fields.push((SKIPPED_FOR, Some(other.as_str().into())));
+        self.merge(&fields, &Precondition::Absent)
+    }
+
+    /// Brings a task's record up to date. The ledger must exist: half a ledger would be none.
+    #[must_use]
+    pub(crate) fn task(self, task: usize, record: &TaskRecord, end: ExecutionEnd) -> Write {
+        let task = format!("tasks.{}", task_field(task));
+        let mut changes = vec![(task.as_str(), Some(record.to_value().into()))];
+        match end {
+            ExecutionEnd::Open => changes.extend([(ENDED_AT, None), (STATUS, None)]),
+            ExecutionEnd::Unchanged => {}
+            ExecutionEnd::At(time, status) => changes
+                .extend([(ENDED_AT, Some(timestamp(time).into())), (STATUS, Some(status.as_str().into()))]),
+        }
+        self.merge(&changes, &Precondition::Unchanged(None))
+    }
+
+    fn merge(self, changes: &[FieldChange<'_>], demand: &Precondition) -> Write {
+        merge_at(&ledger_name(self.database, self.execution), changes, TOUCHED_AT, demand)
+    }
 }
 
 fn new_ledger(shards: &Shards, now: Timestamp) -> Vec<FieldChange<'static>> {
@@ -159,53 +119,195 @@ fn new_ledger(shards: &Shards, now: Timestamp) -> Vec<FieldChange<'static>> {
     ]
 }
 
-/// The write that brings a task's record in the ledger up to date. Its ledger must exist: half a ledger
-/// would be none.
-#[must_use]
-pub(crate) fn task_write(
-    database: &Database,
-    execution: &DocumentId,
-    task: usize,
-    record: &TaskRecord,
-    end: ExecutionEnd,
-) -> Write {
-    let task = format!("tasks.{}", task_field(task));
-    let mut changes = vec![(task.as_str(), Some(record.to_value().into()))];
-    match end {
-        ExecutionEnd::Open => changes.extend([("ended_at", None), (STATUS, None)]),
-        ExecutionEnd::Unchanged => {}
-        ExecutionEnd::At(time, status) => changes
-            .extend([("ended_at", Some(timestamp(time).into())), (STATUS, Some(status.as_str().into()))]),
+/// The name of a task's record among the `tasks`.
+fn task_field(task: usize) -> String {
+    format!("{TASK_PREFIX}{task}")
+}
+
+fn plan_value(shards: &Shards) -> Value {
+    record([("tasks", count(shards.tasks() as u64)), ("splits", ids_value(shards.splits()))])
+}
+
+impl Ledger {
+    /// Reads the document; `None` when it is no ledger that this version can work with.
+    #[must_use]
+    pub(crate) fn from_fields(fields: &Fields) -> Option<Self> {
+        let plan = fields.get("plan").and_then(entries)?;
+        let splits = ids(plan.get("splits")?)?;
+        let tasks = fields.get("tasks").and_then(entries);
+        let task = |(name, record): (&String, &Value)| {
+            Some((name.strip_prefix(TASK_PREFIX)?.parse().ok()?, TaskRecord::from_value(record)?))
+        };
+        Some(Self {
+            shards: Shards::new(splits)?,
+            started_at: fields.get("started_at").and_then(time)?,
+            touched_at: fields.get(TOUCHED_AT).and_then(time)?,
+            ended_at: fields.get(ENDED_AT).and_then(time),
+            status: fields.get(STATUS).and_then(string).and_then(PassStatus::parse),
+            skipped_for: fields.get(SKIPPED_FOR).and_then(id),
+            // One that another version wrote, say, must not make the execution look dead.
+            tasks: tasks.into_iter().flatten().filter_map(task).collect(),
+        })
     }
-    merge_at(&ledger_name(database, execution), &changes, TOUCHED_AT, &Precondition::Unchanged(None))
 }
 
-/// What a task's record says of the end of the whole execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ExecutionEnd {
-    /// It has not ended.
-    Open,
-    /// Nothing.
-    Unchanged,
-    /// This was its end, and what the pass was worth.
-    At(Timestamp, PassStatus),
+impl TaskState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Settling => "settling",
+            Self::Completed => "completed",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
 }
 
-fn server_time(found: &Found) -> Timestamp {
-    let time = found.read_at.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
-    time.unwrap_or_else(Timestamp::now)
+impl TaskRecord {
+    fn to_value(&self) -> Value {
+        let Self { state, finished: Finished { cursor, counts, rejections, sample }, used, ramp } = self;
+        let mut fields = vec![
+            ("state", text(state.as_str())),
+            ("counts", counts_value(counts)),
+            (
+                "rejections",
+                record(Rejections::HOSTS.map(|host| (host.as_str(), at_host(rejections.at(host))))),
+            ),
+            ("sample", sample_value(sample)),
+            ("used", used_value(*used)),
+        ];
+        fields.extend(cursor.as_ref().map(|cursor| ("cursor", text(cursor.as_str()))));
+        if let Some((ramp, busiest)) = ramp {
+            fields.extend([("ramp", ramp.to_value()), ("busiest_second", integer((*busiest).into()))]);
+        }
+        record(fields)
+    }
+
+    fn from_value(value: &Value) -> Option<Self> {
+        let fields = entries(value)?;
+        let part = |name| fields.get(name).and_then(entries);
+        Some(Self {
+            state: TaskState::parse(fields.get("state").and_then(string)?)?,
+            finished: Finished {
+                cursor: match fields.get("cursor") {
+                    Some(cursor) => Some(id(cursor)?),
+                    None => None,
+                },
+                counts: counts(part("counts")?)?,
+                rejections: part("rejections").map(rejections).unwrap_or_default(),
+                sample: sample(part("sample")?)?,
+            },
+            used: used(part("used")?)?,
+            // Nothing depends on it that would be worth losing the rest for.
+            ramp: fields
+                .get("ramp")
+                .and_then(Ramp::from_value)
+                .zip(number(fields, "busiest_second").and_then(|busiest| u32::try_from(busiest).ok())),
+        })
+    }
 }
 
-/// Full name of `ops/last_pulse`.
-#[must_use]
-pub(crate) fn last_pulse_name(database: &Database) -> String {
-    database.document(format_args!("ops/last_pulse"))
+fn counts_value(counts: &Counts) -> Value {
+    let errors = counts.errors.iter().map(|(code, number)| (code.as_str().to_owned(), count(*number)));
+    record([
+        ("success", count(counts.success)),
+        ("skipped", count(counts.skipped)),
+        ("needs_reauth", count(counts.needs_reauth)),
+        ("errors", map(errors.collect())),
+        ("ours", count(counts.ours)),
+        ("stale", count(counts.stale)),
+    ])
 }
 
-fn current_name(database: &Database) -> String {
-    database.document(format_args!("ops/current_pulse"))
+fn counts(fields: &Fields) -> Option<Counts> {
+    let error = |(code, number): (&String, &Value)| Some((Code::parse(code)?, counted(number)?));
+    Some(Counts {
+        success: number(fields, "success")?,
+        skipped: number(fields, "skipped")?,
+        needs_reauth: number(fields, "needs_reauth")?,
+        errors: entries(fields.get("errors")?)?.iter().map(error).collect::<Option<_>>()?,
+        // Older versions did not count them.
+        ours: number(fields, "ours").unwrap_or_default(),
+        stale: number(fields, "stale").unwrap_or_default(),
+    })
 }
 
-fn ledger_name(database: &Database, execution: &DocumentId) -> String {
-    database.document(format_args!("ops/last_pulse/executions/{}", execution.as_str()))
+fn at_host(AtHost { accepted, rejected }: AtHost) -> Value {
+    record([("accepted", count(accepted)), ("rejected", count(rejected))])
 }
+
+/// Older versions did not tell the hosts apart: theirs tell nothing about either.
+fn rejections(fields: &Fields) -> Rejections {
+    let mut rejections = Rejections::default();
+    for host in Rejections::HOSTS {
+        let Some(said) = fields.get(host.as_str()).and_then(entries) else { continue };
+        let said = |name| number(said, name).unwrap_or_default();
+        *rejections.at_mut(host) = AtHost { accepted: said("accepted"), rejected: said("rejected") };
+    }
+    rejections
+}
+
+fn sample_value(sample: &Sample) -> Value {
+    record([("seen", count(sample.seen)), ("stride", count(sample.stride)), ("ids", ids_value(&sample.ids))])
+}
+
+fn sample(fields: &Fields) -> Option<Sample> {
+    Some(Sample {
+        seen: number(fields, "seen")?,
+        stride: number(fields, "stride").filter(|stride| *stride > 0)?,
+        ids: ids(fields.get("ids")?)?,
+    })
+}
+
+fn used_value(used: Used) -> Value {
+    record([
+        ("firestore_reads", count(used.firestore_reads)),
+        ("firestore_writes", count(used.firestore_writes)),
+        ("secret_accesses", count(used.secret_accesses)),
+        ("alpaca_calls", count(used.alpaca_calls)),
+    ])
+}
+
+fn used(fields: &Fields) -> Option<Used> {
+    Some(Used {
+        firestore_reads: number(fields, "firestore_reads")?,
+        firestore_writes: number(fields, "firestore_writes")?,
+        secret_accesses: number(fields, "secret_accesses")?,
+        alpaca_calls: number(fields, "alpaca_calls")?,
+    })
+}
+
+fn record(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn count(number: u64) -> Value {
+    integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn counted(value: &Value) -> Option<u64> {
+    whole_number(value).and_then(|number| u64::try_from(number).ok()).filter(|number| *number <= MOST)
+}
+
+fn number(fields: &Fields, name: &str) -> Option<u64> {
+    fields.get(name).and_then(counted)
+}
+
+fn ids_value(ids: &[DocumentId]) -> Value {
+    array(ids.iter().map(|id| text(id.as_str())).collect())
+}
+
+fn ids(value: &Value) -> Option<Vec<DocumentId>> {
+    items(value)?.iter().map(id).collect()
+}
+
+fn id(value: &Value) -> Option<DocumentId> {
+    string(value).filter(|id| !id.is_empty() && !id.contains('/')).map(DocumentId::of_existing)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! The documents of the contract, one file for each: its path, its fields, and how they are written and read. Nothing
 //! else knows a path or the name of a field.
 
+pub(crate) mod current_pulse;
 #[cfg(test)]
 mod indexes;
 pub(crate) mod last_pulse;
@@ -12,3 +13,5 @@ pub(crate) mod snapshot;
 pub(crate) mod sync_state;
 pub(crate) mod tenant;
 pub(crate) mod user;
+#[cfg(test)]
+pub(crate) mod written;

@@ -1,7 +1,7 @@
 //! A ramp as the ledger of an execution has it.
 
 use crate::firestore::values::{entries, integer, map, time, timestamp, whole_number};
-use crate::limits::ramp::Ramp;
+use crate::model::ramp::Ramp;
 use gcloud_sdk::google::firestore::v1::Value;
 
 const LIMIT: &str = "limit";

@@ -1,8 +1,21 @@
-//! Executions.
+//! Executions and their tasks: which of them runs, which task has which users, how far each has come, and what the
+//! pass of all is worth.
 
 pub(crate) mod assignment;
-pub(crate) mod ledger;
+pub(crate) mod checkpoint;
+mod claim;
+pub(crate) mod join;
+mod ledger;
+mod others;
 pub(crate) mod progress;
-pub(crate) mod shards;
+pub(crate) mod publish;
+mod record;
+mod shards;
 pub(crate) mod silence;
+mod takeover;
 pub(crate) mod ticks;
+mod view;
+mod worth;
+
+#[cfg(test)]
+mod examples;

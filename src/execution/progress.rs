@@ -1,26 +1,13 @@
 //! How far a task has come: the users behind its cursor are all finished, however the order in which they
 //! ended.
 
-use crate::execution::shards::Sample;
 use crate::model::fleet_guard::Rejections;
 use crate::model::ids::DocumentId;
-use crate::model::outcome::{Blame, Counts, Outcome};
+use crate::model::ledger::Finished;
+use crate::model::outcome::{Blame, Outcome};
 use std::collections::VecDeque;
 
-/// What is known of the users up to the cursor.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Finished {
-    /// The last of them.
-    pub(crate) cursor: Option<DocumentId>,
-    /// What became of them, and of the legacy account.
-    pub(crate) counts: Counts,
-    /// For the fleet guard.
-    pub(crate) rejections: Rejections,
-    /// Some of their ids, for the next execution's shares.
-    pub(crate) sample: Sample,
-}
-
-/// What counts of one journey's end.
+/// What counts of how one user's sync ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UserResult {
     /// What became of the user.
@@ -48,7 +35,7 @@ impl Finished {
     }
 }
 
-/// A journey that was begun, in the order of the beginnings.
+/// A user's place among those that were begun, in that order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u64);
 
@@ -58,7 +45,7 @@ pub(crate) struct Progress {
     finished: Finished,
     tasks: usize,
     begun: VecDeque<(Option<DocumentId>, Option<UserResult>)>,
-    /// The place of the first of them.
+    /// The slot of the first of them.
     first: u64,
 }
 
@@ -69,7 +56,7 @@ impl Progress {
         Self { finished, tasks, begun: VecDeque::new(), first: 0 }
     }
 
-    /// A journey begins: of a user, whose id is after all those before, or of the legacy account, which
+    /// A sync begins: of a user, whose id is after all those before, or of the legacy account, which
     /// has none.
     pub(crate) fn begin(&mut self, user: Option<DocumentId>) -> Slot {
         self.begun.push_back((user, None));
@@ -77,16 +64,16 @@ impl Progress {
     }
 
     /// It ends; the cursor moves when nobody before them is left.
-    pub(crate) fn end(&mut self, place: Slot, score: UserResult) {
-        let begun = place.0.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
+    pub(crate) fn end(&mut self, slot: Slot, result: UserResult) {
+        let begun = slot.0.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
         if let Some((_, end)) = begun.and_then(|n| self.begun.get_mut(n)) {
-            *end = Some(score);
+            *end = Some(result);
         }
-        while let Some((user, Some(score))) = self.begun.pop_front_if(|(_, end)| end.is_some()) {
+        while let Some((user, Some(result))) = self.begun.pop_front_if(|(_, end)| end.is_some()) {
             self.first += 1;
-            self.finished.counts.add(score.outcome);
-            self.finished.counts.add_blame(score.blame);
-            self.finished.rejections += score.rejections;
+            self.finished.counts.add(result.outcome);
+            self.finished.counts.add_blame(result.blame);
+            self.finished.rejections += result.rejections;
             if let Some(user) = user {
                 self.finished.sample.take(&user, self.tasks);
                 self.finished.cursor = Some(user);
@@ -119,11 +106,11 @@ mod tests {
     #[test]
     fn the_cursor_waits_for_the_slowest() {
         let mut progress = Progress::resume(Finished::default(), 1);
-        let places = [0, 1, 2].map(|n| progress.begin(Some(id(n))));
-        progress.end(places[1], synced());
-        progress.end(places[2], synced());
+        let slots = [0, 1, 2].map(|n| progress.begin(Some(id(n))));
+        progress.end(slots[1], synced());
+        progress.end(slots[2], synced());
         assert_eq!(progress.finished(), &Finished::default());
-        progress.end(places[0], synced());
+        progress.end(slots[0], synced());
         assert_eq!((&progress.finished().cursor, progress.finished().counts.success), (&Some(id(2)), 3));
     }
 
@@ -144,9 +131,9 @@ mod tests {
             stop in 0..60_usize,
         ) {
             let mut progress = Progress::resume(Finished::default(), 1);
-            let places: Vec<_> = (0..60).map(|n| progress.begin(Some(id(n)))).collect();
+            let slots: Vec<_> = (0..60).map(|n| progress.begin(Some(id(n)))).collect();
             let ended = &order[..stop];
-            ended.iter().for_each(|n| progress.end(places[*n], synced()));
+            ended.iter().for_each(|n| progress.end(slots[*n], synced()));
             let behind = (0..60).take_while(|n| ended.contains(n)).count();
             let Finished { cursor, counts, rejections, sample } = progress.finished();
             prop_assert_eq!(cursor.clone(), behind.checked_sub(1).map(id));

@@ -3,6 +3,7 @@
 
 use crate::model::ids::DocumentId;
 use crate::model::selection::IdRange;
+use crate::model::shards::{Sample, Shards};
 
 /// Ids kept by each task, at least; at most twice as many. When one task has seen everybody, the shares of
 /// `n` tasks are at most `n` in so many off.
@@ -14,20 +15,7 @@ const SAMPLED_BYTES: usize = 700 * 1024;
 /// The signs of the ids that Firebase Authentication gives, in Firestore's order.
 const USUAL_SIGNS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The split points of one execution: task 0 has the ids up to and including the first, task 1 those
-/// after it up to the second, and so on; the last has the rest. Disjoint, and all ids are in one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Shards {
-    splits: Vec<DocumentId>,
-}
-
 impl Shards {
-    /// Takes split points as they are recorded; `None` if they are in no order.
-    #[must_use]
-    pub(crate) fn new(splits: Vec<DocumentId>) -> Option<Self> {
-        splits.is_sorted().then_some(Self { splits })
-    }
-
     /// A guess, for want of an execution to learn from: even for random ids of letters and digits.
     #[must_use]
     pub(crate) fn guessed(tasks: usize) -> Self {
@@ -37,7 +25,7 @@ impl Shards {
             let id = [USUAL_SIGNS[place / signs], USUAL_SIGNS[place % signs]].map(char::from);
             DocumentId::of_existing(&String::from_iter(id))
         };
-        Self { splits: (1..tasks).map(split).collect() }
+        Self::sorted((1..tasks).map(split).collect())
     }
 
     /// Even shares of the users that were sampled, in the order of the tasks that sampled them; `None`
@@ -57,55 +45,26 @@ impl Shards {
             let wanted = total * task as u64 / tasks as u64;
             ranked.iter().min_by_key(|(rank, _)| rank.abs_diff(wanted)).map(|(_, id)| (*id).clone())
         };
-        let mut splits = (1..tasks).map(split).collect::<Option<Vec<_>>>()?;
+        let splits = (1..tasks).map(split).collect::<Option<Vec<_>>>()?;
         // Samples of executions whose shares overlapped could contradict each other.
-        splits.sort();
-        (total > 0).then_some(Self { splits })
-    }
-
-    /// The number of tasks.
-    #[must_use]
-    pub(crate) fn tasks(&self) -> usize {
-        self.splits.len() + 1
+        (total > 0).then(|| Self::sorted(splits))
     }
 
     /// The share of one task, or nothing if there is no such task.
     #[must_use]
     pub(crate) fn range(&self, task: usize) -> Option<IdRange> {
-        let after = task.checked_sub(1).map(|before| self.splits.get(before).cloned());
+        let splits = self.splits();
+        let after = task.checked_sub(1).map(|before| splits.get(before).cloned());
         match after {
             Some(None) => None,
-            after => Some(IdRange { after: after.flatten(), until: self.splits.get(task).cloned() }),
+            after => Some(IdRange { after: after.flatten(), until: splits.get(task).cloned() }),
         }
-    }
-
-    /// The split points, for the record.
-    #[must_use]
-    pub(crate) fn splits(&self) -> &[DocumentId] {
-        &self.splits
-    }
-}
-
-/// Every so-manieth of the ids that a task has seen. Memory stays bounded, however many there are: when
-/// there are too many, every other one is dropped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sample {
-    /// Ids seen.
-    pub(crate) seen: u64,
-    /// One in how many was kept.
-    pub(crate) stride: u64,
-    /// Those kept, in the order they were seen.
-    pub(crate) ids: Vec<DocumentId>,
-}
-
-impl Default for Sample {
-    fn default() -> Self {
-        Self { seen: 0, stride: 1, ids: Vec::new() }
     }
 }
 
 impl Sample {
-    /// Takes in the next id of one of so many tasks.
+    /// Takes in the next id of one of so many tasks. Memory stays bounded, however many there are: when there are
+    /// too many, every other one is dropped.
     pub(crate) fn take(&mut self, id: &DocumentId, tasks: usize) {
         self.seen += 1;
         if !self.seen.is_multiple_of(self.stride) {

@@ -29,28 +29,58 @@ pub(crate) enum Silence {
     Unknown,
 }
 
-/// Judges a pass at `now` by its counts, and by when a pass last synced anybody.
+/// When a pass last synced anybody, as far as a task was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastSynced {
+    /// Then.
+    At(Timestamp),
+    /// Never yet.
+    Never,
+    /// It could not be read, and must not be taken for never.
+    Unreadable,
+    /// A run for named users does not ask: it proves nothing about the others.
+    NotAsked,
+}
+
+impl From<Option<Timestamp>> for LastSynced {
+    /// What a document says that was read.
+    fn from(read: Option<Timestamp>) -> Self {
+        read.map_or(Self::Never, Self::At)
+    }
+}
+
+impl LastSynced {
+    /// The time, if it is known.
+    #[must_use]
+    pub(super) fn known(self) -> Option<Timestamp> {
+        match self {
+            Self::At(time) => Some(time),
+            Self::Never | Self::Unreadable | Self::NotAsked => None,
+        }
+    }
+
+    /// The later of the two, where somebody was synced at that `time` too.
+    #[must_use]
+    pub(super) fn or_later(self, time: Option<Timestamp>) -> Self {
+        self.known().max(time).map_or(self, Self::At)
+    }
+}
+
+/// Judges a pass that reached all its users, at `now`.
 #[must_use]
-pub(crate) fn worth(counts: &Counts, last_synced_at: Option<Timestamp>, now: Timestamp) -> Worth {
-    let silence = match last_synced_at {
+pub(crate) fn worth(counts: &Counts, last_synced: LastSynced, now: Timestamp) -> Worth {
+    let silence = match last_synced {
         _ if counts.success > 0 => None,
-        Some(at) if now.duration_since(at) < LATELY => Some(Silence::Sudden(at)),
-        _ => (counts.users() == 0).then_some(Silence::NoUsers),
+        LastSynced::NotAsked => None,
+        LastSynced::Unreadable => Some(Silence::Unknown),
+        LastSynced::At(at) if now.duration_since(at) < LATELY => Some(Silence::Sudden(at)),
+        LastSynced::At(_) | LastSynced::Never => (counts.users() == 0).then_some(Silence::NoUsers),
     };
     let status = match silence {
         Some(Silence::Sudden(_) | Silence::Unknown) => PassStatus::Failed,
         Some(Silence::NoUsers) | None => counts.status(),
     };
     Worth { status, silence }
-}
-
-/// Judges a pass that could not read when a pass last synced anybody: nobody must not be taken for never.
-#[must_use]
-pub(crate) fn worth_in_the_dark(counts: &Counts) -> Worth {
-    match counts.success {
-        0 => Worth { status: PassStatus::Failed, silence: Some(Silence::Unknown) },
-        _ => Worth { status: counts.status(), silence: None },
-    }
 }
 
 impl Silence {
@@ -108,16 +138,17 @@ impl Silence {
 mod tests {
     use super::*;
     use crate::model::outcome::{Code, Outcome};
+    use LastSynced::{At, Never, NotAsked, Unreadable};
     use PassStatus::{Degraded, Failed, Ok};
 
     fn ago(seconds: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH - SignedDuration::from_secs(seconds)
     }
 
-    fn judged(outcomes: &[Outcome], last_synced_at: Option<Timestamp>) -> (PassStatus, Option<Silence>) {
+    fn judged(outcomes: &[Outcome], last_synced: LastSynced) -> (PassStatus, Option<Silence>) {
         let mut counts = Counts::default();
         outcomes.iter().for_each(|outcome| counts.add(*outcome));
-        let Worth { status, silence } = worth(&counts, last_synced_at, Timestamp::UNIX_EPOCH);
+        let Worth { status, silence } = worth(&counts, last_synced, Timestamp::UNIX_EPOCH);
         (status, silence)
     }
 
@@ -128,7 +159,7 @@ mod tests {
 
     #[test]
     fn who_synced_anybody_is_judged_by_the_counts_alone() {
-        for last in [None, Some(ago(60)), Some(ago(1_000_000))] {
+        for last in [Never, Unreadable, NotAsked, At(ago(60)), At(ago(1_000_000))] {
             assert_eq!(judged(&[SYNCED], last), (Ok, None));
             assert_eq!(judged(&[SYNCED, PAUSED, REAUTH], last), (Ok, None));
             assert_eq!(judged(&[SYNCED, FAILED], last), (Degraded, None));
@@ -145,7 +176,7 @@ mod tests {
             for seconds in [-3600, 0, 1, DAY - 1] {
                 let last = ago(seconds);
                 assert_eq!(
-                    judged(outcomes, Some(last)),
+                    judged(outcomes, At(last)),
                     (Failed, Some(Silence::Sudden(last))),
                     "{outcomes:?} {seconds}"
                 );
@@ -155,11 +186,47 @@ mod tests {
 
     #[test]
     fn long_after_the_last_success_only_failures_and_a_database_without_users_are_told() {
-        for last in [None, Some(ago(24 * 3600)), Some(ago(1_000_000_000))] {
+        for last in [Never, At(ago(24 * 3600)), At(ago(1_000_000_000))] {
             assert_eq!(judged(&[], last), (Ok, Some(Silence::NoUsers)));
             assert_eq!(judged(&[PAUSED], last), (Ok, None));
             assert_eq!(judged(&[REAUTH, PAUSED], last), (Ok, None));
             assert_eq!(judged(&[PAUSED, FAILED], last), (Failed, None));
         }
+    }
+
+    #[test]
+    fn a_success_that_could_not_be_read_is_not_taken_for_none() {
+        for outcomes in [&[][..], &[PAUSED], &[FAILED]] {
+            assert_eq!(judged(outcomes, Unreadable), (Failed, Some(Silence::Unknown)), "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_for_named_users_is_judged_by_them_alone() {
+        for (outcomes, expected) in
+            [(&[][..], Ok), (&[PAUSED], Ok), (&[FAILED], Failed), (&[FAILED, SYNCED], Degraded)]
+        {
+            assert_eq!(judged(outcomes, NotAsked), (expected, None), "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_synced_later_counts() {
+        let (early, late) = (ago(60), ago(1));
+        for (known, also, expected) in [
+            (At(early), Some(late), At(late)),
+            (At(late), Some(early), At(late)),
+            (At(late), None, At(late)),
+            (Never, Some(early), At(early)),
+            (Never, None, Never),
+            (Unreadable, None, Unreadable),
+        ] {
+            assert_eq!(known.or_later(also), expected, "{known:?} {also:?}");
+        }
+        assert_eq!((LastSynced::from(None), LastSynced::from(Some(early))), (Never, At(early)));
+        assert_eq!(
+            [At(early), Never, Unreadable, NotAsked].map(LastSynced::known),
+            [Some(early), None, None, None]
+        );
     }
 }

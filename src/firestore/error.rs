@@ -145,7 +145,7 @@ impl StoreError {
     }
 
     /// A commit's refusals that are about the documents, not about the request.
-    pub(super) fn of_commit(status: Status) -> Self {
+    pub(crate) fn of_commit(status: Status) -> Self {
         match Self::from(status) {
             Self::Rejected(failure) if failure.is_conflict() => Self::Conflict(failure),
             other => other,

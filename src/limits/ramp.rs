@@ -1,6 +1,7 @@
 //! Firestore's 500/50/5 rule: a database that is new to traffic takes 500 writes a second, and then,
 //! every five minutes, half as many more.
 
+use crate::model::ramp::Ramp;
 use jiff::{SignedDuration, Timestamp};
 
 /// Writes a second that a database takes from the start.
@@ -8,15 +9,6 @@ const FIRST_LIMIT: u32 = 500;
 
 /// Time at a limit before the next one.
 const STEP: SignedDuration = SignedDuration::from_mins(5);
-
-/// How far a database has been ramped up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ramp {
-    /// Writes a second that the database may get, from all tasks together. At least 500.
-    pub(crate) limit: u32,
-    /// When that limit began.
-    pub(crate) since: Timestamp,
-}
 
 impl Ramp {
     /// Where a database starts that nothing is known of.

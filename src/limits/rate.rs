@@ -2,8 +2,8 @@
 //!
 //! A budget limits and never shapes: a pass that stays within it is not slowed.
 
-use crate::limits::ramp::Ramp;
 use crate::limits::retry::Deadline;
+use crate::model::ramp::Ramp;
 use jiff::{SignedDuration, Timestamp};
 use leaky_bucket::RateLimiter;
 use std::num::NonZeroU32;

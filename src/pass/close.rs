@@ -1,13 +1,15 @@
 //! The end of a pass: what had to wait for all users is judged, said and recorded, and the task leaves its execution.
 
-use crate::execution::assignment::{Checkpointer, TaskAssignment};
-use crate::execution::ledger::TaskState;
-use crate::execution::progress::{Finished, Late};
+use crate::execution::assignment::TaskAssignment;
+use crate::execution::checkpoint::Checkpointer;
+use crate::execution::progress::Late;
+use crate::execution::publish::{Leave, Leaving};
 use crate::limits::deadlines::{LOOK_BACK_BUDGET, LOOK_BACK_LIMIT, PUBLISH_RESERVE, USER_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::fleet_guard::{AtHost, Rejections};
 use crate::model::ids::DocumentId;
 use crate::model::keys::Environment;
+use crate::model::ledger::{Finished, TaskState};
 use crate::model::outcome::{Code, Counts, PassStatus};
 use crate::pass::context::PassContext;
 use crate::pass::state_records::{StateRecord, last_successes, settle};
@@ -37,23 +39,20 @@ impl Closing<'_> {
             }
         };
         // Once told to stop, there is little time before the process is killed.
-        let of_all_tasks = stop.run_until_stopped_for(CLOSING_LIMIT, recorded).await.unwrap_or_else(|| {
+        let leave = stop.run_until_stopped_for(CLOSING_LIMIT, recorded).await.unwrap_or_else(|| {
             warn!("Stopped before everything was recorded");
-            None
+            Leave::Unrecorded
         });
-        let counts = &tally.counts;
-        let of_all_tasks = of_all_tasks.or_else(|| assignment.worth(counts).map(|worth| worth.status));
-        exit_status(end.state(), end.status(counts), of_all_tasks, assignment.is_one_of_several())
+        assignment.status(end.state(), &tally.counts, leave)
     }
 
-    /// All users were reached: they are judged together. Returns what the pass of all tasks is worth, if this task
-    /// knows.
-    async fn complete(&self, mut finished: Finished, tally: &mut Tally) -> Option<PassStatus> {
-        let Self { pass, assignment, stop, end } = self;
+    /// All users were reached: they are judged together.
+    async fn complete(&self, mut finished: Finished, tally: &mut Tally) -> Leave {
+        let Self { pass, assignment, stop, .. } = self;
         let (clients, now) = (&*pass.clients, Timestamp::now());
         finished.add_late(&self.look_back(tally, now).await);
         // Told to stop, the task has no time to wait for the others.
-        let of_others = assignment.rejections_of_others(clients, tally, &finished);
+        let of_others = assignment.rejections_of_others(clients, &finished, |known| tally.need_others(known));
         let of_others = stop.run_until_stopped(of_others).await.unwrap_or_default();
         report_rejections(&tally.fleet_wide(of_others));
         let worth = assignment.worth(&tally.counts);
@@ -65,19 +64,17 @@ impl Closing<'_> {
         let deadline = Deadline::after(USER_BUDGET);
         let records = tally.records(of_others, now);
         settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
-        assignment.leave(clients, end.state(), &finished, &tally.counts, pass.start, deadline).await
+        assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await
     }
 
-    /// The pass was stopped, or could not read its users: an attempt that follows goes on after the cursor. Returns
-    /// the same.
-    async fn cut_short(&self, finished: Finished, tally: &mut Tally) -> Option<PassStatus> {
-        let Self { pass, assignment, end, .. } = self;
+    /// The pass was stopped, or could not read its users: an attempt that follows goes on after the cursor.
+    async fn cut_short(&self, finished: Finished, tally: &mut Tally) -> Leave {
+        let Self { pass, assignment, .. } = self;
         let (clients, now) = (&*pass.clients, Timestamp::now());
         self.conclude(&tally.counts, Some(PassStatus::Failed));
         // How far it came matters more, when there may be no time for both.
         let deadline = Deadline::after(USER_BUDGET);
-        let left =
-            assignment.leave(clients, end.state(), &finished, &tally.counts, pass.start, deadline).await;
+        let leave = assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await;
         self.look_back(tally, now).await;
         let nobody = Rejections::default();
         report_rejections(&tally.fleet_wide(nobody));
@@ -85,7 +82,11 @@ impl Closing<'_> {
             let records = up_to(finished.cursor.as_ref(), tally.records(nobody, now));
             settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
         }
-        left
+        leave
+    }
+
+    fn leaving<'a>(&self, finished: &'a Finished, counts: &'a Counts) -> Leaving<'a> {
+        Leaving { state: self.end.state(), finished, counts, start: self.pass.start }
     }
 
     fn conclude(&self, counts: &Counts, status: Option<PassStatus>) {
@@ -108,26 +109,6 @@ impl Closing<'_> {
 fn up_to(cursor: Option<&DocumentId>, mut records: Vec<StateRecord>) -> Vec<StateRecord> {
     records.retain(|(user, _)| cursor.is_some_and(|cursor| user <= cursor));
     records
-}
-
-/// What the exit code says of a task whose part ended like that and is worth `own`. `of_all_tasks` is what the pass
-/// of all tasks is worth, where this one knows.
-fn exit_status(
-    state: TaskState,
-    own: PassStatus,
-    of_all_tasks: Option<PassStatus>,
-    is_one_of_several: bool,
-) -> PassStatus {
-    match (own, of_all_tasks) {
-        _ if state != TaskState::Completed => own,
-        // Whatever came of this task's users.
-        (_, Some(PassStatus::Failed)) => PassStatus::Failed,
-        // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
-        // reason for Cloud Run to try it again.
-        (PassStatus::Failed, Some(all)) => all,
-        (PassStatus::Failed, None) if is_one_of_several => PassStatus::Degraded,
-        _ => own,
-    }
 }
 
 /// Where rejections are the provider's fault or ours.

@@ -52,7 +52,7 @@ pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, sto
     let admission = Admission::new(&pass.clients.limits, spread);
     let mut pages = UserPages::start(pass.page_reader(), assignment.selection.clone());
     let legacy = pass.clients.config.legacy_account.clone().filter(|_| assignment.has_legacy_account);
-    let checkpointer = assignment.keep(&pass.clients);
+    let checkpointer = assignment.checkpointer(&pass.clients);
     let rules = pass.rules();
     let records = stream::iter(legacy.map(UserRecord::legacy)).chain(pages.users());
     let users = records.then(async |record| {

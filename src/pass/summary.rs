@@ -1,8 +1,8 @@
 //! The last lines of a pass.
 
-use crate::execution::ledger::TaskState;
-use crate::limits::usage::Used;
+use crate::model::ledger::TaskState;
 use crate::model::outcome::{Counts, PassStatus};
+use crate::model::usage::Used;
 use crate::pass::count::Unreached;
 use crate::pass::fan_out::FanOutEnd;
 use crate::pass::log_lines::millis;
@@ -41,13 +41,6 @@ impl PassEnd {
             (Some(_), _) => TaskState::Failed,
             (None, FanOutEnd::Complete) => TaskState::Completed,
             (None, FanOutEnd::Stopped | FanOutEnd::CutOff) => TaskState::Stopped,
-        }
-    }
-
-    pub(crate) fn status(&self, counts: &Counts) -> PassStatus {
-        match self.state() {
-            TaskState::Completed => counts.status(),
-            _ => PassStatus::Failed,
         }
     }
 }
@@ -156,7 +149,6 @@ pub(crate) fn conclude(figures: &Figures<'_>, end: &PassEnd) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::outcome::Outcome;
     use FanOutEnd::{Complete, CutOff, Stopped};
 
     fn end(ended: FanOutEnd, unreached: Option<Unreached>, is_readable: bool) -> PassEnd {
@@ -182,10 +174,6 @@ mod tests {
         ] {
             let end = end(ended, unreached, is_readable);
             assert_eq!(end.state(), state, "{ended:?} {unreached:?} {is_readable}");
-            let mut counts = Counts::default();
-            let expected = if state == TaskState::Completed { PassStatus::Ok } else { PassStatus::Failed };
-            counts.add(Outcome::Synced);
-            assert_eq!(end.status(&counts), expected);
         }
     }
 

@@ -1,10 +1,11 @@
 //! What the pass learns from its users: the counts, and what can only be judged when it closes.
 
-use crate::execution::progress::{Finished, Late, UserResult};
+use crate::execution::progress::{Late, UserResult};
 use crate::model::fleet_guard::{AtHost, Guard, Rejections};
 use crate::model::ids::DocumentId;
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
+use crate::model::ledger::Finished;
 use crate::model::outcome::{Blame, Code, Counts, Outcome};
 use crate::model::past::{LastSuccess, Past};
 use crate::model::sync_state::{self, PreviousState, SyncState};

@@ -1,0 +1,205 @@
+//! One execution at a time has the pulse: what a task that arrives is to do about that, and the commit of it.
+
+use crate::config::Execution;
+use crate::documents::ledger::LedgerWrites;
+use crate::execution::record::{Recording, report_unpublished};
+use crate::execution::silence::LastSynced;
+use crate::execution::takeover::DeadExecution;
+use crate::execution::view::LedgerView;
+use crate::firestore::StoreError;
+use crate::firestore::write::Write;
+use crate::model::ids::{Database, DocumentId};
+use crate::model::ledger::Ledger;
+use crate::model::shards::Shards;
+use jiff::Timestamp;
+
+/// A task that arrives.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival<'a> {
+    /// Its execution.
+    pub(super) execution: &'a Execution,
+    /// Whether that is one of a loop's.
+    pub(super) is_in_loop: bool,
+    /// Whether its writes follow a ramp.
+    pub(super) is_ramping: bool,
+    /// How it is going to be recorded.
+    pub(super) recording: Recording,
+}
+
+/// How a task finds the pulse, which one execution has at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum LeaseState<'a> {
+    /// Its own execution has it.
+    Ours,
+    /// No execution that is alive has it; one that never came back may have left it.
+    Free(Option<DeadExecution<'a>>),
+    /// Another execution has it, and is at work.
+    Taken(&'a DocumentId),
+}
+
+/// What a task that arrives is to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Decision<'a> {
+    /// Take part.
+    Join,
+    /// Make its execution the current one, which may be instead of a dead one, and take part.
+    Claim(Option<DeadExecution<'a>>),
+    /// Leave, because of that other execution.
+    Leave(&'a DocumentId),
+    /// The same, and say so in a new ledger.
+    ///
+    /// What one task finds counts for all of its execution: the others might claim what is left of the time, and
+    /// some shares would be synced and others not.
+    LeaveForAll(&'a DocumentId),
+}
+
+impl<'a> Arrival<'a> {
+    fn tasks(&self) -> usize {
+        self.execution.task_count.get() as usize
+    }
+
+    /// The execution that may be in the way: the current one, unless it is the task's own.
+    #[must_use]
+    pub(super) fn rival(&self, current: Option<&'a DocumentId>) -> Option<&'a DocumentId> {
+        // Of the pulses of one loop no two run at the same time, whatever their ledgers say.
+        let is_own_loop = |id: &DocumentId| self.is_in_loop && self.execution.is_of_same_loop(id);
+        current.filter(|id| **id != self.execution.id && !is_own_loop(id))
+    }
+
+    /// The execution that there is something to learn from: the last one, if its shares or its ramp are wanted.
+    #[must_use]
+    pub(super) fn teacher(
+        &self,
+        own: Option<&Ledger>,
+        last: Option<&'a DocumentId>,
+    ) -> Option<&'a DocumentId> {
+        // One task has everybody, whatever the last execution saw.
+        let plans = self.tasks() > 1 && own.is_none();
+        last.filter(|_| plans || self.is_ramping)
+    }
+
+    /// The plan for a new ledger.
+    #[must_use]
+    pub(super) fn plan(&self, teacher: Option<&Ledger>) -> Shards {
+        let learned = teacher.and_then(|ledger| ledger.plan_next(self.tasks()));
+        learned.unwrap_or_else(|| Shards::guessed(self.tasks()))
+    }
+
+    /// What to do, the pulse being in that state; `has_ledger` is whether the execution has one.
+    #[must_use]
+    pub(super) fn decide<'b>(&self, lease: LeaseState<'b>, has_ledger: bool) -> Decision<'b> {
+        match lease {
+            // Who is not recorded writes nothing, and is in nobody's way.
+            _ if self.recording == Recording::Nowhere => Decision::Join,
+            LeaseState::Ours => Decision::Join,
+            LeaseState::Free(dead) => Decision::Claim(dead),
+            LeaseState::Taken(other) if self.tasks() > 1 && !has_ledger => Decision::LeaveForAll(other),
+            LeaseState::Taken(other) => Decision::Leave(other),
+        }
+    }
+}
+
+impl<'a> LeaseState<'a> {
+    /// How the pulse is found by an execution with that ledger, if it has one, which may be the current one
+    /// already. `rival` is the current one if that is another.
+    #[must_use]
+    pub(super) fn of(
+        own: Option<&Ledger>,
+        is_current: bool,
+        rival: Option<DeadOrAlive<'a>>,
+        now: Timestamp,
+    ) -> Self {
+        match (own, rival) {
+            (Some(_), _) if is_current => Self::Ours,
+            (_, Some((id, ledger))) if ledger.is_alive(now) => Self::Taken(id),
+            (_, rival) => Self::Free(
+                rival
+                    .filter(|(_, ledger)| ledger.ended_at.is_none())
+                    .map(|(id, ledger)| DeadExecution { id, ledger }),
+            ),
+        }
+    }
+
+    /// The execution that is taken over from, where there is one.
+    #[must_use]
+    pub(super) fn dead(self) -> Option<DeadExecution<'a>> {
+        match self {
+            Self::Free(dead) => dead,
+            Self::Ours | Self::Taken(_) => None,
+        }
+    }
+}
+
+/// An execution and what it has left.
+pub(super) type DeadOrAlive<'a> = (&'a DocumentId, &'a Ledger);
+
+/// What the commit of a decision goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'a> {
+    /// The execution that claims, or leaves.
+    pub(super) execution: &'a DocumentId,
+    /// What it has seen. Where that is no longer so, the commit is refused as a conflict.
+    pub(super) view: &'a LedgerView,
+    /// For a new ledger.
+    pub(super) shards: &'a Shards,
+    /// When anybody was last synced.
+    pub(super) last_synced: LastSynced,
+}
+
+/// What is committed for a decision.
+#[derive(Debug, Default)]
+pub(super) struct ClaimWrites {
+    claim: Vec<Write>,
+    /// What there is to say of a dead execution.
+    last_words: Option<Write>,
+}
+
+impl Claim<'_> {
+    /// What is to be committed for the decision, if anything is.
+    #[must_use]
+    pub(super) fn writes(&self, decision: Decision<'_>, database: &Database) -> ClaimWrites {
+        let ledger = LedgerWrites { database, execution: self.execution };
+        let now = self.view.now;
+        match decision {
+            Decision::Join | Decision::Leave(_) => ClaimWrites::default(),
+            Decision::LeaveForAll(other) => {
+                ClaimWrites { claim: vec![ledger.skip_for(other, self.shards, now)], last_words: None }
+            }
+            Decision::Claim(dead) => {
+                let own = match &self.view.own {
+                    None => ledger.begin(self.shards, now),
+                    Some(_) => ledger.touch(),
+                };
+                let current = self.view.current.replaced_by(self.execution, database);
+                let last_words = dead.map(|dead| dead.last_pulse(self.last_synced).to_write(database));
+                ClaimWrites { claim: vec![own, current], last_words }
+            }
+        }
+    }
+}
+
+impl ClaimWrites {
+    /// Commits them. A conflict means that another task was faster, whatever it decided.
+    pub(super) async fn commit(
+        self,
+        commit: impl AsyncFn(Vec<Write>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Self { claim, last_words } = self;
+        if claim.is_empty() {
+            return Ok(());
+        }
+        let Some(last_words) = last_words else { return commit(claim).await };
+        match commit([&claim[..], &[last_words]].concat()).await {
+            Err(err) if err.may_be_one_documents() && !matches!(err, StoreError::Conflict(_)) => {
+                // What is only for the dashboards must not keep the pulse from running.
+                commit(claim).await?;
+                report_unpublished(&err);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

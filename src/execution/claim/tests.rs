@@ -1,0 +1,224 @@
+use super::*;
+use crate::documents::current_pulse::CurrentPulse;
+use crate::documents::last_pulse::{LastPulse, Synced};
+use crate::documents::written::Written;
+use crate::execution::examples::{
+    COMPLETED, RUNNING, STOPPED, SYNCED, at, conflict, counts, database, execution, id, ledger, paths,
+    refused,
+};
+use crate::model::outcome::PassStatus;
+use crate::model::usage::Used;
+use std::cell::RefCell;
+use std::time::Duration;
+
+fn arrival(execution: &Execution) -> Arrival<'_> {
+    Arrival { execution, is_in_loop: false, is_ramping: false, recording: Recording::Ledger }
+}
+
+#[test]
+fn another_execution_is_left_alone_while_it_is_alive() {
+    let (own, rival, name) = (ledger(&[RUNNING]), ledger(&[RUNNING, None]), id("pulse-y"));
+    let ended = Ledger { ended_at: Some(at(11)), ..rival.clone() };
+    let dead = LeaseState::Free(Some(DeadExecution { id: &name, ledger: &rival }));
+    let free = LeaseState::Free(None);
+    let taken = LeaseState::Taken(&name);
+    for (rival, second, expected) in [
+        (Some(&rival), 10, taken),
+        (Some(&rival), 70, taken),
+        (Some(&rival), 71, dead),
+        // A clock that jumped.
+        (Some(&rival), -50, taken),
+        (Some(&rival), -51, dead),
+        (Some(&ended), 12, free),
+        (Some(&ended), 1000, free),
+        (None, 12, free),
+    ] {
+        // One that was taken over meanwhile is in no better position than one that has just come.
+        for own in [None, Some(&own)] {
+            let rival = rival.map(|ledger| (&name, ledger));
+            assert_eq!(LeaseState::of(own, false, rival, at(second)), expected, "{second} {own:?}");
+        }
+    }
+}
+
+#[test]
+fn the_tasks_of_one_execution_join_it_however_long_it_takes() {
+    let own = ledger(&[RUNNING, None]);
+    assert_eq!(LeaseState::of(Some(&own), true, None, at(100_000)), LeaseState::Ours);
+    assert_eq!(LeaseState::of(None, true, None, at(0)), LeaseState::Free(None), "its ledger was deleted");
+}
+
+#[test]
+fn what_is_done_about_the_pulse() {
+    let (name, left) = (id("pulse-y"), ledger(&[RUNNING]));
+    let dead = DeadExecution { id: &name, ledger: &left };
+    let [ours, free, taken] = [LeaseState::Ours, LeaseState::Free(Some(dead)), LeaseState::Taken(&name)];
+    let [leave, leave_for_all] = [Decision::Leave(&name), Decision::LeaveForAll(&name)];
+    let claim = Decision::Claim(Some(dead));
+    for (lease, tasks, has_ledger, expected) in [
+        (ours, 1, true, Decision::Join),
+        (ours, 8, true, Decision::Join),
+        (free, 1, false, claim),
+        (free, 8, true, claim),
+        (LeaseState::Free(None), 8, false, Decision::Claim(None)),
+        (taken, 1, false, leave),
+        (taken, 1, true, leave),
+        (taken, 8, true, leave),
+        (taken, 8, false, leave_for_all),
+    ] {
+        let execution = execution(0, tasks);
+        let decide = |recording| Arrival { recording, ..arrival(&execution) }.decide(lease, has_ledger);
+        assert_eq!(decide(Recording::Ledger), expected, "{lease:?} {tasks} {has_ledger}");
+        assert_eq!(decide(Recording::Nowhere), Decision::Join, "a dry run is in nobody's way");
+    }
+    assert_eq!([ours, free, taken].map(LeaseState::dead), [None, Some(dead), None]);
+}
+
+#[test]
+fn the_pulses_of_a_loop_are_in_the_way_of_others_but_not_of_their_own() {
+    let first = execution(0, 1);
+    let third = first.nth(3);
+    for (execution, is_in_loop, current, expected) in [
+        (&first, false, "pulse-y", true),
+        (&first, false, "pulse-x-2", true),
+        (&first, false, "pulse-x", false),
+        (&third, true, "pulse-y", true),
+        (&third, true, "pulse-x-2", false),
+        (&third, true, "pulse-x", false),
+        (&third, true, "pulse-x-3", false),
+        (&third, true, "pulse-xy", true),
+    ] {
+        let (current, arrival) = (id(current), Arrival { is_in_loop, ..arrival(execution) });
+        let expected = expected.then_some(&current);
+        assert_eq!(arrival.rival(Some(&current)), expected, "{is_in_loop} {current}");
+        assert_eq!(arrival.rival(None), None);
+    }
+}
+
+#[test]
+fn the_last_execution_is_read_only_for_shares_that_are_new_and_for_the_ramp() {
+    let (own, last) = (ledger(&[RUNNING, None]), id("pulse-w"));
+    for (tasks, own, is_ramping, expected) in [
+        (1, None, false, false),
+        (1, None, true, true),
+        (2, None, false, true),
+        (2, Some(&own), false, false),
+        (2, Some(&own), true, true),
+    ] {
+        let execution = execution(0, tasks);
+        let arrival = Arrival { is_ramping, ..arrival(&execution) };
+        assert_eq!(arrival.teacher(own, Some(&last)).is_some(), expected, "{tasks} {is_ramping}");
+        assert_eq!(arrival.teacher(own, None), None);
+    }
+}
+
+#[test]
+fn the_plan_is_learned_where_there_is_something_to_learn_and_guessed_otherwise() {
+    let mut teacher = ledger(&[COMPLETED]);
+    let sample = &mut teacher.tasks.get_mut(&0).expect("task 0").finished.sample;
+    ["a", "b", "c", "d"].iter().for_each(|text| sample.take(&id(text), 1));
+    let execution = execution(0, 2);
+    let plan = |teacher: Option<&Ledger>| arrival(&execution).plan(teacher);
+    assert_eq!(plan(Some(&teacher)).splits(), [id("b")]);
+    assert_eq!(plan(Some(&ledger(&[COMPLETED]))), Shards::guessed(2));
+    assert_eq!(plan(None), Shards::guessed(2));
+    // Half a pass keeps its borders.
+    let stopped = ledger(&[COMPLETED, STOPPED]);
+    assert_eq!(plan(Some(&stopped)), stopped.shards);
+}
+
+#[test]
+fn a_dead_execution_is_told_of_as_failed_with_what_it_did() {
+    let (name, mut left) = (id("pulse-y"), ledger(&[RUNNING, COMPLETED]));
+    let dead = |ledger: &Ledger| DeadExecution { id: &name, ledger }.synced_at();
+    assert_eq!(dead(&left), None);
+    left.tasks.get_mut(&0).expect("task 0").finished.counts = counts(&[SYNCED, SYNCED]);
+    left.tasks.get_mut(&1).expect("task 1").finished.counts = counts(&[SYNCED]);
+    left.tasks.get_mut(&1).expect("task 1").used.alpaca_calls = 7;
+    assert_eq!(dead(&left), Some(at(10)));
+    let told = DeadExecution { id: &name, ledger: &left }.last_pulse(LastSynced::At(at(10)));
+    assert_eq!(
+        told,
+        LastPulse {
+            counts: counts(&[SYNCED, SYNCED, SYNCED]),
+            status: PassStatus::Failed,
+            last_synced_at: Synced::Then(Some(at(10))),
+            execution: name.clone(),
+            started_at: at(0),
+            duration: Duration::from_secs(10),
+            used: Used { alpaca_calls: 7, ..Used::default() },
+        }
+    );
+    let backwards = Ledger { touched_at: at(-5), ..left.clone() };
+    let told = DeadExecution { id: &name, ledger: &backwards }.last_pulse(LastSynced::Never);
+    assert_eq!((told.duration.as_secs(), told.last_synced_at), (0, Synced::Then(None)));
+}
+
+fn view(own: Option<Ledger>) -> LedgerView {
+    LedgerView { now: at(90), own, current: CurrentPulse::default(), last: Default::default() }
+}
+
+#[test]
+fn what_is_written_follows_from_the_decision() {
+    let (execution, rival, left) = (id("pulse-x"), id("pulse-y"), ledger(&[RUNNING]));
+    let dead = DeadExecution { id: &rival, ledger: &left };
+    let (own, current) = ("ops/last_pulse/executions/pulse-x", "ops/current_pulse");
+    for (decision, claim, last_words) in [
+        (Decision::Join, vec![], None),
+        (Decision::Leave(&rival), vec![], None),
+        (Decision::LeaveForAll(&rival), vec![own], None),
+        (Decision::Claim(None), vec![own, current], None),
+        (Decision::Claim(Some(dead)), vec![own, current], Some("ops/last_pulse")),
+    ] {
+        for own in [None, Some(ledger(&[RUNNING]))] {
+            let (view, shards) = (view(own), Shards::guessed(2));
+            let last_synced = LastSynced::Never;
+            let writes = Claim { execution: &execution, view: &view, shards: &shards, last_synced }
+                .writes(decision, &database());
+            assert_eq!(paths(&writes.claim), claim, "{decision:?}");
+            assert_eq!(writes.last_words.map(|write| Written::of(&write).path).as_deref(), last_words);
+            let begins = writes.claim.first().is_some_and(|write| !Written::of(write).mask.is_empty());
+            let is_leaving = matches!(decision, Decision::LeaveForAll(_));
+            assert_eq!(begins, !claim.is_empty() && (view.own.is_none() || is_leaving), "{decision:?}");
+        }
+    }
+}
+
+/// How many writes are committed at a time, and what comes of it, when the answers are these.
+async fn committed(
+    answers: Vec<Result<(), StoreError>>,
+    last_words: bool,
+) -> (Vec<usize>, Result<(), StoreError>) {
+    let (execution, rival, left, view) = (id("pulse-x"), id("pulse-y"), ledger(&[RUNNING]), view(None));
+    let claim =
+        Claim { execution: &execution, view: &view, shards: &left.shards, last_synced: LastSynced::Never };
+    let dead = last_words.then_some(DeadExecution { id: &rival, ledger: &left });
+    let writes = claim.writes(Decision::Claim(dead), &database());
+    let (answers, sizes) = (RefCell::new(answers.into_iter()), RefCell::new(Vec::new()));
+    let commit = async |writes: Vec<Write>| {
+        sizes.borrow_mut().push(writes.len());
+        answers.borrow_mut().next().expect("no more commits")
+    };
+    let result = writes.commit(commit).await;
+    (sizes.into_inner(), result)
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_dead_execution_keep_no_pulse_from_running() {
+    let timeout = || Err(StoreError::Timeout);
+    for (answers, last_words, sizes, is_ok) in [
+        (vec![Ok(())], false, vec![2], true),
+        (vec![timeout()], false, vec![2], false),
+        (vec![Ok(())], true, vec![3], true),
+        (vec![timeout(), Ok(())], true, vec![3, 2], true),
+        (vec![timeout(), timeout()], true, vec![3, 2], false),
+        (vec![timeout(), Err(conflict())], true, vec![3, 2], false),
+        // Another task was faster, or the same would be refused again.
+        (vec![Err(conflict())], true, vec![3], false),
+        (vec![Err(refused())], true, vec![3], false),
+    ] {
+        let told = format!("{answers:?}");
+        let (committed, result) = committed(answers, last_words).await;
+        assert_eq!((committed, result.is_ok()), (sizes, is_ok), "{told}");
+    }
+}

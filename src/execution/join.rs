@@ -1,0 +1,176 @@
+//! How a task joins its execution: it reads what there is, decides, commits, and tries again when another task was
+//! faster.
+
+use crate::config::Execution;
+use crate::execution::assignment::{Admitted, Earlier, OtherPlan, TaskAssignment};
+use crate::execution::claim::{Arrival, Claim, Decision, LeaseState};
+use crate::execution::silence::LastSynced;
+use crate::execution::view::LedgerView;
+use crate::firestore::StoreError;
+use crate::limits::deadlines::{DONE_BUDGET, JOIN_BUDGET};
+use crate::limits::retry::Deadline;
+use crate::model::ids::DocumentId;
+use crate::model::ledger::Ledger;
+use crate::model::outcome::PassStatus;
+use crate::services::clients::Clients;
+use crate::telemetry::Chain;
+use jiff::Timestamp;
+use tracing::{error, info};
+
+/// Tries to become the current execution while others do the same.
+const TRIES: u32 = 5;
+
+/// What a task finds on arrival.
+#[derive(Debug)]
+pub(crate) enum JoinOutcome {
+    /// Its part.
+    Assigned(Box<TaskAssignment>),
+    /// That another execution is still running.
+    Busy(DocumentId),
+}
+
+/// Why a task could not take its part.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JoinError {
+    /// Without the ledger, one of several tasks does not know which users are its own.
+    #[error("the ledger of the execution could not be read or written, and this is one of several tasks")]
+    Ledger(#[source] StoreError),
+    /// Nor does it with a ledger that is not meant for it.
+    #[error(transparent)]
+    OtherPlan(#[from] OtherPlan),
+}
+
+/// What came of one try.
+enum Try {
+    Admitted(Admitted),
+    Busy(DocumentId),
+}
+
+/// Takes this task's part in the execution.
+///
+/// A single task goes on when Firestore does not let it keep a ledger: fresh snapshots matter more
+/// than two passes at the same time, which do no harm.
+pub(crate) async fn join(
+    clients: &Clients,
+    execution: &Execution,
+    now: Timestamp,
+) -> Result<JoinOutcome, JoinError> {
+    let used = clients.usage.so_far();
+    let mut assignment = Box::new(TaskAssignment::new(&clients.config, execution, used, now));
+    if !clients.config.takes_everybody() {
+        return Ok(JoinOutcome::Assigned(assignment));
+    }
+    let deadline = Deadline::after(JOIN_BUDGET);
+    let tried =
+        until_no_conflict(async || try_once(&mut assignment, clients, execution, deadline).await).await;
+    match tried {
+        Ok(Try::Admitted(admitted)) => {
+            assignment.take(admitted)?;
+            report_earlier(&assignment);
+        }
+        Ok(Try::Busy(other)) => return Ok(JoinOutcome::Busy(other)),
+        Err(err) if assignment.is_one_of_several() => return Err(JoinError::Ledger(err)),
+        Err(err) => {
+            report_no_ledger(&execution.id, &err);
+            assignment.recording = assignment.recording.without_ledger();
+        }
+    }
+    Ok(JoinOutcome::Assigned(assignment))
+}
+
+/// What the execution was worth, if an earlier attempt has done all of it. Whatever cannot be read is
+/// not done.
+pub(crate) async fn done_before(clients: &Clients, execution: &Execution) -> Option<PassStatus> {
+    if !clients.config.takes_everybody() {
+        return None;
+    }
+    let ledger = clients.store.ledgers([Some(&execution.id)], Deadline::after(DONE_BUDGET)).await;
+    let [ledger] = ledger.ok()?;
+    let outcome = ledger.filter(Ledger::is_done)?.outcome();
+    report_done_before(outcome);
+    Some(outcome)
+}
+
+/// Tries as long as others are faster, and not for ever.
+async fn until_no_conflict<T>(
+    mut attempt: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    for _ in 1..TRIES {
+        match attempt().await {
+            Err(StoreError::Conflict(_)) => {}
+            result => return result,
+        }
+    }
+    attempt().await
+}
+
+/// Reads, decides and commits. What the task learns on the way is good even if it fails in the end.
+async fn try_once(
+    assignment: &mut TaskAssignment,
+    clients: &Clients,
+    execution: &Execution,
+    deadline: Deadline,
+) -> Result<Try, StoreError> {
+    let store = &clients.store;
+    let view = LedgerView::read(store, &execution.id, deadline).await?;
+    assignment.last_synced = LastSynced::from(view.last.synced_at);
+    if let Some(other) = view.own.as_ref().and_then(|own| own.skipped_for.clone()) {
+        return Ok(Try::Busy(other));
+    }
+    let arrival = Arrival {
+        execution,
+        is_in_loop: clients.config.repeat.is_some(),
+        is_ramping: clients.limits.ramp().is_some(),
+        recording: assignment.recording,
+    };
+    let (current, own) = (view.current.execution.as_ref(), view.own.as_ref());
+    let (rival, teacher) = (arrival.rival(current), arrival.teacher(own, view.last.id.as_ref()));
+    let [rival_ledger, teacher] = store.ledgers([rival, teacher], deadline).await?;
+    if let Some((ramp, shown_rate)) = teacher.as_ref().and_then(Ledger::ramp) {
+        clients.limits.resume_ramp(ramp, shown_rate);
+    }
+    let is_current = current == Some(&execution.id);
+    let lease = LeaseState::of(own, is_current, rival.zip(rival_ledger.as_ref()), view.now);
+    let synced_by_dead = lease.dead().and_then(|dead| dead.synced_at());
+    assignment.last_synced = assignment.last_synced.or_later(synced_by_dead);
+    let shards = own.map_or_else(|| arrival.plan(teacher.as_ref()), |own| own.shards.clone());
+    let decision = arrival.decide(lease, own.is_some());
+    let last_synced = assignment.last_synced;
+    let claim = Claim { execution: &execution.id, view: &view, shards: &shards, last_synced };
+    let writes = claim.writes(decision, store.database());
+    writes.commit(async |writes| store.commit(&writes, deadline).await).await?;
+    Ok(match decision {
+        Decision::Leave(other) | Decision::LeaveForAll(other) => Try::Busy(other.clone()),
+        Decision::Join | Decision::Claim(_) => {
+            let LedgerView { now, own, last, .. } = view;
+            Try::Admitted(Admitted { shards, own, previous: last.started_at, now })
+        }
+    })
+}
+
+fn report_earlier(assignment: &TaskAssignment) {
+    if assignment.earlier.was_recorded() {
+        info!("Going on where the attempt before ended: {} so far", assignment.finished.counts);
+    }
+    if let Earlier::Ended(outcome) = assignment.earlier {
+        report_done_before(outcome);
+    }
+}
+
+/// Whoever looks at the log of this attempt must not take it for one that found all well.
+fn report_done_before(outcome: PassStatus) {
+    if outcome == PassStatus::Failed {
+        error!("An earlier attempt has ended this execution as failed: its log lines say why");
+    }
+}
+
+fn report_no_ledger(execution: &DocumentId, err: &StoreError) {
+    error!(
+        error = err.code().as_str(),
+        "Could not keep the ledger ops/last_pulse/executions/{execution}, so this pulse runs without: {}",
+        Chain(err)
+    );
+}
+
+#[cfg(test)]
+mod tests;

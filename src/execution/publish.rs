@@ -1,0 +1,185 @@
+//! How a task leaves its execution: it records that it has come to rest, and the last one tells the dashboards what
+//! the pass of all was worth.
+
+use crate::documents::last_pulse::{LastPulse, Synced};
+use crate::execution::assignment::{Earlier, TaskAssignment};
+use crate::execution::record::{Recording, TaskRecorder, report_unpublished, report_unsaved};
+use crate::execution::silence::Worth;
+use crate::firestore::StoreError;
+use crate::firestore::write::Write;
+use crate::limits::retry::Deadline;
+use crate::model::ledger::{ExecutionEnd, Finished, Ledger, TaskRecord, TaskState};
+use crate::model::outcome::{Counts, PassStatus};
+use crate::model::usage::Used;
+use crate::services::clients::Clients;
+use jiff::Timestamp;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How a task has left its execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Nothing is recorded of it: it was not to be, or there was no time.
+    Unrecorded,
+    /// Before others, as far as can be told: what the pass of all is worth, only the last one knows.
+    OthersAtWork,
+    /// As the last one, while not all tasks have reached all of their users: the pass has failed, which is not for
+    /// this one to answer for.
+    LastOfUnfinished,
+    /// As the last one of a pass that reached all users. What that is worth.
+    Last(PassStatus),
+}
+
+/// What a task leaves behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaving<'a> {
+    /// How it came to rest.
+    pub(crate) state: TaskState,
+    /// How far it came, for a retry.
+    pub(crate) finished: &'a Finished,
+    /// What became of its users, with those that the cursor is behind: they count, and are synced again by a retry.
+    pub(crate) counts: &'a Counts,
+    /// When it started.
+    pub(crate) start: Instant,
+}
+
+/// What the last task says for all.
+#[derive(Clone, Debug, PartialEq)]
+struct LastWord {
+    counts: Counts,
+    used: Used,
+    worth: Worth,
+    leave: Leave,
+}
+
+impl TaskAssignment {
+    /// Records that this task has come to rest and, if it is the last one, tells the dashboards.
+    pub(crate) async fn leave(&self, clients: &Clients, leaving: Leaving<'_>, deadline: Deadline) -> Leave {
+        if !self.has_something_to_tell() {
+            return Leave::Unrecorded;
+        }
+        let recorder = self.recorder(clients);
+        let record = recorder.record(leaving.state, leaving.finished.clone());
+        let ledger = match self.is_one_of_several() {
+            true => {
+                recorder.save(&record, ExecutionEnd::Unchanged, deadline).await;
+                recorder.ledger(deadline).await
+            }
+            false => Some(Ledger::of_one_task(self.started_at)),
+        };
+        let published = published(&record, leaving.counts, recorder.used());
+        let last_word = ledger.and_then(|ledger| self.last_word(ledger, published));
+        let Some(last_word) = last_word else { return Leave::OthersAtWork };
+        if let Some(silence) = last_word.worth.silence.filter(|_| self.is_one_of_several()) {
+            silence.tell(&last_word.counts, &clients.config);
+        }
+        self.publish(&recorder, &last_word, (&record, leaving.start), deadline).await;
+        last_word.leave
+    }
+
+    fn has_something_to_tell(&self) -> bool {
+        self.recording != Recording::Nowhere && !matches!(self.earlier, Earlier::Ended(_))
+    }
+
+    /// What there is to say for all tasks, in whose ledger this one records that; nothing while others are at work.
+    fn last_word(&self, mut ledger: Ledger, own: TaskRecord) -> Option<LastWord> {
+        ledger.tasks.insert(self.task, own);
+        if !ledger.is_at_rest() {
+            return None;
+        }
+        let (counts, used) = ledger.sums();
+        let worth = self.worth_of_all(&ledger);
+        let leave = match ledger.is_completed() {
+            true => Leave::Last(worth.status),
+            false => Leave::LastOfUnfinished,
+        };
+        Some(LastWord { counts, used, worth, leave })
+    }
+
+    async fn publish(
+        &self,
+        recorder: &TaskRecorder,
+        last_word: &LastWord,
+        (record, start): (&TaskRecord, Instant),
+        deadline: Deadline,
+    ) {
+        let now = Timestamp::now();
+        let elapsed = start.elapsed();
+        let (store, status) = (&recorder.store, last_word.worth.status);
+        let last_pulse =
+            |writes| self.last_pulse(last_word, (now, elapsed), writes).to_write(store.database());
+        let end = (self.recording == Recording::Ledger)
+            .then(|| recorder.write(record, ExecutionEnd::At(now, status)));
+        let commit = async |writes: Vec<Write>, deadline| store.commit(&writes, deadline).await;
+        let Published { end, last_pulse } = publish(end, last_pulse, deadline, commit).await;
+        if let Err(err) = end {
+            report_unsaved(&self.execution, &err);
+        }
+        if let Err(err) = last_pulse {
+            report_unpublished(&err);
+        }
+    }
+
+    /// What the dashboards are told at `now`, when this task has taken so long; with so many writes to tell them.
+    fn last_pulse(
+        &self,
+        last_word: &LastWord,
+        (now, elapsed): (Timestamp, Duration),
+        writes: u64,
+    ) -> LastPulse {
+        let LastWord { counts, used, worth, leave: _ } = last_word;
+        // Of the whole execution; no clock that jumps makes it shorter than this part of it.
+        let duration = Duration::try_from(now.duration_since(self.started_at)).unwrap_or_default();
+        LastPulse {
+            counts: counts.clone(),
+            status: worth.status,
+            last_synced_at: match counts.success {
+                0 => Synced::Then(self.last_synced.known()),
+                _ => Synced::Now,
+            },
+            execution: self.execution.clone(),
+            started_at: self.started_at,
+            duration: duration.max(elapsed),
+            used: *used + Used { firestore_writes: writes, ..Used::default() },
+        }
+    }
+}
+
+/// A task's record as it counts in what is published.
+fn published(record: &TaskRecord, counts: &Counts, used: Used) -> TaskRecord {
+    let finished = Finished { counts: counts.clone(), ..record.finished.clone() };
+    TaskRecord { finished, used, ..record.clone() }
+}
+
+/// What came of each document.
+#[derive(Debug)]
+struct Published {
+    end: Result<(), StoreError>,
+    last_pulse: Result<(), StoreError>,
+}
+
+/// Commits the end of the execution, if it has a ledger, and what the dashboards are told, which says how many writes
+/// that takes.
+async fn publish(
+    end: Option<Write>,
+    last_pulse: impl Fn(u64) -> Write,
+    deadline: Deadline,
+    commit: impl AsyncFn(Vec<Write>, Deadline) -> Result<(), StoreError>,
+) -> Published {
+    let mut ended = Ok(());
+    if let Some(end) = end {
+        // In two parts, where they may be refused together, there must be time for the second.
+        let together = deadline.less(deadline.left() / 2);
+        match commit(vec![end.clone(), last_pulse(2)], together).await {
+            // The ledger is gone; the dashboards are not.
+            Err(StoreError::Conflict(_)) => {}
+            // Each costs only itself: above all, the next pulse must not take this one for running.
+            Err(err) if err.may_be_one_documents() => ended = commit(vec![end], deadline).await,
+            last_pulse => return Published { end: ended, last_pulse },
+        }
+    }
+    Published { end: ended, last_pulse: commit(vec![last_pulse(1)], deadline).await }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+use super::*;
+use crate::documents::ledger::LedgerWrites;
+use crate::execution::examples::{
+    COMPLETED, FAILED, RUNNING, STOPPED, SYNCED, assignment, at, conflict, counts, database, id, ledger,
+    paths, record, refused,
+};
+use crate::execution::silence::{LastSynced, Silence};
+use std::cell::RefCell;
+
+#[test]
+fn who_is_not_recorded_and_who_finds_all_done_have_nothing_to_tell() {
+    for (recording, earlier, expected) in [
+        (Recording::Ledger, Earlier::Nothing, true),
+        (Recording::Ledger, Earlier::Unfinished, true),
+        (Recording::Ledger, Earlier::Completed, true),
+        (Recording::LastPulse, Earlier::Nothing, true),
+        (Recording::Ledger, Earlier::Ended(PassStatus::Ok), false),
+        (Recording::Nowhere, Earlier::Nothing, false),
+    ] {
+        let assignment = TaskAssignment { recording, earlier, ..assignment(0, 1) };
+        assert_eq!(assignment.has_something_to_tell(), expected, "{recording:?} {earlier:?}");
+    }
+}
+
+#[test]
+fn the_last_task_has_the_word() {
+    let own = |state| {
+        let mut own = record(state);
+        own.finished.counts = counts(&[SYNCED, FAILED]);
+        own.used.alpaca_calls = 2;
+        own
+    };
+    for (others, state, expected) in [
+        (&[COMPLETED, None][..], TaskState::Completed, Some(Leave::Last(PassStatus::Degraded))),
+        // Its own record is not the ledger's, which may be older.
+        (&[COMPLETED, RUNNING], TaskState::Completed, Some(Leave::Last(PassStatus::Degraded))),
+        (&[COMPLETED, RUNNING], TaskState::Stopped, Some(Leave::LastOfUnfinished)),
+        (&[COMPLETED, RUNNING], TaskState::Failed, Some(Leave::LastOfUnfinished)),
+        (&[STOPPED, RUNNING], TaskState::Completed, Some(Leave::LastOfUnfinished)),
+        (&[RUNNING, RUNNING], TaskState::Completed, None),
+        (&[RUNNING, RUNNING], TaskState::Stopped, None),
+        (&[None, RUNNING], TaskState::Completed, None),
+        (&[Some(TaskState::Settling), RUNNING], TaskState::Completed, None),
+    ] {
+        let word = assignment(1, 2).last_word(ledger(others), own(state));
+        assert_eq!(word.as_ref().map(|word| word.leave), expected, "{others:?} {state:?}");
+        if let Some(word) = word {
+            assert_eq!((word.counts, word.used.alpaca_calls), (counts(&[SYNCED, FAILED]), 2));
+        }
+    }
+}
+
+#[test]
+fn the_last_task_tells_of_all_that_nobody_was_synced() {
+    let assignment = TaskAssignment { last_synced: LastSynced::At(at(-60)), ..assignment(1, 2) };
+    let word =
+        assignment.last_word(ledger(&[COMPLETED, None]), record(TaskState::Completed)).expect("the last");
+    assert_eq!(word.worth, Worth { status: PassStatus::Failed, silence: Some(Silence::Sudden(at(-60))) });
+    assert_eq!(word.leave, Leave::Last(PassStatus::Failed));
+}
+
+#[test]
+fn a_single_task_needs_no_ledger_to_be_the_last() {
+    for (state, expected) in [
+        (TaskState::Completed, Leave::Last(PassStatus::Ok)),
+        (TaskState::Stopped, Leave::LastOfUnfinished),
+        (TaskState::Failed, Leave::LastOfUnfinished),
+    ] {
+        let mut own = record(state);
+        own.finished.counts = counts(&[SYNCED]);
+        let word = assignment(0, 1).last_word(Ledger::of_one_task(at(0)), own).expect("at rest");
+        assert_eq!((word.leave, word.counts.success), (expected, 1));
+    }
+}
+
+#[test]
+fn users_that_the_cursor_is_behind_count_in_what_is_published() {
+    let mut saved = record(TaskState::Stopped);
+    saved.finished = Finished { cursor: Some(id("u3")), counts: counts(&[SYNCED]), ..Finished::default() };
+    let (all, used) = (counts(&[SYNCED, SYNCED, FAILED]), Used { alpaca_calls: 3, ..Used::default() });
+    let finished = Finished { counts: all.clone(), ..saved.finished.clone() };
+    assert_eq!(published(&saved, &all, used), TaskRecord { finished, used, ..saved.clone() });
+}
+
+fn word(outcomes: &[crate::model::outcome::Outcome]) -> LastWord {
+    let used = Used { firestore_writes: 10, ..Used::default() };
+    let worth = Worth { status: PassStatus::Degraded, silence: None };
+    LastWord { counts: counts(outcomes), used, worth, leave: Leave::Last(PassStatus::Degraded) }
+}
+
+#[test]
+fn what_the_dashboards_are_told() {
+    let assignment = TaskAssignment { last_synced: LastSynced::At(at(-60)), ..assignment(0, 1) };
+    for (now, elapsed, duration) in [(90, 30, 90), (90, 120, 120), (-5, 30, 30)] {
+        let told =
+            assignment.last_pulse(&word(&[SYNCED, FAILED]), (at(now), Duration::from_secs(elapsed)), 2);
+        let expected = LastPulse {
+            counts: counts(&[SYNCED, FAILED]),
+            status: PassStatus::Degraded,
+            last_synced_at: Synced::Now,
+            execution: id("pulse-x"),
+            started_at: at(0),
+            duration: Duration::from_secs(duration),
+            used: Used { firestore_writes: 12, ..Used::default() },
+        };
+        assert_eq!(told, expected, "{now} {elapsed}");
+    }
+    for (last_synced, expected) in
+        [(LastSynced::At(at(-60)), Some(at(-60))), (LastSynced::Never, None), (LastSynced::Unreadable, None)]
+    {
+        let assignment = TaskAssignment { last_synced, ..assignment.clone() };
+        let told = assignment.last_pulse(&word(&[FAILED]), (at(9), Duration::ZERO), 1);
+        assert_eq!(told.last_synced_at, Synced::Then(expected));
+    }
+}
+
+/// The documents of each commit, with the seconds it may take, and which of the two documents are written, when the
+/// commits are answered so.
+async fn committed(
+    has_ledger: bool,
+    answers: Vec<Result<(), StoreError>>,
+) -> (Vec<(Vec<String>, u64)>, (bool, bool)) {
+    let (database, execution) = (database(), id("pulse-x"));
+    let end = LedgerWrites { database: &database, execution: &execution }.task(
+        0,
+        &record(TaskState::Completed),
+        ExecutionEnd::At(at(9), PassStatus::Ok),
+    );
+    let assignment = assignment(0, 1);
+    let last_pulse = |writes| {
+        let told = assignment.last_pulse(&word(&[SYNCED]), (at(9), Duration::ZERO), writes);
+        told.to_write(&database)
+    };
+    let (answers, commits) = (RefCell::new(answers.into_iter()), RefCell::new(Vec::new()));
+    let commit = async |writes: Vec<Write>, deadline: Deadline| {
+        commits.borrow_mut().push((paths(&writes), deadline.left().as_secs()));
+        answers.borrow_mut().next().expect("no more commits")
+    };
+    let deadline = Deadline::after(Duration::from_secs(8));
+    let Published { end, last_pulse } =
+        publish(has_ledger.then_some(end), last_pulse, deadline, commit).await;
+    (commits.into_inner(), (end.is_ok(), last_pulse.is_ok()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_document_costs_only_itself() {
+    const LEDGER: &str = "ops/last_pulse/executions/pulse-x";
+    const PULSE: &str = "ops/last_pulse";
+    let timeout = || Err(StoreError::Timeout);
+    let (both, end, pulse) = ((&[LEDGER, PULSE][..], 4), (&[LEDGER][..], 8), (&[PULSE][..], 8));
+    for (has_ledger, answers, commits, written) in [
+        (true, vec![Ok(())], vec![both], (true, true)),
+        (true, vec![timeout(), Ok(()), Ok(())], vec![both, end, pulse], (true, true)),
+        (true, vec![timeout(), timeout(), Ok(())], vec![both, end, pulse], (false, true)),
+        (true, vec![timeout(), Ok(()), timeout()], vec![both, end, pulse], (true, false)),
+        // The ledger is gone.
+        (true, vec![Err(conflict()), Ok(())], vec![both, pulse], (true, true)),
+        // It would be refused again.
+        (true, vec![Err(refused())], vec![both], (true, false)),
+        (false, vec![Ok(())], vec![pulse], (true, true)),
+        (false, vec![timeout()], vec![pulse], (true, false)),
+    ] {
+        let told = format!("{has_ledger} {answers:?}");
+        let (made, result) = committed(has_ledger, answers).await;
+        let made: Vec<_> = made
+            .iter()
+            .map(|(paths, left)| (paths.iter().map(String::as_str).collect::<Vec<_>>(), *left))
+            .collect();
+        let commits: Vec<_> = commits.into_iter().map(|(paths, left)| (paths.to_vec(), left)).collect();
+        assert_eq!((made, result), (commits, written), "{told}");
+    }
+}
