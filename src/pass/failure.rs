@@ -151,3 +151,6 @@ impl Failure {
         Failed { counts_as, verdict: self.verdict().filter(|_| !is_own_run), past: None }
     }
 }
+
+#[cfg(test)]
+mod tests;

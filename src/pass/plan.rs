@@ -178,3 +178,6 @@ impl SyncSteps {
         Permits { writes: self.writes, ..Permits::ALPACA_CALL }
     }
 }
+
+#[cfg(test)]
+mod tests;

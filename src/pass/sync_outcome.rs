@@ -88,3 +88,34 @@ impl SyncOutcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_is_counted_once_and_says_what_it_found_out() {
+        let (host, version) = (Environment::Live, KeyVersion::parse("3").expect("a number"));
+        let failed = |counts_as| {
+            let verdict = Some(KeyVerdict::Rejected(host, version.clone()));
+            SyncOutcome::Failed(Failed { counts_as, verdict, past: None })
+        };
+        let accepted = Some(KeyVerdict::Accepted(host));
+        let rejected = Some(KeyVerdict::Rejected(host, version.clone()));
+        let rejection = Outcome::Failed(Code::BrokerRejected);
+        for (outcome, counts_as, verdict) in [
+            (SyncOutcome::NotSynced(NotSynced::Paused), Outcome::Skipped, None),
+            (SyncOutcome::NotSynced(NotSynced::UnreadableSwitch), Outcome::Skipped, None),
+            (SyncOutcome::NotSynced(NotSynced::WaitsForReauth), Outcome::NeedsReauth, None),
+            (SyncOutcome::NotSynced(NotSynced::Missing), Outcome::Failed(Code::UserUnknown), None),
+            (SyncOutcome::Synced(host), Outcome::Synced, accepted.clone()),
+            (SyncOutcome::Unchanged(host), Outcome::Synced, accepted),
+            (failed(rejection), rejection, rejected.clone()),
+            (failed(Outcome::NeedsReauth), Outcome::NeedsReauth, rejected),
+            (SyncOutcome::Panicked, Outcome::Failed(Code::Internal), None),
+        ] {
+            assert_eq!(outcome.counts_as(), counts_as, "{outcome:?}");
+            assert_eq!(outcome.into_findings(), (verdict, None));
+        }
+    }
+}

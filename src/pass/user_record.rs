@@ -118,3 +118,49 @@ pub(crate) struct UserRef {
     /// What kept them from being synced before.
     pub(crate) previous: PreviousState,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: &str) -> User {
+        User {
+            id: DocumentId::of_existing(id),
+            tenant: TenantClaim::Own,
+            sync: Switch::On,
+            keys_updated_at: None,
+        }
+    }
+
+    #[test]
+    fn an_id_that_names_no_secret_says_why() {
+        let keys = |id| UserRecord::new(user(id), PreviousState::Clean).keys;
+        assert!(matches!(keys("ana"), KeysAt::Secret(id) if id.as_str() == "ana"));
+        assert!(matches!(keys("a.b"), KeysAt::Nowhere(InvalidId::NotASecretName)));
+    }
+
+    #[test]
+    fn whoever_is_no_user_has_no_record_and_only_users_move_the_cursor() {
+        let missing = UserRecord::missing(DocumentId::of_existing("ana"));
+        assert_eq!(
+            (&missing.previous, missing.id_among_users()),
+            (&PreviousState::Unknown, Some(missing.id()))
+        );
+        let known = UserRecord::new(user("ana"), PreviousState::Clean);
+        assert_eq!(
+            (known.reference().previous, known.id_among_users()),
+            (PreviousState::Clean, Some(known.id()))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lookup_counts_for_half_a_minute() {
+        let mut record = UserRecord::new(user("ana"), PreviousState::Clean);
+        assert_eq!(record.fresh_lookup(), None);
+        record.lookup = Some(PageLookup { lookup: TenantLookup::default(), read_at: Instant::now() });
+        tokio::time::sleep(LOOKUP_MAX_AGE).await;
+        assert!(record.fresh_lookup().is_some());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(record.fresh_lookup(), None);
+    }
+}

@@ -1,4 +1,4 @@
-//! Keys kept between the pulses of a loop, so that most of them cost no access to Secret Manager.
+//! Keys kept between the passes of a loop, so that most of them cost no access to Secret Manager.
 
 use crate::model::ids::UserId;
 use crate::model::sync_state::PreviousState;
@@ -16,7 +16,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_AT_ONCE: usize = 1_000;
 
 /// Most keys that are kept. With about 400 bytes each they stay below half of Cloud Run's usual 512 MiB;
-/// the keys of further users are fetched at every pulse.
+/// the keys of further users are fetched in every pass.
 const MOST: usize = 500_000;
 
 /// The keys. They are wiped when their time is over, whether anybody asks for them or not, and when the
@@ -39,9 +39,9 @@ impl KeyCache {
     /// The user's keys, if they are kept. Those of a user who is, or may be, in trouble are forgotten
     /// instead: their secret has to be looked at.
     #[must_use]
-    pub(crate) fn get(&self, user: &UserId, history: &PreviousState) -> Option<Arc<StoredKeys>> {
+    pub(crate) fn get(&self, user: &UserId, previous: &PreviousState) -> Option<Arc<StoredKeys>> {
         let mut kept = lock(&self.kept);
-        if *history != PreviousState::Clean {
+        if *previous != PreviousState::Clean {
             kept.keys.remove(user.as_str());
             return None;
         }

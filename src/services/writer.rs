@@ -57,3 +57,17 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dry_run_takes_everything_for_written_and_needs_no_permits() {
+        let (writer, deadline) = (Writer::DryRun, Deadline::after(Duration::ZERO));
+        assert!(!writer.commits() && !writer.needs_permits());
+        assert!(writer.commit(&[], deadline).await.is_ok());
+        assert!(writer.commit_allowed(&[], deadline).await.is_ok());
+    }
+}
