@@ -128,42 +128,6 @@ fn report_rejections(fleet_wide: &[(Environment, AtHost)]) {
 mod tests {
     use super::*;
     use crate::model::sync_state::{PreviousState, after_failure};
-    use PassStatus::{Degraded, Failed, Ok};
-
-    #[test]
-    fn the_exit_code_is_the_passes_where_it_is_known_and_the_tasks_own_otherwise() {
-        for (own, of_all_tasks, is_one_of_several, expected) in [
-            (Ok, None, false, Ok),
-            (Degraded, None, false, Degraded),
-            (Failed, None, false, Failed),
-            (Failed, Some(Ok), false, Ok),
-            (Ok, Some(Failed), false, Failed),
-            (Ok, None, true, Ok),
-            (Ok, Some(Ok), true, Ok),
-            (Ok, Some(Degraded), true, Ok),
-            (Ok, Some(Failed), true, Failed),
-            (Degraded, Some(Ok), true, Degraded),
-            (Degraded, Some(Failed), true, Failed),
-            (Failed, None, true, Degraded),
-            (Failed, Some(Ok), true, Ok),
-            (Failed, Some(Degraded), true, Degraded),
-            (Failed, Some(Failed), true, Failed),
-        ] {
-            let status = exit_status(TaskState::Completed, own, of_all_tasks, is_one_of_several);
-            assert_eq!(status, expected, "{own:?} {of_all_tasks:?} {is_one_of_several}");
-        }
-    }
-
-    #[test]
-    fn a_pass_that_did_not_reach_its_users_has_failed_whatever_the_others_did() {
-        for state in [TaskState::Stopped, TaskState::Failed] {
-            for (of_all_tasks, is_one_of_several) in
-                [(None, false), (None, true), (Some(Ok), true), (Some(Degraded), true)]
-            {
-                assert_eq!(exit_status(state, Failed, of_all_tasks, is_one_of_several), Failed);
-            }
-        }
-    }
 
     #[test]
     fn of_a_pass_that_was_cut_short_only_those_behind_the_cursor_are_recorded() {
