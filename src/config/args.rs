@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// One pulse is one pass over all users: users (Firestore) -> keys (Secret Manager) -> account (Alpaca) ->
     /// snapshot (Firestore). Every flag has an environment variable; the flag wins.
     #[command(after_long_help = EXAMPLES_AND_CODES)]
-    Sync(SyncArgs),
+    Sync(Box<SyncArgs>),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
     #[cfg(feature = "sandbox")]
     Sandbox(pulse_sandbox::command::SandboxArgs),

@@ -131,7 +131,10 @@ fn last_synced_at(fields: &Fields) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::documents::written::Written;
     use crate::firestore::values::arbitrary::any_fields;
+    use crate::firestore::write::FieldValue;
+    use crate::model::outcome::{Code, Outcome};
     use proptest::prelude::*;
 
     /// `last_synced_at`, `started_at` and `timestamp` in seconds, and `success_count`.
@@ -175,6 +178,84 @@ mod tests {
                 "{known:?} {started:?} {written:?} {count:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_says_nothing_of_the_last_execution_teaches_nothing() {
+        let started = Timestamp::from_second(100).expect("in range");
+        let id = |text| DocumentId::parse(text).expect("legal");
+        for (execution, expected) in
+            [(text("pulse-x"), Some(id("pulse-x"))), (text("a/b"), None), (integer(7), None)]
+        {
+            let fields = [("execution", execution), ("started_at", timestamp(started))];
+            let fields = fields.map(|(name, value)| (name.to_owned(), value)).into();
+            let read = LastExecution::of(Some(&Document { fields, ..Document::default() }));
+            assert_eq!(read, LastExecution { id: expected, started_at: Some(started), synced_at: None });
+        }
+        assert_eq!(LastExecution::of(None), LastExecution::default());
+    }
+
+    fn last_pulse(last_synced_at: Synced) -> LastPulse {
+        let mut counts = Counts::default();
+        [Outcome::Synced, Outcome::NeedsReauth, Outcome::Failed(Code::KeysMissing)]
+            .into_iter()
+            .for_each(|outcome| counts.add(outcome));
+        LastPulse {
+            counts,
+            status: PassStatus::Degraded,
+            last_synced_at,
+            execution: DocumentId::parse("pulse-x").expect("legal"),
+            started_at: Timestamp::from_second(100).expect("in range"),
+            duration: Duration::from_millis(1234),
+            used: Used { firestore_reads: 5, firestore_writes: 6, secret_accesses: 7, alpaca_calls: 8 },
+        }
+    }
+
+    #[test]
+    fn when_somebody_was_synced_is_written_as_far_as_it_is_known() {
+        let then = Timestamp::from_second(7).expect("in range");
+        for (synced, value, server_times) in [
+            (Synced::Now, None, &["timestamp", "last_synced_at"][..]),
+            (Synced::Then(Some(then)), Some(timestamp(then)), &["timestamp"]),
+            // The document goes on saying what it says.
+            (Synced::Then(None), None, &["timestamp"]),
+        ] {
+            let database = Database::parse("p", "(default)").expect("legal");
+            let write = Written::of(&last_pulse(synced).to_write(&database));
+            assert_eq!((write.path.as_str(), write.demand), ("ops/last_pulse", None));
+            assert_eq!(write.fields.get(LAST_SYNCED_AT).cloned(), value, "{synced:?}");
+            assert_eq!(write.mask.iter().any(|path| path == LAST_SYNCED_AT), value.is_some(), "{synced:?}");
+            assert_eq!(write.server_times, server_times, "{synced:?}");
+        }
+    }
+
+    #[test]
+    fn each_number_is_in_its_field() {
+        let fields: Fields = last_pulse(Synced::Now)
+            .fields()
+            .into_iter()
+            .filter_map(|(name, value)| match value {
+                Some(FieldValue::Any(value)) => Some((name.to_owned(), value)),
+                _ => None,
+            })
+            .collect();
+        for (name, expected) in [
+            ("success_count", 1),
+            ("error_count", 1),
+            ("skipped_count", 1),
+            ("needs_reauth_count", 1),
+            ("stale_count", 0),
+            ("users_count", 3),
+            ("duration_ms", 1234),
+            ("firestore_reads", 5),
+            ("firestore_writes", 6),
+            ("secret_accesses", 7),
+            ("alpaca_calls", 8),
+        ] {
+            assert_eq!(fields.get(name), Some(&integer(expected)), "{name}");
+        }
+        assert_eq!(fields.get("errors"), Some(&map([("keys_missing".to_owned(), integer(1))].into())));
+        assert_eq!(fields.get("status"), Some(&text("degraded")));
     }
 
     proptest! {

@@ -1,14 +1,18 @@
 //! `users/{userId}/alpacaAccounts/snapshot`: what Alpaca said of a user's account, and what the job learns from it
 //! later. The tenant's document has the same figures.
 
+use crate::documents::tenant::primary_name;
 use crate::firestore::values::{Fields, json_object, number, string, time};
-use crate::firestore::write::{FieldChange, FieldValue};
+use crate::firestore::write::{FieldChange, FieldValue, Precondition, Write, merge};
+use crate::firestore::{Store, StoreError};
+use crate::limits::retry::Deadline;
 use crate::model::account::Account;
 use crate::model::ids::{Database, DocumentId, TenantId};
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
 use crate::model::past::LastSuccess;
 use crate::model::pin::Pin;
+use crate::model::tenancy::TenantWrite;
 use jiff::Timestamp;
 
 /// Fields of other writers that would contradict live figures, such as those of a placeholder for a user who had not
@@ -45,9 +49,22 @@ pub(crate) struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
+    /// The write of the document of that full name.
+    #[must_use]
+    pub(crate) fn to_write(&self, name: &str) -> Write {
+        merge(name, &self.user_document(), &Precondition::Nothing)
+    }
+
+    /// The write of a tenant's document.
+    #[must_use]
+    pub(crate) fn to_tenant_write(&self, database: &Database, write: &TenantWrite) -> Write {
+        let (tenant, precondition) = (write.tenant(), write.precondition());
+        merge(&primary_name(database, tenant), &self.tenant_document(tenant), &precondition)
+    }
+
     /// The fields of `users/{userId}/alpacaAccounts/snapshot` that the job owns.
     #[must_use]
-    pub(crate) fn user_document(&self) -> Vec<FieldChange<'a>> {
+    pub(super) fn user_document(&self) -> Vec<FieldChange<'a>> {
         let (path, version) = self.keys.unzip();
         let mut fields = self.figures();
         fields.extend([
@@ -61,7 +78,7 @@ impl<'a> Snapshot<'a> {
 
     /// The fields of `tenants/{tenantId}/accounts/primary` that the job owns.
     #[must_use]
-    pub(crate) fn tenant_document<'b>(&self, tenant: &'b TenantId) -> Vec<FieldChange<'b>>
+    pub(super) fn tenant_document<'b>(&self, tenant: &'b TenantId) -> Vec<FieldChange<'b>>
     where
         'a: 'b,
     {
@@ -103,12 +120,12 @@ pub(crate) fn iso_millis(time: Timestamp) -> String {
 
 impl LastSuccess {
     /// The fields of the snapshot that tell.
-    pub(crate) const FIELDS: [&str; 6] =
+    const FIELDS: [&str; 6] =
         ["updated_at_iso", "updated_at", "key_version", "equity", "buying_power", "cash"];
 
     /// Reads them. A placeholder, without figures or without the time of an answer, is no success.
     #[must_use]
-    pub(crate) fn from_snapshot(fields: &Fields) -> Option<Self> {
+    fn from_snapshot(fields: &Fields) -> Option<Self> {
         let has_figures = ["equity", "buying_power", "cash"]
             .iter()
             .all(|figure| fields.get(*figure).and_then(number).is_some_and(f64::is_finite));
@@ -124,17 +141,38 @@ impl LastSuccess {
 
 impl Pin {
     /// The fields of a snapshot that pin an account.
-    pub(crate) const FIELDS: [&str; 3] = ["external_account_id", "key_version", "updated_at"];
+    const FIELDS: [&str; 3] = ["external_account_id", "key_version", "updated_at"];
 
     /// Reads those fields. A snapshot without figures of ours, such as a placeholder, pins nothing.
     #[must_use]
-    pub(crate) fn from_fields(fields: &Fields) -> Option<Self> {
+    fn from_fields(fields: &Fields) -> Option<Self> {
         let text = |name: &str| fields.get(name).and_then(string).filter(|text| !text.is_empty());
         Some(Self {
             account: text("external_account_id")?.to_owned(),
             version: KeyVersion::parse(text("key_version")?)?,
             updated_at: fields.get("updated_at").and_then(time),
         })
+    }
+}
+
+impl Store {
+    /// When these users last succeeded, as their snapshots tell it.
+    pub(crate) async fn last_successes(
+        &self,
+        users: &[DocumentId],
+        deadline: Deadline,
+    ) -> Result<Vec<Option<LastSuccess>>, StoreError> {
+        let names: Vec<_> = users.iter().map(|user| snapshot_name(self.database(), user)).collect();
+        let found = self.documents(names.clone(), &LastSuccess::FIELDS, deadline).await?;
+        let last = |name| LastSuccess::from_snapshot(&found.get(name)?.fields);
+        Ok(names.iter().map(last).collect())
+    }
+
+    /// Which account a user's snapshot is about.
+    pub(crate) async fn pin(&self, user: &DocumentId, deadline: Deadline) -> Result<Option<Pin>, StoreError> {
+        let name = snapshot_name(self.database(), user);
+        let found = self.documents(vec![name.clone()], &Pin::FIELDS, deadline).await?;
+        Ok(found.get(&name).and_then(|document| Pin::from_fields(&document.fields)))
     }
 }
 

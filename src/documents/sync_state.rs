@@ -4,6 +4,9 @@
 use crate::firestore::filter;
 use crate::firestore::query::{Pages, Query};
 use crate::firestore::values::{Fields, integer, string, text, time, timestamp, whole_number};
+use crate::firestore::write::{Precondition, Write, merge};
+use crate::firestore::{Store, StoreError};
+use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId};
 use crate::model::key_version::KeyVersion;
 use crate::model::outcome::Code;
@@ -12,6 +15,7 @@ use crate::model::selection::IdRange;
 use crate::model::sync_state::{State, SyncState};
 use gcloud_sdk::google::firestore::v1::{Document, Value};
 use jiff::Timestamp;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// Everybody waits for the sync states, and the pass can do without.
@@ -29,7 +33,7 @@ const NEXT_ATTEMPT_AT: &str = "next_attempt_at";
 
 /// Full name of the document that holds a user's sync state.
 #[must_use]
-pub(crate) fn sync_state_name(database: &Database, user: &DocumentId) -> String {
+pub(super) fn sync_state_name(database: &Database, user: &DocumentId) -> String {
     database.document(format_args!("users/{}/alpacaAccounts/sync", user.as_str()))
 }
 
@@ -41,7 +45,7 @@ fn user_of_sync_state(database: &Database, name: &str) -> Option<DocumentId> {
 
 impl SyncState {
     /// The fields that the query for users in trouble selects.
-    pub(crate) const FIELDS: [&str; 9] = [
+    pub(super) const FIELDS: [&str; 9] = [
         STATE,
         ERROR,
         SINCE,
@@ -55,7 +59,7 @@ impl SyncState {
 
     /// The fields as they are stored. What does not apply is removed, so that no old value stays behind.
     #[must_use]
-    pub(crate) fn to_fields(&self) -> [(&'static str, Option<Value>); 9] {
+    pub(super) fn to_fields(&self) -> [(&'static str, Option<Value>); 9] {
         let Self { state, error, since, failing_since, last_success, .. } = self;
         let Self { rejections, key_version, next_attempt_at, .. } = self;
         let version = |version: &KeyVersion| text(version.as_str());
@@ -75,7 +79,7 @@ impl SyncState {
 
     /// Reads the record of a user in trouble, as far as it is plausible; `None` when its state is none of trouble.
     #[must_use]
-    pub(crate) fn from_fields(fields: &Fields, now: Timestamp) -> Option<Self> {
+    pub(super) fn from_fields(fields: &Fields, now: Timestamp) -> Option<Self> {
         let word = |field| fields.get(field).and_then(string);
         let version = |field| word(field).and_then(KeyVersion::parse);
         let moment = |field| fields.get(field).and_then(time);
@@ -94,6 +98,34 @@ impl SyncState {
         };
         Some(record.plausible_at(now))
     }
+}
+
+/// The write of a user's record. It replaces whatever is there.
+#[must_use]
+pub(crate) fn sync_state_write(database: &Database, user: &DocumentId, record: &SyncState) -> Write {
+    let fields = record.to_fields().map(|(field, value)| (field, value.map(Into::into)));
+    merge(&sync_state_name(database, user), &fields, &Precondition::Nothing)
+}
+
+impl Store {
+    /// Those of these users whose records somebody has written after that.
+    pub(crate) async fn with_sync_states_after(
+        &self,
+        at: Timestamp,
+        users: impl Iterator<Item = &DocumentId>,
+        deadline: Deadline,
+    ) -> Result<HashSet<DocumentId>, StoreError> {
+        let users: Vec<_> = users.map(|user| (user, sync_state_name(self.database(), user))).collect();
+        let names = users.iter().map(|(_, name)| name.clone()).collect();
+        let found = self.documents(names, &[STATE], deadline).await?;
+        let is_later = |name| found.get(name).and_then(written_at).is_some_and(|written| written > at);
+        Ok(users.iter().filter(|(_, name)| is_later(name)).map(|(user, _)| (*user).clone()).collect())
+    }
+}
+
+fn written_at(document: &Document) -> Option<Timestamp> {
+    let time = document.update_time?;
+    Timestamp::new(time.seconds, time.nanos).ok()
 }
 
 impl Pages<(DocumentId, SyncState)> {

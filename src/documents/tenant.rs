@@ -28,7 +28,7 @@ const OWNER_UID: &str = "owner_uid";
 
 /// Full name of a tenant's account document.
 #[must_use]
-pub(crate) fn primary_name(database: &Database, tenant: &TenantId) -> String {
+pub(super) fn primary_name(database: &Database, tenant: &TenantId) -> String {
     database.document(format_args!("tenants/{}/accounts/primary", tenant.as_str()))
 }
 
@@ -43,7 +43,7 @@ fn tenant_name(database: &Database, tenant: &TenantId) -> String {
 impl TenantWrite {
     /// What makes the write safe.
     #[must_use]
-    pub(crate) fn precondition(&self) -> Precondition {
+    pub(super) fn precondition(&self) -> Precondition {
         match self {
             Self::Create(_) => Precondition::Absent,
             Self::Replace(_, revision) => Precondition::Unchanged(

@@ -1,15 +1,20 @@
 //! `users/{userId}`: who takes part in a pass.
 
 use crate::config::filter::{Constant, UserFilter};
+use crate::documents::sync_state::sync_state_name;
 use crate::firestore::filter;
 use crate::firestore::query::{Pages, Query};
 use crate::firestore::values::{Fields, boolean, double, integer, string, text, time};
+use crate::firestore::{Store, StoreError};
+use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId, TenantId};
 use crate::model::selection::IdRange;
+use crate::model::sync_state::SyncState;
 use crate::model::user::{Switch, TenantClaim, User};
 use gcloud_sdk::google::firestore::v1::structured_query::Filter;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::{Document, Value};
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// Without the users there is no pass, so a page of them may take long.
@@ -21,17 +26,17 @@ const KEYS_UPDATED_AT: &str = "keys_updated_at";
 
 /// Full name of a user's document.
 #[must_use]
-pub(crate) fn user_name(database: &Database, user: &DocumentId) -> String {
+pub(super) fn user_name(database: &Database, user: &DocumentId) -> String {
     database.document(format_args!("users/{}", user.as_str()))
 }
 
 impl User {
     /// The fields that the query for users selects.
-    pub(crate) const FIELDS: [&str; 3] = [TENANT_ID, SYNC_ENABLED, KEYS_UPDATED_AT];
+    const FIELDS: [&str; 3] = [TENANT_ID, SYNC_ENABLED, KEYS_UPDATED_AT];
 
     /// Reads those fields.
     #[must_use]
-    pub(crate) fn from_fields(id: DocumentId, fields: &Fields) -> Self {
+    fn from_fields(id: DocumentId, fields: &Fields) -> Self {
         let tenant = match said(fields, TENANT_ID) {
             None => TenantClaim::Own,
             Some(value) => string(value)
@@ -50,6 +55,28 @@ impl User {
 /// The value of a field, unless it is absent or null.
 fn said<'a>(fields: &'a Fields, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|value| !matches!(value.value_type, None | Some(ValueType::NullValue(_))))
+}
+
+impl Store {
+    /// The documents of these users, where they exist, and what is recorded of them, in the same order.
+    pub(crate) async fn named_users(
+        &self,
+        ids: &[DocumentId],
+        now: Timestamp,
+        deadline: Deadline,
+    ) -> Result<Vec<(Option<User>, Option<SyncState>)>, StoreError> {
+        let database = self.database();
+        let names = ids.iter().map(|id| [user_name(database, id), sync_state_name(database, id)]);
+        let names: Vec<_> = names.collect();
+        let fields: Vec<&str> = User::FIELDS.into_iter().chain(SyncState::FIELDS).collect();
+        let found = self.documents(names.concat(), &fields, deadline).await?;
+        let read = |(id, [user, state]): (&DocumentId, &[String; 2])| {
+            let fields = |name| found.get(name).map(|document| &document.fields);
+            let user = fields(user).map(|fields| User::from_fields(id.clone(), fields));
+            (user, fields(state).and_then(|fields| SyncState::from_fields(fields, now)))
+        };
+        Ok(ids.iter().zip(&names).map(read).collect())
+    }
 }
 
 impl Pages<User> {
@@ -98,7 +125,6 @@ mod tests {
     use crate::firestore::values::{array, null, timestamp};
     use gcloud_sdk::google::firestore::v1::structured_query::composite_filter;
     use gcloud_sdk::google::firestore::v1::structured_query::filter::FilterType;
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn user(fields: Vec<(&str, Value)>) -> User {

@@ -67,7 +67,7 @@ pub(super) fn rejected_live(users: u64) -> Rejections {
     rejections
 }
 
-/// One of the tasks of `pulse-x`, with these variables beside it and these flags.
+/// What one of the tasks of `pulse-x` is to do, with these flags.
 pub(super) fn config(flags: &[&str], task: usize, tasks: usize) -> Config {
     use clap::Parser;
     #[derive(Parser)]

@@ -117,12 +117,7 @@ async fn try_once(
     if let Some(other) = view.own.as_ref().and_then(|own| own.skipped_for.clone()) {
         return Ok(Try::Busy(other));
     }
-    let arrival = Arrival {
-        execution,
-        is_in_loop: clients.config.repeat.is_some(),
-        is_ramping: clients.limits.ramp().is_some(),
-        recording: assignment.recording,
-    };
+    let arrival = arrival(assignment, clients, execution);
     let (current, own) = (view.current.execution.as_ref(), view.own.as_ref());
     let (rival, teacher) = (arrival.rival(current), arrival.teacher(own, view.last.id.as_ref()));
     let [rival_ledger, teacher] = store.ledgers([rival, teacher], deadline).await?;
@@ -146,6 +141,15 @@ async fn try_once(
             Try::Admitted(Admitted { shards, own, previous: last.started_at, now })
         }
     })
+}
+
+fn arrival<'a>(assignment: &TaskAssignment, clients: &Clients, execution: &'a Execution) -> Arrival<'a> {
+    Arrival {
+        execution,
+        is_in_loop: clients.config.repeat.is_some(),
+        is_ramping: clients.limits.ramp().is_some(),
+        recording: assignment.recording,
+    }
 }
 
 fn report_earlier(assignment: &TaskAssignment) {

@@ -86,51 +86,86 @@ pub(crate) fn worth(counts: &Counts, last_synced: LastSynced, now: Timestamp) ->
 impl Silence {
     /// Says it, with all that can be checked.
     pub(crate) fn tell(self, counts: &Counts, config: &Config) {
-        let (project, database) = (config.database.project.to_string(), config.database.database.to_string());
-        let filter = (!config.filter.is_empty()).then(|| config.filter.to_string());
-        let filtered = filter.as_ref().map(|filter| format!(", filter {filter}")).unwrap_or_default();
-        let scope = config.scope();
+        let place = Place::of(config);
         match self {
-            Self::NoUsers => warn!(
-                scope,
-                project,
-                database,
-                filter,
-                "There are no users to sync in project {project}, database {database}{filtered}: check that this is \
-                 where they are"
-            ),
-            Self::Unknown => error!(
-                severity = "CRITICAL",
-                scope,
-                project,
-                database,
-                filter,
-                users_count = counts.users(),
-                "Nobody was synced, and when somebody last was could not be read: found {} users in project {project}, \
-                 database {database}{filtered}. Check the project, the database, the filter (--where), and sync_enabled \
-                 of the users",
-                counts.users(),
-            ),
-            Self::Sudden(at) => error!(
-                severity = "CRITICAL",
-                scope,
-                project,
-                database,
-                filter,
-                last_synced_at = format!("{at:.3}"),
-                users_count = counts.users(),
-                skipped_count = counts.skipped,
-                needs_reauth_count = counts.needs_reauth,
-                error_count = counts.error(),
-                "Nobody was synced, and the last success is less than a day ago, at {at:.0}: found {} users, {} \
-                 skipped ({} of them have to reconnect), {} failed, in project {project}, database \
-                 {database}{filtered}. Check the project, the database, the filter (--where), and sync_enabled of the users",
-                counts.users(),
-                counts.skipped,
-                counts.needs_reauth,
-                counts.error(),
-            ),
+            Self::NoUsers => place.tell_no_users(),
+            Self::Unknown => place.tell_unknown(counts),
+            Self::Sudden(at) => place.tell_sudden(at, counts),
         }
+    }
+}
+
+/// Where users were looked for.
+struct Place {
+    scope: &'static str,
+    project: String,
+    database: String,
+    filter: Option<String>,
+    /// For the end of a sentence.
+    filtered: String,
+}
+
+impl Place {
+    fn of(config: &Config) -> Self {
+        let filter = (!config.filter.is_empty()).then(|| config.filter.to_string());
+        Self {
+            scope: config.scope(),
+            project: config.database.project.to_string(),
+            database: config.database.database.to_string(),
+            filtered: filter.as_ref().map(|filter| format!(", filter {filter}")).unwrap_or_default(),
+            filter,
+        }
+    }
+
+    fn tell_no_users(self) {
+        let Self { scope, project, database, filter, filtered } = self;
+        warn!(
+            scope,
+            project,
+            database,
+            filter,
+            "There are no users to sync in project {project}, database {database}{filtered}: check that this is \
+             where they are"
+        );
+    }
+
+    fn tell_unknown(self, counts: &Counts) {
+        let Self { scope, project, database, filter, filtered } = self;
+        error!(
+            severity = "CRITICAL",
+            scope,
+            project,
+            database,
+            filter,
+            users_count = counts.users(),
+            "Nobody was synced, and when somebody last was could not be read: found {} users in project {project}, \
+             database {database}{filtered}. Check the project, the database, the filter (--where), and sync_enabled \
+             of the users",
+            counts.users(),
+        );
+    }
+
+    fn tell_sudden(self, at: Timestamp, counts: &Counts) {
+        let Self { scope, project, database, filter, filtered } = self;
+        error!(
+            severity = "CRITICAL",
+            scope,
+            project,
+            database,
+            filter,
+            last_synced_at = format!("{at:.3}"),
+            users_count = counts.users(),
+            skipped_count = counts.skipped,
+            needs_reauth_count = counts.needs_reauth,
+            error_count = counts.error(),
+            "Nobody was synced, and the last success is less than a day ago, at {at:.0}: found {} users, {} \
+             skipped ({} of them have to reconnect), {} failed, in project {project}, database \
+             {database}{filtered}. Check the project, the database, the filter (--where), and sync_enabled of the users",
+            counts.users(),
+            counts.skipped,
+            counts.needs_reauth,
+            counts.error(),
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pulses repeated in one process (`--every`, `--for`): when each of them starts, and as which execution.
+//! Passes repeated in one process (`--every`, `--for`): when each of them starts, and as which execution.
 
 use crate::config::Execution;
 use crate::config::repeat::{LONGEST, Repeat};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-/// What became of a pulse that was due.
+/// What became of a pass that was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TickOutcome {
     /// It ran, to its end or until the process was told to stop.
@@ -20,61 +20,68 @@ pub(crate) enum TickOutcome {
     DoneBefore(PassStatus),
 }
 
-/// Runs `pulse` for one execution after the other, from `start` on, until the time is over or the process
-/// is told to stop. The instant it gets is when it was due.
+/// Runs a pass for one execution after the other, from `start` on, until the time is over or the process
+/// is told to stop. The instant that `run_pass` gets is when it was due.
 ///
-/// A number in the row of executions is used up by a pulse that ran, not by one that was skipped: so a
+/// A number in the row of executions is used up by a pass that ran, not by one that was skipped: so a
 /// retried attempt finds no gap in what the attempt before has done, passes over that without a pause,
 /// and goes on from there. What it passes over counts as time, so that it ends about when the attempt
 /// before would have, and not in the middle of the next execution.
 ///
-/// Returns the status of the last pulse that ran, in whichever attempt: a retry that finds nothing left to do must not
+/// Returns the status of the last pass that ran, in whichever attempt: a retry that finds nothing left to do must not
 /// pass for a success of what had failed.
 pub(crate) async fn run(
     repeat: &Repeat,
     first: &Execution,
     start: Instant,
     stop: &Stop,
-    pulse: impl AsyncFn(Execution, Instant) -> TickOutcome,
+    run_pass: impl AsyncFn(Execution, Instant) -> TickOutcome,
 ) -> PassStatus {
     let mut ticks = Ticks { due: start, every: repeat.every, until: start + repeat.length };
-    let (mut number, mut status) = (1, PassStatus::Ok);
-    loop {
-        let due = tokio::select! {
-            biased;
-            () = stop.requested() => {
-                info!("Stopped between two pulses: nothing was in flight");
-                return status;
-            }
-            due = ticks.next() => due,
-        };
-        let Some(mut due) = due else { return status };
+    let mut row = Row { number: 1, status: PassStatus::Ok };
+    while let Some(mut due) = ticks.next_unless_stopped(stop).await {
         loop {
-            let execution = first.nth(number);
-            let turn = tokio::select! {
-                turn = pulse(execution.clone(), due) => turn,
+            let execution = first.nth(row.number);
+            let outcome = tokio::select! {
+                outcome = run_pass(execution.clone(), due) => outcome,
                 never = ticks.skip(&execution, stop) => match never {},
             };
-            match turn {
-                TickOutcome::Ran(ran) | TickOutcome::DoneBefore(ran) => status = ran,
-                TickOutcome::Busy => {}
-            }
-            number += u32::from(turn != TickOutcome::Busy);
-            if !matches!(turn, TickOutcome::DoneBefore(_))
-                || stop.signal().is_some()
-                || !ticks.has_time_after_one_more()
-            {
+            let goes_on = row.count(outcome) && stop.signal().is_none();
+            if !goes_on || !ticks.has_time_after_one_more() {
                 break;
             }
             due = Instant::now();
         }
         if stop.signal().is_some() {
-            return status;
+            break;
         }
+    }
+    row.status
+}
+
+/// How far a loop has come in its row of executions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    /// Which execution is next, from 1.
+    number: u32,
+    /// Of the last pass that ran.
+    status: PassStatus,
+}
+
+impl Row {
+    /// Counts what became of the next execution. Whether the one after it is not to wait until it is due.
+    fn count(&mut self, outcome: TickOutcome) -> bool {
+        match outcome {
+            TickOutcome::Ran(status) | TickOutcome::DoneBefore(status) => {
+                *self = Self { number: self.number + 1, status };
+            }
+            TickOutcome::Busy => {}
+        }
+        matches!(outcome, TickOutcome::DoneBefore(_))
     }
 }
 
-/// The points in time at which pulses are due.
+/// The points in time at which passes are due.
 struct Ticks {
     due: Instant,
     every: Duration,
@@ -82,6 +89,18 @@ struct Ticks {
 }
 
 impl Ticks {
+    /// Waits for the next one, unless the process is told to stop.
+    async fn next_unless_stopped(&mut self, stop: &Stop) -> Option<Instant> {
+        tokio::select! {
+            biased;
+            () = stop.requested() => {
+                info!("Stopped between two pulses: nothing was in flight");
+                None
+            }
+            due = self.next() => due,
+        }
+    }
+
     /// Waits for the next one; there is none once the time is over. Nothing is lost when it is not waited
     /// for to the end.
     async fn next(&mut self) -> Option<Instant> {
@@ -105,7 +124,7 @@ impl Ticks {
         std::future::pending().await
     }
 
-    /// Takes the time of a pulse that was done before. Whether any is left.
+    /// Takes the time of a pass that was done before. Whether any is left.
     fn has_time_after_one_more(&mut self) -> bool {
         let now = Instant::now();
         self.until = self.until.checked_sub(self.every).unwrap_or(now);
@@ -144,24 +163,24 @@ mod tests {
         }
     }
 
-    /// The executions that were begun and after how many seconds, and the status at the end. `turn` says how
+    /// The executions that were begun and after how many seconds, and the status at the end. `outcome` says how
     /// long each takes and what becomes of it.
     async fn repeated(
         length: u64,
         stop: &Stop,
-        turn: impl Fn(&str, usize) -> (u64, TickOutcome),
+        outcome: impl Fn(&str, usize) -> (u64, TickOutcome),
     ) -> (Vec<(String, u64)>, PassStatus) {
         let (start, begun) = (Instant::now(), RefCell::new(Vec::new()));
-        let pulse = |execution: Execution, _| {
+        let run_pass = |execution: Execution, _| {
             let id = execution.id.to_string();
-            let (takes, turn) = turn(&id, begun.borrow().len());
+            let (takes, outcome) = outcome(&id, begun.borrow().len());
             begun.borrow_mut().push((id, start.elapsed().as_secs()));
             async move {
                 sleep(seconds(takes)).await;
-                turn
+                outcome
             }
         };
-        let status = run(&every_minute(length), &execution("1"), start, stop, pulse).await;
+        let status = run(&every_minute(length), &execution("1"), start, stop, run_pass).await;
         (begun.into_inner(), status)
     }
 
@@ -170,6 +189,21 @@ mod tests {
     }
 
     const OK: TickOutcome = TickOutcome::Ran(PassStatus::Ok);
+
+    #[test]
+    fn a_number_is_used_up_by_a_pass_that_ran_and_only_what_was_done_before_is_followed_at_once() {
+        use PassStatus::{Degraded, Failed};
+        for (outcome, number, status, goes_on) in [
+            (TickOutcome::Ran(Failed), 4, Failed, false),
+            (TickOutcome::DoneBefore(Failed), 4, Failed, true),
+            (TickOutcome::DoneBefore(PassStatus::Ok), 4, PassStatus::Ok, true),
+            (TickOutcome::Busy, 3, Degraded, false),
+        ] {
+            let mut row = Row { number: 3, status: Degraded };
+            assert_eq!(row.count(outcome), goes_on, "{outcome:?}");
+            assert_eq!(row, Row { number, status }, "{outcome:?}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn pulses_start_evenly_until_the_time_is_over() {
@@ -211,14 +245,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_pulse_that_ran_has_the_say() {
-        for (turns, expected) in [
+        for (outcomes, expected) in [
             ([TickOutcome::Ran(PassStatus::Failed), OK], PassStatus::Ok),
             ([OK, TickOutcome::Ran(PassStatus::Failed)], PassStatus::Failed),
             ([TickOutcome::Ran(PassStatus::Degraded), TickOutcome::Busy], PassStatus::Degraded),
             ([TickOutcome::Busy, TickOutcome::Busy], PassStatus::Ok),
         ] {
-            let (_, status) = repeated(120, &Stop::default(), |_, n| (1, turns[n])).await;
-            assert_eq!(status, expected, "{turns:?}");
+            let (_, status) = repeated(120, &Stop::default(), |_, n| (1, outcomes[n])).await;
+            assert_eq!(status, expected, "{outcomes:?}");
         }
     }
 

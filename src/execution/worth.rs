@@ -49,7 +49,7 @@ impl TaskAssignment {
             // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
             // reason for Cloud Run to try it again.
             (PassStatus::Failed, Some(pass)) => pass,
-            (PassStatus::Failed, None) if self.is_one_of_several() => PassStatus::Degraded,
+            (PassStatus::Failed, None) => PassStatus::Degraded,
             (own, _) => own,
         }
     }

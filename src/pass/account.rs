@@ -1,8 +1,6 @@
 //! From a user's keys to the account that Alpaca has for them.
 
 use crate::config::LegacyAccount;
-use crate::documents::snapshot::snapshot_name;
-use crate::firestore::StoreError;
 use crate::limits::rate::Permits;
 use crate::limits::retry::Deadline;
 use crate::model::ids::UserId;
@@ -217,22 +215,10 @@ async fn suspicion(
         return Ok(None);
     }
     // Boxed, as nearly nobody's way gets here, and all would have to carry it.
-    let pin = Box::pin(pin_of(pass, record, deadline)).await;
+    let pin = Box::pin(pass.clients.store.pin(record.id(), deadline)).await;
     let pin = pin.map_err(|err| Failure::NoSnapshot(Cause::Store(err), found.keys.tried()))?;
     // Whichever of the clocks is ahead: a change that is only just made is none that is still to come.
     let now = Timestamp::now().max(pass.schedule.now);
     let forbids = |pin: &Pin| pin.forbids(account, version, record.user.keys_updated_at, now);
     Ok(pin.filter(forbids).map(Suspicion::AnotherThan))
-}
-
-/// What the user's snapshot says of their account.
-async fn pin_of(
-    pass: &PassContext,
-    record: &UserRecord,
-    deadline: Deadline,
-) -> Result<Option<Pin>, StoreError> {
-    let store = &pass.clients.store;
-    let name = snapshot_name(store.database(), record.id());
-    let found = store.documents(vec![name.clone()], &Pin::FIELDS, deadline).await?;
-    Ok(found.get(&name).and_then(|document| Pin::from_fields(&document.fields)))
 }

@@ -2,10 +2,10 @@
 //! user's state where there is one.
 
 use crate::documents::snapshot::{Snapshot, legacy_snapshot_name, snapshot_name};
-use crate::documents::tenant::primary_name;
+use crate::documents::sync_state::sync_state_write;
 use crate::firestore::StoreError;
 use crate::firestore::values::is_field_name;
-use crate::firestore::write::{Precondition, Write, merge};
+use crate::firestore::write::Write;
 use crate::limits::deadlines::ALONE_RESERVE;
 use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
 use crate::model::ids::TenantId;
@@ -14,7 +14,6 @@ use crate::model::sync_state;
 use crate::model::tenancy::{TenantLookup, TenantWrite};
 use crate::pass::account::{AccountFound, UsedKeys};
 use crate::pass::context::PassContext;
-use crate::pass::state_records::state_write;
 use crate::pass::sync_outcome::SyncOutcome;
 use crate::pass::tenant_write::{read_lookup, tenant_write};
 use crate::pass::user_record::{KeysAt, UserRecord};
@@ -101,7 +100,7 @@ impl<'a> SnapshotWrite<'a> {
                 keys: key_path.zip(keys.version()),
                 raw: raw(&pass.clients, id.as_str(), answer),
             },
-            end_of_state: over.map(|state| state_write(database, id, &state)),
+            end_of_state: over.map(|state| sync_state_write(database, id, &state)),
         }
     }
 
@@ -209,15 +208,14 @@ impl<'a> SnapshotWrite<'a> {
     }
 
     fn writes(&self, tenant: Option<&TenantWrite>) -> Vec<Write> {
-        let mut writes = vec![merge(&self.name, &self.snapshot.user_document(), &Precondition::Nothing)];
+        let mut writes = vec![self.snapshot.to_write(&self.name)];
         writes.extend(tenant.map(|write| self.tenant_document(write)));
         writes.extend(self.end_of_state.clone());
         writes
     }
 
     fn tenant_document(&self, write: &TenantWrite) -> Write {
-        let (tenant, database) = (write.tenant(), self.pass.clients.store.database());
-        merge(&primary_name(database, tenant), &self.snapshot.tenant_document(tenant), &write.precondition())
+        self.snapshot.to_tenant_write(self.pass.clients.store.database(), write)
     }
 }
 

@@ -1,13 +1,12 @@
 //! `users/{userId}/alpacaAccounts/sync`: recording what keeps users from being synced, on their way and at the end of
 //! the pass.
 
-use crate::documents::snapshot::snapshot_name;
-use crate::documents::sync_state::sync_state_name;
+use crate::documents::sync_state::sync_state_write;
 use crate::firestore::StoreError;
-use crate::firestore::write::{Precondition, Write, merge};
+use crate::firestore::write::Write;
 use crate::limits::deadlines::RECORD_RESERVE;
 use crate::limits::retry::Deadline;
-use crate::model::ids::{Database, DocumentId};
+use crate::model::ids::DocumentId;
 use crate::model::past::{LastSuccess, Past};
 use crate::model::sync_state::{SyncState, after_failure, after_named_failure};
 use crate::pass::failure::Failure;
@@ -17,7 +16,6 @@ use crate::services::clients::Clients;
 use crate::services::writer::Writer;
 use crate::telemetry::Chain;
 use futures::{StreamExt, stream};
-use gcloud_sdk::google::firestore::v1::Document;
 use jiff::Timestamp;
 use std::collections::{HashMap, VecDeque};
 use tracing::warn;
@@ -72,15 +70,10 @@ pub(crate) async fn last_successes(
     users: &[DocumentId],
     deadline: Deadline,
 ) -> HashMap<DocumentId, Option<LastSuccess>> {
-    let name = |user: &DocumentId| snapshot_name(clients.store.database(), user);
     let mut read = HashMap::new();
     for some in users.chunks(SNAPSHOTS_PER_READ) {
-        let names = some.iter().map(name).collect();
-        match clients.store.documents(names, &LastSuccess::FIELDS, deadline).await {
-            Ok(found) => {
-                let last = |user| LastSuccess::from_snapshot(&found.get(&name(user))?.fields);
-                read.extend(some.iter().map(|user| (user.clone(), last(user))));
-            }
+        match clients.store.last_successes(some, deadline).await {
+            Ok(found) => read.extend(some.iter().cloned().zip(found)),
             Err(err) => {
                 let users = some.len();
                 warn!(
@@ -106,13 +99,11 @@ pub(crate) async fn settle(
         return;
     }
     for some in records.chunks(clients.limits.writes_per_commit() * COMMITS_AT_ONCE) {
-        let name = |user: &DocumentId| sync_state_name(clients.store.database(), user);
-        let names = some.iter().map(|(user, _)| name(user)).collect();
-        match clients.store.documents(names, &["state"], deadline).await {
-            Ok(found) => {
-                let touched =
-                    |user| found.get(&name(user)).and_then(update_time).is_some_and(|at| at > started_at);
-                let untouched: Vec<_> = some.iter().filter(|(user, _)| !touched(user)).cloned().collect();
+        let users = some.iter().map(|(user, _)| user);
+        match clients.store.with_sync_states_after(started_at, users, deadline).await {
+            Ok(touched) => {
+                let untouched: Vec<_> =
+                    some.iter().filter(|(user, _)| !touched.contains(user)).cloned().collect();
                 record(clients, &untouched, deadline).await;
             }
             Err(err) => warn_unrecorded(some.len(), &err),
@@ -124,7 +115,7 @@ pub(crate) async fn settle(
 /// logged and comes up again in the next pass.
 async fn record(clients: &Clients, records: &[StateRecord], deadline: Deadline) {
     let writes = |batch: &[StateRecord]| -> Vec<Write> {
-        batch.iter().map(|(user, state)| state_write(clients.store.database(), user, state)).collect()
+        batch.iter().map(|(user, state)| sync_state_write(clients.store.database(), user, state)).collect()
     };
     let batches: Vec<_> = records.chunks(clients.limits.writes_per_commit()).map(writes).collect();
     let failed: Vec<_> = stream::iter(batches)
@@ -164,18 +155,6 @@ async fn commit_all_but_refused(
     last.map(|err| (unwritten, err))
 }
 
-/// The write that records a user's state, or its end.
-#[must_use]
-pub(crate) fn state_write(database: &Database, user: &DocumentId, state: &SyncState) -> Write {
-    let fields = state.to_fields().map(|(field, value)| (field, value.map(Into::into)));
-    merge(&sync_state_name(database, user), &fields, &Precondition::Nothing)
-}
-
 fn warn_unrecorded(users: usize, err: &StoreError) {
     warn!(error = err.code().as_str(), "Could not record the trouble of {users} users: {}", Chain(err));
-}
-
-fn update_time(document: &Document) -> Option<Timestamp> {
-    let time = document.update_time?;
-    Timestamp::new(time.seconds, time.nanos).ok()
 }

@@ -1,8 +1,6 @@
 //! The users of a pass, page by page, each with what has to be known before it is decided what is done for them.
 
 use crate::config::filter::UserFilter;
-use crate::documents::sync_state::sync_state_name;
-use crate::documents::user::user_name;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
 use crate::limits::deadlines::USER_BUDGET;
@@ -12,7 +10,6 @@ use crate::model::outcome::Code;
 use crate::model::selection::Selection;
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
-use crate::model::user::User;
 use crate::pass::user_record::{PageLookup, UserRecord};
 use crate::telemetry::Chain;
 use futures::{Stream, StreamExt, stream};
@@ -121,20 +118,11 @@ impl PageReader {
     }
 
     async fn named(&self, ids: &[DocumentId]) -> Result<Vec<UserRecord>, StoreError> {
-        let database = self.store.database();
-        let names =
-            ids.iter().flat_map(|id| [user_name(database, id), sync_state_name(database, id)]).collect();
-        let fields: Vec<&str> = User::FIELDS.into_iter().chain(SyncState::FIELDS).collect();
-        let found = self.store.documents(names, &fields, Deadline::after(USER_BUDGET)).await?;
+        let users = self.store.named_users(ids, self.now, Deadline::after(USER_BUDGET)).await?;
         let (mut missing, mut known) = (Vec::new(), Vec::new());
-        for id in ids {
-            let state = found.get(&sync_state_name(database, id));
-            let state = state.and_then(|document| SyncState::from_fields(&document.fields, self.now));
-            match found.get(&user_name(database, id)) {
-                Some(document) => {
-                    let user = User::from_fields(id.clone(), &document.fields);
-                    known.push(UserRecord::new(user, previous(state)));
-                }
+        for (id, (user, state)) in ids.iter().zip(users) {
+            match user {
+                Some(user) => known.push(UserRecord::new(user, previous(state))),
                 None => missing.push(UserRecord::missing(id.clone())),
             }
         }

@@ -209,7 +209,7 @@ pub(crate) struct Alpaca {
     /// Where the account of live keys is.
     live: Url,
     usage: Arc<Usage>,
-    pace: Arc<RateLimits>,
+    limits: Arc<RateLimits>,
 }
 
 impl Alpaca {
@@ -217,7 +217,7 @@ impl Alpaca {
     pub(crate) fn new(
         base_url: Option<Url>,
         usage: Arc<Usage>,
-        pace: Arc<RateLimits>,
+        limits: Arc<RateLimits>,
     ) -> Result<Self, reqwest::Error> {
         let plain_http = base_url.as_ref().is_some_and(|url| url.scheme() == "http");
         let http = client(plain_http).build()?;
@@ -228,10 +228,10 @@ impl Alpaca {
             Ok(http.get(format!("{base}/v2/account")).build()?.url().clone())
         };
         let (paper, live) = (url(Environment::Paper)?, url(Environment::Live)?);
-        Ok(Self { http, unshared: Arc::default(), plain_http, paper, live, usage, pace })
+        Ok(Self { http, unshared: Arc::default(), plain_http, paper, live, usage, limits })
     }
 
-    /// The account that the keys belong to. The pace must have allowed the call; further attempts wait
+    /// The account that the keys belong to. The limits must have allowed the call; further attempts wait
     /// for it.
     pub(crate) async fn account(&self, keys: &AlpacaKeys, deadline: Deadline) -> Result<Answer, AlpacaError> {
         self.account_over(&self.http, keys, deadline).await
@@ -276,7 +276,7 @@ impl Alpaca {
         deadline: Deadline,
     ) -> Result<Answer, AlpacaError> {
         if attempt > 0 {
-            self.pace.allow_by(Permits::ALPACA_CALL, deadline).await?;
+            self.limits.allow_by(Permits::ALPACA_CALL, deadline).await?;
         }
         self.usage.alpaca_calls.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);

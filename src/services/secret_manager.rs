@@ -348,7 +348,7 @@ pub(crate) struct SecretManager {
     client: SecretManagerService,
     identity: Identity,
     usage: Arc<Usage>,
-    pace: Arc<RateLimits>,
+    limits: Arc<RateLimits>,
 }
 
 impl SecretManager {
@@ -357,7 +357,7 @@ impl SecretManager {
         endpoint: Option<&str>,
         identity: Identity,
         usage: Arc<Usage>,
-        pace: Arc<RateLimits>,
+        limits: Arc<RateLimits>,
     ) -> Result<Self, google_cloud_gax::client_builder::Error> {
         let credentials = identity.credentials();
         let builder =
@@ -368,10 +368,10 @@ impl SecretManager {
             Some(endpoint) => builder.with_endpoint(endpoint),
             None => builder,
         };
-        Ok(Self { client: builder.build().await?, identity, usage, pace })
+        Ok(Self { client: builder.build().await?, identity, usage, limits })
     }
 
-    /// The user's keys in their newest version. The pace must have allowed the access; further attempts
+    /// The user's keys in their newest version. The limits must have allowed the access; further attempts
     /// wait for it.
     pub(crate) async fn keys(
         &self,
@@ -395,7 +395,7 @@ impl SecretManager {
     ) -> Result<StoredKeys, SecretError> {
         let secret = &asked.secret;
         if attempt > 0
-            && let Err(used_up) = self.pace.allow_by(Permits::SECRET_ACCESS, deadline).await
+            && let Err(used_up) = self.limits.allow_by(Permits::SECRET_ACCESS, deadline).await
         {
             return Err(SecretError::OutOfBudget { secret: secret.clone(), used_up });
         }
