@@ -15,7 +15,7 @@ COPY crates/sandbox/Cargo.toml crates/sandbox/
 RUN mkdir src crates/sandbox/src \
  && touch src/lib.rs crates/sandbox/src/lib.rs \
  && echo 'fn main() {}' > src/main.rs \
- && cargo build --locked --release --no-default-features
+ && cargo build --locked --release --package alpaca-pulse --no-default-features
 
 FROM dependencies AS build
 # Of which commit the sources are: no repository comes with them. Part of `pulse --version`, and only there.
@@ -24,7 +24,7 @@ COPY build.rs ./
 COPY src src
 # Files keep their time, and cargo takes what is older than the empty crate's build for built.
 RUN touch src/lib.rs src/main.rs \
- && cargo build --locked --release --no-default-features
+ && cargo build --locked --release --package alpaca-pulse --no-default-features
 
 FROM ${RUNTIME_IMAGE}
 COPY --from=build /pulse/target/release/pulse /pulse

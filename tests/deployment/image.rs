@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const BUILD: &str = "cargo build --locked --release --no-default-features";
+const BUILD: &str = "cargo build --locked --release --package alpaca-pulse --no-default-features";
 
 /// The instructions, with their continuation lines, by keyword.
 fn instructions() -> Vec<(String, String)> {
