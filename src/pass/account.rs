@@ -23,9 +23,9 @@ use tracing::warn;
 /// An account, and the keys that it was asked for with.
 #[derive(Debug)]
 pub(crate) struct AccountFound {
-    /// What Alpaca said.
+    /// What Alpaca said of it.
     pub(crate) answer: Answer,
-    /// With these keys.
+    /// The keys that Alpaca was asked with.
     pub(crate) keys: UsedKeys,
 }
 
@@ -109,7 +109,7 @@ async fn ask_with_kept(
     deadline: Deadline,
 ) -> Result<AccountFound, Failure> {
     let rejection = match ask_and_forget_rejected(pass, user, Arc::clone(&kept), deadline).await {
-        Err(rejection @ Failure::Rejected(..)) => rejection,
+        Err(rejection @ Failure::KeysRejected(..)) => rejection,
         found => return found,
     };
     let calls = Permits { secret_accesses: 1, ..Permits::ALPACA_CALL };
@@ -144,7 +144,7 @@ async fn ask_and_forget_rejected(
     deadline: Deadline,
 ) -> Result<AccountFound, Failure> {
     let found = ask(pass, UsedKeys::Stored(stored), deadline).await;
-    if let (Err(Failure::Rejected(..)), Some(cache)) = (&found, &pass.clients.key_cache) {
+    if let (Err(Failure::KeysRejected(..)), Some(cache)) = (&found, &pass.clients.key_cache) {
         cache.forget(user);
     }
     found
@@ -184,7 +184,7 @@ pub(crate) async fn same_account(
     let again = again.await.map_err(broker)?;
     if let Suspicion::AnotherThan(pin) = suspicion {
         if again.account.external_account_id != pin.account {
-            return Err(Failure::NoSnapshot(Cause::OtherAccount(pin.version), keys.tried()));
+            return Err(Failure::KeysAccepted(Cause::OtherAccount(pin.version), keys.tried()));
         }
         let (id, user_id, error) = (record.id(), record.id().as_str(), Code::BrokerOtherAccount.as_str());
         warn!(
@@ -214,9 +214,9 @@ async fn suspicion(
     if !is_suspect {
         return Ok(None);
     }
-    // Boxed, as nearly nobody's way gets here, and all would have to carry it.
+    // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
     let pin = Box::pin(pass.clients.store.pin(record.id(), deadline)).await;
-    let pin = pin.map_err(|err| Failure::NoSnapshot(Cause::Store(err), found.keys.tried()))?;
+    let pin = pin.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;
     // Whichever of the clocks is ahead: a change that is only just made is none that is still to come.
     let now = Timestamp::now().max(pass.schedule.now);
     let forbids = |pin: &Pin| pin.forbids(account, version, record.user.keys_updated_at, now);

@@ -25,12 +25,12 @@ impl Spread {
     /// started at the window's end.
     fn turn(&self, number: u64) -> Instant {
         let users = self.users.max(1);
-        let part = number.min(users) as f64 / users as f64;
-        self.start + self.window.mul_f64(part)
+        let share = number.min(users) as f64 / users as f64;
+        self.start + self.window.mul_f64(share)
     }
 }
 
-/// Who has been let in.
+/// Who has been let in, whatever became of them: a stop may have given them up in flight.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reached {
     /// How many users.

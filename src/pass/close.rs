@@ -21,14 +21,22 @@ use tracing::{error, warn};
 
 /// A pass whose users are done, or given up.
 pub(crate) struct Closing<'a> {
+    /// What all its users had in common.
     pub(crate) pass: &'a PassContext,
+    /// Which users were this task's, and what became of those before a retry.
     pub(crate) assignment: &'a TaskAssignment,
+    /// Whether the process is told to stop: then there is little time.
     pub(crate) stop: &'a Stop,
+    /// How reading and syncing the users ended.
     pub(crate) end: PassEnd,
 }
 
 impl Closing<'_> {
     /// Says how it went, and records it. Returns what the exit code says.
+    ///
+    /// All users reached: look back (when those last succeeded who are left to the closing), fleet guard, last line,
+    /// their records, leave the execution. Cut short: last line, leave, look back, fleet guard, records. There may be
+    /// no time for all of it then, and how far the pass came matters more.
     pub(crate) async fn close(self, checkpointer: Checkpointer, mut tally: Tally) -> PassStatus {
         let Self { assignment, stop, end, .. } = &self;
         let recorded = async {
@@ -54,7 +62,7 @@ impl Closing<'_> {
         // Told to stop, the task has no time to wait for the others.
         let of_others = assignment.rejections_of_others(clients, &finished, |known| tally.need_others(known));
         let of_others = stop.run_until_stopped(of_others).await.unwrap_or_default();
-        report_rejections(&tally.fleet_wide(of_others));
+        tell_fleet_wide(&tally.fleet_wide(of_others));
         let worth = assignment.worth(&tally.counts);
         if let Some(silence) = worth.and_then(|worth| worth.silence) {
             silence.tell(&tally.counts, &clients.config);
@@ -72,12 +80,12 @@ impl Closing<'_> {
         let Self { pass, assignment, .. } = self;
         let (clients, now) = (&*pass.clients, Timestamp::now());
         self.conclude(&tally.counts, Some(PassStatus::Failed));
-        // How far it came matters more, when there may be no time for both.
         let deadline = Deadline::after(USER_BUDGET);
         let leave = assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await;
         self.look_back(tally, now).await;
         let nobody = Rejections::default();
-        report_rejections(&tally.fleet_wide(nobody));
+        tell_fleet_wide(&tally.fleet_wide(nobody));
+        // The fleet guard of one of several tasks needs what the others saw, and there is no time to wait for them.
         if !assignment.is_one_of_several() {
             let records = up_to(finished.cursor.as_ref(), tally.records(nobody, now));
             settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
@@ -95,7 +103,7 @@ impl Closing<'_> {
         conclude(&Figures { scope, status, counts, used, start: pass.start }, end);
     }
 
-    /// Reads when those last succeeded who came into trouble in this pass and wait for its judgement.
+    /// Reads when those last succeeded who are left to the closing, as far as it is not known yet.
     async fn look_back(&self, tally: &mut Tally, now: Timestamp) -> Late {
         let unread: Vec<_> = tally.unread().cloned().collect();
         let reading = last_successes(&self.pass.clients, &unread, Deadline::after(LOOK_BACK_BUDGET));
@@ -112,7 +120,7 @@ fn up_to(cursor: Option<&DocumentId>, mut records: Vec<StateRecord>) -> Vec<Stat
 }
 
 /// Where rejections are the provider's fault or ours.
-fn report_rejections(fleet_wide: &[(Environment, AtHost)]) {
+fn tell_fleet_wide(fleet_wide: &[(Environment, AtHost)]) {
     for (host, at) in fleet_wide {
         let (rejected, users) = (at.rejected, at.users());
         error!(

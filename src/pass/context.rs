@@ -1,4 +1,4 @@
-//! One pass, as every user's way needs it.
+//! One pass, as every user's sync needs it.
 
 use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
@@ -16,15 +16,15 @@ use tokio::time::Instant;
 /// One pass: made once, and shared by the tasks of all its users.
 #[derive(Debug)]
 pub(crate) struct PassContext {
-    /// Everything that is called.
+    /// The services that are called.
     pub(crate) clients: Arc<Clients>,
     /// What earlier passes of a loop left.
     pub(crate) memory: Arc<Memory>,
-    /// By the server's clock, when it started, and when the one before did.
+    /// By the server's clock, when the pass started, and when the one before did.
     pub(crate) schedule: RecheckSchedule,
-    /// When it was due.
+    /// When the pass was due.
     pub(crate) due: Instant,
-    /// When it began.
+    /// When the pass began.
     pub(crate) start: Instant,
     /// The tenants whose owners were spoken of.
     pub(crate) told: ToldTenants,

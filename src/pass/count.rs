@@ -10,16 +10,15 @@ use crate::model::selection::{IdRange, Selection};
 use crate::pass::admission::{Reached, Spread};
 use crate::pass::context::PassContext;
 use crate::services::clients::Clients;
-use crate::shutdown::DRAIN_LIMIT;
+use crate::shutdown::{DRAIN_LIMIT, Stop};
 use crate::telemetry::Chain;
 use std::fmt;
-use tokio::time::Instant;
 use tracing::warn;
 
 /// The users who were not started before the deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreached {
-    /// So many.
+    /// So many users.
     Users(u64),
     /// They could not be counted.
     Unknown,
@@ -64,24 +63,26 @@ pub(crate) async fn spread(pass: &PassContext, selection: &Selection) -> Option<
     }
 }
 
-/// Counts the users who come after those that were reached, in what the drain has left of its time since
-/// the pass was told to stop.
+/// Counts the users who come after those that were reached, where it was the deadline that stopped the pass: in what
+/// the drain has left of its time since then. Those who were reached and given up in flight are not among them.
 pub(crate) async fn unreached(
     clients: &Clients,
     selection: &Selection,
     reached: Reached,
-    told: Instant,
-) -> Unreached {
+    stop: &Stop,
+) -> Option<Unreached> {
+    let told = stop.deadline()?;
     let range = match selection {
         Selection::Named(users) => {
-            return Unreached::Users((users.len() as u64).saturating_sub(reached.users));
+            return Some(Unreached::Users((users.len() as u64).saturating_sub(reached.users)));
         }
         Selection::Range(range) => range,
     };
     let after = reached.last.or_else(|| range.after.clone());
     let rest = IdRange { after, until: range.until.clone() };
     let budget = DRAIN_LIMIT.saturating_sub(told.elapsed()).max(LEAST_COUNT_BUDGET);
-    match count(&clients.store, &rest, &clients.config.filter, Deadline::after(budget)).await {
+    let count = count(&clients.store, &rest, &clients.config.filter, Deadline::after(budget));
+    Some(match count.await {
         Ok(users) => Unreached::Users(users),
         Err(err) => {
             warn!(
@@ -91,7 +92,7 @@ pub(crate) async fn unreached(
             );
             Unreached::Unknown
         }
-    }
+    })
 }
 
 async fn count(

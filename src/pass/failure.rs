@@ -7,7 +7,7 @@ use crate::model::keys::Environment;
 use crate::model::outcome::{Code, Outcome};
 use crate::model::sync_state::PreviousState;
 use crate::pass::plan::OnFailure;
-use crate::pass::sync_outcome::{Failed, KeyVerdict};
+use crate::pass::sync_outcome::{KeyVerdict, NoSnapshot};
 use crate::services::alpaca::AlpacaError;
 use crate::services::secret_manager::SecretError;
 use crate::telemetry::Chain;
@@ -29,22 +29,22 @@ pub(crate) enum Failure {
     /// The keys of that version cannot be used, or nothing was heard that says anything about them.
     NoAnswer(Cause, Option<KeyVersion>),
     /// Alpaca rejects the keys. Whether that is the user's fault, only the whole pass can tell.
-    Rejected(AlpacaError, Tried),
+    KeysRejected(AlpacaError, Tried),
     /// Alpaca takes the keys, but there is no snapshot: the account has no figures yet, it is another account, or
     /// Firestore did not take it.
-    NoSnapshot(Cause, Tried),
+    KeysAccepted(Cause, Tried),
 }
 
-/// What happened.
+/// What kept the snapshot from being written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
     /// There can be no secret of that name.
     #[error("the id cannot name a secret: {0}")]
     Id(InvalidId),
-    /// No keys.
+    /// The keys could not be read, or are none.
     #[error(transparent)]
     Keys(SecretError),
-    /// No account with these keys.
+    /// Alpaca gave no account for these keys.
     #[error(transparent)]
     Broker(AlpacaError),
     /// Another account than the one that the keys of that version had.
@@ -55,7 +55,7 @@ pub(crate) enum Cause {
         .0.as_str()
     )]
     OtherAccount(KeyVersion),
-    /// Firestore failed.
+    /// Firestore did not read or write what it was asked to.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -89,8 +89,8 @@ impl Failure {
     #[must_use]
     pub(crate) fn of_broker(err: AlpacaError, tried: Tried) -> Self {
         match err {
-            AlpacaError::Rejected { .. } => Self::Rejected(err, tried),
-            AlpacaError::Incomplete(_) => Self::NoSnapshot(Cause::Broker(err), tried),
+            AlpacaError::Rejected { .. } => Self::KeysRejected(err, tried),
+            AlpacaError::Incomplete(_) => Self::KeysAccepted(Cause::Broker(err), tried),
             _ => Self::NoAnswer(Cause::Broker(err), tried.version),
         }
     }
@@ -99,8 +99,8 @@ impl Failure {
     #[must_use]
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::NotAsked(cause) | Self::NoAnswer(cause, _) | Self::NoSnapshot(cause, _) => cause.code(),
-            Self::Rejected(err, _) => err.code(),
+            Self::NotAsked(cause) | Self::NoAnswer(cause, _) | Self::KeysAccepted(cause, _) => cause.code(),
+            Self::KeysRejected(err, _) => err.code(),
         }
     }
 
@@ -108,10 +108,10 @@ impl Failure {
     #[must_use]
     pub(crate) fn reason(&self) -> String {
         match self {
-            Self::NotAsked(cause) | Self::NoAnswer(cause, _) | Self::NoSnapshot(cause, _) => {
+            Self::NotAsked(cause) | Self::NoAnswer(cause, _) | Self::KeysAccepted(cause, _) => {
                 Chain(cause).to_string()
             }
-            Self::Rejected(err, _) => Chain(err).to_string(),
+            Self::KeysRejected(err, _) => Chain(err).to_string(),
         }
     }
 
@@ -121,25 +121,25 @@ impl Failure {
         match self {
             Self::NotAsked(_) => None,
             Self::NoAnswer(_, version) => version.as_ref(),
-            Self::Rejected(_, tried) | Self::NoSnapshot(_, tried) => tried.version.as_ref(),
+            Self::KeysRejected(_, tried) | Self::KeysAccepted(_, tried) => tried.version.as_ref(),
         }
     }
 
     /// What Alpaca said of the keys, if it spoke of them.
-    fn verdict(&self) -> Option<KeyVerdict> {
+    fn key_verdict(&self) -> Option<KeyVerdict> {
         match self {
             Self::NotAsked(_) | Self::NoAnswer(..) => None,
-            Self::Rejected(_, Tried { environment, version }) => {
+            Self::KeysRejected(_, Tried { environment, version }) => {
                 Some(KeyVerdict::Rejected(*environment, version.clone()?))
             }
-            Self::NoSnapshot(_, tried) => Some(KeyVerdict::Accepted(tried.environment)),
+            Self::KeysAccepted(_, tried) => Some(KeyVerdict::Accepted(tried.environment)),
         }
     }
 
     /// What a user counts as who was in that state before and fails so, and what is to be remembered until the pass
     /// closes.
     #[must_use]
-    pub(crate) fn outcome(&self, previous: &PreviousState, on_failure: OnFailure) -> Failed {
+    pub(crate) fn judged(&self, previous: &PreviousState, on_failure: OnFailure) -> NoSnapshot {
         let code = self.code();
         let is_own_run = on_failure == OnFailure::RecordOwnRun;
         let counts_as = match code {
@@ -148,7 +148,7 @@ impl Failure {
             _ if !is_own_run && previous.stays_rejected(code, self.key_version()) => Outcome::NeedsReauth,
             _ => Outcome::Failed(code),
         };
-        Failed { counts_as, verdict: self.verdict().filter(|_| !is_own_run), past: None }
+        NoSnapshot { counts_as, key_verdict: self.key_verdict().filter(|_| !is_own_run), past: None }
     }
 }
 

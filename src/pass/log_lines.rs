@@ -4,14 +4,14 @@ use crate::model::ids::{DocumentId, TenantId};
 use crate::model::outcome::{Code, Outcome};
 use crate::model::sync_state::PreviousState;
 use crate::pass::failure::Failure;
-use crate::pass::plan::NotSynced;
+use crate::pass::plan::LeftAlone;
 use crate::pass::snapshot_write::Written;
 use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::writer::Writer;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-/// A user's way begins.
+/// The sync of a user begins.
 pub(crate) fn tell_start(record: &UserRecord) {
     let id = record.id();
     if let KeysAt::Configuration(_) = &record.keys {
@@ -23,19 +23,19 @@ pub(crate) fn tell_start(record: &UserRecord) {
     info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
 }
 
-/// Nothing was done for the user.
-pub(crate) fn tell_not_synced(record: &UserRecord, reason: NotSynced, start: Instant) {
+/// The user is left alone.
+pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Instant) {
     let (id, user_id) = (record.id(), record.id().as_str());
     match reason {
-        NotSynced::Paused => {
+        LeftAlone::Paused => {
             info!(user_id, "Skipped Alpaca account for user {id}: sync_enabled is false");
         }
-        NotSynced::UnreadableSwitch => warn!(
+        LeftAlone::UnreadableSwitch => warn!(
             user_id,
             "Skipped Alpaca account for user {id}: its sync_enabled is neither true nor false, so it counts as \
              paused: store a boolean"
         ),
-        NotSynced::WaitsForReauth => {
+        LeftAlone::WaitsForReauth => {
             let (since, next_attempt_at) = rest_of(&record.previous);
             info!(
                 user_id,
@@ -45,7 +45,7 @@ pub(crate) fn tell_not_synced(record: &UserRecord, reason: NotSynced, start: Ins
                  yet"
             );
         }
-        NotSynced::Missing => error!(
+        LeftAlone::Missing => error!(
             user_id,
             error = Code::UserUnknown.as_str(),
             duration_ms = millis(start),
@@ -55,28 +55,26 @@ pub(crate) fn tell_not_synced(record: &UserRecord, reason: NotSynced, start: Ins
     }
 }
 
-impl Writer {
-    /// The user's documents say what Alpaca says, or would, without a dry run.
-    pub(crate) fn tell_synced(&self, id: &DocumentId, written: &Written, start: Instant) {
-        let (user_id, tenant_id) = (id.as_str(), written.tenant.as_ref().map(TenantId::as_str));
-        let (unchanged, duration_ms) = (written.is_unchanged.then_some(true), millis(start));
-        match self {
-            Self::Commits { .. } => info!(
+/// The user's documents say what Alpaca says, or would, without a dry run.
+pub(crate) fn tell_synced(writer: &Writer, id: &DocumentId, written: &Written, start: Instant) {
+    let (user_id, tenant_id) = (id.as_str(), written.tenant.as_ref().map(TenantId::as_str));
+    let (unchanged, duration_ms) = (written.is_unchanged.then_some(true), millis(start));
+    match writer {
+        Writer::Commits { .. } => info!(
+            user_id,
+            tenant_id, unchanged, duration_ms, "Successfully synced Alpaca account for user {id}"
+        ),
+        Writer::DryRun => {
+            info!(
                 user_id,
-                tenant_id, unchanged, duration_ms, "Successfully synced Alpaca account for user {id}"
-            ),
-            Self::DryRun => {
-                info!(
-                    user_id,
-                    tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)"
-                );
-            }
+                tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)"
+            );
         }
     }
 }
 
-/// The user failed, and counts as that.
-pub(crate) fn tell_failed(record: &UserRecord, failure: &Failure, counts_as: Outcome, start: Instant) {
+/// There is no fresh snapshot of the user, who counts as that: an ERROR only where that is a failure.
+pub(crate) fn tell_no_snapshot(record: &UserRecord, failure: &Failure, counts_as: Outcome, start: Instant) {
     let (id, code, reason, duration_ms) = (record.id(), failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
     match counts_as {

@@ -27,24 +27,27 @@ pub(crate) use crate::pass::memory::Memory;
 pub(crate) use crate::pass::summary::conclude_unbegun;
 
 use crate::execution::assignment::TaskAssignment;
+use crate::execution::progress::Slot;
 use crate::model::outcome::PassStatus;
 use crate::pass::admission::Admission;
 use crate::pass::close::Closing;
-use crate::pass::fan_out::fan_out;
-use crate::pass::plan::decide;
+use crate::pass::fan_out::{Panicked, fan_out};
+use crate::pass::log_lines::tell_panicked;
+use crate::pass::plan::{SyncPlan, decide};
 use crate::pass::summary::PassEnd;
-use crate::pass::sync_user::{panicked, sync_user};
+use crate::pass::sync_outcome::SyncOutcome;
+use crate::pass::sync_user::sync_user;
 use crate::pass::tally::Tally;
 use crate::pass::user_pages::UserPages;
-use crate::pass::user_record::UserRecord;
+use crate::pass::user_record::{UserRecord, UserRef};
 use crate::shutdown::Stop;
 use futures::{StreamExt, stream};
 use std::sync::Arc;
 
-/// One pass over all users that are this task's. For each of them it is decided once what is done (`decide`), they wait
-/// until that may begin (`Admission`), it is done in a task of its own (`sync_user`), and what becomes of it is counted
-/// (`Tally`) and moves the cursor that a retried attempt goes on from (`Checkpointer`). What only all users together tell
-/// is judged, recorded and published at the end (`Closing`).
+/// One pass over all users that are this task's. For each of them it is decided once what is done (`decide`), they
+/// wait until that may begin (`Admission`), it is done in a task of its own ([`sync_user()`], which lists all the ways in
+/// which it can end), and what becomes of it is counted (`Tally`) and moves the cursor that a retried attempt goes on
+/// from (`Checkpointer`). What only all users together tell is judged, recorded and published at the end (`Closing`).
 pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, stop: &Stop) -> PassStatus {
     let pass = Arc::new(pass);
     pass.memory.begin(pass.due);
@@ -59,22 +62,41 @@ pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, sto
         let plan = decide(&record, pass.kept_keys(&record), &rules);
         admission.admit(record.id_among_users(), plan.permits()).await;
         let slot = checkpointer.begin(record.id_among_users().cloned());
-        ((slot, record.reference()), (Box::new(record), plan))
+        let begun = Begun { slot, user: record.reference() };
+        (begun, Admitted { record: Box::new(record), plan })
     });
     let mut tally = Tally::after(&assignment.finished, pass.schedule.now);
-    let way = |(record, plan)| sync_user(Arc::clone(&pass), record, plan);
-    let ended = fan_out(users, pass.clients.config.concurrency, stop, way, |(slot, user), outcome| {
+    let sync = |Admitted { record, plan }| sync_user(Arc::clone(&pass), record, plan);
+    let take_in = |Begun { slot, user }, outcome: Result<SyncOutcome, Panicked>| {
         let outcome = outcome.unwrap_or_else(|_| panicked(&user));
-        checkpointer.end(slot, tally.add(user, outcome));
-    })
-    .await;
-    let unreached = match stop.deadline().filter(|_| !ended.is_complete()) {
-        Some(told) => {
-            let (selection, reached) = (&assignment.selection, admission.reached());
-            Some(count::unreached(&pass.clients, selection, reached, told).await)
-        }
-        None => None,
+        // Counted twice: in the tally for the log, and, once the cursor has passed the user, for a retry.
+        let result = tally.add(user, outcome);
+        checkpointer.end(slot, result);
     };
-    let end = PassEnd::new(ended, unreached, pages.unreadable);
+    let fan_out_end = fan_out(users, pass.clients.config.concurrency, stop, sync, take_in).await;
+    let unreached = match fan_out_end.is_complete() {
+        true => None,
+        false => count::unreached(&pass.clients, &assignment.selection, admission.reached(), stop).await,
+    };
+    let end = PassEnd::new(fan_out_end, unreached, pages.unreadable);
     Closing { pass: &pass, assignment, stop, end }.close(checkpointer, tally).await
+}
+
+/// A user whose sync may begin, and what is to be done. The legacy account is treated like one.
+struct Admitted {
+    record: Box<UserRecord>,
+    plan: SyncPlan,
+}
+
+/// What is kept of them meanwhile, for when their sync ends.
+struct Begun {
+    /// Their place in the order in which the cursor passes users.
+    slot: Slot,
+    user: UserRef,
+}
+
+/// A bug: the task of this user's sync panicked.
+fn panicked(user: &UserRef) -> SyncOutcome {
+    tell_panicked(&user.id);
+    SyncOutcome::Panicked
 }

@@ -17,23 +17,24 @@ use std::time::Duration;
 /// What is done for one user in this pass.
 #[derive(Debug)]
 pub(crate) enum SyncPlan {
-    /// Nothing: no keys are read, Alpaca is not asked, nothing is written.
-    Nothing(NotSynced),
-    /// Keys, account, snapshot.
+    /// No keys are read, Alpaca is not asked, nothing is written.
+    LeaveAlone(LeftAlone),
+    /// Tenant lookup, keys, account, snapshot.
     Sync(SyncSteps),
 }
 
-/// Why nothing is done for a user. A log line says it, and the user is counted; that is all.
+/// Why a user is left alone: nothing is asked of Alpaca and nothing written. Only `Missing` counts as failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotSynced {
+pub(crate) enum LeftAlone {
     /// `sync_enabled` is false. Counts as skipped.
     Paused,
     /// `sync_enabled` is neither true nor false: money is not synced on a guess. Counts as skipped, with a warning.
     UnreadableSwitch,
-    /// Alpaca rejected the keys often enough. Nothing is due yet, or the secret was looked at and still holds the
-    /// same keys: it is the user's turn to store others. Counts as skipped, and as needing re-authentication.
+    /// Alpaca rejected the keys often enough. Nothing is due yet, or the secret was looked at, after the tenant lookup,
+    /// and still holds the same keys: it is the user's turn to store others. Counts as skipped, and as needing
+    /// re-authentication.
     WaitsForReauth,
-    /// A person named a user who has no document. Counts as failed.
+    /// A person named a user who has no document. Counts as failed, with an ERROR.
     Missing,
 }
 
@@ -42,8 +43,10 @@ pub(crate) enum NotSynced {
 pub(crate) struct SyncSteps {
     /// Where the keys come from; for an id that can name no secret, why not: the user fails then.
     pub(crate) keys: Result<KeySource, InvalidId>,
-    /// Whether documents that say the same may be left alone: those of a user without a state to end, in a loop
-    /// that remembers what it wrote.
+    /// Whether the write may be skipped: for a user who is known to have no state to end, in a loop that remembers in
+    /// its process what it wrote. It is skipped if that has the same fingerprint and is younger than
+    /// `--refresh-unchanged`, and no tenant's document is to be created. The permits of the writes are taken all the
+    /// same.
     pub(crate) may_skip_write: bool,
     /// The writes after a success, as far as they have to be allowed: the snapshot, the tenant's document where the
     /// rules may permit it, and the end of the user's state where there is one.
@@ -68,13 +71,13 @@ pub(crate) enum KeySource {
 /// What follows from a failure, besides its log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnFailure {
-    /// It is recorded at once; but that Alpaca rejects the keys only when the pass closes, as only all users together
-    /// tell whether that is the user's fault.
+    /// It is recorded at once; but that Alpaca rejects the keys is left to the closing, as only all users together tell
+    /// whether that is the user's fault.
     Record,
-    /// A person's own run: it is recorded at once, and proves nothing about the keys, as it is tried again within
-    /// seconds. Nothing that Alpaca says of them is counted.
+    /// A person's own run: it is recorded at once, a rejection too, and proves nothing about the keys, as it is tried
+    /// again within seconds. No rejection is counted.
     RecordOwnRun,
-    /// Nothing: the legacy account has no record.
+    /// Nothing: the legacy account has no state to record it in. No rejection is counted.
     Forget,
 }
 
@@ -98,16 +101,16 @@ pub(crate) struct PassRules<'a> {
 pub(crate) fn decide(record: &UserRecord, kept: Option<Weak<StoredKeys>>, rules: &PassRules<'_>) -> SyncPlan {
     match record.user.sync {
         Switch::On => {}
-        Switch::Off => return SyncPlan::Nothing(NotSynced::Paused),
-        Switch::Unreadable => return SyncPlan::Nothing(NotSynced::UnreadableSwitch),
+        Switch::Off => return SyncPlan::LeaveAlone(LeftAlone::Paused),
+        Switch::Unreadable => return SyncPlan::LeaveAlone(LeftAlone::UnreadableSwitch),
     }
     let recheck = match rules.is_named {
         true => Recheck::Ask,
         false => recheck(&record.previous, record.id().as_str(), &rules.schedule),
     };
     let keys = match (&record.keys, recheck) {
-        (KeysAt::NoSuchUser, _) => return SyncPlan::Nothing(NotSynced::Missing),
-        (_, Recheck::Wait) => return SyncPlan::Nothing(NotSynced::WaitsForReauth),
+        (KeysAt::NoSuchUser, _) => return SyncPlan::LeaveAlone(LeftAlone::Missing),
+        (_, Recheck::Wait) => return SyncPlan::LeaveAlone(LeftAlone::WaitsForReauth),
         (KeysAt::Nowhere(invalid), _) => Err(*invalid),
         (KeysAt::Configuration(account), _) => Ok(KeySource::Configuration(Arc::clone(account))),
         (KeysAt::Secret(user), Recheck::AskUnless(rejected)) => {
@@ -130,13 +133,13 @@ pub(crate) fn decide(record: &UserRecord, kept: Option<Weak<StoredKeys>>, rules:
     })
 }
 
-/// How many writes have to be allowed for a user whose way ends well.
+/// How many writes have to be allowed for a user whose sync ends well.
 fn expected_writes(record: &UserRecord, rules: &PassRules<'_>) -> u32 {
     if !rules.permits_writes {
         return 0;
     }
     let may_write = |tenants: &tenancy::Pass<'_>| {
-        // What is not known yet is read on the way, and may well allow it.
+        // What is not known yet is read during the sync, and may well allow it.
         record.fresh_lookup().is_none_or(|lookup| {
             let decision = tenancy::decide(record.id().as_str(), &record.user.tenant, lookup, None, tenants);
             !matches!(decision, Decision::Refuse(_))
@@ -147,8 +150,8 @@ fn expected_writes(record: &UserRecord, rules: &PassRules<'_>) -> u32 {
 }
 
 impl SyncPlan {
-    /// The calls that have to be allowed before the user is started: those of a way that ends well, so that it need
-    /// not wait in between.
+    /// The calls that have to be allowed before the user is started: those of a sync that ends well, so that it
+    /// need not wait in between.
     #[must_use]
     pub(crate) fn permits(&self) -> Permits {
         let Self::Sync(steps) = self else { return Permits::NONE };
@@ -163,7 +166,7 @@ impl SyncPlan {
 }
 
 impl SyncSteps {
-    /// The part of the user's time that is kept for recording a failure.
+    /// What of the user's time is kept for recording a failure.
     #[must_use]
     pub(crate) fn record_reserve(&self) -> Duration {
         match self.on_failure {

@@ -134,7 +134,7 @@ impl<'a> SnapshotWrite<'a> {
         let is_alone = tenant.is_none() && self.end_of_state.is_none();
         let reserve = if is_alone { Duration::ZERO } else { ALONE_RESERVE.min(deadline.left() / 2) };
         let tenant = match self.commit_together(&mut tenant, deadline.less(reserve)).await {
-            // Boxed, as nearly nobody's way gets here, and all would have to carry it.
+            // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
             Err(err) if !is_alone && err.may_be_one_documents() => {
                 Box::pin(self.commit_apart(tenant, err, deadline)).await?
             }
@@ -183,7 +183,7 @@ impl<'a> SnapshotWrite<'a> {
                 Err(err) if own.len() > 1 && err.may_be_one_documents() => {}
                 Err(err) => return Err(err),
                 Ok(()) => {
-                    warn_without_tenant(user_id, tenant.as_ref(), &refusal);
+                    tell_without_tenant(user_id, tenant.as_ref(), &refusal);
                     return Ok(None);
                 }
             }
@@ -191,13 +191,13 @@ impl<'a> SnapshotWrite<'a> {
         let end_of_state = own.split_off(1);
         writer.commit(&own, deadline).await?;
         if let Err(err) = writer.commit(&end_of_state, deadline).await {
-            warn_still_in_trouble(user_id, &err);
+            tell_state_not_ended(user_id, &err);
         }
         let Some(write) = tenant else { return Ok(None) };
         match writer.commit(&[self.tenant_document(&write)], deadline).await {
             Ok(()) => Ok(Some(write)),
             Err(err) => {
-                warn_without_tenant(user_id, Some(&write), &err);
+                tell_without_tenant(user_id, Some(&write), &err);
                 Ok(None)
             }
         }
@@ -240,7 +240,7 @@ fn raw(clients: &Clients, user_id: &str, answer: &Answer) -> Option<Map<String, 
     raw.ok()
 }
 
-fn warn_without_tenant(user_id: &str, tenant: Option<&TenantWrite>, err: &StoreError) {
+fn tell_without_tenant(user_id: &str, tenant: Option<&TenantWrite>, err: &StoreError) {
     if let Some(tenant) = tenant.map(TenantWrite::tenant) {
         warn!(
             user_id,
@@ -252,7 +252,7 @@ fn warn_without_tenant(user_id: &str, tenant: Option<&TenantWrite>, err: &StoreE
     }
 }
 
-fn warn_still_in_trouble(user_id: &str, err: &StoreError) {
+fn tell_state_not_ended(user_id: &str, err: &StoreError) {
     warn!(
         user_id,
         error = err.code().as_str(),

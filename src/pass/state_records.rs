@@ -1,5 +1,5 @@
-//! `users/{userId}/alpacaAccounts/sync`: recording what keeps users from being synced, on their way and at the end of
-//! the pass.
+//! `users/{userId}/alpacaAccounts/sync`: recording what keeps users from being synced, when it happens and when the
+//! pass closes.
 
 use crate::documents::sync_state::sync_state_write;
 use crate::firestore::StoreError;
@@ -32,8 +32,9 @@ const SNAPSHOTS_PER_READ: usize = 500;
 /// A user's state, to be recorded.
 pub(crate) type StateRecord = (DocumentId, SyncState);
 
-/// Records a failure as soon as it has happened. Returns how the user came into trouble, if that could be found out.
-pub(crate) async fn record_failure(
+/// Records a failure as soon as it has happened. Returns since when the user fails and when they last succeeded, if
+/// that is known: where no state tells it, the snapshot is read first, in a dry run too.
+pub(crate) async fn learn_past_and_record(
     clients: &Clients,
     user: &UserRecord,
     failure: &Failure,
@@ -87,7 +88,7 @@ pub(crate) async fn last_successes(
     read
 }
 
-/// Records what was judged when the pass closed. A record that somebody has written since the pass
+/// Records what was judged when the pass closed; nothing in a dry run. A state that somebody has written since the pass
 /// started is left alone: a person who synced the user by name knows more.
 pub(crate) async fn settle(
     clients: &Clients,
@@ -106,7 +107,7 @@ pub(crate) async fn settle(
                     some.iter().filter(|(user, _)| !touched.contains(user)).cloned().collect();
                 record(clients, &untouched, deadline).await;
             }
-            Err(err) => warn_unrecorded(some.len(), &err),
+            Err(err) => tell_unrecorded(some.len(), &err),
         }
     }
 }
@@ -126,7 +127,7 @@ async fn record(clients: &Clients, records: &[StateRecord], deadline: Deadline) 
         .await;
     if let Some((_, err)) = failed.first() {
         let users: usize = failed.iter().map(|(users, _)| users).sum();
-        warn_unrecorded(users, err);
+        tell_unrecorded(users, err);
     }
 }
 
@@ -155,6 +156,6 @@ async fn commit_all_but_refused(
     last.map(|err| (unwritten, err))
 }
 
-fn warn_unrecorded(users: usize, err: &StoreError) {
+fn tell_unrecorded(users: usize, err: &StoreError) {
     warn!(error = err.code().as_str(), "Could not record the trouble of {users} users: {}", Chain(err));
 }

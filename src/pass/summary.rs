@@ -15,29 +15,31 @@ use tracing::{Level, event};
 
 /// How reading and syncing the users ended.
 pub(crate) struct PassEnd {
-    pub(crate) ended: FanOutEnd,
-    /// Only when the deadline ended it.
+    /// Whether all users that were read were synced.
+    pub(crate) fan_out_end: FanOutEnd,
+    /// Who was not started, only when the deadline stopped the pass.
     pub(crate) unreached: Option<Unreached>,
+    /// Why not all users could be read.
     pub(crate) unreadable: Option<Unreadable>,
 }
 
 impl PassEnd {
     pub(crate) fn new(
-        ended: FanOutEnd,
+        fan_out_end: FanOutEnd,
         unreached: Option<Unreached>,
         unreadable: Option<Unreadable>,
     ) -> Self {
-        match (ended, unreached) {
-            // The deadline came when the last ones were already on their way.
+        match (fan_out_end, unreached) {
+            // The deadline came when the last ones were already begun.
             (FanOutEnd::Stopped, Some(Unreached::Users(0))) => {
-                Self { ended: FanOutEnd::Complete, unreached: None, unreadable }
+                Self { fan_out_end: FanOutEnd::Complete, unreached: None, unreadable }
             }
-            _ => Self { ended, unreached, unreadable },
+            _ => Self { fan_out_end, unreached, unreadable },
         }
     }
 
     pub(crate) fn state(&self) -> TaskState {
-        match (&self.unreadable, self.ended) {
+        match (&self.unreadable, self.fan_out_end) {
             (Some(_), _) => TaskState::Failed,
             (None, FanOutEnd::Complete) => TaskState::Completed,
             (None, FanOutEnd::Stopped | FanOutEnd::CutOff) => TaskState::Stopped,
@@ -51,15 +53,18 @@ pub(crate) struct Figures<'a> {
     pub(crate) scope: Option<&'static str>,
     /// What it is worth, if this task knows.
     pub(crate) status: Option<PassStatus>,
+    /// What became of the users.
     pub(crate) counts: &'a Counts,
+    /// What the task has used, all attempts together.
     pub(crate) used: Used,
+    /// When the pass began.
     pub(crate) start: Instant,
 }
 
 /// Says that a pass was stopped before it began.
 pub(crate) fn conclude_unbegun(stop: &Stop, start: Instant) {
     let unreached = stop.deadline().map(|_| Unreached::Unknown);
-    let end = PassEnd { ended: FanOutEnd::Stopped, unreached, unreadable: None };
+    let end = PassEnd { fan_out_end: FanOutEnd::Stopped, unreached, unreadable: None };
     let (counts, used) = (Counts::default(), Used::default());
     let status = Some(PassStatus::Failed);
     conclude(&Figures { scope: None, status, counts: &counts, used, start }, &end);
@@ -79,7 +84,7 @@ impl PassEnd {
     fn last_line(&self, counts: &Counts) -> LastLine {
         let line =
             |level, message| LastLine { level, severity: None, error: None, not_reached: None, message };
-        match (&self.unreadable, self.ended) {
+        match (&self.unreadable, self.fan_out_end) {
             (Some(err), _) => LastLine {
                 severity: Some("CRITICAL"),
                 error: Some(err.code().as_str()),
@@ -94,9 +99,9 @@ impl PassEnd {
             (None, FanOutEnd::Complete) => {
                 line(Level::INFO, format!("Completed multi-tenant sync: {counts}"))
             }
-            (None, ended) => {
+            (None, fan_out_end) => {
                 let unreached = self.unreached.map(|users| format!("; {users}")).unwrap_or_default();
-                let given_up = match ended {
+                let given_up = match fan_out_end {
                     FanOutEnd::CutOff => "; what was in flight is given up",
                     FanOutEnd::Stopped | FanOutEnd::Complete => "",
                 };
@@ -151,16 +156,16 @@ mod tests {
     use super::*;
     use FanOutEnd::{Complete, CutOff, Stopped};
 
-    fn end(ended: FanOutEnd, unreached: Option<Unreached>, is_readable: bool) -> PassEnd {
+    fn end(fan_out_end: FanOutEnd, unreached: Option<Unreached>, is_readable: bool) -> PassEnd {
         let unreadable = (!is_readable).then_some(Unreadable::Panicked);
-        PassEnd::new(ended, unreached, unreadable)
+        PassEnd::new(fan_out_end, unreached, unreadable)
     }
 
     #[test]
     fn a_pass_is_over_when_all_users_were_reached_and_read() {
         let nobody = Some(Unreached::Users(0));
         let some = Some(Unreached::Users(7));
-        for (ended, unreached, is_readable, state) in [
+        for (fan_out_end, unreached, is_readable, state) in [
             (Complete, None, true, TaskState::Completed),
             (Complete, None, false, TaskState::Failed),
             (Stopped, None, true, TaskState::Stopped),
@@ -172,8 +177,8 @@ mod tests {
             (CutOff, nobody, true, TaskState::Stopped),
             (CutOff, some, false, TaskState::Failed),
         ] {
-            let end = end(ended, unreached, is_readable);
-            assert_eq!(end.state(), state, "{ended:?} {unreached:?} {is_readable}");
+            let end = end(fan_out_end, unreached, is_readable);
+            assert_eq!(end.state(), state, "{fan_out_end:?} {unreached:?} {is_readable}");
         }
     }
 

@@ -4,36 +4,38 @@ use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
 use crate::model::outcome::{Code, Outcome};
 use crate::model::past::Past;
-use crate::pass::plan::NotSynced;
+use crate::pass::plan::LeftAlone;
 
-/// What became of one user, and what follows from it. Whatever is written was written by then; what has to wait for
-/// all users, [`crate::pass::tally::Tally`] keeps until the pass closes.
+/// What became of one user; what was done, written, logged and follows is listed at
+/// [`sync_user`](crate::pass::sync_user::sync_user). What it leaves to the closing, the
+/// [`Tally`](crate::pass::tally::Tally) keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SyncOutcome {
-    /// Nothing was done for the user; [`NotSynced`] says why, and what it counts as.
-    NotSynced(NotSynced),
-    /// A fresh snapshot was written, with the end of the user's state where there was one. The tenant's document was
-    /// written beside it, or refused by the rules: that costs the user nothing, and a log line says it at most.
+    /// Alpaca was not asked, and nothing was written; [`LeftAlone`] says why.
+    LeftAlone(LeftAlone),
+    /// The snapshot was written (or would be, without a dry run). So were the tenant's document, where the rules allow
+    /// it, and the end of the user's state, where there is one, unless a WARNING says otherwise.
     Synced(Environment),
-    /// Alpaca gave the figures that the documents say already, and they are fresh enough: nothing was written. Counts
-    /// as a success, as [`SyncOutcome::Synced`] does.
+    /// Alpaca gave the figures that the documents say already, and they are fresh enough: nothing was written.
     Unchanged(Environment),
-    /// There is no fresh snapshot. Logged, and recorded in `users/{userId}/alpacaAccounts/sync` as far as the plan
-    /// says; a rejection of the keys is judged and recorded when the pass closes.
-    Failed(Failed),
-    /// A bug: the user's task panicked. Counts as failed (`internal`), and is recorded when the pass closes.
+    /// There is no fresh snapshot. Recorded at once as far as the plan says
+    /// ([`OnFailure`](crate::pass::plan::OnFailure)); but a rejection of a stored key, unless in a person's own run, is
+    /// left to the closing: recorded when the pass closes, or in a later pass (see `Tally::defer`, `settle`, `up_to`).
+    NoSnapshot(NoSnapshot),
+    /// A bug: the user's task panicked. Left to the closing, as a rejection is.
     Panicked,
 }
 
-/// How a user failed.
+/// What a user counts as who has no fresh snapshot, and what was learned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failed {
-    /// A failure; skipped for an account that is not open yet; or still in need of re-authentication, where that was
-    /// known and nothing new was learned.
+pub(crate) struct NoSnapshot {
+    /// A failure, logged as ERROR. Or, logged as INFO: skipped, for an account that is not open yet; still in need of
+    /// re-authentication, where that was known and nothing new was learned.
     pub(crate) counts_as: Outcome,
-    /// What Alpaca said of the keys, where it did and where that counts.
-    pub(crate) verdict: Option<KeyVerdict>,
-    /// How the user came into trouble, where that was found out on the way.
+    /// What Alpaca said of the keys, where it did and where that counts: not in a person's own run, nor where the
+    /// legacy account's are rejected, which have no version.
+    pub(crate) key_verdict: Option<KeyVerdict>,
+    /// Since when the user fails and when they last succeeded, where that was read before it was recorded.
     pub(crate) past: Option<Past>,
 }
 
@@ -46,15 +48,15 @@ pub(crate) enum KeyVerdict {
     Rejected(Environment, KeyVersion),
 }
 
-impl Failed {
-    /// Whether the record has to wait until the pass closes.
+impl NoSnapshot {
+    /// Whether it is not recorded at once, but when the pass closes.
     #[must_use]
-    pub(crate) fn is_judged_at_close(&self) -> bool {
-        matches!(self.verdict, Some(KeyVerdict::Rejected(..)))
+    pub(crate) fn is_left_to_closing(&self) -> bool {
+        matches!(self.key_verdict, Some(KeyVerdict::Rejected(..)))
     }
 }
 
-impl NotSynced {
+impl LeftAlone {
     /// What it counts as.
     #[must_use]
     pub(crate) fn counts_as(self) -> Outcome {
@@ -71,20 +73,20 @@ impl SyncOutcome {
     #[must_use]
     pub(crate) fn counts_as(&self) -> Outcome {
         match self {
-            Self::NotSynced(reason) => reason.counts_as(),
+            Self::LeftAlone(reason) => reason.counts_as(),
             Self::Synced(_) | Self::Unchanged(_) => Outcome::Synced,
-            Self::Failed(failed) => failed.counts_as,
+            Self::NoSnapshot(judged) => judged.counts_as,
             Self::Panicked => Outcome::Failed(Code::Internal),
         }
     }
 
-    /// What Alpaca said of the keys, and how the user came into trouble, as far as either was found out.
+    /// What Alpaca said of the keys, and since when the user fails, as far as either was found out.
     #[must_use]
     pub(crate) fn into_findings(self) -> (Option<KeyVerdict>, Option<Past>) {
         match self {
             Self::Synced(host) | Self::Unchanged(host) => (Some(KeyVerdict::Accepted(host)), None),
-            Self::Failed(Failed { counts_as: _, verdict, past }) => (verdict, past),
-            Self::NotSynced(_) | Self::Panicked => (None, None),
+            Self::NoSnapshot(NoSnapshot { counts_as: _, key_verdict, past }) => (key_verdict, past),
+            Self::LeftAlone(_) | Self::Panicked => (None, None),
         }
     }
 }
@@ -96,26 +98,26 @@ mod tests {
     #[test]
     fn every_outcome_is_counted_once_and_says_what_it_found_out() {
         let (host, version) = (Environment::Live, KeyVersion::parse("3").expect("a number"));
-        let failed = |counts_as| {
-            let verdict = Some(KeyVerdict::Rejected(host, version.clone()));
-            SyncOutcome::Failed(Failed { counts_as, verdict, past: None })
+        let no_snapshot = |counts_as| {
+            let key_verdict = Some(KeyVerdict::Rejected(host, version.clone()));
+            SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict, past: None })
         };
         let accepted = Some(KeyVerdict::Accepted(host));
         let rejected = Some(KeyVerdict::Rejected(host, version.clone()));
         let rejection = Outcome::Failed(Code::BrokerRejected);
-        for (outcome, counts_as, verdict) in [
-            (SyncOutcome::NotSynced(NotSynced::Paused), Outcome::Skipped, None),
-            (SyncOutcome::NotSynced(NotSynced::UnreadableSwitch), Outcome::Skipped, None),
-            (SyncOutcome::NotSynced(NotSynced::WaitsForReauth), Outcome::NeedsReauth, None),
-            (SyncOutcome::NotSynced(NotSynced::Missing), Outcome::Failed(Code::UserUnknown), None),
+        for (outcome, counts_as, key_verdict) in [
+            (SyncOutcome::LeftAlone(LeftAlone::Paused), Outcome::Skipped, None),
+            (SyncOutcome::LeftAlone(LeftAlone::UnreadableSwitch), Outcome::Skipped, None),
+            (SyncOutcome::LeftAlone(LeftAlone::WaitsForReauth), Outcome::NeedsReauth, None),
+            (SyncOutcome::LeftAlone(LeftAlone::Missing), Outcome::Failed(Code::UserUnknown), None),
             (SyncOutcome::Synced(host), Outcome::Synced, accepted.clone()),
             (SyncOutcome::Unchanged(host), Outcome::Synced, accepted),
-            (failed(rejection), rejection, rejected.clone()),
-            (failed(Outcome::NeedsReauth), Outcome::NeedsReauth, rejected),
+            (no_snapshot(rejection), rejection, rejected.clone()),
+            (no_snapshot(Outcome::NeedsReauth), Outcome::NeedsReauth, rejected),
             (SyncOutcome::Panicked, Outcome::Failed(Code::Internal), None),
         ] {
             assert_eq!(outcome.counts_as(), counts_as, "{outcome:?}");
-            assert_eq!(outcome.into_findings(), (verdict, None));
+            assert_eq!(outcome.into_findings(), (key_verdict, None));
         }
     }
 }

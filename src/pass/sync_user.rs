@@ -1,59 +1,103 @@
-//! One user's way: keys, account, snapshot.
+//! One user's sync, and all the ways in which it can end.
 
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::pass::account::{keys_to_account, same_account};
 use crate::pass::context::PassContext;
 use crate::pass::failure::{Cause, Failure};
-use crate::pass::log_lines::{tell_failed, tell_not_synced, tell_panicked, tell_start};
-use crate::pass::plan::{NotSynced, SyncPlan, SyncSteps};
+use crate::pass::log_lines::{tell_left_alone, tell_no_snapshot, tell_start, tell_synced};
+use crate::pass::plan::{LeftAlone, SyncPlan, SyncSteps};
 use crate::pass::snapshot_write::{SnapshotWrite, Written, key_path};
-use crate::pass::state_records::record_failure;
-use crate::pass::sync_outcome::{Failed, SyncOutcome};
+use crate::pass::state_records::learn_past_and_record;
+use crate::pass::sync_outcome::{NoSnapshot, SyncOutcome};
 use crate::pass::tenant_write::tenant_lookup;
-use crate::pass::user_record::{UserRecord, UserRef};
+use crate::pass::user_record::UserRecord;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Does for one user what the plan says, within the user's own time, and says it in the log. What becomes of it hurts
-/// nobody else.
+/// Does for one user what the plan says, within the user's own time, and says it in the log. Whatever becomes of one
+/// user hurts nobody else.
 ///
-/// - Paused, unreadable switch, waiting for re-authentication, missing: the plan is to do nothing ([`NotSynced`]).
-/// - The same keys: the secret was looked at, and still holds those that Alpaca rejects. The user goes on waiting.
-/// - Synced, or unchanged in a loop: [`SyncOutcome`]. A tenant's document that the rules refuse is only left out.
-/// - Another account than these keys had: Alpaca is asked once more; if it is another again, the user fails.
-/// - Failed: [`Failure`] says how. It is recorded at once as far as the plan says
-///   ([`OnFailure`](crate::pass::plan::OnFailure)); a rejection of the keys waits until the pass closes.
+/// The steps, unless the plan is to leave the user alone: the line "Syncing" (INFO); the tenant lookup (read where the
+/// page's is missing or too old: users who need re-authentication have none from the page); the keys (those that a loop
+/// kept, and if Alpaca rejects them, the newest); the account (if it is another than these keys are known to have,
+/// Alpaca is asked once more); the snapshot.
+///
+/// How it ends. For each: what is read, asked and written; the last line; what the user counts as; what the next pass
+/// does. "State" is `users/{userId}/alpacaAccounts/sync`. A dry run does the same, but writes and records nothing.
+///
+/// - [`LeftAlone`], by the plan: no step is taken, nothing is written.
+///   - `Paused`: INFO "Skipped"; skipped. `UnreadableSwitch`: the same, at WARNING. Next: the same, until the user's
+///     document is changed.
+///   - `WaitsForReauth`: INFO "Skipped"; skipped, and as needing re-authentication. Next: the same, until Alpaca is to
+///     be asked again, or somebody is to look at the secret. (A state that lacks how it began is left to the closing.)
+///   - `Missing`, in a person's own run: ERROR "Failed"; failed (`user_unknown`).
+/// - [`LeftAlone::WaitsForReauth`], after a look at the secret: tenant lookup and newest keys are read. They are still
+///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.
+/// - [`SyncOutcome::Synced`]: all steps. One commit writes the snapshot, the tenant's document where the rules allow
+///   it, and the end of the state where there is one. Refused together, they are written apart, and a WARNING says what
+///   is missing. INFO "Successfully synced" (dry run: "Would have synced"); success, and for the fleet guard an
+///   acceptance. Next: all steps again.
+/// - [`SyncOutcome::Unchanged`], in a loop: all steps, but the documents that this process wrote say it already, and
+///   are young enough: nothing is written. Line and count as `Synced`, with `unchanged`. Next: all steps again.
+/// - [`SyncOutcome::NoSnapshot`]: the steps up to the [`Failure`], which says why. ERROR "Could not retrieve" or
+///   "Failed"; failed, by its code. But INFO "Skipped" for an account that is not open yet (skipped), and, unless in a
+///   person's own run, where Alpaca was known to reject the keys and nothing new was learned (skipped, and as needing
+///   re-authentication). If Alpaca took the keys, that is an acceptance, unless in a person's own run.
+///   - In a pass over everybody, a rejection of a stored key is left to the closing. Recorded, it makes the user
+///     "retrying", and the second one in a row, unless the fleet guard holds it back, "needs_reauth". Next: all steps
+///     again; once that is the state, the user waits, longer after each rejection.
+///   - Any other failure there is recorded at once (as "retrying" or "incomplete"; not again if the state says so
+///     already). The snapshot is read first, in a dry run too, if no state tells since when the user fails. Next: all
+///     steps again. A user of whom nothing new was learned stays in "needs_reauth".
+///   - A person's own run: all failures are recorded at once, so is a rejection; but none counts as one of two in a
+///     row, and who needed re-authentication still does, unless the account turns out not to be open yet.
+///   - The legacy account: nothing is recorded, it has no state.
+/// - [`SyncOutcome::Panicked`], a bug, after any step: ERROR "Failed"; failed (`internal`). Left to the closing: it is
+///   recorded as "retrying". Next: all steps again.
+/// - No outcome: a pass that was told to stop gave the sync up in flight. It is counted nowhere; a retry does it again.
+///
+/// Left to the closing means: recorded when the pass closes. But not in this pass, only in a later one if it happens
+/// again: if 10,000 others came before it; if somebody wrote the state since the pass started; and in a pass that was
+/// cut short, if the cursor has not passed the user, or the task is one of several. The same holds, with a WARNING, for
+/// whatever cannot be recorded.
+///
+/// Where the states could not be read ([`PreviousState::Unknown`](crate::model::sync_state::PreviousState)), an ERROR
+/// says so once, and of users after that point:
+/// - those whom Alpaca rejects are asked about again, as nobody knows of it; keys kept by a loop are dropped;
+/// - nothing is skipped as unchanged, and a success does not end a state;
+/// - no failure is recorded, neither at once nor at the closing. The fleet guard does not count their rejections, which
+///   may be old ones, but does count that Alpaca took the keys of others.
 pub(crate) async fn sync_user(pass: Arc<PassContext>, user: Box<UserRecord>, plan: SyncPlan) -> SyncOutcome {
     let start = Instant::now();
     let steps = match plan {
         SyncPlan::Sync(steps) => steps,
-        SyncPlan::Nothing(reason) => return not_synced(&user, reason, start),
+        SyncPlan::LeaveAlone(reason) => return left_alone(&user, reason, start),
     };
     tell_start(&user);
     let deadline = Deadline::after(USER_BUDGET);
-    match keys_to_snapshot(&pass, &user, &steps, deadline.less(steps.record_reserve())).await {
+    match take_steps(&pass, &user, &steps, deadline.less(steps.record_reserve())).await {
         Ok(Some(written)) => {
-            pass.clients.writer.tell_synced(user.id(), &written, start);
+            tell_synced(&pass.clients.writer, user.id(), &written, start);
             written.outcome()
         }
         // The secret still holds the keys that Alpaca is known to reject.
-        Ok(None) => not_synced(&user, NotSynced::WaitsForReauth, start),
+        Ok(None) => left_alone(&user, LeftAlone::WaitsForReauth, start),
         Err(failure) => {
-            let failed = failure.outcome(&user.previous, steps.on_failure);
-            tell_failed(&user, &failure, failed.counts_as, start);
-            if failed.is_judged_at_close() {
-                return SyncOutcome::Failed(failed);
+            let judged = failure.judged(&user.previous, steps.on_failure);
+            tell_no_snapshot(&user, &failure, judged.counts_as, start);
+            if judged.is_left_to_closing() {
+                return SyncOutcome::NoSnapshot(judged);
             }
             // Boxed, as most users do not fail, and all would have to carry it.
-            let recorded = record_failure(&pass.clients, &user, &failure, steps.on_failure, deadline);
-            SyncOutcome::Failed(Failed { past: Box::pin(recorded).await, ..failed })
+            let past = learn_past_and_record(&pass.clients, &user, &failure, steps.on_failure, deadline);
+            SyncOutcome::NoSnapshot(NoSnapshot { past: Box::pin(past).await, ..judged })
         }
     }
 }
 
-/// The way itself: keys, account, snapshot. Nothing when it ended with the keys, as Alpaca is known to reject them.
-async fn keys_to_snapshot(
+/// Tenant lookup, keys, account, snapshot. Nothing when the keys are still those that Alpaca is known to reject.
+async fn take_steps(
     pass: &PassContext,
     user: &UserRecord,
     steps: &SyncSteps,
@@ -68,18 +112,12 @@ async fn keys_to_snapshot(
     let key_path = key_path(pass, user);
     let write = SnapshotWrite::new(pass, user, lookup, &found, key_path.as_deref());
     let written = write.write(steps.may_skip_write, deadline).await;
-    let written = written.map_err(|err| Failure::NoSnapshot(Cause::Store(err), found.keys.tried()))?;
+    let written = written.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;
     pass.memory.remember_account(user.id(), &found.answer.account);
     Ok(Some(written))
 }
 
-fn not_synced(user: &UserRecord, reason: NotSynced, start: Instant) -> SyncOutcome {
-    tell_not_synced(user, reason, start);
-    SyncOutcome::NotSynced(reason)
-}
-
-/// A bug: the user's task panicked, whom this is about.
-pub(crate) fn panicked(user: &UserRef) -> SyncOutcome {
-    tell_panicked(&user.id);
-    SyncOutcome::Panicked
+fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant) -> SyncOutcome {
+    tell_left_alone(user, reason, start);
+    SyncOutcome::LeftAlone(reason)
 }

@@ -14,8 +14,8 @@ use crate::pass::user_record::UserRef;
 use jiff::Timestamp;
 use std::collections::HashMap;
 
-/// Rejections and panics kept until the pass closes. More than this many new ones in one pass are
-/// recorded in the next passes, so that memory does not grow with the number of users.
+/// Rejections and panics kept until the pass closes. Those beyond are recorded in the next passes, if they happen
+/// again, so that memory does not grow with the number of users.
 const MAX_DEFERRED: usize = 10_000;
 
 /// Records that are only to be completed can wait: they leave that room to the others.
@@ -28,9 +28,9 @@ const TELLING_NUMBER: u64 = 25;
 /// Everything learned so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Every user once.
+    /// Every user whose sync ended, wherever the cursor is: for the log. The ledger has those behind the cursor.
     pub(crate) counts: Counts,
-    /// Users whose keys Alpaca took, now or before.
+    /// For the fleet guard, at each host: users whose keys it took, and users whose keys it took before and rejects.
     pub(crate) rejections: Rejections,
     deferred: Vec<Deferred>,
     /// When the pass started.
@@ -43,7 +43,7 @@ struct Deferred {
     user: UserRef,
     open: Open,
     counts_as: Outcome,
-    /// As far as it is known.
+    /// Since when the user fails and when they last succeeded, as far as it is known.
     past: Option<Past>,
 }
 
@@ -51,7 +51,7 @@ struct Deferred {
 enum Open {
     Rejected(Environment, KeyVersion),
     Panicked,
-    /// Nothing has happened, but the record lacks how it came to that.
+    /// Nothing has happened, but the user's state lacks how it began.
     Unfinished,
 }
 
@@ -65,18 +65,19 @@ impl Tally {
     /// Takes in what became of one user, and says what of it counts.
     pub(crate) fn add(&mut self, user: UserRef, outcome: SyncOutcome) -> UserResult {
         let (counts_as, has_panicked) = (outcome.counts_as(), outcome == SyncOutcome::Panicked);
-        let (verdict, past) = outcome.into_findings();
+        let (key_verdict, past) = outcome.into_findings();
         let past = past.or_else(|| user.previous.past());
         let blame = Blame::of(counts_as, past.as_ref(), self.now);
-        let open = match &verdict {
+        let open = match &key_verdict {
             Some(KeyVerdict::Rejected(host, version)) => Some(Open::Rejected(*host, version.clone())),
             _ if has_panicked => Some(Open::Panicked),
             _ => is_unfinished(counts_as, &user.previous, past.as_ref()).then_some(Open::Unfinished),
         };
         let mut rejections = Rejections::default();
-        if let Some(KeyVerdict::Accepted(host)) = verdict {
+        if let Some(KeyVerdict::Accepted(host)) = key_verdict {
             rejections = Rejections::accepted_at(host);
         }
+        // Without the previous state nothing is recorded, and a rejection may be one that is long known.
         if let Some(open) = open.filter(|_| user.previous != PreviousState::Unknown) {
             rejections += self.defer(Deferred { user, open, counts_as, past });
         }
@@ -86,7 +87,8 @@ impl Tally {
         UserResult { outcome: counts_as, blame, rejections }
     }
 
-    /// Keeps it until the pass closes, if there is room. Returns what of it counts at once.
+    /// Keeps it until the pass closes, if there is room; else it is not recorded in this pass. Returns what of it
+    /// counts at once.
     fn defer(&mut self, deferred: Deferred) -> Rejections {
         // Who cannot be kept is not looked up either.
         let is_full = self.deferred.len() >= deferred.room();
@@ -149,13 +151,13 @@ impl Tally {
     }
 }
 
-/// Whether the record of a user who waits was written by an older version, or without their snapshot.
+/// Whether the state of a user who waits was written by an older version, or without their snapshot.
 fn is_unfinished(counts_as: Outcome, previous: &PreviousState, past: Option<&Past>) -> bool {
     counts_as == Outcome::NeedsReauth && previous.lacks_past() && past.is_none()
 }
 
 impl Deferred {
-    /// How many there may be before it.
+    /// How many others may be kept before it.
     fn room(&self) -> usize {
         match &self.open {
             Open::Rejected(..) | Open::Panicked => MAX_DEFERRED,
@@ -183,7 +185,7 @@ impl Deferred {
         }
     }
 
-    /// For the fleet guard.
+    /// What the fleet guard counts of it.
     fn rejection(&self) -> Rejections {
         let host = self.rejected_at().filter(|_| self.counts());
         host.map(Rejections::rejected_at).unwrap_or_default()
@@ -210,8 +212,8 @@ mod tests {
     use super::*;
     use crate::model::outcome::Code;
     use crate::model::sync_state::State;
-    use crate::pass::plan::NotSynced;
-    use crate::pass::sync_outcome::Failed;
+    use crate::pass::plan::LeftAlone;
+    use crate::pass::sync_outcome::NoSnapshot;
 
     const PAPER: Environment = Environment::Paper;
     const LIVE: Environment = Environment::Live;
@@ -233,8 +235,8 @@ mod tests {
     }
 
     fn rejected_as(counts_as: Outcome, host: Environment) -> SyncOutcome {
-        let verdict = Some(KeyVerdict::Rejected(host, version()));
-        SyncOutcome::Failed(Failed { counts_as, verdict, past: None })
+        let key_verdict = Some(KeyVerdict::Rejected(host, version()));
+        SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict, past: None })
     }
 
     fn rejected(host: Environment) -> SyncOutcome {
@@ -374,9 +376,9 @@ mod tests {
             Past { failing_since: at(0), last_success: Some(LastSuccess { at: at(-9), key_version: None }) };
         let mut tally = Tally::after(&Finished::default(), at(1));
         let counts_as = Outcome::Failed(Code::BrokerUnavailable);
-        let failed = SyncOutcome::Failed(Failed { counts_as, verdict: None, past: Some(old) });
-        let score = tally.add(UserRef { id: id(0), previous: PreviousState::Clean }, failed);
-        assert_eq!(score.blame, Blame { is_ours: true, is_stale: true });
+        let failed = SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict: None, past: Some(old) });
+        let result = tally.add(UserRef { id: id(0), previous: PreviousState::Clean }, failed);
+        assert_eq!(result.blame, Blame { is_ours: true, is_stale: true });
         assert_eq!((tally.counts.ours, tally.counts.stale), (1, 1));
         assert_eq!(tally.unread().count(), 0);
     }
@@ -391,7 +393,7 @@ mod tests {
         let mut tally = Tally::after(&Finished::default(), at(1));
         (0..MAX_DEFERRED).for_each(|n| {
             let waiting = UserRef { id: id(n), previous: known.clone() };
-            tally.add(waiting, SyncOutcome::NotSynced(NotSynced::WaitsForReauth));
+            tally.add(waiting, SyncOutcome::LeftAlone(LeftAlone::WaitsForReauth));
         });
         assert_eq!(tally.unread().count(), MAX_DEFERRED_UNFINISHED);
         tally.add(UserRef { id: id(MAX_DEFERRED), previous: PreviousState::Clean }, rejected(PAPER));

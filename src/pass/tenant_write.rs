@@ -49,12 +49,12 @@ pub(crate) async fn tenant_write(
     let (user, claim) = (record.id().as_str(), &record.user.tenant);
     let mut decision = decide(user, claim, lookup, None, &rules);
     if let Decision::Ask(inquiry) = &decision {
-        // Boxed, as nearly nobody's way gets here, and all would have to carry it.
+        // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
         let findings = pass.clients.store.findings(user, inquiry, deadline.less(COMMIT_RESERVE));
         decision = match Box::pin(findings).await {
             Ok(found) => decide(user, claim, lookup, Some(&found), &rules),
             Err(err) => {
-                warn_undecided(user, inquiry, &err);
+                tell_undecided(user, inquiry, &err);
                 return None;
             }
         };
@@ -106,7 +106,7 @@ fn tell_succession(user_id: &str, tenant: &TenantId, lookup: &TenantLookup) {
 }
 
 /// The user's own snapshot needs nothing of that.
-fn warn_undecided(user_id: &str, inquiry: &Inquiry, err: &StoreError) {
+fn tell_undecided(user_id: &str, inquiry: &Inquiry, err: &StoreError) {
     let (Inquiry::OwnTenant(tenant) | Inquiry::Owner(tenant, _)) = inquiry;
     warn!(
         user_id,

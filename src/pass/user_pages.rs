@@ -68,7 +68,7 @@ impl UserPages {
         Self { pages, unreadable: None }
     }
 
-    /// One after the other.
+    /// The users, one after the other.
     pub(crate) fn users(&mut self) -> impl Stream<Item = UserRecord> {
         let Self { pages, unreadable } = self;
         stream::unfold(pages, async |pages| Some((pages.recv().await?, pages)))
@@ -77,10 +77,10 @@ impl UserPages {
     }
 }
 
-/// Reads them.
+/// Reads the users of a pass.
 #[derive(Debug)]
 pub(crate) struct PageReader {
-    /// From here.
+    /// The database that they are read from.
     pub(crate) store: Arc<Store>,
     /// Leaves out the users of a range whom it does not let through.
     pub(crate) filter: UserFilter,
@@ -131,7 +131,7 @@ impl PageReader {
     }
 
     /// Adds what decides about the tenants' documents, for the whole page from one request. Where that
-    /// fails, it is read for each user on their way: one user's `tenant_id` that Firestore refuses must
+    /// fails, it is read in each user's own sync: one user's `tenant_id` that Firestore refuses must
     /// not fail the others.
     async fn with_lookups(&self, mut page: Vec<UserRecord>) -> Vec<UserRecord> {
         let read_at = Instant::now();
@@ -161,8 +161,8 @@ impl PageReader {
     }
 }
 
-/// Whether the user will need one: nearly nobody who has to reconnect does, and for the few who do it is read on
-/// their way.
+/// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, and for the few who do it is
+/// read in their own sync.
 fn needs_lookup(record: &UserRecord) -> bool {
     record.user.is_synced() && !record.previous.needs_reauth()
 }

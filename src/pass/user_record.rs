@@ -41,9 +41,9 @@ pub(crate) enum KeysAt {
 /// What decided about a tenant's document when the user's page was read.
 #[derive(Clone, Debug)]
 pub(crate) struct PageLookup {
-    /// What was found.
+    /// What decides about the tenant's document.
     pub(crate) lookup: TenantLookup,
-    /// When.
+    /// When it was read.
     pub(crate) read_at: Instant,
 }
 
@@ -78,7 +78,7 @@ impl UserRecord {
 
     fn beside_users(id: DocumentId, tenant: TenantClaim, keys: KeysAt) -> Self {
         let user = User { id, tenant, sync: Switch::On, keys_updated_at: None };
-        // There is no record, and none is made.
+        // They have no state in Firestore, and none is written.
         Self { user, keys, lookup: None, previous: PreviousState::Unknown }
     }
 
@@ -97,7 +97,7 @@ impl UserRecord {
         }
     }
 
-    /// What is to be known of the user when their way has ended, whatever became of it.
+    /// What is to be known of the user when their sync has ended, whatever became of it.
     #[must_use]
     pub(crate) fn reference(&self) -> UserRef {
         UserRef { id: self.user.id.clone(), previous: self.previous.clone() }
@@ -113,7 +113,7 @@ impl UserRecord {
 /// Whom an outcome is about.
 #[derive(Clone, Debug)]
 pub(crate) struct UserRef {
-    /// The user.
+    /// The user's id.
     pub(crate) id: DocumentId,
     /// What kept them from being synced before.
     pub(crate) previous: PreviousState,

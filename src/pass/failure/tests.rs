@@ -33,7 +33,7 @@ fn missing() -> Failure {
 }
 
 fn another_account() -> Failure {
-    Failure::NoSnapshot(Cause::OtherAccount(version("3")), tried())
+    Failure::KeysAccepted(Cause::OtherAccount(version("3")), tried())
 }
 
 fn store() -> StoreError {
@@ -58,7 +58,7 @@ fn waiting() -> PreviousState {
 fn each_failure_has_its_code_and_says_what_is_known_of_the_keys() {
     let live = || Some(KeyVerdict::Accepted(Environment::Live));
     let incomplete = AlpacaError::Incomplete("SUBMITTED");
-    for (failure, code, keys, verdict) in [
+    for (failure, code, keys, key_verdict) in [
         (Failure::NotAsked(Cause::Id(InvalidId::NotASecretName)), Code::UserIdInvalid, None, None),
         (Failure::NotAsked(Cause::Store(store())), Code::StoreUnavailable, None, None),
         (missing(), Code::KeysMissing, None, None),
@@ -71,23 +71,23 @@ fn each_failure_has_its_code_and_says_what_is_known_of_the_keys() {
         ),
         (broker(incomplete), Code::AccountIncomplete, Some("3"), live()),
         (another_account(), Code::BrokerOtherAccount, Some("3"), live()),
-        (Failure::NoSnapshot(Cause::Store(store()), tried()), Code::StoreUnavailable, Some("3"), live()),
+        (Failure::KeysAccepted(Cause::Store(store()), tried()), Code::StoreUnavailable, Some("3"), live()),
     ] {
         assert_eq!(failure.code(), code);
         assert_eq!(failure.key_version().map(KeyVersion::as_str), keys, "{code}");
-        assert_eq!(failure.verdict(), verdict, "{code}");
+        assert_eq!(failure.key_verdict(), key_verdict, "{code}");
     }
 }
 
 #[test]
 fn the_legacy_accounts_keys_have_no_version_that_could_be_rejected() {
     let failure = Failure::of_broker(rejected(), Tried { environment: Environment::Paper, version: None });
-    let failed = failure.outcome(&PreviousState::Unknown, OnFailure::Forget);
+    let failed = failure.judged(&PreviousState::Unknown, OnFailure::Forget);
     assert_eq!(
         failed,
-        Failed { counts_as: Outcome::Failed(Code::BrokerRejected), verdict: None, past: None }
+        NoSnapshot { counts_as: Outcome::Failed(Code::BrokerRejected), key_verdict: None, past: None }
     );
-    assert!(!failed.is_judged_at_close());
+    assert!(!failed.is_left_to_closing());
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn what_a_failure_counts_as_depends_on_what_was_known_and_on_who_asked() {
         (too_late(), waiting(), RecordOwnRun, failed(Code::BrokerUnavailable)),
     ] {
         let code = failure.code();
-        assert_eq!(failure.outcome(&previous, on_failure).counts_as, counts_as, "{code} {on_failure:?}");
+        assert_eq!(failure.judged(&previous, on_failure).counts_as, counts_as, "{code} {on_failure:?}");
     }
 }
 
@@ -122,10 +122,10 @@ fn only_a_rejection_in_a_pass_over_all_users_waits_for_the_others() {
         (another_account(), OnFailure::Record, false),
         (missing(), OnFailure::Record, false),
     ] {
-        let failed = failure.outcome(&PreviousState::Clean, on_failure);
-        assert_eq!(failed.is_judged_at_close(), waits, "{on_failure:?} {failed:?}");
+        let failed = failure.judged(&PreviousState::Clean, on_failure);
+        assert_eq!(failed.is_left_to_closing(), waits, "{on_failure:?} {failed:?}");
         assert!(
-            failed.verdict.is_none() || on_failure == OnFailure::Record,
+            failed.key_verdict.is_none() || on_failure == OnFailure::Record,
             "nothing is proved by a person's run"
         );
     }
