@@ -34,7 +34,7 @@ pub(crate) struct AccountFound {
 pub(crate) enum UsedKeys {
     /// A version of a user's secret.
     Stored(Arc<StoredKeys>),
-    /// The configuration's.
+    /// The configuration's, for the legacy account.
     Configured(Arc<LegacyAccount>),
 }
 

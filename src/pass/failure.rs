@@ -15,7 +15,7 @@ use crate::telemetry::Chain;
 /// The keys that Alpaca was asked with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tried {
-    /// Whose host was asked.
+    /// The environment whose host was asked.
     pub(crate) environment: Environment,
     /// Their version; the legacy account's have none.
     pub(crate) version: Option<KeyVersion>,

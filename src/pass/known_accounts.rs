@@ -16,7 +16,7 @@ const MOST: usize = 500_000;
 #[derive(Debug, Default)]
 pub(crate) struct KnownAccounts {
     hasher: RandomState,
-    /// By user.
+    /// The hashes of accounts, by those of their users.
     accounts: Mutex<HashMap<u64, u64>>,
 }
 

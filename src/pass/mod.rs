@@ -45,9 +45,10 @@ use futures::{StreamExt, stream};
 use std::sync::Arc;
 
 /// One pass over all users that are this task's. For each of them it is decided once what is done (`decide`), they
-/// wait until that may begin (`Admission`), it is done in a task of its own ([`sync_user()`], which lists all the ways in
-/// which it can end), and what becomes of it is counted (`Tally`) and moves the cursor that a retried attempt goes on
-/// from (`Checkpointer`). What only all users together tell is judged, recorded and published at the end (`Closing`).
+/// wait until that may begin (`Admission`), it is done in a task of its own ([`sync_user()`], where all the ways in
+/// which it can end are listed), and what becomes of it is counted (`Tally`) and moves the cursor that a retried
+/// attempt goes on from (`Checkpointer`). What only all users together tell is judged, recorded and published at the
+/// end (`Closing`).
 pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, stop: &Stop) -> PassStatus {
     let pass = Arc::new(pass);
     pass.memory.begin(pass.due);

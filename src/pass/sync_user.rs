@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// The steps, unless the plan is to leave the user alone: the line "Syncing" (INFO); the tenant lookup (read where the
 /// page's is missing or too old: users who need re-authentication have none from the page); the keys (those that a loop
 /// kept, and if Alpaca rejects them, the newest); the account (if it is another than these keys are known to have,
-/// Alpaca is asked once more); the snapshot.
+/// Alpaca is asked once more); the snapshot. An id that can name no secret fails before the first step.
 ///
 /// How it ends. For each: what is read, asked and written; the last line; what the user counts as; what the next pass
 /// does. "State" is `users/{userId}/alpacaAccounts/sync`. A dry run does the same, but writes and records nothing.
@@ -29,9 +29,10 @@ use tokio::time::Instant;
 /// - [`LeftAlone`], by the plan: no step is taken, nothing is written.
 ///   - `Paused`: INFO "Skipped"; skipped. `UnreadableSwitch`: the same, at WARNING. Next: the same, until the user's
 ///     document is changed.
-///   - `WaitsForReauth`: INFO "Skipped"; skipped, and as needing re-authentication. Next: the same, until Alpaca is to
-///     be asked again, or somebody is to look at the secret. (A state that lacks how it began is left to the closing.)
-///   - `Missing`, in a person's own run: ERROR "Failed"; failed (`user_unknown`).
+///   - `WaitsForReauth`, never in a person's own run: INFO "Skipped"; skipped, and as needing re-authentication. Next:
+///     the same, until the secret is to be looked at, or Alpaca to be asked again. If the state lacks since when the
+///     user fails, that is left to the closing.
+///   - `Missing`, only in a person's own run: ERROR "Failed"; failed (`user_unknown`).
 /// - [`LeftAlone::WaitsForReauth`], after a look at the secret: tenant lookup and newest keys are read. They are still
 ///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.
 /// - [`SyncOutcome::Synced`]: all steps. One commit writes the snapshot, the tenant's document where the rules allow
@@ -45,8 +46,9 @@ use tokio::time::Instant;
 ///   person's own run, where Alpaca was known to reject the keys and nothing new was learned (skipped, and as needing
 ///   re-authentication). If Alpaca took the keys, that is an acceptance, unless in a person's own run.
 ///   - In a pass over everybody, a rejection of a stored key is left to the closing. Recorded, it makes the user
-///     "retrying", and the second one in a row, unless the fleet guard holds it back, "needs_reauth". Next: all steps
-///     again; once that is the state, the user waits, longer after each rejection.
+///     "retrying", and the second one in a row, unless the fleet guard holds it back, "needs_reauth". The guard counts
+///     it if these keys may have worked before. Next: all steps again; once that is the state, the user waits, longer
+///     after each rejection.
 ///   - Any other failure there is recorded at once (as "retrying" or "incomplete"; not again if the state says so
 ///     already). The snapshot is read first, in a dry run too, if no state tells since when the user fails. Next: all
 ///     steps again. A user of whom nothing new was learned stays in "needs_reauth".
@@ -58,12 +60,12 @@ use tokio::time::Instant;
 /// - No outcome: a pass that was told to stop gave the sync up in flight. It is counted nowhere; a retry does it again.
 ///
 /// Left to the closing means: recorded when the pass closes. But not in this pass, only in a later one if it happens
-/// again: if 10,000 others came before it; if somebody wrote the state since the pass started; and in a pass that was
-/// cut short, if the cursor has not passed the user, or the task is one of several. The same holds, with a WARNING, for
-/// whatever cannot be recorded.
+/// again: if 10,000 others came before it (1,000 where a state is only to be completed); if somebody wrote the state
+/// since the pass started; and in a pass that was cut short, if the cursor has not passed the user, or the task is one
+/// of several. The same holds, with a WARNING, for whatever cannot be recorded, or not in time.
 ///
 /// Where the states could not be read ([`PreviousState::Unknown`](crate::model::sync_state::PreviousState)), an ERROR
-/// says so once, and of users after that point:
+/// says so once, and of users after that point, as always of the legacy account:
 /// - those whom Alpaca rejects are asked about again, as nobody knows of it; keys kept by a loop are dropped;
 /// - nothing is skipped as unchanged, and a success does not end a state;
 /// - no failure is recorded, neither at once nor at the closing. The fleet guard does not count their rejections, which

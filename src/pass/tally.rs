@@ -25,7 +25,7 @@ const MAX_DEFERRED_UNFINISHED: usize = 1_000;
 /// tasks have finished theirs, it is better to wait a little.
 const TELLING_NUMBER: u64 = 25;
 
-/// Everything learned so far.
+/// What the pass has learned of its users so far.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Every user whose sync ended, wherever the cursor is: for the log. The ledger has those behind the cursor.
@@ -250,7 +250,7 @@ mod tests {
     /// What a snapshot says; `None` when it cannot be read.
     type Read = Option<Option<LastSuccess>>;
 
-    /// A pass over users without trouble who end so.
+    /// A pass over users without a state who end so.
     fn pass(ends: &[(SyncOutcome, Read)]) -> (Tally, Late) {
         let mut tally = Tally::after(&Finished::default(), at(1));
         let mut read = HashMap::new();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_that_could_not_be_read_proves_nothing_of_a_rejection_and_something_of_an_acceptance() {
+    fn a_state_that_could_not_be_read_proves_nothing_of_a_rejection_and_something_of_an_acceptance() {
         let mut tally = Tally::after(&Finished::default(), at(1));
         for (n, end) in
             [rejected(PAPER), rejected(PAPER), rejected(PAPER), accepted(PAPER)].into_iter().enumerate()
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_out_on_the_way_counts_at_once() {
+    fn what_was_read_when_it_failed_counts_at_once() {
         let old =
             Past { failing_since: at(0), last_success: Some(LastSuccess { at: at(-9), key_version: None }) };
         let mut tally = Tally::after(&Finished::default(), at(1));

@@ -28,7 +28,7 @@ pub(crate) enum Unreadable {
     /// Firestore did not give them.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A bug.
+    /// A bug: the task that reads them panicked.
     #[error("the task that reads them panicked")]
     Panicked,
 }

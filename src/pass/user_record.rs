@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_no_user_has_no_record_and_only_users_move_the_cursor() {
+    fn whoever_is_no_user_has_no_state_and_only_users_move_the_cursor() {
         let missing = UserRecord::missing(DocumentId::of_existing("ana"));
         assert_eq!(
             (&missing.previous, missing.id_among_users()),

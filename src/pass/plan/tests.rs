@@ -121,7 +121,7 @@ fn who_is_paused_missing_or_without_a_possible_secret_is_never_asked_about() {
 }
 
 #[test]
-fn a_user_is_started_when_all_calls_of_a_good_way_are_allowed() {
+fn a_user_is_started_when_all_calls_of_a_sync_that_ends_well_are_allowed() {
     let user = |name, previous| record(name, Switch::On, previous);
     let calls = |secret_accesses, alpaca_calls, writes| Permits { secret_accesses, alpaca_calls, writes };
     let look = rules(false, None);
@@ -180,7 +180,7 @@ async fn the_tenants_document_is_a_write_unless_it_is_known_to_be_refused() {
 }
 
 #[test]
-fn only_a_user_without_a_record_may_be_left_as_they_are_and_only_in_a_loop_that_remembers() {
+fn only_a_user_without_a_state_may_be_left_as_they_are_and_only_in_a_loop_that_remembers() {
     let may_skip = |previous, remembers_writes| {
         let rules = PassRules { remembers_writes, ..rules(false, None) };
         match decide(&record("ana", Switch::On, previous), None, &rules) {
@@ -193,7 +193,7 @@ fn only_a_user_without_a_record_may_be_left_as_they_are_and_only_in_a_loop_that_
 }
 
 #[test]
-fn a_failure_is_recorded_unless_there_is_no_record_and_judged_unless_a_person_named_the_user() {
+fn a_failure_is_recorded_unless_there_is_no_state_and_judged_unless_a_person_named_the_user() {
     let on_failure = |record: &UserRecord, is_named| match decide(record, None, &rules(is_named, None)) {
         SyncPlan::Sync(steps) => (steps.on_failure, steps.record_reserve()),
         SyncPlan::LeaveAlone(_) => panic!("nothing is in the way"),
