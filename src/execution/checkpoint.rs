@@ -2,21 +2,27 @@
 
 use crate::execution::assignment::TaskAssignment;
 use crate::execution::progress::{Progress, Slot, UserResult};
-use crate::execution::record::Recording;
-use crate::limits::deadlines::{LAST_SAVE_WAIT, SAVE_BUDGET, SAVE_EVERY};
+use crate::execution::record::{Recording, SAVE_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::ledger::{ExecutionEnd, Finished, TaskState};
 use crate::services::clients::Clients;
 use crate::shutdown::Stop;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+/// A task's cursor is saved at least this often.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
 /// A save is due after so many users, however soon that is.
 const SAVE_EVERY_USERS: u64 = 1_000;
+
+/// For a save that is under way when the process is told to stop.
+const LAST_SAVE_WAIT: Duration = Duration::from_millis(500);
 
 /// Follows the pass, and has its progress saved.
 #[derive(Debug)]

@@ -2,9 +2,9 @@
 
 use crate::config::Execution;
 use crate::documents::ledger::LedgerWrites;
+use crate::execution::dead_execution::DeadExecution;
 use crate::execution::record::{Recording, report_unpublished};
 use crate::execution::silence::LastSynced;
-use crate::execution::takeover::DeadExecution;
 use crate::execution::view::LedgerView;
 use crate::firestore::StoreError;
 use crate::firestore::write::Write;

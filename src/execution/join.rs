@@ -7,7 +7,6 @@ use crate::execution::claim::{Arrival, Claim, Decision, LeaseState};
 use crate::execution::silence::LastSynced;
 use crate::execution::view::LedgerView;
 use crate::firestore::StoreError;
-use crate::limits::deadlines::{DONE_BUDGET, JOIN_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::ledger::Ledger;
@@ -15,7 +14,14 @@ use crate::model::outcome::PassStatus;
 use crate::services::clients::Clients;
 use crate::telemetry::Chain;
 use jiff::Timestamp;
+use std::time::Duration;
 use tracing::{error, info};
+
+/// For joining an execution, all tries together.
+const JOIN_BUDGET: Duration = Duration::from_secs(20);
+
+/// For finding out whether anything is left to do: where that takes long, it is better to begin.
+const DONE_BUDGET: Duration = Duration::from_secs(3);
 
 /// Tries to become the current execution while others do the same.
 const TRIES: u32 = 5;

@@ -12,7 +12,11 @@ use crate::model::ledger::{ExecutionEnd, Finished, Ledger, TaskRecord, TaskState
 use crate::model::usage::Used;
 use crate::telemetry::Chain;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{error, warn};
+
+/// For one save of the cursor, and for one look at the others' ledger, all tries together.
+pub(super) const SAVE_BUDGET: Duration = Duration::from_secs(8);
 
 /// How a task is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
