@@ -2,6 +2,7 @@
 //! out of another's document, and hand a document over when nobody keeps it fresh any more.
 
 use crate::model::ids::TenantId;
+use crate::model::past::READERS_CALL_STALE_AFTER;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::user::TenantClaim;
 use jiff::{SignedDuration, Timestamp};
@@ -9,9 +10,6 @@ use std::fmt;
 
 /// What goes before the tenant in the id of a legacy account.
 pub(crate) const LEGACY_PREFIX: &str = "legacy:";
-
-/// Figures of this age are stale: a member whose keys are in order has newer ones.
-const STALE: SignedDuration = SignedDuration::from_secs(300);
 
 /// How often a member rechecks who should own another's document, and stale figures are spoken of.
 const RECHECK_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -292,8 +290,9 @@ impl Meeting<'_> {
 }
 
 impl Pass<'_> {
+    /// A member whose keys are in order has newer figures.
     fn is_stale(&self, primary: &Primary) -> bool {
-        self.age(primary).is_none_or(|age| age >= STALE)
+        self.age(primary).is_none_or(|age| age >= READERS_CALL_STALE_AFTER)
     }
 
     fn age(&self, primary: &Primary) -> Option<SignedDuration> {
@@ -315,7 +314,7 @@ impl Pass<'_> {
     /// Stale figures are spoken of when they become so, and every hour from then on.
     fn refusal(&self, tenant: TenantId, owner: &str, primary: &Primary) -> Refusal {
         let tells = match primary.updated_at {
-            Some(at) => self.turns_hour(SignedDuration::from_secs(at.as_second()) + STALE),
+            Some(at) => self.turns_hour(SignedDuration::from_secs(at.as_second()) + READERS_CALL_STALE_AFTER),
             None => self.rechecks(&tenant),
         };
         match self.is_stale(primary) && tells {

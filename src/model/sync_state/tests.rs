@@ -97,17 +97,29 @@ fn only_a_record_of_need_for_reauthentication_is_one() {
 
 #[test]
 fn each_failure_proves_the_keys_gone_others_taken_or_nothing() {
-    let later = [
-        Code::AccountIncomplete,
-        Code::BrokerBadAnswer,
-        Code::BrokerOtherAccount,
-        Code::StoreUnavailable,
-        Code::StoreRejected,
+    // Without keys in hand, with the same, and with others.
+    let (gone, taken, nothing) = ([false, false, false], [true, false, false], [true, true, false]);
+    let table = [
+        (Code::KeysMissing, gone),
+        (Code::KeysForbidden, nothing),
+        (Code::KeysDisabled, nothing),
+        (Code::KeysMalformed, nothing),
+        (Code::KeysUnavailable, nothing),
+        (Code::UserIdInvalid, nothing),
+        (Code::UserUnknown, nothing),
+        (Code::BrokerRejected, nothing),
+        (Code::AccountIncomplete, taken),
+        (Code::BrokerRateLimited, nothing),
+        (Code::BrokerUnavailable, nothing),
+        (Code::BrokerBadAnswer, taken),
+        (Code::BrokerOtherAccount, taken),
+        (Code::StoreUnavailable, taken),
+        (Code::StoreRejected, taken),
+        (Code::Internal, nothing),
     ];
-    for code in Code::ALL {
-        for (version, is_other) in [(None, false), (Some(version(3)), false), (Some(version(4)), true)] {
-            let taken = version.is_some() && later.contains(&code);
-            let stays = code != Code::KeysMissing && !is_other && !taken;
+    assert_eq!(table.map(|(code, _)| code), Code::ALL);
+    for (code, stays) in table {
+        for (version, stays) in [None, Some(version(3)), Some(version(4))].into_iter().zip(stays) {
             for (previous, expected) in [(rejected(2), stays), (rejected(1), false)] {
                 let stayed = previous.stays_rejected(code, version.as_ref());
                 assert_eq!(stayed, expected, "{code} {version:?} {previous:?}");
