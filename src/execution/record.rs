@@ -63,7 +63,7 @@ impl UsedBefore {
     }
 }
 
-/// One task's hand in the ledger of its execution.
+/// What writes one task's record in the ledger of its execution.
 #[derive(Debug)]
 pub(super) struct TaskRecorder {
     pub(super) store: Arc<Store>,
