@@ -4,6 +4,7 @@ pub mod commands;
 mod config;
 mod documents;
 mod execution;
+// pub for tests, which build documents with firestore::values
 pub mod firestore;
 mod google;
 mod limits;

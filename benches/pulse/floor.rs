@@ -84,7 +84,7 @@ struct Plan {
     users: u32,
     next: AtomicU32,
     /// By the length of the user's id.
-    journeys: Vec<(usize, Vec<Call>)>,
+    calls_of_a_user: Vec<(usize, Vec<Call>)>,
 }
 
 pub(crate) fn run(args: &FloorArgs) -> Result<ExitCode> {
@@ -93,8 +93,8 @@ pub(crate) fn run(args: &FloorArgs) -> Result<ExitCode> {
         let calls = script.requests.iter().map(|request| Call::new(request, script, args.address));
         Ok((script.user.len(), calls.collect::<Result<_>>()?))
     };
-    let journeys = scripts.iter().map(of).collect::<Result<_>>()?;
-    let plan = Plan { address: args.address, users: args.users, next: AtomicU32::new(1), journeys };
+    let calls_of_a_user = scripts.iter().map(of).collect::<Result<_>>()?;
+    let plan = Plan { address: args.address, users: args.users, next: AtomicU32::new(1), calls_of_a_user };
     // As in src/main.rs.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(all(Arc::new(plan), args.concurrency))?;
@@ -116,7 +116,7 @@ async fn all(plan: Arc<Plan>, concurrency: u32) -> Result<()> {
     Ok(())
 }
 
-/// One user after the other. The connections for HTTP/1.1 are its own, one for each such call of a journey.
+/// One user after the other. The connections for HTTP/1.1 are its own, one for each such call of a user.
 async fn worker(plan: Arc<Plan>, mut http2: Http2) -> Result<()> {
     let mut http1 = Vec::new();
     loop {
@@ -130,9 +130,9 @@ async fn worker(plan: Arc<Plan>, mut http2: Http2) -> Result<()> {
             secret_key: secret_key(number),
             account_id: Alpaca::seeded_account_id(number),
         };
-        let journey = plan.journeys.iter().find(|(length, _)| *length == parts.user.len());
-        let (_, journey) = journey.ok_or("no recording for so long an id")?;
-        for (index, call) in journey.iter().enumerate() {
+        let calls = plan.calls_of_a_user.iter().find(|(length, _)| *length == parts.user.len());
+        let (_, calls) = calls.ok_or("no recording for so long an id")?;
+        for (index, call) in calls.iter().enumerate() {
             let request = call.request(&parts)?;
             if call.grpc {
                 http2.ready().await?;

@@ -17,8 +17,8 @@ use serde_json::json;
 use std::path::Path;
 use tokio::process::Command;
 
-/// The calls of one user's journey, in their order.
-const JOURNEY: [(Service, &str); 3] = [
+/// The calls of one user's sync, in their order.
+const CALLS_OF_A_USER: [(Service, &str); 3] = [
     (Service::SecretManager, "AccessSecretVersion"),
     (Service::Alpaca, "GetAccount"),
     (Service::Firestore, "Commit"),
@@ -88,7 +88,7 @@ async fn script(sandbox: &Sandbox, pulse: &Path, number: u32) -> Result<Script> 
         return Err(format!("the pulse to record failed: {}", String::from_utf8_lossy(&run.stdout)).into());
     }
     let received = sandbox.requests().received().split_off(already);
-    let requests = JOURNEY.into_iter().map(|(service, method)| {
+    let requests = CALLS_OF_A_USER.into_iter().map(|(service, method)| {
         let request = received.iter().find(|r| r.method.service() == service && r.method.name() == method);
         recorded(request.ok_or_else(|| format!("the pulse made no call of {method}"))?)
     });

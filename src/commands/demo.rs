@@ -1,6 +1,6 @@
 //! `pulse demo`.
 
-use crate::commands::sync::{exit_code, run_job};
+use crate::commands::sync::{exit_code, run_passes};
 use crate::config::args::{DemoArgs, SyncArgs};
 use crate::config::{Config, Execution};
 use crate::shutdown::Stop;
@@ -23,7 +23,7 @@ pub(super) async fn demo(args: &DemoArgs) -> std::io::Result<ExitCode> {
     }
     let config = Config::new(&SyncArgs::default(), environment, execution).map_err(Error::other)?;
     let stop = Stop::on_signals()?;
-    let status = run_job(config, &label, &stop).await;
+    let status = run_passes(config, &label, &stop).await;
     if args.verbose {
         output::print("\n");
     }

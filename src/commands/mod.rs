@@ -21,7 +21,7 @@ use tracing::error;
 /// Commands for a person, which have no log.
 const WITHOUT_LOG: [&str; 3] = ["completions", "demo", "sandbox"];
 
-/// Runs one.
+/// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Sync(args) => sync::sync(&args).await,

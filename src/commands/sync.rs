@@ -37,7 +37,7 @@ pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
             if let Some(deadline) = config.deadline {
                 stop.by_deadline(deadline, begun);
             }
-            let status = run_job(config, &label, &stop).await;
+            let status = run_passes(config, &label, &stop).await;
             exit_code(status, args.fail_on_error, stop.signal())
         }
         Err(err) => {
@@ -60,21 +60,21 @@ pub(crate) fn exit_code(status: PassStatus, fail_on_error: bool, signal: Option<
 }
 
 /// Connects once, and runs the pass or the passes.
-pub(crate) async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop) -> PassStatus {
+pub(crate) async fn run_passes(config: Config, label: &ExecutionLabel, stop: &Stop) -> PassStatus {
     let start = Instant::now();
     let (first, repeat) = (config.execution.clone(), config.repeat.clone());
     let memory = Arc::new(Memory::new(repeat.as_ref()));
-    let job = match stop.run_until_stopped(Clients::connect(config)).await {
-        Some(Ok(clients)) => Job { clients: Arc::new(clients), memory, label, stop },
+    let passes = match stop.run_until_stopped(Clients::connect(config)).await {
+        Some(Ok(clients)) => Passes { clients: Arc::new(clients), memory, label, stop },
         Some(Err(err)) => return could_not_begin(&CannotBegin::Connect(err)),
         None => return stopped_early(stop, start),
     };
     match repeat {
         Some(repeat) => {
-            let tick = async |execution, due| job.tick(&execution, due).await;
+            let tick = async |execution, due| passes.tick(&execution, due).await;
             ticks::run(&repeat, &first, start, stop, tick).await
         }
-        None => match job.pass(&first, start, start).await {
+        None => match passes.pass(&first, start, start).await {
             TickOutcome::Ran(status) | TickOutcome::DoneBefore(status) => status,
             TickOutcome::Busy => PassStatus::Ok,
         },
@@ -82,14 +82,14 @@ pub(crate) async fn run_job(config: Config, label: &ExecutionLabel, stop: &Stop)
 }
 
 /// What the passes of one process share.
-struct Job<'a> {
+struct Passes<'a> {
     clients: Arc<Clients>,
     memory: Arc<Memory>,
     label: &'a ExecutionLabel,
     stop: &'a Stop,
 }
 
-impl Job<'_> {
+impl Passes<'_> {
     /// A pass of a loop, unless an earlier attempt has done it.
     async fn tick(&self, execution: &Execution, due: Instant) -> TickOutcome {
         self.label.set(&execution.id);

@@ -37,8 +37,9 @@ Examples:
 
 Exit codes:
   0    the pass completed (some users may have failed: see the log and ops/last_pulse)
-  1    the pass failed: users could not be read, nobody was synced (and somebody failed, or the last
-       success is less than 24 h ago), or --deadline came before all users were reached
+  1    the pass failed: it could not begin, users could not be read, nobody was synced (and somebody
+       failed, or the last success is less than 24 h ago), or --deadline came before all users were
+       reached; with --fail-on-error also if any user failed
   2    bad usage or configuration, nothing was touched
   143  stopped by SIGTERM or SIGHUP after finishing what was in flight (130: by SIGINT)
 

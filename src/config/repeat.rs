@@ -2,6 +2,7 @@
 
 use crate::config::args::SyncArgs;
 use crate::config::execution::Execution;
+use crate::model::past::READERS_CALL_STALE_AFTER;
 use std::time::Duration;
 
 /// Shortest `--every`.
@@ -13,9 +14,12 @@ pub(crate) const LONGEST: Duration = Duration::from_hours(7 * 24);
 /// Longest `--key-ttl`.
 const LONGEST_TTL: Duration = Duration::from_hours(24);
 
+/// Left for a pass that is slow before readers call a snapshot stale.
+const FOR_A_SLOW_PASS: Duration = Duration::from_secs(60);
+
 /// Longest `--refresh-unchanged` and `--every` together. A snapshot may become that old before the pulse
-/// begins that rewrites it, and readers call it stale at 300 s: the rest is for a pass that is slow.
-const OLDEST: Duration = Duration::from_secs(240);
+/// begins that rewrites it.
+const OLDEST: Duration = READERS_CALL_STALE_AFTER.unsigned_abs().saturating_sub(FOR_A_SLOW_PASS);
 
 /// How the pulse is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]

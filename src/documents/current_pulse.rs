@@ -33,12 +33,12 @@ impl CurrentPulse {
     /// The write that makes that execution the current one, unless another was faster.
     #[must_use]
     pub(crate) fn replaced_by(&self, execution: &DocumentId, database: &Database) -> Write {
-        let demand = match &self.version {
+        let precondition = match &self.version {
             Some(version) => Precondition::Unchanged(Some(*version)),
             None => Precondition::Absent,
         };
         let fields = [("execution", Some(execution.as_str().into()))];
-        merge_at(&current_pulse_name(database), &fields, CLAIMED_AT, &demand)
+        merge_at(&current_pulse_name(database), &fields, CLAIMED_AT, &precondition)
     }
 }
 
@@ -78,12 +78,12 @@ mod tests {
         let (database, id) = (Database::parse("p", "(default)"), DocumentId::parse("pulse-x"));
         let (database, id) = (database.expect("legal"), id.expect("legal"));
         let version = prost_types::Timestamp { seconds: 7, nanos: 9 };
-        for (version, demand) in
+        for (version, precondition) in
             [(None, ConditionType::Exists(false)), (Some(version), ConditionType::UpdateTime(version))]
         {
             let current = CurrentPulse { execution: None, version };
             let write = Written::of(&current.replaced_by(&id, &database));
-            assert_eq!((write.path.as_str(), write.demand), ("ops/current_pulse", Some(demand)));
+            assert_eq!((write.path.as_str(), write.precondition), ("ops/current_pulse", Some(precondition)));
             assert_eq!(write.fields, [("execution".to_owned(), text("pulse-x"))].into());
             assert_eq!(
                 (write.mask, write.server_times),

@@ -222,7 +222,7 @@ mod tests {
         ] {
             let database = Database::parse("p", "(default)").expect("legal");
             let write = Written::of(&last_pulse(synced).to_write(&database));
-            assert_eq!((write.path.as_str(), write.demand), ("ops/last_pulse", None));
+            assert_eq!((write.path.as_str(), write.precondition), ("ops/last_pulse", None));
             assert_eq!(write.fields.get(LAST_SYNCED_AT).cloned(), value, "{synced:?}");
             assert_eq!(write.mask.iter().any(|path| path == LAST_SYNCED_AT), value.is_some(), "{synced:?}");
             assert_eq!(write.server_times, server_times, "{synced:?}");

@@ -104,8 +104,8 @@ impl LedgerWrites<'_> {
         self.merge(&changes, &Precondition::Unchanged(None))
     }
 
-    fn merge(self, changes: &[FieldChange<'_>], demand: &Precondition) -> Write {
-        merge_at(&ledger_name(self.database, self.execution), changes, TOUCHED_AT, demand)
+    fn merge(self, changes: &[FieldChange<'_>], precondition: &Precondition) -> Write {
+        merge_at(&ledger_name(self.database, self.execution), changes, TOUCHED_AT, precondition)
     }
 }
 

@@ -54,8 +54,8 @@ impl TenantWrite {
 }
 
 impl Store {
-    /// The facts for each of the given users, in the same order, from one `BatchGetDocuments`.
-    pub(crate) async fn tenant_facts(
+    /// The lookup for each of the given users, in the same order, from one `BatchGetDocuments`.
+    pub(crate) async fn tenant_lookups(
         &self,
         users: &[(&str, &TenantClaim)],
         deadline: Deadline,

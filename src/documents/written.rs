@@ -19,7 +19,7 @@ pub(crate) struct Written {
     /// The fields that get the server's time.
     pub(crate) server_times: Vec<String>,
     /// What the document has to be like.
-    pub(crate) demand: Option<ConditionType>,
+    pub(crate) precondition: Option<ConditionType>,
 }
 
 impl Written {
@@ -31,7 +31,7 @@ impl Written {
             fields: document.fields,
             mask: write.update_mask.expect("a mask").field_paths,
             server_times: write.update_transforms.into_iter().map(|field| field.field_path).collect(),
-            demand: write.current_document.and_then(|demand| demand.condition_type),
+            precondition: write.current_document.and_then(|condition| condition.condition_type),
         }
     }
 }

@@ -74,7 +74,7 @@ impl Earlier {
 
 /// What a task goes by that takes part in an execution.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Admitted {
+pub(super) struct Joined {
     /// Which task has which users.
     pub(super) shards: Shards,
     /// The ledger as an earlier task or attempt has left it.
@@ -116,8 +116,8 @@ impl TaskAssignment {
     }
 
     /// Takes what the plan gives this task, less what an earlier attempt has finished.
-    pub(super) fn take(&mut self, admitted: Admitted) -> Result<(), OtherPlan> {
-        let Admitted { shards, own, previous, now } = admitted;
+    pub(super) fn take(&mut self, joined: Joined) -> Result<(), OtherPlan> {
+        let Joined { shards, own, previous, now } = joined;
         let range = self.share(&shards)?;
         self.schedule = RecheckSchedule { previous, now };
         self.started_at = now;
@@ -158,7 +158,7 @@ impl TaskAssignment {
         self.used_before.and(clients.usage.so_far())
     }
 
-    /// Its hand in the ledger.
+    /// What writes this task's record in the ledger.
     #[must_use]
     pub(super) fn recorder(&self, clients: &Clients) -> TaskRecorder {
         TaskRecorder {
@@ -177,7 +177,7 @@ impl Ledger {
     fn earlier(&self, task: usize, now: Timestamp) -> Earlier {
         match self.tasks.get(&task) {
             Some(record) if record.state != TaskState::Completed => Earlier::Unfinished,
-            Some(_) if self.ended_at.is_some() => Earlier::Ended(self.outcome()),
+            Some(_) if self.ended_at.is_some() => Earlier::Ended(self.pass_status()),
             Some(_) => Earlier::Completed,
             None if self.is_fresh(now) => Earlier::Nothing,
             None => Earlier::Silence,

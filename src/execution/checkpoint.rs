@@ -2,33 +2,39 @@
 
 use crate::execution::assignment::TaskAssignment;
 use crate::execution::progress::{Progress, Slot, UserResult};
-use crate::execution::record::Recording;
-use crate::limits::deadlines::{LAST_SAVE_WAIT, SAVE_BUDGET, SAVE_EVERY};
+use crate::execution::record::{Recording, SAVE_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::ledger::{ExecutionEnd, Finished, TaskState};
 use crate::services::clients::Clients;
 use crate::shutdown::Stop;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+/// A task's cursor is saved at least this often.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
 /// A save is due after so many users, however soon that is.
 const SAVE_EVERY_USERS: u64 = 1_000;
+
+/// For a save that is under way when the process is told to stop.
+const LAST_SAVE_WAIT: Duration = Duration::from_millis(500);
 
 /// Follows the pass, and has its progress saved.
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
-    saver: Option<AbortOnDropHandle<()>>,
+    saving: Option<AbortOnDropHandle<()>>,
 }
 
 /// What the pass and the task that saves share.
 #[derive(Debug)]
 struct Shared {
-    course: Mutex<Course>,
+    tracked: Mutex<Tracked>,
     /// Enough users are finished for a save.
     enough: Notify,
     /// The pass is over.
@@ -36,7 +42,7 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct Course {
+struct Tracked {
     progress: Progress,
     /// Users that were finished when a save was last asked for.
     asked_at: u64,
@@ -68,10 +74,10 @@ impl TaskAssignment {
 impl Checkpointer {
     fn new(finished: Finished, tasks: usize) -> Self {
         let asked_at = finished.counts.users();
-        let course = Course { progress: Progress::resume(finished, tasks), asked_at };
+        let tracked = Tracked { progress: Progress::resume(finished, tasks), asked_at };
         let shared =
-            Shared { course: Mutex::new(course), enough: Notify::new(), over: CancellationToken::new() };
-        Self { shared: Arc::new(shared), saver: None }
+            Shared { tracked: Mutex::new(tracked), enough: Notify::new(), over: CancellationToken::new() };
+        Self { shared: Arc::new(shared), saving: None }
     }
 
     /// Has it saved in the background by `save`, which says whether it did. Must be called within a runtime.
@@ -84,18 +90,18 @@ impl Checkpointer {
         F: Future<Output = bool> + Send + 'static,
     {
         let saving = tokio::spawn(Arc::clone(&self.shared).save_now_and_then(is_silent, save));
-        Self { saver: Some(AbortOnDropHandle::new(saving)), ..self }
+        Self { saving: Some(AbortOnDropHandle::new(saving)), ..self }
     }
 
     /// The sync of a user begins; see [`Progress::begin`].
     #[must_use]
     pub(crate) fn begin(&self, user: Option<DocumentId>) -> Slot {
-        self.shared.course().progress.begin(user)
+        self.shared.tracked().progress.begin(user)
     }
 
-    /// It ends.
+    /// The sync of a user ends.
     pub(crate) fn end(&self, slot: Slot, result: UserResult) {
-        if self.shared.course().end(slot, result) {
+        if self.shared.tracked().end(slot, result) {
             self.shared.enough.notify_one();
         }
     }
@@ -104,9 +110,9 @@ impl Checkpointer {
     /// overtaken by it.
     pub(crate) async fn close(self, stop: &Stop) -> Finished {
         self.shared.over.cancel();
-        if let Some(saver) = self.saver {
+        if let Some(saving) = self.saving {
             tokio::select! {
-                _ = saver => {}
+                _ = saving => {}
                 () = stop.requested_for(LAST_SAVE_WAIT) => {}
             }
         }
@@ -114,7 +120,7 @@ impl Checkpointer {
     }
 }
 
-impl Course {
+impl Tracked {
     /// Whether a save is due.
     fn end(&mut self, slot: Slot, result: UserResult) -> bool {
         self.progress.end(slot, result);
@@ -128,13 +134,13 @@ impl Course {
 }
 
 impl Shared {
-    fn course(&self) -> MutexGuard<'_, Course> {
+    fn tracked(&self) -> MutexGuard<'_, Tracked> {
         // Whatever panics while it is locked leaves progress that is whole.
-        self.course.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn finished(&self) -> Finished {
-        self.course().progress.finished().clone()
+        self.tracked().progress.finished().clone()
     }
 
     async fn save_now_and_then<F: Future<Output = bool>>(

@@ -1,10 +1,10 @@
-//! One execution at a time has the pulse: what a task that arrives is to do about that, and the commit of it.
+//! One execution at a time has the pulse: what a task that joins is to do about that, and the commit of it.
 
 use crate::config::Execution;
 use crate::documents::ledger::LedgerWrites;
+use crate::execution::dead_execution::DeadExecution;
 use crate::execution::record::{Recording, report_unpublished};
 use crate::execution::silence::LastSynced;
-use crate::execution::takeover::DeadExecution;
 use crate::execution::view::LedgerView;
 use crate::firestore::StoreError;
 use crate::firestore::write::Write;
@@ -13,9 +13,9 @@ use crate::model::ledger::Ledger;
 use crate::model::shards::Shards;
 use jiff::Timestamp;
 
-/// A task that arrives.
+/// A task that joins.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival<'a> {
+pub(super) struct JoiningTask<'a> {
     /// Its execution.
     pub(super) execution: &'a Execution,
     /// Whether that is one of a loop's.
@@ -37,9 +37,9 @@ pub(super) enum LeaseState<'a> {
     Taken(&'a DocumentId),
 }
 
-/// What a task that arrives is to do.
+/// What a task that joins is to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Decision<'a> {
+pub(super) enum JoinDecision<'a> {
     /// Take part.
     Join,
     /// Make its execution the current one, which may be instead of a dead one, and take part.
@@ -53,7 +53,7 @@ pub(super) enum Decision<'a> {
     LeaveForAll(&'a DocumentId),
 }
 
-impl<'a> Arrival<'a> {
+impl<'a> JoiningTask<'a> {
     fn tasks(&self) -> usize {
         self.execution.task_count.get() as usize
     }
@@ -68,7 +68,7 @@ impl<'a> Arrival<'a> {
 
     /// The execution that there is something to learn from: the last one, if its shares or its ramp are wanted.
     #[must_use]
-    pub(super) fn teacher(
+    pub(super) fn model_execution(
         &self,
         own: Option<&Ledger>,
         last: Option<&'a DocumentId>,
@@ -80,21 +80,21 @@ impl<'a> Arrival<'a> {
 
     /// The plan for a new ledger.
     #[must_use]
-    pub(super) fn plan(&self, teacher: Option<&Ledger>) -> Shards {
-        let learned = teacher.and_then(|ledger| ledger.plan_next(self.tasks()));
+    pub(super) fn plan(&self, model: Option<&Ledger>) -> Shards {
+        let learned = model.and_then(|ledger| ledger.plan_next(self.tasks()));
         learned.unwrap_or_else(|| Shards::guessed(self.tasks()))
     }
 
     /// What to do, the pulse being in that state; `has_ledger` is whether the execution has one.
     #[must_use]
-    pub(super) fn decide<'b>(&self, lease: LeaseState<'b>, has_ledger: bool) -> Decision<'b> {
+    pub(super) fn decide<'b>(&self, lease: LeaseState<'b>, has_ledger: bool) -> JoinDecision<'b> {
         match lease {
             // Who is not recorded writes nothing, and is in nobody's way.
-            _ if self.recording == Recording::Nowhere => Decision::Join,
-            LeaseState::Ours => Decision::Join,
-            LeaseState::Free(dead) => Decision::Claim(dead),
-            LeaseState::Taken(other) if self.tasks() > 1 && !has_ledger => Decision::LeaveForAll(other),
-            LeaseState::Taken(other) => Decision::Leave(other),
+            _ if self.recording == Recording::Nowhere => JoinDecision::Join,
+            LeaseState::Ours => JoinDecision::Join,
+            LeaseState::Free(dead) => JoinDecision::Claim(dead),
+            LeaseState::Taken(other) if self.tasks() > 1 && !has_ledger => JoinDecision::LeaveForAll(other),
+            LeaseState::Taken(other) => JoinDecision::Leave(other),
         }
     }
 }
@@ -157,15 +157,15 @@ pub(super) struct ClaimWrites {
 impl Claim<'_> {
     /// What is to be committed for the decision, if anything is.
     #[must_use]
-    pub(super) fn writes(&self, decision: Decision<'_>, database: &Database) -> ClaimWrites {
+    pub(super) fn writes(&self, decision: JoinDecision<'_>, database: &Database) -> ClaimWrites {
         let ledger = LedgerWrites { database, execution: self.execution };
         let now = self.view.now;
         match decision {
-            Decision::Join | Decision::Leave(_) => ClaimWrites::default(),
-            Decision::LeaveForAll(other) => {
+            JoinDecision::Join | JoinDecision::Leave(_) => ClaimWrites::default(),
+            JoinDecision::LeaveForAll(other) => {
                 ClaimWrites { claim: vec![ledger.skip_for(other, self.shards, now)], last_words: None }
             }
-            Decision::Claim(dead) => {
+            JoinDecision::Claim(dead) => {
                 let own = match &self.view.own {
                     None => ledger.begin(self.shards, now),
                     Some(_) => ledger.touch(),

@@ -2,12 +2,11 @@
 //! faster.
 
 use crate::config::Execution;
-use crate::execution::assignment::{Admitted, Earlier, OtherPlan, TaskAssignment};
-use crate::execution::claim::{Arrival, Claim, Decision, LeaseState};
+use crate::execution::assignment::{Earlier, Joined, OtherPlan, TaskAssignment};
+use crate::execution::claim::{Claim, JoinDecision, JoiningTask, LeaseState};
 use crate::execution::silence::LastSynced;
 use crate::execution::view::LedgerView;
 use crate::firestore::StoreError;
-use crate::limits::deadlines::{DONE_BUDGET, JOIN_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::ledger::Ledger;
@@ -15,12 +14,19 @@ use crate::model::outcome::PassStatus;
 use crate::services::clients::Clients;
 use crate::telemetry::Chain;
 use jiff::Timestamp;
+use std::time::Duration;
 use tracing::{error, info};
+
+/// For joining an execution, all tries together.
+const JOIN_BUDGET: Duration = Duration::from_secs(20);
+
+/// For finding out whether anything is left to do: where that takes long, it is better to begin.
+const DONE_BUDGET: Duration = Duration::from_secs(3);
 
 /// Tries to become the current execution while others do the same.
 const TRIES: u32 = 5;
 
-/// What a task finds on arrival.
+/// What a task finds on joining.
 #[derive(Debug)]
 pub(crate) enum JoinOutcome {
     /// Its part.
@@ -42,7 +48,7 @@ pub(crate) enum JoinError {
 
 /// What came of one try.
 enum Try {
-    Admitted(Admitted),
+    Joined(Joined),
     Busy(DocumentId),
 }
 
@@ -64,8 +70,8 @@ pub(crate) async fn join(
     let tried =
         until_no_conflict(async || try_once(&mut assignment, clients, execution, deadline).await).await;
     match tried {
-        Ok(Try::Admitted(admitted)) => {
-            assignment.take(admitted)?;
+        Ok(Try::Joined(joined)) => {
+            assignment.take(joined)?;
             report_earlier(&assignment);
         }
         Ok(Try::Busy(other)) => return Ok(JoinOutcome::Busy(other)),
@@ -86,7 +92,7 @@ pub(crate) async fn done_before(clients: &Clients, execution: &Execution) -> Opt
     }
     let ledger = clients.store.ledgers([Some(&execution.id)], Deadline::after(DONE_BUDGET)).await;
     let [ledger] = ledger.ok()?;
-    let outcome = ledger.filter(Ledger::is_done)?.outcome();
+    let outcome = ledger.filter(Ledger::is_done)?.pass_status();
     report_done_before(outcome);
     Some(outcome)
 }
@@ -117,34 +123,38 @@ async fn try_once(
     if let Some(other) = view.own.as_ref().and_then(|own| own.skipped_for.clone()) {
         return Ok(Try::Busy(other));
     }
-    let arrival = arrival(assignment, clients, execution);
+    let joining = joining_task(assignment, clients, execution);
     let (current, own) = (view.current.execution.as_ref(), view.own.as_ref());
-    let (rival, teacher) = (arrival.rival(current), arrival.teacher(own, view.last.id.as_ref()));
-    let [rival_ledger, teacher] = store.ledgers([rival, teacher], deadline).await?;
-    if let Some((ramp, shown_rate)) = teacher.as_ref().and_then(Ledger::ramp) {
+    let (rival, model) = (joining.rival(current), joining.model_execution(own, view.last.id.as_ref()));
+    let [rival_ledger, model_ledger] = store.ledgers([rival, model], deadline).await?;
+    if let Some((ramp, shown_rate)) = model_ledger.as_ref().and_then(Ledger::ramp) {
         clients.limits.resume_ramp(ramp, shown_rate);
     }
     let is_current = current == Some(&execution.id);
     let lease = LeaseState::of(own, is_current, rival.zip(rival_ledger.as_ref()), view.now);
     let synced_by_dead = lease.dead().and_then(|dead| dead.synced_at());
     assignment.last_synced = assignment.last_synced.or_later(synced_by_dead);
-    let shards = own.map_or_else(|| arrival.plan(teacher.as_ref()), |own| own.shards.clone());
-    let decision = arrival.decide(lease, own.is_some());
+    let shards = own.map_or_else(|| joining.plan(model_ledger.as_ref()), |own| own.shards.clone());
+    let decision = joining.decide(lease, own.is_some());
     let last_synced = assignment.last_synced;
     let claim = Claim { execution: &execution.id, view: &view, shards: &shards, last_synced };
     let writes = claim.writes(decision, store.database());
     writes.commit(async |writes| store.commit(&writes, deadline).await).await?;
     Ok(match decision {
-        Decision::Leave(other) | Decision::LeaveForAll(other) => Try::Busy(other.clone()),
-        Decision::Join | Decision::Claim(_) => {
+        JoinDecision::Leave(other) | JoinDecision::LeaveForAll(other) => Try::Busy(other.clone()),
+        JoinDecision::Join | JoinDecision::Claim(_) => {
             let LedgerView { now, own, last, .. } = view;
-            Try::Admitted(Admitted { shards, own, previous: last.started_at, now })
+            Try::Joined(Joined { shards, own, previous: last.started_at, now })
         }
     })
 }
 
-fn arrival<'a>(assignment: &TaskAssignment, clients: &Clients, execution: &'a Execution) -> Arrival<'a> {
-    Arrival {
+fn joining_task<'a>(
+    assignment: &TaskAssignment,
+    clients: &Clients,
+    execution: &'a Execution,
+) -> JoiningTask<'a> {
+    JoiningTask {
         execution,
         is_in_loop: clients.config.repeat.is_some(),
         is_ramping: clients.limits.ramp().is_some(),

@@ -74,7 +74,7 @@ impl Ledger {
 
     /// What the pass of an execution that has ended was worth.
     #[must_use]
-    pub(super) fn outcome(&self) -> PassStatus {
+    pub(super) fn pass_status(&self) -> PassStatus {
         // Older versions did not record it, and judged by the counts alone.
         self.status.unwrap_or_else(|| match self.is_completed() {
             true => self.sums().0.status(),

@@ -4,6 +4,7 @@
 pub(crate) mod assignment;
 pub(crate) mod checkpoint;
 mod claim;
+mod dead_execution;
 pub(crate) mod join;
 mod ledger;
 mod others;
@@ -12,7 +13,6 @@ pub(crate) mod publish;
 mod record;
 mod shards;
 pub(crate) mod silence;
-mod takeover;
 pub(crate) mod ticks;
 mod view;
 mod worth;

@@ -1,13 +1,20 @@
 //! What the other tasks of an execution have seen: a few rejections alone do not tell whose fault they are.
 
 use crate::execution::assignment::TaskAssignment;
-use crate::execution::record::{Recording, TaskRecorder};
-use crate::limits::deadlines::{LOOK_AT_OTHERS_EVERY, SAVE_BUDGET, WAIT_FOR_OTHERS};
+use crate::execution::record::{Recording, SAVE_BUDGET, TaskRecorder};
 use crate::limits::retry::Deadline;
 use crate::model::fleet_guard::Rejections;
 use crate::model::ledger::{ExecutionEnd, Finished, Ledger, TaskState};
 use crate::services::clients::Clients;
+use std::time::Duration;
 use tokio::time::{sleep, timeout};
+
+/// How long the other tasks are waited for where the few users of this one do not tell whose fault their
+/// rejections are.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+
+/// How often the ledger is read meanwhile.
+const LOOK_AT_OTHERS_EVERY: Duration = Duration::from_millis(250);
 
 impl TaskAssignment {
     /// What is known of the rejections that the other tasks of the execution have seen. Where what is known does
@@ -68,7 +75,6 @@ mod tests {
     use crate::execution::examples::{COMPLETED, RUNNING, assignment, ledger, rejected_live};
     use crate::execution::record::Recording;
     use std::cell::Cell;
-    use std::time::Duration;
     use tokio::time::Instant;
 
     #[test]

@@ -1,10 +1,10 @@
-//! How a task leaves its execution: it records that it has come to rest, and the last one tells the dashboards what
-//! the pass of all was worth.
+//! How a task leaves its execution: it records that it has come to rest, the last one tells the dashboards what the
+//! pass of all was worth, and whoever started the process learns it by the exit code.
 
 use crate::documents::last_pulse::{LastPulse, Synced};
 use crate::execution::assignment::{Earlier, TaskAssignment};
 use crate::execution::record::{Recording, TaskRecorder, report_unpublished, report_unsaved};
-use crate::execution::silence::Worth;
+use crate::execution::worth::Worth;
 use crate::firestore::StoreError;
 use crate::firestore::write::Write;
 use crate::limits::retry::Deadline;
@@ -67,14 +67,36 @@ impl TaskAssignment {
             }
             false => Some(Ledger::of_one_task(self.started_at)),
         };
-        let published = published(&record, leaving.counts, recorder.used());
+        let published = as_published(&record, leaving.counts, recorder.used());
         let last_word = ledger.and_then(|ledger| self.last_word(ledger, published));
         let Some(last_word) = last_word else { return Leave::OthersAtWork };
         if let Some(silence) = last_word.worth.silence.filter(|_| self.is_one_of_several()) {
             silence.tell(&last_word.counts, &clients.config);
         }
-        self.publish(&recorder, &last_word, (&record, leaving.start), deadline).await;
+        self.publish_end(&recorder, &last_word, (&record, leaving.start), deadline).await;
         last_word.leave
+    }
+
+    /// What the process is worth, for its exit code: this task came to such an end, and left the execution so.
+    #[must_use]
+    pub(crate) fn status(&self, state: TaskState, counts: &Counts, leave: Leave) -> PassStatus {
+        if state != TaskState::Completed {
+            return PassStatus::Failed;
+        }
+        let pass = match leave {
+            Leave::Last(status) => Some(status),
+            Leave::LastOfUnfinished => return counts.status(),
+            Leave::Unrecorded | Leave::OthersAtWork => self.worth(counts).map(|worth| worth.status),
+        };
+        match (counts.status(), pass) {
+            // Whatever came of this task's users.
+            (_, Some(PassStatus::Failed)) => PassStatus::Failed,
+            // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
+            // reason for Cloud Run to try it again.
+            (PassStatus::Failed, Some(pass)) => pass,
+            (PassStatus::Failed, None) => PassStatus::Degraded,
+            (own, _) => own,
+        }
     }
 
     fn has_something_to_tell(&self) -> bool {
@@ -96,7 +118,7 @@ impl TaskAssignment {
         Some(LastWord { counts, used, worth, leave })
     }
 
-    async fn publish(
+    async fn publish_end(
         &self,
         recorder: &TaskRecorder,
         last_word: &LastWord,
@@ -111,7 +133,7 @@ impl TaskAssignment {
         let end = (self.recording == Recording::Ledger)
             .then(|| recorder.write(record, ExecutionEnd::At(now, status)));
         let commit = async |writes: Vec<Write>, deadline| store.commit(&writes, deadline).await;
-        let Published { end, last_pulse } = publish(end, last_pulse, deadline, commit).await;
+        let Published { end, last_pulse } = commit_end(end, last_pulse, deadline, commit).await;
         if let Err(err) = end {
             report_unsaved(&self.execution, &err);
         }
@@ -146,7 +168,7 @@ impl TaskAssignment {
 }
 
 /// A task's record as it counts in what is published.
-fn published(record: &TaskRecord, counts: &Counts, used: Used) -> TaskRecord {
+fn as_published(record: &TaskRecord, counts: &Counts, used: Used) -> TaskRecord {
     let finished = Finished { counts: counts.clone(), ..record.finished.clone() };
     TaskRecord { finished, used, ..record.clone() }
 }
@@ -160,7 +182,7 @@ struct Published {
 
 /// Commits the end of the execution, if it has a ledger, and what the dashboards are told, which says how many writes
 /// that takes.
-async fn publish(
+async fn commit_end(
     end: Option<Write>,
     last_pulse: impl Fn(u64) -> Write,
     deadline: Deadline,
@@ -175,7 +197,7 @@ async fn publish(
             Err(StoreError::Conflict(_)) => {}
             // Each costs only itself: above all, the next pulse must not take this one for running.
             Err(err) if err.may_be_one_documents() => ended = commit(vec![end], deadline).await,
-            last_pulse => return Published { end: ended, last_pulse },
+            result => return Published { end: ended, last_pulse: result },
         }
     }
     Published { end: ended, last_pulse: commit(vec![last_pulse(1)], deadline).await }

@@ -12,7 +12,11 @@ use crate::model::ledger::{ExecutionEnd, Finished, Ledger, TaskRecord, TaskState
 use crate::model::usage::Used;
 use crate::telemetry::Chain;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{error, warn};
+
+/// For one save of the cursor, and for one look at the others' ledger, all tries together.
+pub(super) const SAVE_BUDGET: Duration = Duration::from_secs(8);
 
 /// How a task is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ impl UsedBefore {
     }
 }
 
-/// One task's hand in the ledger of its execution.
+/// What writes one task's record in the ledger of its execution.
 #[derive(Debug)]
 pub(super) struct TaskRecorder {
     pub(super) store: Arc<Store>,

@@ -1,22 +1,10 @@
-//! A pass that synced nobody is never quietly fine: a wrong project or database, a filter with a typing
-//! error, and users who all wait for something look alike.
+//! The line about a pass that synced nobody, which is never quietly fine: a wrong project or database, a filter with a
+//! typing error, and users who all wait for something look alike.
 
 use crate::config::Config;
-use crate::model::outcome::{Counts, PassStatus};
-use jiff::{SignedDuration, Timestamp};
+use crate::model::outcome::Counts;
+use jiff::Timestamp;
 use tracing::{error, warn};
-
-/// Whoever was synced within this time is missed.
-const LATELY: SignedDuration = SignedDuration::from_hours(24);
-
-/// What a pass that reached all users is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Worth {
-    /// For the dashboards and the exit code.
-    pub(crate) status: PassStatus,
-    /// What there is to say of it, if nobody was synced.
-    pub(crate) silence: Option<Silence>,
-}
 
 /// Why a pass that synced nobody is worth a line of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +20,7 @@ pub(crate) enum Silence {
 /// When a pass last synced anybody, as far as a task was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastSynced {
-    /// Then.
+    /// At that time.
     At(Timestamp),
     /// Never yet.
     Never,
@@ -66,37 +54,20 @@ impl LastSynced {
     }
 }
 
-/// Judges a pass that reached all its users, at `now`.
-#[must_use]
-pub(crate) fn worth(counts: &Counts, last_synced: LastSynced, now: Timestamp) -> Worth {
-    let silence = match last_synced {
-        _ if counts.success > 0 => None,
-        LastSynced::NotAsked => None,
-        LastSynced::Unreadable => Some(Silence::Unknown),
-        LastSynced::At(at) if now.duration_since(at) < LATELY => Some(Silence::Sudden(at)),
-        LastSynced::At(_) | LastSynced::Never => (counts.users() == 0).then_some(Silence::NoUsers),
-    };
-    let status = match silence {
-        Some(Silence::Sudden(_) | Silence::Unknown) => PassStatus::Failed,
-        Some(Silence::NoUsers) | None => counts.status(),
-    };
-    Worth { status, silence }
-}
-
 impl Silence {
     /// Says it, with all that can be checked.
     pub(crate) fn tell(self, counts: &Counts, config: &Config) {
-        let place = Place::of(config);
+        let searched = SearchedIn::of(config);
         match self {
-            Self::NoUsers => place.tell_no_users(),
-            Self::Unknown => place.tell_unknown(counts),
-            Self::Sudden(at) => place.tell_sudden(at, counts),
+            Self::NoUsers => searched.tell_no_users(),
+            Self::Unknown => searched.tell_unknown(counts),
+            Self::Sudden(at) => searched.tell_sudden(at, counts),
         }
     }
 }
 
 /// Where users were looked for.
-struct Place {
+struct SearchedIn {
     scope: &'static str,
     project: String,
     database: String,
@@ -105,7 +76,7 @@ struct Place {
     filtered: String,
 }
 
-impl Place {
+impl SearchedIn {
     fn of(config: &Config) -> Self {
         let filter = (!config.filter.is_empty()).then(|| config.filter.to_string());
         Self {
@@ -172,77 +143,11 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::outcome::{Code, Outcome};
     use LastSynced::{At, Never, NotAsked, Unreadable};
-    use PassStatus::{Degraded, Failed, Ok};
+    use jiff::SignedDuration;
 
     fn ago(seconds: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH - SignedDuration::from_secs(seconds)
-    }
-
-    fn judged(outcomes: &[Outcome], last_synced: LastSynced) -> (PassStatus, Option<Silence>) {
-        let mut counts = Counts::default();
-        outcomes.iter().for_each(|outcome| counts.add(*outcome));
-        let Worth { status, silence } = worth(&counts, last_synced, Timestamp::UNIX_EPOCH);
-        (status, silence)
-    }
-
-    const SYNCED: Outcome = Outcome::Synced;
-    const PAUSED: Outcome = Outcome::Skipped;
-    const REAUTH: Outcome = Outcome::NeedsReauth;
-    const FAILED: Outcome = Outcome::Failed(Code::KeysMissing);
-
-    #[test]
-    fn who_synced_anybody_is_judged_by_the_counts_alone() {
-        for last in [Never, Unreadable, NotAsked, At(ago(60)), At(ago(1_000_000))] {
-            assert_eq!(judged(&[SYNCED], last), (Ok, None));
-            assert_eq!(judged(&[SYNCED, PAUSED, REAUTH], last), (Ok, None));
-            assert_eq!(judged(&[SYNCED, FAILED], last), (Degraded, None));
-        }
-    }
-
-    #[test]
-    fn nobody_synced_soon_after_a_success_is_a_failure_whatever_the_reason() {
-        const DAY: i64 = 24 * 3600;
-        let reasons: [&[Outcome]; 6] =
-            [&[], &[PAUSED], &[REAUTH], &[FAILED], &[PAUSED, REAUTH], &[PAUSED, REAUTH, FAILED]];
-        for outcomes in reasons {
-            // A success in the future was written by a clock that was wrong, and is none that is long ago.
-            for seconds in [-3600, 0, 1, DAY - 1] {
-                let last = ago(seconds);
-                assert_eq!(
-                    judged(outcomes, At(last)),
-                    (Failed, Some(Silence::Sudden(last))),
-                    "{outcomes:?} {seconds}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn long_after_the_last_success_only_failures_and_a_database_without_users_are_told() {
-        for last in [Never, At(ago(24 * 3600)), At(ago(1_000_000_000))] {
-            assert_eq!(judged(&[], last), (Ok, Some(Silence::NoUsers)));
-            assert_eq!(judged(&[PAUSED], last), (Ok, None));
-            assert_eq!(judged(&[REAUTH, PAUSED], last), (Ok, None));
-            assert_eq!(judged(&[PAUSED, FAILED], last), (Failed, None));
-        }
-    }
-
-    #[test]
-    fn a_success_that_could_not_be_read_is_not_taken_for_none() {
-        for outcomes in [&[][..], &[PAUSED], &[FAILED]] {
-            assert_eq!(judged(outcomes, Unreadable), (Failed, Some(Silence::Unknown)), "{outcomes:?}");
-        }
-    }
-
-    #[test]
-    fn a_run_for_named_users_is_judged_by_them_alone() {
-        for (outcomes, expected) in
-            [(&[][..], Ok), (&[PAUSED], Ok), (&[FAILED], Failed), (&[FAILED, SYNCED], Degraded)]
-        {
-            assert_eq!(judged(outcomes, NotAsked), (expected, None), "{outcomes:?}");
-        }
     }
 
     #[test]

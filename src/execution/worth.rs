@@ -1,11 +1,22 @@
-//! What a pass is worth: to the task that ran, to the last of several tasks for all of them, and to whoever started
-//! the process.
+//! What a pass is worth: to the task that ran, and to the last of several tasks for all of them.
 
 use crate::execution::assignment::{Earlier, TaskAssignment};
-use crate::execution::publish::Leave;
-use crate::execution::silence::{self, LastSynced, Worth};
-use crate::model::ledger::{Ledger, TaskState};
+use crate::execution::silence::{LastSynced, Silence};
+use crate::model::ledger::Ledger;
 use crate::model::outcome::{Counts, PassStatus};
+use jiff::{SignedDuration, Timestamp};
+
+/// Whoever was synced within this time is missed.
+const LATELY: SignedDuration = SignedDuration::from_hours(24);
+
+/// What a pass that reached all users is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Worth {
+    /// For the dashboards and the exit code.
+    pub(crate) status: PassStatus,
+    /// What there is to say of it, if nobody was synced.
+    pub(crate) silence: Option<Silence>,
+}
 
 impl TaskAssignment {
     /// What the whole pass is worth once all users of this task are counted, if that does not depend on
@@ -32,36 +43,31 @@ impl TaskAssignment {
         }
     }
 
-    /// What the process is worth, for its exit code: this task came to such an end, and left the execution so.
-    #[must_use]
-    pub(crate) fn status(&self, state: TaskState, counts: &Counts, leave: Leave) -> PassStatus {
-        if state != TaskState::Completed {
-            return PassStatus::Failed;
-        }
-        let pass = match leave {
-            Leave::Last(status) => Some(status),
-            Leave::LastOfUnfinished => return counts.status(),
-            Leave::Unrecorded | Leave::OthersAtWork => self.worth(counts).map(|worth| worth.status),
-        };
-        match (counts.status(), pass) {
-            // Whatever came of this task's users.
-            (_, Some(PassStatus::Failed)) => PassStatus::Failed,
-            // Whether nobody was synced, only the last task knows. That nobody of a small share was, is no
-            // reason for Cloud Run to try it again.
-            (PassStatus::Failed, Some(pass)) => pass,
-            (PassStatus::Failed, None) => PassStatus::Degraded,
-            (own, _) => own,
-        }
-    }
-
     fn judge(&self, counts: &Counts) -> Worth {
-        silence::worth(counts, self.last_synced, self.schedule.now)
+        worth(counts, self.last_synced, self.schedule.now)
     }
 
     /// Of named users each task has all.
     fn depends_on_others(&self) -> bool {
         self.is_one_of_several() && self.last_synced != LastSynced::NotAsked
     }
+}
+
+/// Judges a pass that reached all its users, at `now`.
+#[must_use]
+fn worth(counts: &Counts, last_synced: LastSynced, now: Timestamp) -> Worth {
+    let silence = match last_synced {
+        _ if counts.success > 0 => None,
+        LastSynced::NotAsked => None,
+        LastSynced::Unreadable => Some(Silence::Unknown),
+        LastSynced::At(at) if now.duration_since(at) < LATELY => Some(Silence::Sudden(at)),
+        LastSynced::At(_) | LastSynced::Never => (counts.users() == 0).then_some(Silence::NoUsers),
+    };
+    let status = match silence {
+        Some(Silence::Sudden(_) | Silence::Unknown) => PassStatus::Failed,
+        Some(Silence::NoUsers) | None => counts.status(),
+    };
+    Worth { status, silence }
 }
 
 #[cfg(test)]

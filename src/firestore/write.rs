@@ -111,8 +111,8 @@ impl fmt::Debug for Write {
 
 /// A write that replaces the given fields and `updated_at`, and leaves all others alone.
 #[must_use]
-pub(crate) fn merge(name: &str, changes: &[FieldChange<'_>], demand: &Precondition) -> Write {
-    merge_at(name, changes, SERVER_TIME_FIELD, demand)
+pub(crate) fn merge(name: &str, changes: &[FieldChange<'_>], precondition: &Precondition) -> Write {
+    merge_at(name, changes, SERVER_TIME_FIELD, precondition)
 }
 
 /// The same, with another field for the server's time.
@@ -121,9 +121,9 @@ pub(crate) fn merge_at(
     name: &str,
     changes: &[FieldChange<'_>],
     server_time: &str,
-    demand: &Precondition,
+    precondition: &Precondition,
 ) -> Write {
-    merge_at_all(name, changes, &[server_time], demand)
+    merge_at_all(name, changes, &[server_time], precondition)
 }
 
 /// The same, with several fields for the server's time.
@@ -132,7 +132,7 @@ pub(crate) fn merge_at_all(
     name: &str,
     changes: &[FieldChange<'_>],
     server_times: &[&str],
-    demand: &Precondition,
+    precondition: &Precondition,
 ) -> Write {
     debug_assert!(
         have_own_fields(changes),
@@ -158,15 +158,13 @@ pub(crate) fn merge_at_all(
             transform.number(tag::field_transform::SET_TO_SERVER_VALUE, ServerValue::RequestTime as u64);
         });
     }
-    match demand {
+    match precondition {
         Precondition::Nothing => {}
-        Precondition::Absent => demand_existence(&mut write, false),
-        Precondition::Unchanged(None) => demand_existence(&mut write, true),
-        Precondition::Unchanged(Some(version)) => {
-            write.message(tag::write::CURRENT_DOCUMENT, |precondition| {
-                precondition.embed(tag::precondition::UPDATE_TIME, version);
-            })
-        }
+        Precondition::Absent => require_existence(&mut write, false),
+        Precondition::Unchanged(None) => require_existence(&mut write, true),
+        Precondition::Unchanged(Some(version)) => write.message(tag::write::CURRENT_DOCUMENT, |condition| {
+            condition.embed(tag::precondition::UPDATE_TIME, version);
+        }),
     }
     Write(write.into_bytes())
 }
@@ -177,9 +175,9 @@ fn have_own_fields(changes: &[FieldChange<'_>]) -> bool {
     changes.iter().all(|(path, _)| seen.insert(path.split('.').next()))
 }
 
-fn demand_existence(write: &mut Message, exists: bool) {
-    write.message(tag::write::CURRENT_DOCUMENT, |precondition| {
-        precondition.number(tag::precondition::EXISTS, u64::from(exists));
+fn require_existence(write: &mut Message, exists: bool) {
+    write.message(tag::write::CURRENT_DOCUMENT, |condition| {
+        condition.number(tag::precondition::EXISTS, u64::from(exists));
     });
 }
 
@@ -257,9 +255,9 @@ mod tests {
         fields: Fields,
         paths: &[&str],
         server_time: &str,
-        demand: &Precondition,
+        precondition: &Precondition,
     ) -> v1::Write {
-        let condition = match demand {
+        let condition = match precondition {
             Precondition::Nothing => None,
             Precondition::Absent => Some(ConditionType::Exists(false)),
             Precondition::Unchanged(None) => Some(ConditionType::Exists(true)),
@@ -315,7 +313,7 @@ mod tests {
         ]
     }
 
-    fn any_demand() -> impl Strategy<Value = Precondition> {
+    fn any_precondition() -> impl Strategy<Value = Precondition> {
         let version = (any::<i64>(), any::<i32>());
         prop_oneof![
             Just(Precondition::Nothing),
@@ -330,7 +328,7 @@ mod tests {
     proptest! {
         #[test]
         fn firestore_reads_the_write_that_was_meant(
-            name in "\\PC{0,200}", server_time in "[a-z_]{1,12}", demand in any_demand(),
+            name in "\\PC{0,200}", server_time in "[a-z_]{1,12}", precondition in any_precondition(),
             changes in prop::collection::btree_map(
                 "[a-zé_]{0,12}", (prop::option::of("[a-z_]{1,12}"), prop::option::of(any_field())), 0..20,
             ),
@@ -351,8 +349,8 @@ mod tests {
                 Some((outer.clone(), value))
             };
             let fields = changes.iter().filter_map(field).collect();
-            let expected = generated(&name, fields, &paths, &server_time, &demand);
-            let write = decoded(&merge_at(&name, &list, &server_time, &demand));
+            let expected = generated(&name, fields, &paths, &server_time, &precondition);
+            let write = decoded(&merge_at(&name, &list, &server_time, &precondition));
             prop_assert_eq!(write, expected);
         }
     }

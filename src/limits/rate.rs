@@ -70,8 +70,8 @@ impl Share {
     #[must_use]
     pub(crate) fn of(self, limit: NonZeroU32) -> NonZeroU32 {
         let (even, left_over) = (limit.get() / self.task_count, limit.get() % self.task_count);
-        let part = even + u32::from(self.task_index < left_over);
-        NonZeroU32::new(part).unwrap_or(NonZeroU32::MIN)
+        let share = even + u32::from(self.task_index < left_over);
+        NonZeroU32::new(share).unwrap_or(NonZeroU32::MIN)
     }
 }
 
@@ -117,7 +117,7 @@ pub(crate) struct RateLimits {
 }
 
 impl RateLimits {
-    /// The pace of one task from `now` on. A ramp starts at its beginning, until
+    /// The limits of one task from `now` on. A ramp starts at its beginning, until
     /// [`RateLimits::resume_ramp`] says better.
     #[must_use]
     pub(crate) fn new(budgets: &Budgets, share: Share, now: Timestamp) -> Self {
@@ -149,7 +149,7 @@ impl RateLimits {
         }
     }
 
-    /// Waits for calls that come up on a journey, at most until its deadline.
+    /// Waits for calls that come up in a user's sync, at most until its deadline.
     pub(crate) async fn allow_by(&self, calls: Permits, deadline: Deadline) -> Result<(), UsedUp> {
         let Permits { secret_accesses, alpaca_calls, writes } = calls;
         let secret_accesses = Permits { secret_accesses, ..Permits::NONE };
@@ -221,13 +221,13 @@ fn each_minute(limit: NonZeroU32) -> RateLimiter {
 
 /// The limit in equal parts over each second, with one of them at the start if it is to be `full`.
 fn each_second(limit: NonZeroU32, full: bool) -> RateLimiter {
-    let part = (limit.get() / BURSTS_PER_SECOND).max(1);
+    let burst = (limit.get() / BURSTS_PER_SECOND).max(1);
     // Rounded up to the timer's milliseconds, so that the limit is never exceeded for it.
-    let interval = (u64::from(part) * 1000).div_ceil(u64::from(limit.get()));
+    let interval = (u64::from(burst) * 1000).div_ceil(u64::from(limit.get()));
     RateLimiter::builder()
-        .max(part as usize)
-        .initial(if full { part as usize } else { 0 })
-        .refill(part as usize)
+        .max(burst as usize)
+        .initial(if full { burst as usize } else { 0 })
+        .refill(burst as usize)
         .interval(Duration::from_millis(interval))
         .build()
 }
@@ -357,16 +357,16 @@ mod tests {
         NonZeroU32::new(limit).expect("above 0")
     }
 
-    fn pace(budgets: Budgets) -> RateLimits {
+    fn limits_of(budgets: Budgets) -> RateLimits {
         RateLimits::new(&budgets, Share::ALL, Timestamp::UNIX_EPOCH)
     }
 
     /// Milliseconds from now at which each of so many calls is allowed, all wanted at once.
-    async fn times(pace: &RateLimits, calls: Permits, times: usize) -> Vec<u64> {
+    async fn times(limits: &RateLimits, calls: Permits, times: usize) -> Vec<u64> {
         let start = Instant::now();
         let mut allowed = Vec::with_capacity(times);
         for _ in 0..times {
-            pace.allow(calls).await;
+            limits.allow(calls).await;
             allowed.push(start.elapsed().as_millis() as u64);
         }
         allowed
@@ -381,8 +381,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_whole_minutes_secrets_may_be_accessed_at_once_and_no_more_in_any_minute() {
-        let pace = pace(Budgets { secret_accesses_per_minute: limit(1000), ..Budgets::default() });
-        let times = times(&pace, Permits::SECRET_ACCESS, 3500).await;
+        let limits = limits_of(Budgets { secret_accesses_per_minute: limit(1000), ..Budgets::default() });
+        let times = times(&limits, Permits::SECRET_ACCESS, 3500).await;
         assert_eq!((times[999], times[1000], times[1999], times[2000]), (0, 60_000, 60_000, 120_000));
         assert_eq!(most_within(&times, 60_000), 1000);
     }
@@ -391,10 +391,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_minute_of_a_steady_pass_has_more_accesses_than_allowed() {
         for per_second in [10, 20, 50, 1000] {
-            let pace = pace(Budgets { secret_accesses_per_minute: limit(1000), ..Budgets::default() });
+            let limits = limits_of(Budgets { secret_accesses_per_minute: limit(1000), ..Budgets::default() });
             let (start, mut times) = (Instant::now(), Vec::new());
             for _ in 0..3000 {
-                pace.allow(Permits::SECRET_ACCESS).await;
+                limits.allow(Permits::SECRET_ACCESS).await;
                 times.push(start.elapsed().as_millis() as u64);
                 tokio::time::sleep(Duration::from_millis(1000 / per_second)).await;
             }
@@ -405,9 +405,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_to_alpaca_are_smoothed() {
         for (per_second, burst) in [(1, 1), (3, 1), (7, 1), (25, 2), (100, 10), (509, 50)] {
-            let pace =
-                pace(Budgets { alpaca_calls_per_second: Some(limit(per_second)), ..Budgets::default() });
-            let times = times(&pace, Permits::ALPACA_CALL, 10 * per_second as usize).await;
+            let limits =
+                limits_of(Budgets { alpaca_calls_per_second: Some(limit(per_second)), ..Budgets::default() });
+            let times = times(&limits, Permits::ALPACA_CALL, 10 * per_second as usize).await;
             assert!(most_within(&times, 1) <= burst, "{per_second}");
             for seconds in 1..=5 {
                 let most = most_within(&times, 1000 * seconds);
@@ -420,8 +420,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn writes_of_one_commit_count_one_by_one() {
-        let pace = pace(Budgets { max_writes_per_second: Some(limit(100)), ..Budgets::default() });
-        let times = times(&pace, Permits::writes(50), 5).await;
+        let limits = limits_of(Budgets { max_writes_per_second: Some(limit(100)), ..Budgets::default() });
+        let times = times(&limits, Permits::writes(50), 5).await;
         assert_eq!(times, [400, 900, 1400, 1900, 2400], "the first ten go at once");
     }
 
@@ -432,9 +432,9 @@ mod tests {
             max_writes_per_second: Some(limit(200_000)),
             ..Budgets::default()
         };
-        let (pace, start) = (pace(budgets), Instant::now());
+        let (limits, start) = (limits_of(budgets), Instant::now());
         for _ in 0..10_000 {
-            pace.allow(Permits { secret_accesses: 1, alpaca_calls: 1, writes: 2 }).await;
+            limits.allow(Permits { secret_accesses: 1, alpaca_calls: 1, writes: 2 }).await;
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
@@ -442,12 +442,12 @@ mod tests {
     /// The first half of a pass at half of its limit says nothing about the second.
     #[tokio::test(start_paused = true)]
     async fn a_steady_pass_below_its_limit_is_not_slowed() {
-        let (pace, start) = (
-            pace(Budgets { alpaca_calls_per_second: Some(limit(100)), ..Budgets::default() }),
+        let (limits, start) = (
+            limits_of(Budgets { alpaca_calls_per_second: Some(limit(100)), ..Budgets::default() }),
             Instant::now(),
         );
         for _ in 0..500 {
-            pace.allow(Permits::ALPACA_CALL).await;
+            limits.allow(Permits::ALPACA_CALL).await;
             tokio::time::sleep(Duration::from_millis(11)).await;
         }
         assert_eq!(start.elapsed(), Duration::from_millis(500 * 11));
@@ -455,32 +455,35 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_allowed_in_time_is_refused_and_takes_nothing() {
-        let pace = pace(Budgets { secret_accesses_per_minute: limit(1), ..Budgets::default() });
+        let limits = limits_of(Budgets { secret_accesses_per_minute: limit(1), ..Budgets::default() });
         let within = |seconds| Deadline::after(Duration::from_secs(seconds));
         let used_up = Err(UsedUp { flag: "--secret-accesses-per-minute" });
-        assert_eq!(pace.allow_by(Permits::SECRET_ACCESS, within(20)).await, Ok(()));
-        assert_eq!(pace.allow_by(Permits::SECRET_ACCESS, within(20)).await, used_up);
+        assert_eq!(limits.allow_by(Permits::SECRET_ACCESS, within(20)).await, Ok(()));
+        assert_eq!(limits.allow_by(Permits::SECRET_ACCESS, within(20)).await, used_up);
         assert_eq!(
-            pace.allow_by(Permits::SECRET_ACCESS, within(45)).await,
+            limits.allow_by(Permits::SECRET_ACCESS, within(45)).await,
             Ok(()),
             "40 s later there is one again"
         );
         let unlimited = Permits { alpaca_calls: 9, ..Permits::writes(9) };
-        assert_eq!(pace.allow_by(unlimited, within(0)).await, Ok(()));
+        assert_eq!(limits.allow_by(unlimited, within(0)).await, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_budget_that_is_used_up_is_named_by_its_flag() {
         let one = Some(limit(1));
-        let pace =
-            pace(Budgets { alpaca_calls_per_second: one, max_writes_per_second: one, ..Budgets::default() });
+        let limits = limits_of(Budgets {
+            alpaca_calls_per_second: one,
+            max_writes_per_second: one,
+            ..Budgets::default()
+        });
         let now = Deadline::after(Duration::ZERO);
         for (calls, flag) in [
             (Permits::ALPACA_CALL, "--alpaca-calls-per-second"),
             (Permits::writes(1), "--max-writes-per-second"),
         ] {
-            assert_eq!(pace.allow_by(calls, now).await, Ok(()));
-            let refused = pace.allow_by(calls, now).await.expect_err("used up");
+            assert_eq!(limits.allow_by(calls, now).await, Ok(()));
+            let refused = limits.allow_by(calls, now).await.expect_err("used up");
             assert!(refused.to_string().contains(flag), "{refused}");
         }
         let ramping = ramping(None);
@@ -493,17 +496,18 @@ mod tests {
     fn a_commit_is_no_larger_than_a_seconds_worth() {
         let commit = |max_writes_per_second: Option<u32>, ramp_writes| {
             let max_writes_per_second = max_writes_per_second.map(limit);
-            pace(Budgets { max_writes_per_second, ramp_writes, ..Budgets::default() }).writes_per_commit()
+            limits_of(Budgets { max_writes_per_second, ramp_writes, ..Budgets::default() })
+                .writes_per_commit()
         };
         assert_eq!((commit(None, false), commit(None, true)), (500, 500));
         assert_eq!([1, 7, 25, 400, 9000].map(|limit| commit(Some(limit), false)), [1, 6, 25, 400, 500]);
         assert_eq!(commit(Some(30), true), 30);
     }
 
-    async fn writes_in(pace: &RateLimits, seconds: u64) -> u32 {
+    async fn writes_in(limits: &RateLimits, seconds: u64) -> u32 {
         let end = Instant::now() + Duration::from_secs(seconds);
         let mut writes = 0;
-        while tokio::time::timeout_at(end, pace.allow(Permits::writes(10))).await.is_ok() {
+        while tokio::time::timeout_at(end, limits.allow(Permits::writes(10))).await.is_ok() {
             writes += 10;
         }
         writes
@@ -511,7 +515,7 @@ mod tests {
 
     fn ramping(max_writes_per_second: Option<u32>) -> RateLimits {
         let max_writes_per_second = max_writes_per_second.map(limit);
-        pace(Budgets { max_writes_per_second, ramp_writes: true, ..Budgets::default() })
+        limits_of(Budgets { max_writes_per_second, ramp_writes: true, ..Budgets::default() })
     }
 
     fn at(second: i64) -> Timestamp {
@@ -520,25 +524,25 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_process_ramps_up_every_five_minutes() {
-        let pace = ramping(None);
+        let limits = ramping(None);
         for expected in [500, 750, 1125] {
-            let writes = writes_in(&pace, 295).await;
+            let writes = writes_in(&limits, 295).await;
             let most = expected * 295;
             assert!((most * 9 / 10..=most + expected / 5).contains(&writes), "{writes} at {expected}");
-            let shown = pace.ramp().map(|(_, shown)| shown).expect("a ramp");
+            let shown = limits.ramp().map(|(_, shown)| shown).expect("a ramp");
             assert!((expected * 9 / 10..=expected * 11 / 10).contains(&shown), "{shown} at {expected}");
-            writes_in(&pace, 5).await;
+            writes_in(&limits, 5).await;
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_ramp_that_is_not_used_does_not_grow() {
-        let pace = ramping(None);
+        let limits = ramping(None);
         for _ in 0..20 {
-            pace.allow(Permits::writes(300)).await;
+            limits.allow(Permits::writes(300)).await;
             tokio::time::sleep(MINUTE).await;
         }
-        assert_eq!(pace.ramp(), Some((Ramp::first(Timestamp::UNIX_EPOCH), 300)));
+        assert_eq!(limits.ramp(), Some((Ramp::first(Timestamp::UNIX_EPOCH), 300)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -556,7 +560,7 @@ mod tests {
         ramping.resume_ramp(previous, 1900.0);
         assert_eq!(ramping.ramp(), Some((Ramp { limit: 3000, since: at(0) }, 0)));
         assert!(writes_in(&ramping, 10).await > 20_000);
-        let unramped = pace(Budgets::default());
+        let unramped = limits_of(Budgets::default());
         unramped.resume_ramp(previous, 1900.0);
         assert_eq!(unramped.ramp(), None);
     }

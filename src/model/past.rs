@@ -3,8 +3,8 @@
 use crate::model::key_version::KeyVersion;
 use jiff::{SignedDuration, Timestamp};
 
-/// Readers call a snapshot stale that is older.
-const STALE_AFTER: SignedDuration = SignedDuration::from_secs(300);
+/// Readers call figures stale at this age: nothing that is in order lets them become so old.
+pub(crate) const READERS_CALL_STALE_AFTER: SignedDuration = SignedDuration::from_secs(300);
 
 /// A user's last success, as their snapshot tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Past {
     /// Whether the user's figures are known to be older than readers take.
     #[must_use]
     pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
-        self.last_success.as_ref().is_some_and(|last| now.duration_since(last.at) > STALE_AFTER)
+        self.last_success.as_ref().is_some_and(|last| now.duration_since(last.at) > READERS_CALL_STALE_AFTER)
     }
 }
 

@@ -154,15 +154,25 @@ impl PreviousState {
     pub(crate) fn stays_rejected(&self, code: Code, version: Option<&KeyVersion>) -> bool {
         let Some(record) = self.reauth() else { return false };
         let other_keys = version.is_some() && version != record.key_version.as_ref();
-        let later = [
-            Code::AccountIncomplete,
-            Code::BrokerBadAnswer,
-            Code::BrokerOtherAccount,
-            Code::StoreUnavailable,
-            Code::StoreRejected,
-        ];
-        let taken = version.is_some() && later.contains(&code);
-        !(code == Code::KeysMissing || other_keys || taken)
+        match code {
+            Code::KeysMissing => false,
+            // With keys in hand, these come after Alpaca has taken them.
+            Code::AccountIncomplete
+            | Code::BrokerBadAnswer
+            | Code::BrokerOtherAccount
+            | Code::StoreUnavailable
+            | Code::StoreRejected => version.is_none(),
+            Code::KeysForbidden
+            | Code::KeysDisabled
+            | Code::KeysMalformed
+            | Code::KeysUnavailable
+            | Code::UserIdInvalid
+            | Code::UserUnknown
+            | Code::BrokerRejected
+            | Code::BrokerRateLimited
+            | Code::BrokerUnavailable
+            | Code::Internal => !other_keys,
+        }
     }
 
     /// Whether a new record may take the place of what is there. One that lacks the beginning of the trouble

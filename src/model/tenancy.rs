@@ -2,6 +2,7 @@
 //! out of another's document, and hand a document over when nobody keeps it fresh any more.
 
 use crate::model::ids::TenantId;
+use crate::model::past::READERS_CALL_STALE_AFTER;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::user::TenantClaim;
 use jiff::{SignedDuration, Timestamp};
@@ -9,9 +10,6 @@ use std::fmt;
 
 /// What goes before the tenant in the id of a legacy account.
 pub(crate) const LEGACY_PREFIX: &str = "legacy:";
-
-/// Figures of this age are stale: a member whose keys are in order has newer ones.
-const STALE: SignedDuration = SignedDuration::from_secs(300);
 
 /// How often a member rechecks who should own another's document, and stale figures are spoken of.
 const RECHECK_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -158,7 +156,7 @@ impl fmt::Display for Silence {
     }
 }
 
-/// The tenant whose facts decide, if there is one at all.
+/// The tenant whose lookup decides, if there is one at all.
 ///
 /// A user without a tenant is their own: the user's id is the tenant's.
 #[must_use]
@@ -176,21 +174,21 @@ pub(crate) fn tenant_in_question(user: &str, claim: &TenantClaim) -> Option<Tena
 pub(crate) fn decide(
     user: &str,
     claim: &TenantClaim,
-    facts: &TenantLookup,
+    lookup: &TenantLookup,
     findings: Option<&Findings>,
     pass: &Pass<'_>,
 ) -> Decision {
     let Some(tenant) = tenant_in_question(user, claim) else {
         return Decision::Refuse(Refusal::Unusable);
     };
-    if matches!(claim, TenantClaim::Of(_)) && !facts.is_member {
+    if matches!(claim, TenantClaim::Of(_)) && !lookup.is_member {
         return Decision::Refuse(Refusal::NotAMember(tenant));
     }
-    let write = match &facts.primary {
+    let write = match &lookup.primary {
         None => TenantWrite::Create(tenant),
         Some(primary) => TenantWrite::Replace(tenant, primary.revision),
     };
-    match facts.primary.as_ref().and_then(|primary| Some((primary, primary.owner.as_deref()?))) {
+    match lookup.primary.as_ref().and_then(|primary| Some((primary, primary.owner.as_deref()?))) {
         Some((_, owner)) if owner == user => Decision::Write(write),
         Some((primary, owner)) => {
             let meeting = Meeting { user, primary, owner, pass, write };
@@ -292,8 +290,9 @@ impl Meeting<'_> {
 }
 
 impl Pass<'_> {
+    /// A member whose keys are in order has newer figures.
     fn is_stale(&self, primary: &Primary) -> bool {
-        self.age(primary).is_none_or(|age| age >= STALE)
+        self.age(primary).is_none_or(|age| age >= READERS_CALL_STALE_AFTER)
     }
 
     fn age(&self, primary: &Primary) -> Option<SignedDuration> {
@@ -315,7 +314,7 @@ impl Pass<'_> {
     /// Stale figures are spoken of when they become so, and every hour from then on.
     fn refusal(&self, tenant: TenantId, owner: &str, primary: &Primary) -> Refusal {
         let tells = match primary.updated_at {
-            Some(at) => self.turns_hour(SignedDuration::from_secs(at.as_second()) + STALE),
+            Some(at) => self.turns_hour(SignedDuration::from_secs(at.as_second()) + READERS_CALL_STALE_AFTER),
             None => self.rechecks(&tenant),
         };
         match self.is_stale(primary) && tells {
@@ -365,7 +364,7 @@ mod tests {
         Some(Primary { owner, account: None, updated_at, revision: revision() })
     }
 
-    fn facts(primary: Option<Primary>) -> TenantLookup {
+    fn lookup(primary: Option<Primary>) -> TenantLookup {
         TenantLookup { is_member: true, primary }
     }
 
@@ -403,13 +402,13 @@ mod tests {
         let claim = TenantClaim::Of(acme());
         let stranger = Decision::Refuse(Refusal::NotAMember(acme()));
         for primary in [None, aged("", None), aged("ana", Some(0)), aged("ben", None)] {
-            let facts = TenantLookup { is_member: false, primary };
-            assert_eq!(decide("ana", &claim, &facts, None, &rechecking()), stranger);
+            let lookup = TenantLookup { is_member: false, primary };
+            assert_eq!(decide("ana", &claim, &lookup, None, &rechecking()), stranger);
             let found = found(true, Some("ana"), false);
-            assert_eq!(decide("ana", &claim, &facts, Some(&found), &rechecking()), stranger);
+            assert_eq!(decide("ana", &claim, &lookup, Some(&found), &rechecking()), stranger);
         }
         let unusable = Decision::Refuse(Refusal::Unusable);
-        assert_eq!(decide("ana", &TenantClaim::Unusable, &facts(None), None, &pass()), unusable);
+        assert_eq!(decide("ana", &TenantClaim::Unusable, &lookup(None), None, &pass()), unusable);
     }
 
     #[test]
@@ -421,7 +420,7 @@ mod tests {
         ] {
             for age in [None, Some(0), Some(9_000)] {
                 assert_eq!(
-                    decide(user, &claim, &facts(aged(user, age)), None, &rechecking()),
+                    decide(user, &claim, &lookup(aged(user, age)), None, &rechecking()),
                     replace(),
                     "{user}"
                 );
@@ -435,8 +434,8 @@ mod tests {
         for (primary, free) in [(None, create()), (aged("", Some(0)), replace()), (aged("", None), replace())]
         {
             let decide = |found: Option<Findings>| {
-                let facts = facts(primary.clone());
-                decide("acme", &TenantClaim::Own, &facts, found.as_ref(), &pass())
+                let lookup = lookup(primary.clone());
+                decide("acme", &TenantClaim::Own, &lookup, found.as_ref(), &pass())
             };
             assert_eq!(decide(None), asks);
             assert_eq!(decide(Some(found(true, None, false))), free);
@@ -445,8 +444,8 @@ mod tests {
         }
         for owner in ["ana", "legacy:other", "legacy:", "legacy:acme2", "tenants/acme"] {
             for age in [None, Some(0), Some(9_000)] {
-                let facts = facts(aged(owner, age));
-                let decision = decide("acme", &TenantClaim::Own, &facts, None, &rechecking());
+                let lookup = lookup(aged(owner, age));
+                let decision = decide("acme", &TenantClaim::Own, &lookup, None, &rechecking());
                 assert_eq!(decision, somebody_elses(), "{owner}");
             }
         }
@@ -466,9 +465,9 @@ mod tests {
             (Some(600), named, Some(true), anothers()),
         ] {
             let findings = free.map(|free| found(free, None, false));
-            let facts = facts(aged("legacy:acme", age));
+            let lookup = lookup(aged("legacy:acme", age));
             assert_eq!(
-                decide("acme", &TenantClaim::Own, &facts, findings.as_ref(), &pass),
+                decide("acme", &TenantClaim::Own, &lookup, findings.as_ref(), &pass),
                 decision,
                 "{age:?}"
             );
@@ -482,8 +481,8 @@ mod tests {
         {
             for (primary, write) in [(None, create()), (aged("", Some(0)), replace())] {
                 let decide = |found: Option<Findings>| {
-                    let facts = facts(primary.clone());
-                    decide(user, &claim, &facts, found.as_ref(), &pass())
+                    let lookup = lookup(primary.clone());
+                    decide(user, &claim, &lookup, found.as_ref(), &pass())
                 };
                 assert_eq!(decide(None), asks(None), "{user}");
                 assert_eq!(decide(Some(found(false, None, false))), write, "{user}");
@@ -496,7 +495,7 @@ mod tests {
     #[test]
     fn a_member_rechecks_anothers_document_when_it_is_stale_or_once_an_hour() {
         let decide =
-            |age, pass| decide("ana", &TenantClaim::Of(acme()), &facts(aged("ben", age)), None, &pass);
+            |age, pass| decide("ana", &TenantClaim::Of(acme()), &lookup(aged("ben", age)), None, &pass);
         for age in [Some(300), Some(9_000), None] {
             assert_eq!(decide(age, pass()), asks(Some("ben")), "{age:?}");
         }
@@ -527,9 +526,9 @@ mod tests {
             ("legacy:acme", Some(0), legacy, None, false, anothers()),
             ("legacy:acme", Some(0), legacy, Some("ana"), false, replace()),
         ] {
-            let (facts, pass) = (facts(aged(owner, age)), Pass { legacy_account: configured, ..pass() });
+            let (lookup, pass) = (lookup(aged(owner, age)), Pass { legacy_account: configured, ..pass() });
             let found = found(false, rightful, remains);
-            let decided = decide("ana", &TenantClaim::Of(acme()), &facts, Some(&found), &pass);
+            let decided = decide("ana", &TenantClaim::Of(acme()), &lookup, Some(&found), &pass);
             assert_eq!(decided, decision, "{owner} {age:?} {configured:?} {rightful:?} {remains}");
         }
     }
@@ -540,7 +539,7 @@ mod tests {
             let previous = previous.map(|ago| pass().schedule.now - SignedDuration::from_secs(ago));
             let pass = Pass { schedule: RecheckSchedule { previous, ..pass().schedule }, ..pass() };
             let found = found(false, None, true);
-            decide("ana", &TenantClaim::Of(acme()), &facts(aged("ben", age)), Some(&found), &pass)
+            decide("ana", &TenantClaim::Of(acme()), &lookup(aged("ben", age)), Some(&found), &pass)
         };
         for age in [300, 359, 3_900, 3_959, 300 + 24 * 3600] {
             assert_eq!(told(Some(age), Some(60)), silent("ben", Some(age)), "{age}");
@@ -573,8 +572,8 @@ mod tests {
     fn only_the_users_own_document_of_another_account_shows_another() {
         let shows = |owner: Option<&str>, account: Option<&str>| {
             let [owner, account] = [owner, account].map(|text| text.map(str::to_owned));
-            let facts = facts(Some(Primary { owner, account, ..Primary::default() }));
-            facts.show_another("ana", "a1")
+            let lookup = lookup(Some(Primary { owner, account, ..Primary::default() }));
+            lookup.show_another("ana", "a1")
         };
         for (owner, account, expected) in [
             (Some("ana"), Some("a2"), true),
@@ -585,7 +584,7 @@ mod tests {
         ] {
             assert_eq!(shows(owner, account), expected, "{owner:?} {account:?}");
         }
-        assert!(!facts(None).show_another("ana", "a1"));
+        assert!(!lookup(None).show_another("ana", "a1"));
     }
 
     #[test]
@@ -618,8 +617,8 @@ mod tests {
                     let at = if rechecks { rechecking() } else { pass() };
                     let pass = Pass { takes_over, legacy_account, ..at };
                     let primary = owner.and_then(|owner| aged(owner, age));
-                    let facts = TenantLookup { is_member, primary };
-                    let decision = decide("acme", claim, &facts, found.as_ref(), &pass);
+                    let lookup = TenantLookup { is_member, primary };
+                    let decision = decide("acme", claim, &lookup, found.as_ref(), &pass);
                     let case = format!("{claim:?} {owner:?} {age:?} {found:?} {pass:?} {decision:?}");
                     assert_rules(claim, owner, age, found.as_ref(), is_member, &pass, &decision, &case);
                     combinations += 1;

@@ -34,7 +34,7 @@ pub(crate) async fn read_lookup(
         return Ok(TenantLookup::default());
     }
     let question = (record.id().as_str(), &record.user.tenant);
-    Ok(pass.clients.store.tenant_facts(&[question], deadline).await?.pop().unwrap_or_default())
+    Ok(pass.clients.store.tenant_lookups(&[question], deadline).await?.pop().unwrap_or_default())
 }
 
 /// The write of the tenant's document, if the rules permit it. Where they do not, or where it cannot be read what

@@ -149,7 +149,7 @@ impl PageReader {
         }
         let asked = page.iter().filter(|record| needs_lookup(record));
         let questions: Vec<_> = asked.map(|record| (record.id().as_str(), &record.user.tenant)).collect();
-        self.store.tenant_facts(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
+        self.store.tenant_lookups(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
             let users = questions.len();
             warn!(
                 error = err.code().as_str(),

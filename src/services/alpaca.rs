@@ -441,10 +441,10 @@ mod tests {
 
     #[test]
     fn the_keys_choose_the_host_unless_it_is_overridden() {
-        let pace = Arc::new(RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH));
+        let limits = Arc::new(RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH));
         let url = |base: Option<&str>, payload| {
             let base = base.map(|base| base.parse().expect("a URL"));
-            Alpaca::new(base, Arc::default(), Arc::clone(&pace))
+            Alpaca::new(base, Arc::default(), Arc::clone(&limits))
                 .expect("a client")
                 .account_url(&keys(payload))
                 .to_string()

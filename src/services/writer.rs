@@ -1,4 +1,4 @@
-//! What commits to Firestore, and alone knows whether this is a dry run.
+//! What the pass writes through, and what alone knows in it whether this is a dry run.
 
 use crate::firestore::write::Write;
 use crate::firestore::{Store, StoreError};

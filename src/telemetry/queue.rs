@@ -14,7 +14,7 @@ pub(super) enum Class {
     /// The progress of a single user, and what libraries tell.
     Progress,
     /// An error or a warning, of which each user may have one.
-    SyncState,
+    Problem,
     /// The pass itself, and how it ended.
     Pass,
 }
@@ -26,7 +26,7 @@ impl Class {
         let is_about_the_pass = is_own && kind.fields().field("user_id").is_none();
         match *kind.level() {
             Level::ERROR | Level::WARN | Level::INFO if is_about_the_pass => Self::Pass,
-            Level::ERROR | Level::WARN => Self::SyncState,
+            Level::ERROR | Level::WARN => Self::Problem,
             _ => Self::Progress,
         }
     }
@@ -36,7 +36,7 @@ impl Class {
     fn room(self) -> usize {
         match self {
             Self::Progress => 3 * MIB / 2,
-            Self::SyncState => 32 * MIB,
+            Self::Problem => 32 * MIB,
             Self::Pass => 33 * MIB,
         }
     }
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_progress_of_single_users_is_dropped_first_and_the_end_of_the_pass_last() {
-        use Class::{Pass, Progress, SyncState};
+        use Class::{Pass, Problem, Progress};
         let mut queue = Queue::new();
         let mut taken_until = |class, length: usize| {
             let before = queue.dropped;
@@ -155,16 +155,16 @@ mod tests {
             }
             queue.bytes
         };
-        let full = [(Progress, 400), (SyncState, 600), (Pass, 600)]
-            .map(|(class, length)| taken_until(class, length));
+        let full =
+            [(Progress, 400), (Problem, 600), (Pass, 600)].map(|(class, length)| taken_until(class, length));
         assert!(full.is_sorted() && full[0] > MIB && full[0] < 2_000_000 - CHUNK, "{full:?}");
         assert!(full[1] > 10_000 * 3 * 1024, "ten thousand who fail at once with long reasons: {full:?}");
         assert!(full[2] - full[1] > MIB / 2, "the summary fits in any case");
-        for (class, dropped) in [(Progress, 4), (SyncState, 5), (Pass, 6)] {
+        for (class, dropped) in [(Progress, 4), (Problem, 5), (Pass, 6)] {
             queue.push(class, &line(2 * MIB));
             assert_eq!((queue.dropped, queue.bytes), (dropped, full[2]), "{class:?}");
         }
-        queue.push(SyncState, b"a table\nof two lines\n");
+        queue.push(Problem, b"a table\nof two lines\n");
         assert_eq!((queue.tell(), queue.tell()), (Some(8), None), "told once");
     }
 
@@ -176,7 +176,7 @@ mod tests {
             for (number, length) in lengths.into_iter().enumerate() {
                 let line = [number.to_string().into_bytes(), line(length)].concat();
                 let before = queue.dropped;
-                queue.push(Class::SyncState, &line);
+                queue.push(Class::Problem, &line);
                 prop_assert_eq!(queue.dropped, before);
                 expected.extend(line);
                 if number % 3 == 2 {
@@ -217,8 +217,8 @@ mod tests {
             tracing::warn!("Stopped");
             tracing::error!(severity = "CRITICAL", "Failed");
         });
-        use Class::{Pass, Progress, SyncState};
-        let expected = [Progress, Progress, Progress, SyncState, SyncState, Pass, Pass, Pass];
+        use Class::{Pass, Problem, Progress};
+        let expected = [Progress, Progress, Progress, Problem, Problem, Pass, Pass, Pass];
         assert_eq!(*classes.0.lock().expect("not poisoned"), expected);
     }
 }

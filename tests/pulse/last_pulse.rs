@@ -9,7 +9,7 @@ use pulse_sandbox::alpaca::Profile;
 use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
 
-/// One user for each way a journey ends.
+/// One user for each way a sync ends.
 async fn one_of_each(world: &World) {
     for user in ["ana", "ben", "keyless", "rejected"] {
         world.user(user).await;

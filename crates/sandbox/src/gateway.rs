@@ -4,7 +4,7 @@ use super::alpaca::Alpaca;
 use super::answer::{self, Answer};
 use super::call::{Call, Service};
 use super::control;
-use super::faults::{self, Fault, Faults, GrpcFault, RestFault, Verdict};
+use super::faults::{self, Effect, Fault, Faults, GrpcFault, RestFault};
 use super::firestore::Firestore;
 use super::metadata::Metadata;
 use super::requests::{Outcome, Requests};
@@ -92,7 +92,7 @@ impl Cloud {
             return answer::whole(answer::json_text(StatusCode::NOT_FOUND, "{}"));
         };
         self.requests.arrived(&call);
-        let Verdict { latency, fault } = self.faults.judge(&call);
+        let Effect { latency, fault } = self.faults.judge(&call);
         let latency = latency.saturating_add(self.latency);
         // Even a sleep of nothing would wait for the timer's next tick.
         if latency > Duration::ZERO {

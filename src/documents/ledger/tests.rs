@@ -86,7 +86,7 @@ fn each_write_of_a_ledger_says_what_it_is_about_and_demands_what_it_is_based_on(
     let begun = ["plan", "tasks", "started_at", "expires_at"];
     let (new, old) = (ConditionType::Exists(false), ConditionType::Exists(true));
     let ended = ExecutionEnd::At(at(9), PassStatus::Degraded);
-    for (write, mask, removed, demand) in [
+    for (write, mask, removed, precondition) in [
         (ledger.begin(&shards, at(0)), &begun[..], &[][..], new),
         (
             ledger.skip_for(&other, &shards, at(0)),
@@ -104,11 +104,12 @@ fn each_write_of_a_ledger_says_what_it_is_about_and_demands_what_it_is_based_on(
         ),
         (ledger.task(3, &record, ended), &["tasks.task_3", "ended_at", "status"], &[], old),
     ] {
-        let Written { path, fields, mask: written, server_times, demand: demanded } = Written::of(&write);
+        let Written { path, fields, mask: written, server_times, precondition: required } =
+            Written::of(&write);
         assert_eq!(path, "ops/last_pulse/executions/pulse-x");
         assert_eq!(
-            (written.iter().map(String::as_str).collect::<Vec<_>>(), server_times, demanded),
-            (mask.to_vec(), vec!["touched_at".to_owned()], Some(demand))
+            (written.iter().map(String::as_str).collect::<Vec<_>>(), server_times, required),
+            (mask.to_vec(), vec!["touched_at".to_owned()], Some(precondition))
         );
         let has_value = |path: &&str| fields.contains_key(path.split('.').next().expect("a field"));
         let without: Vec<_> = mask.iter().copied().filter(|path| !has_value(path)).collect();

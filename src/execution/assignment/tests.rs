@@ -3,15 +3,15 @@ use crate::execution::examples::{
     COMPLETED, RUNNING, STOPPED, SYNCED, assignment, at, config, counts, execution, id, ledger,
 };
 
-fn admitted(own: Option<Ledger>) -> Admitted {
+fn joined(own: Option<Ledger>) -> Joined {
     let shards = Shards::new(vec![id("m")]).expect("in order");
-    Admitted { shards, own, previous: Some(at(-60)), now: at(100) }
+    Joined { shards, own, previous: Some(at(-60)), now: at(100) }
 }
 
 /// The part of that task of two when the execution's ledger is that.
 fn taken(task: usize, own: Option<Ledger>) -> TaskAssignment {
     let mut assignment = assignment(task, 2);
-    assignment.take(admitted(own)).expect("a plan for two");
+    assignment.take(joined(own)).expect("a plan for two");
     assignment
 }
 
@@ -69,7 +69,7 @@ fn each_task_has_its_share_and_the_first_the_legacy_account() {
 #[test]
 fn a_ledger_for_another_number_of_tasks_is_refused() {
     for (task, tasks) in [(0, 1), (0, 3), (2, 3)] {
-        let refused = assignment(task, tasks).take(admitted(None)).expect_err("planned for two");
+        let refused = assignment(task, tasks).take(joined(None)).expect_err("planned for two");
         let expected =
             format!("the ledger of execution pulse-x is for 2 tasks, not {tasks}: start a new execution");
         assert_eq!(refused.to_string(), expected);

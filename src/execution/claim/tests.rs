@@ -11,8 +11,8 @@ use crate::model::usage::Used;
 use std::cell::RefCell;
 use std::time::Duration;
 
-fn arrival(execution: &Execution) -> Arrival<'_> {
-    Arrival { execution, is_in_loop: false, is_ramping: false, recording: Recording::Ledger }
+fn joining(execution: &Execution) -> JoiningTask<'_> {
+    JoiningTask { execution, is_in_loop: false, is_ramping: false, recording: Recording::Ledger }
 }
 
 #[test]
@@ -53,23 +53,23 @@ fn what_is_done_about_the_pulse() {
     let (name, left) = (id("pulse-y"), ledger(&[RUNNING]));
     let dead = DeadExecution { id: &name, ledger: &left };
     let [ours, free, taken] = [LeaseState::Ours, LeaseState::Free(Some(dead)), LeaseState::Taken(&name)];
-    let [leave, leave_for_all] = [Decision::Leave(&name), Decision::LeaveForAll(&name)];
-    let claim = Decision::Claim(Some(dead));
+    let [leave, leave_for_all] = [JoinDecision::Leave(&name), JoinDecision::LeaveForAll(&name)];
+    let claim = JoinDecision::Claim(Some(dead));
     for (lease, tasks, has_ledger, expected) in [
-        (ours, 1, true, Decision::Join),
-        (ours, 8, true, Decision::Join),
+        (ours, 1, true, JoinDecision::Join),
+        (ours, 8, true, JoinDecision::Join),
         (free, 1, false, claim),
         (free, 8, true, claim),
-        (LeaseState::Free(None), 8, false, Decision::Claim(None)),
+        (LeaseState::Free(None), 8, false, JoinDecision::Claim(None)),
         (taken, 1, false, leave),
         (taken, 1, true, leave),
         (taken, 8, true, leave),
         (taken, 8, false, leave_for_all),
     ] {
         let execution = execution(0, tasks);
-        let decide = |recording| Arrival { recording, ..arrival(&execution) }.decide(lease, has_ledger);
+        let decide = |recording| JoiningTask { recording, ..joining(&execution) }.decide(lease, has_ledger);
         assert_eq!(decide(Recording::Ledger), expected, "{lease:?} {tasks} {has_ledger}");
-        assert_eq!(decide(Recording::Nowhere), Decision::Join, "a dry run is in nobody's way");
+        assert_eq!(decide(Recording::Nowhere), JoinDecision::Join, "a dry run is in nobody's way");
     }
     assert_eq!([ours, free, taken].map(LeaseState::dead), [None, Some(dead), None]);
 }
@@ -88,10 +88,10 @@ fn the_pulses_of_a_loop_are_in_the_way_of_others_but_not_of_their_own() {
         (&third, true, "pulse-x-3", false),
         (&third, true, "pulse-xy", true),
     ] {
-        let (current, arrival) = (id(current), Arrival { is_in_loop, ..arrival(execution) });
+        let (current, joining) = (id(current), JoiningTask { is_in_loop, ..joining(execution) });
         let expected = expected.then_some(&current);
-        assert_eq!(arrival.rival(Some(&current)), expected, "{is_in_loop} {current}");
-        assert_eq!(arrival.rival(None), None);
+        assert_eq!(joining.rival(Some(&current)), expected, "{is_in_loop} {current}");
+        assert_eq!(joining.rival(None), None);
     }
 }
 
@@ -106,20 +106,20 @@ fn the_last_execution_is_read_only_for_shares_that_are_new_and_for_the_ramp() {
         (2, Some(&own), true, true),
     ] {
         let execution = execution(0, tasks);
-        let arrival = Arrival { is_ramping, ..arrival(&execution) };
-        assert_eq!(arrival.teacher(own, Some(&last)).is_some(), expected, "{tasks} {is_ramping}");
-        assert_eq!(arrival.teacher(own, None), None);
+        let joining = JoiningTask { is_ramping, ..joining(&execution) };
+        assert_eq!(joining.model_execution(own, Some(&last)).is_some(), expected, "{tasks} {is_ramping}");
+        assert_eq!(joining.model_execution(own, None), None);
     }
 }
 
 #[test]
 fn the_plan_is_learned_where_there_is_something_to_learn_and_guessed_otherwise() {
-    let mut teacher = ledger(&[COMPLETED]);
-    let sample = &mut teacher.tasks.get_mut(&0).expect("task 0").finished.sample;
+    let mut model = ledger(&[COMPLETED]);
+    let sample = &mut model.tasks.get_mut(&0).expect("task 0").finished.sample;
     ["a", "b", "c", "d"].iter().for_each(|text| sample.take(&id(text), 1));
     let execution = execution(0, 2);
-    let plan = |teacher: Option<&Ledger>| arrival(&execution).plan(teacher);
-    assert_eq!(plan(Some(&teacher)).splits(), [id("b")]);
+    let plan = |model: Option<&Ledger>| joining(&execution).plan(model);
+    assert_eq!(plan(Some(&model)).splits(), [id("b")]);
     assert_eq!(plan(Some(&ledger(&[COMPLETED]))), Shards::guessed(2));
     assert_eq!(plan(None), Shards::guessed(2));
     // Half a pass keeps its borders.
@@ -164,11 +164,11 @@ fn what_is_written_follows_from_the_decision() {
     let dead = DeadExecution { id: &rival, ledger: &left };
     let (own, current) = ("ops/last_pulse/executions/pulse-x", "ops/current_pulse");
     for (decision, claim, last_words) in [
-        (Decision::Join, vec![], None),
-        (Decision::Leave(&rival), vec![], None),
-        (Decision::LeaveForAll(&rival), vec![own], None),
-        (Decision::Claim(None), vec![own, current], None),
-        (Decision::Claim(Some(dead)), vec![own, current], Some("ops/last_pulse")),
+        (JoinDecision::Join, vec![], None),
+        (JoinDecision::Leave(&rival), vec![], None),
+        (JoinDecision::LeaveForAll(&rival), vec![own], None),
+        (JoinDecision::Claim(None), vec![own, current], None),
+        (JoinDecision::Claim(Some(dead)), vec![own, current], Some("ops/last_pulse")),
     ] {
         for own in [None, Some(ledger(&[RUNNING]))] {
             let (view, shards) = (view(own), Shards::guessed(2));
@@ -178,7 +178,7 @@ fn what_is_written_follows_from_the_decision() {
             assert_eq!(paths(&writes.claim), claim, "{decision:?}");
             assert_eq!(writes.last_words.map(|write| Written::of(&write).path).as_deref(), last_words);
             let begins = writes.claim.first().is_some_and(|write| !Written::of(write).mask.is_empty());
-            let is_leaving = matches!(decision, Decision::LeaveForAll(_));
+            let is_leaving = matches!(decision, JoinDecision::LeaveForAll(_));
             assert_eq!(begins, !claim.is_empty() && (view.own.is_none() || is_leaving), "{decision:?}");
         }
     }
@@ -193,7 +193,7 @@ async fn committed(
     let claim =
         Claim { execution: &execution, view: &view, shards: &left.shards, last_synced: LastSynced::Never };
     let dead = last_words.then_some(DeadExecution { id: &rival, ledger: &left });
-    let writes = claim.writes(Decision::Claim(dead), &database());
+    let writes = claim.writes(JoinDecision::Claim(dead), &database());
     let (answers, sizes) = (RefCell::new(answers.into_iter()), RefCell::new(Vec::new()));
     let commit = async |writes: Vec<Write>| {
         sizes.borrow_mut().push(writes.len());

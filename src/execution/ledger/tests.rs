@@ -99,17 +99,17 @@ fn the_sums_are_of_all_tasks_and_the_pass_failed_when_one_did_not_complete() {
     }
     let (counts, used) = ledger.sums();
     assert_eq!((counts.success, counts.error(), used.alpaca_calls), (2, 2, 6));
-    assert_eq!(ledger.outcome(), PassStatus::Degraded);
+    assert_eq!(ledger.pass_status(), PassStatus::Degraded);
     assert_eq!((counts.ours, counts.stale), (2, 2));
     ledger.tasks.get_mut(&0).expect("task 0").state = TaskState::Stopped;
-    assert_eq!(ledger.outcome(), PassStatus::Failed);
+    assert_eq!(ledger.pass_status(), PassStatus::Failed);
 }
 
 #[test]
 fn what_the_pass_was_worth_at_its_end_is_not_judged_again() {
     let ended = Ledger { status: Some(PassStatus::Failed), ..ledger(&[COMPLETED]) };
-    assert_eq!(ended.outcome(), PassStatus::Failed);
-    assert_eq!(ledger(&[COMPLETED]).outcome(), PassStatus::Ok, "an older version left no word");
+    assert_eq!(ended.pass_status(), PassStatus::Failed);
+    assert_eq!(ledger(&[COMPLETED]).pass_status(), PassStatus::Ok, "an older version left no word");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use super::*;
 use crate::documents::ledger::LedgerWrites;
 use crate::execution::examples::{
-    COMPLETED, FAILED, RUNNING, STOPPED, SYNCED, assignment, at, conflict, counts, database, id, ledger,
-    paths, record, refused,
+    COMPLETED, FAILED, RUNNING, SKIPPED, STOPPED, SYNCED, assignment, at, conflict, counts, database, id,
+    ledger, paths, record, refused,
 };
 use crate::execution::silence::{LastSynced, Silence};
 use std::cell::RefCell;
@@ -79,7 +79,7 @@ fn users_that_the_cursor_is_behind_count_in_what_is_published() {
     saved.finished = Finished { cursor: Some(id("u3")), counts: counts(&[SYNCED]), ..Finished::default() };
     let (all, used) = (counts(&[SYNCED, SYNCED, FAILED]), Used { alpaca_calls: 3, ..Used::default() });
     let finished = Finished { counts: all.clone(), ..saved.finished.clone() };
-    assert_eq!(published(&saved, &all, used), TaskRecord { finished, used, ..saved.clone() });
+    assert_eq!(as_published(&saved, &all, used), TaskRecord { finished, used, ..saved.clone() });
 }
 
 fn word(outcomes: &[crate::model::outcome::Outcome]) -> LastWord {
@@ -138,7 +138,7 @@ async fn committed(
     };
     let deadline = Deadline::after(Duration::from_secs(8));
     let Published { end, last_pulse } =
-        publish(has_ledger.then_some(end), last_pulse, deadline, commit).await;
+        commit_end(has_ledger.then_some(end), last_pulse, deadline, commit).await;
     (commits.into_inner(), (end.is_ok(), last_pulse.is_ok()))
 }
 
@@ -168,5 +168,55 @@ async fn each_document_costs_only_itself() {
             .collect();
         let commits: Vec<_> = commits.into_iter().map(|(paths, left)| (paths.to_vec(), left)).collect();
         assert_eq!((made, result), (commits, written), "{told}");
+    }
+}
+
+#[test]
+fn the_exit_code_follows_the_pass_and_a_small_share_does_not_fail_it() {
+    use Leave::{Last, LastOfUnfinished, OthersAtWork, Unrecorded};
+    use PassStatus::{Degraded, Failed, Ok};
+    for (tasks, outcomes, leave, expected) in [
+        (1, &[SYNCED][..], Last(Ok), Ok),
+        (1, &[SYNCED, FAILED], Last(Degraded), Degraded),
+        (1, &[FAILED], Last(Failed), Failed),
+        // Nobody was synced, unexpectedly.
+        (1, &[SKIPPED], Last(Failed), Failed),
+        (2, &[SYNCED], Last(Failed), Failed),
+        (2, &[FAILED], Last(Degraded), Degraded),
+        (2, &[SYNCED], Last(Degraded), Ok),
+        (2, &[FAILED], OthersAtWork, Degraded),
+        (2, &[FAILED, SYNCED], OthersAtWork, Degraded),
+        (2, &[SYNCED], OthersAtWork, Ok),
+        (2, &[SYNCED], LastOfUnfinished, Ok),
+        (2, &[FAILED, SYNCED], LastOfUnfinished, Degraded),
+        (2, &[FAILED], LastOfUnfinished, Failed),
+        (1, &[SYNCED], Unrecorded, Ok),
+        (1, &[FAILED], Unrecorded, Failed),
+        (2, &[FAILED], Unrecorded, Degraded),
+    ] {
+        let (assignment, counts) = (assignment(0, tasks), counts(outcomes));
+        let status = |state| assignment.status(state, &counts, leave);
+        assert_eq!(status(TaskState::Completed), expected, "{tasks} {outcomes:?} {leave:?}");
+        for state in [TaskState::Stopped, TaskState::Failed] {
+            assert_eq!(status(state), Failed, "not all users were reached");
+        }
+    }
+}
+
+#[test]
+fn a_pass_that_is_not_recorded_is_judged_like_any_other() {
+    use PassStatus::{Degraded, Failed, Ok};
+    for (last_synced, earlier, outcomes, expected) in [
+        (LastSynced::At(at(-60)), Earlier::Nothing, &[SKIPPED][..], Failed),
+        (LastSynced::Never, Earlier::Nothing, &[SKIPPED], Ok),
+        (LastSynced::Unreadable, Earlier::Nothing, &[SKIPPED], Failed),
+        (LastSynced::NotAsked, Earlier::Nothing, &[SKIPPED], Ok),
+        (LastSynced::NotAsked, Earlier::Nothing, &[FAILED], Failed),
+        (LastSynced::Never, Earlier::Ended(Failed), &[], Failed),
+        (LastSynced::Never, Earlier::Ended(Degraded), &[], Ok),
+    ] {
+        let assignment = TaskAssignment { last_synced, earlier, ..assignment(0, 1) };
+        let status = assignment.status(TaskState::Completed, &counts(outcomes), Leave::Unrecorded);
+        assert_eq!(status, expected, "{last_synced:?} {earlier:?} {outcomes:?}");
     }
 }

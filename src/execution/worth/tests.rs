@@ -2,7 +2,8 @@ use super::*;
 use crate::execution::examples::{
     COMPLETED, FAILED, SKIPPED, STOPPED, SYNCED, assignment, at, counts, ledger,
 };
-use crate::execution::silence::Silence;
+use crate::model::outcome::Outcome;
+use LastSynced::{At, Never, NotAsked, Unreadable};
 use PassStatus::{Degraded, Failed, Ok};
 
 fn worth_of(status: PassStatus, silence: Option<Silence>) -> Worth {
@@ -56,50 +57,66 @@ fn only_a_pass_that_every_task_completed_can_have_synced_nobody_unexpectedly() {
     }
 }
 
+fn before(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH - SignedDuration::from_secs(seconds)
+}
+
+fn judged(outcomes: &[Outcome], last_synced: LastSynced) -> (PassStatus, Option<Silence>) {
+    let Worth { status, silence } = worth(&counts(outcomes), last_synced, Timestamp::UNIX_EPOCH);
+    (status, silence)
+}
+
+const REAUTH: Outcome = Outcome::NeedsReauth;
+
 #[test]
-fn the_exit_code_follows_the_pass_and_a_small_share_does_not_fail_it() {
-    use Leave::{Last, LastOfUnfinished, OthersAtWork, Unrecorded};
-    for (tasks, outcomes, leave, expected) in [
-        (1, &[SYNCED][..], Last(Ok), Ok),
-        (1, &[SYNCED, FAILED], Last(Degraded), Degraded),
-        (1, &[FAILED], Last(Failed), Failed),
-        // Nobody was synced, unexpectedly.
-        (1, &[SKIPPED], Last(Failed), Failed),
-        (2, &[SYNCED], Last(Failed), Failed),
-        (2, &[FAILED], Last(Degraded), Degraded),
-        (2, &[SYNCED], Last(Degraded), Ok),
-        (2, &[FAILED], OthersAtWork, Degraded),
-        (2, &[FAILED, SYNCED], OthersAtWork, Degraded),
-        (2, &[SYNCED], OthersAtWork, Ok),
-        (2, &[SYNCED], LastOfUnfinished, Ok),
-        (2, &[FAILED, SYNCED], LastOfUnfinished, Degraded),
-        (2, &[FAILED], LastOfUnfinished, Failed),
-        (1, &[SYNCED], Unrecorded, Ok),
-        (1, &[FAILED], Unrecorded, Failed),
-        (2, &[FAILED], Unrecorded, Degraded),
-    ] {
-        let (assignment, counts) = (assignment(0, tasks), counts(outcomes));
-        let status = |state| assignment.status(state, &counts, leave);
-        assert_eq!(status(TaskState::Completed), expected, "{tasks} {outcomes:?} {leave:?}");
-        for state in [TaskState::Stopped, TaskState::Failed] {
-            assert_eq!(status(state), Failed, "not all users were reached");
+fn who_synced_anybody_is_judged_by_the_counts_alone() {
+    for last in [Never, Unreadable, NotAsked, At(before(60)), At(before(1_000_000))] {
+        assert_eq!(judged(&[SYNCED], last), (Ok, None));
+        assert_eq!(judged(&[SYNCED, SKIPPED, REAUTH], last), (Ok, None));
+        assert_eq!(judged(&[SYNCED, FAILED], last), (Degraded, None));
+    }
+}
+
+#[test]
+fn nobody_synced_soon_after_a_success_is_a_failure_whatever_the_reason() {
+    const DAY: i64 = 24 * 3600;
+    let reasons: [&[Outcome]; 6] =
+        [&[], &[SKIPPED], &[REAUTH], &[FAILED], &[SKIPPED, REAUTH], &[SKIPPED, REAUTH, FAILED]];
+    for outcomes in reasons {
+        // A success in the future was written by a clock that was wrong, and is none that is long ago.
+        for seconds in [-3600, 0, 1, DAY - 1] {
+            let last = before(seconds);
+            assert_eq!(
+                judged(outcomes, At(last)),
+                (Failed, Some(Silence::Sudden(last))),
+                "{outcomes:?} {seconds}"
+            );
         }
     }
 }
 
 #[test]
-fn a_pass_that_is_not_recorded_is_judged_like_any_other() {
-    for (last_synced, earlier, outcomes, expected) in [
-        (LastSynced::At(at(-60)), Earlier::Nothing, &[SKIPPED][..], Failed),
-        (LastSynced::Never, Earlier::Nothing, &[SKIPPED], Ok),
-        (LastSynced::Unreadable, Earlier::Nothing, &[SKIPPED], Failed),
-        (LastSynced::NotAsked, Earlier::Nothing, &[SKIPPED], Ok),
-        (LastSynced::NotAsked, Earlier::Nothing, &[FAILED], Failed),
-        (LastSynced::Never, Earlier::Ended(Failed), &[], Failed),
-        (LastSynced::Never, Earlier::Ended(Degraded), &[], Ok),
-    ] {
-        let assignment = TaskAssignment { last_synced, earlier, ..assignment(0, 1) };
-        let status = assignment.status(TaskState::Completed, &counts(outcomes), Leave::Unrecorded);
-        assert_eq!(status, expected, "{last_synced:?} {earlier:?} {outcomes:?}");
+fn long_after_the_last_success_only_failures_and_a_database_without_users_are_told() {
+    for last in [Never, At(before(24 * 3600)), At(before(1_000_000_000))] {
+        assert_eq!(judged(&[], last), (Ok, Some(Silence::NoUsers)));
+        assert_eq!(judged(&[SKIPPED], last), (Ok, None));
+        assert_eq!(judged(&[REAUTH, SKIPPED], last), (Ok, None));
+        assert_eq!(judged(&[SKIPPED, FAILED], last), (Failed, None));
+    }
+}
+
+#[test]
+fn a_success_that_could_not_be_read_is_not_taken_for_none() {
+    for outcomes in [&[][..], &[SKIPPED], &[FAILED]] {
+        assert_eq!(judged(outcomes, Unreadable), (Failed, Some(Silence::Unknown)), "{outcomes:?}");
+    }
+}
+
+#[test]
+fn a_run_for_named_users_is_judged_by_them_alone() {
+    for (outcomes, expected) in
+        [(&[][..], Ok), (&[SKIPPED], Ok), (&[FAILED], Failed), (&[FAILED, SYNCED], Degraded)]
+    {
+        assert_eq!(judged(outcomes, NotAsked), (expected, None), "{outcomes:?}");
     }
 }

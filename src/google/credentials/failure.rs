@@ -10,17 +10,17 @@ pub(crate) enum NoToken {
     #[error("{}", said_of_file(*place, flaw))]
     Unusable {
         /// Where it is.
-        place: Slot,
+        place: Location,
         /// What is wrong with it.
         flaw: Flaw,
     },
     /// Whoever gives the tokens gave none this time.
-    #[error("{server} {trouble}{}", advice(*server, *trouble))]
+    #[error("{server} {failure}{}", advice(*server, *failure))]
     Refused {
         /// Who was asked.
         server: TokenServer,
-        /// What came of it.
-        trouble: SyncState,
+        /// Why it gave none.
+        failure: TokenFailure,
     },
 }
 
@@ -34,7 +34,7 @@ impl NoToken {
 
 /// Where credentials are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slot {
+pub(crate) enum Location {
     /// The file that `GOOGLE_APPLICATION_CREDENTIALS` names.
     Variable,
     /// What `gcloud auth application-default login` leaves behind.
@@ -45,7 +45,7 @@ pub(crate) enum Slot {
     MetadataHost,
 }
 
-impl fmt::Display for Slot {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Variable => "the file that GOOGLE_APPLICATION_CREDENTIALS names",
@@ -65,7 +65,7 @@ pub(crate) enum Flaw {
     /// More than any credentials have.
     #[error("it is too large")]
     TooLarge,
-    /// Something else.
+    /// Not a JSON object.
     #[error("it is no JSON object")]
     NoJson,
     /// The name is in the file: it may be anything.
@@ -124,9 +124,9 @@ impl fmt::Display for Field {
     }
 }
 
-fn said_of_file(place: Slot, flaw: &Flaw) -> String {
+fn said_of_file(place: Location, flaw: &Flaw) -> String {
     match (place, flaw) {
-        (Slot::Variable, Flaw::Unreadable) => {
+        (Location::Variable, Flaw::Unreadable) => {
             "GOOGLE_APPLICATION_CREDENTIALS names no file that can be read: \
              it takes the path of a file, not what is in it"
                 .to_owned()
@@ -136,9 +136,9 @@ fn said_of_file(place: Slot, flaw: &Flaw) -> String {
 }
 
 /// Where nobody gives any, credentials have to be brought along.
-fn advice(server: TokenServer, trouble: SyncState) -> &'static str {
-    match (server, trouble) {
-        (TokenServer::Metadata, SyncState::Unreachable) => {
+fn advice(server: TokenServer, failure: TokenFailure) -> &'static str {
+    match (server, failure) {
+        (TokenServer::Metadata, TokenFailure::Unreachable) => {
             "; outside Google Cloud, run: gcloud auth application-default login"
         }
         _ => "",
@@ -163,9 +163,9 @@ impl fmt::Display for TokenServer {
     }
 }
 
-/// What came of asking for a token.
+/// Why a token server gave no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SyncState {
+pub(crate) enum TokenFailure {
     /// An HTTP status that is no success.
     #[error("answered {0}")]
     Answered(u16),

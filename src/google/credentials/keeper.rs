@@ -1,6 +1,6 @@
 //! One token for everybody, asked for as patiently as any other service.
 
-use super::failure::{NoToken, SyncState, TokenServer};
+use super::failure::{NoToken, TokenFailure, TokenServer};
 use crate::limits::retry::Deadline;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
@@ -192,7 +192,7 @@ impl TokenKeeper {
         let keeper = self.clone();
         let question = async move {
             // It panicked, in a library.
-            asking.await.unwrap_or_else(|_| keeper.settle(Err(keeper.refused(SyncState::Other))))
+            asking.await.unwrap_or_else(|_| keeper.settle(Err(keeper.refused(TokenFailure::Other))))
         };
         state.question.insert(question.boxed().shared()).clone()
     }
@@ -236,12 +236,12 @@ impl TokenKeeper {
         }
     }
 
-    fn refused(&self, trouble: SyncState) -> NoToken {
-        NoToken::Refused { server: self.0.source.server(), trouble }
+    fn refused(&self, failure: TokenFailure) -> NoToken {
+        NoToken::Refused { server: self.0.source.server(), failure }
     }
 
     fn silence(&self) -> NoToken {
-        self.refused(SyncState::Silent)
+        self.refused(TokenFailure::Silent)
     }
 }
 
@@ -331,7 +331,7 @@ mod tests {
                         let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
                         Ok(Token::lasting(headers, Duration::from_secs(3600)))
                     }
-                    Does::Refuse(status) => Err(refused(SyncState::Answered(status))),
+                    Does::Refuse(status) => Err(refused(TokenFailure::Answered(status))),
                     Does::Hang => std::future::pending().await,
                     Does::Panic => panic!("a bug of a library"),
                 }
@@ -344,8 +344,8 @@ mod tests {
         }
     }
 
-    fn refused(trouble: SyncState) -> NoToken {
-        NoToken::Refused { server: TokenServer::Metadata, trouble }
+    fn refused(failure: TokenFailure) -> NoToken {
+        NoToken::Refused { server: TokenServer::Metadata, failure }
     }
 
     fn keeper(does: &[Does]) -> (TokenKeeper, Arc<Script>) {
@@ -439,7 +439,7 @@ mod tests {
         let (keeper, script) = keeper(&[Does::Refuse(503); 1000]);
         let start = Instant::now();
         let ended = keeper.ready(Deadline::after(Duration::from_secs(20))).await;
-        assert_eq!(ended, Err(refused(SyncState::Answered(503))));
+        assert_eq!(ended, Err(refused(TokenFailure::Answered(503))));
         assert_eq!(start.elapsed().as_secs(), 20);
         assert!((20..60).contains(&script.asked()), "{}", script.asked());
     }
@@ -448,10 +448,10 @@ mod tests {
     async fn who_never_answers_is_said_to_be_silent() {
         let (keeper, _) = keeper(&[Does::Hang; 100]);
         let short = keeper.ready(Deadline::after(Duration::from_secs(1))).await;
-        assert_eq!(short, Err(refused(SyncState::Silent)));
+        assert_eq!(short, Err(refused(TokenFailure::Silent)));
         assert_eq!(
             keeper.ready(Deadline::after(Duration::from_secs(20))).await,
-            Err(refused(SyncState::Silent))
+            Err(refused(TokenFailure::Silent))
         );
     }
 

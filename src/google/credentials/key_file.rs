@@ -1,9 +1,9 @@
 //! Credentials in a file. What is wrong with them is found out here, because the library that uses them quotes what it
 //! cannot read.
 
-use super::failure::{Field, Flaw, NoToken, Slot, SyncState, TokenServer};
+use super::failure::{Field, Flaw, Location, NoToken, TokenFailure, TokenServer};
 use super::keeper::{Source, Token};
-use super::metadata::trouble_of;
+use super::metadata::failure_of;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use google_cloud_auth::build_errors;
@@ -27,7 +27,7 @@ const MAX_BYTES: u64 = 256 * 1024;
 /// Credentials that were read and looked at.
 #[derive(Debug)]
 pub(super) struct KeyFile {
-    place: Slot,
+    place: Location,
     kind: Kind,
     json: SecretString,
     quota_project: Option<String>,
@@ -46,7 +46,7 @@ impl KeyFile {
     /// Nothing, if there is no such file.
     pub(super) fn read(
         path: &Path,
-        place: Slot,
+        place: Location,
         quota_project: Option<String>,
     ) -> Result<Option<Self>, NoToken> {
         let unusable = |flaw| NoToken::Unusable { place, flaw };
@@ -88,7 +88,7 @@ impl KeyFile {
             (Ok(_), _) => Ok(Token::Renewing(credentials)),
             // Nobody is asked: the key signs its own tokens, or cannot.
             (Err(_), Kind::ServiceAccount) => Err(unusable(Flaw::NoKey(own("private_key")))),
-            (Err(err), _) => Err(NoToken::Refused { server: TokenServer::Named, trouble: trouble(&err) }),
+            (Err(err), _) => Err(NoToken::Refused { server: TokenServer::Named, failure: failure(&err) }),
         }
     }
 }
@@ -104,19 +104,19 @@ impl Source for KeyFile {
 }
 
 /// What a library's error is about; its text is none of ours.
-fn trouble(err: &CredentialsError) -> SyncState {
+fn failure(err: &CredentialsError) -> TokenFailure {
     let mut cause: Option<&(dyn Error + 'static)> = Some(err);
     while let Some(err) = cause {
         if let Some(status) = err.downcast_ref::<GaxError>().and_then(GaxError::http_status_code) {
-            return SyncState::Answered(status);
+            return TokenFailure::Answered(status);
         }
         match err.downcast_ref::<reqwest::Error>() {
-            Some(err) if err.is_decode() => return SyncState::NoToken,
-            Some(err) => return trouble_of(err),
+            Some(err) if err.is_decode() => return TokenFailure::NoToken,
+            Some(err) => return failure_of(err),
             None => cause = err.source(),
         }
     }
-    SyncState::Other
+    TokenFailure::Other
 }
 
 fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
@@ -285,7 +285,7 @@ mod tests {
 
     fn said(bytes: &[u8]) -> Option<String> {
         let flaw = parse(bytes.to_vec()).err()?;
-        let failure = NoToken::Unusable { place: Slot::Variable, flaw };
+        let failure = NoToken::Unusable { place: Location::Variable, flaw };
         Some(format!("{failure} {failure:?}"))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Asked without the library's client, which has no time limit and never asks again after some answers.
 
-use super::failure::{Flaw, NoToken, Slot, SyncState, TokenServer};
+use super::failure::{Flaw, Location, NoToken, TokenFailure, TokenServer};
 use super::keeper::{Source, Token};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -38,22 +38,22 @@ pub(super) struct Metadata {
 impl Metadata {
     pub(super) fn new(host: Option<&str>, quota_project: Option<HeaderValue>) -> Result<Self, NoToken> {
         let url = url_of(host.unwrap_or(HOST));
-        let url = url.ok_or(NoToken::Unusable { place: Slot::MetadataHost, flaw: Flaw::NoHost })?;
+        let url = url.ok_or(NoToken::Unusable { place: Location::MetadataHost, flaw: Flaw::NoHost })?;
         // It is on this machine and speaks plain HTTP: no proxy and nobody else may see the token.
         let http = Client::builder().no_proxy().redirect(Policy::none()).tls_certs_only([]).build();
-        let http = http.map_err(|_| refused(SyncState::Other))?;
+        let http = http.map_err(|_| refused(TokenFailure::Other))?;
         Ok(Self { http, url, quota_project })
     }
 
-    async fn token(&self) -> Result<Token, SyncState> {
+    async fn token(&self) -> Result<Token, TokenFailure> {
         let request = self.http.get(self.url.clone()).header("metadata-flavor", "Google");
-        let answer = request.send().await.map_err(|err| trouble_of(&err))?;
+        let answer = request.send().await.map_err(|err| failure_of(&err))?;
         if !answer.status().is_success() {
-            return Err(SyncState::Answered(answer.status().as_u16()));
+            return Err(TokenFailure::Answered(answer.status().as_u16()));
         }
         let body = read_body(answer).await?;
-        let Given { access_token, expires_in } = read(&body).ok_or(SyncState::NoToken)?;
-        let mut bearer = bearer(&access_token).ok_or(SyncState::NoToken)?;
+        let Given { access_token, expires_in } = read(&body).ok_or(TokenFailure::NoToken)?;
+        let mut bearer = bearer(&access_token).ok_or(TokenFailure::NoToken)?;
         bearer.set_sensitive(true);
         let quota_project = self.quota_project.clone().map(|project| (QUOTA_PROJECT, project));
         let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)].into_iter().chain(quota_project));
@@ -71,8 +71,8 @@ impl Source for Metadata {
     }
 }
 
-fn refused(trouble: SyncState) -> NoToken {
-    NoToken::Refused { server: TokenServer::Metadata, trouble }
+fn refused(failure: TokenFailure) -> NoToken {
+    NoToken::Refused { server: TokenServer::Metadata, failure }
 }
 
 /// Only a host, with or without a port, leaves the path where it is.
@@ -82,20 +82,20 @@ fn url_of(host: &str) -> Option<Url> {
     (is_host && url.username().is_empty() && url.password().is_none()).then_some(url)
 }
 
-pub(super) fn trouble_of(err: &reqwest::Error) -> SyncState {
+pub(super) fn failure_of(err: &reqwest::Error) -> TokenFailure {
     match err.status() {
-        Some(status) => SyncState::Answered(status.as_u16()),
-        None if err.is_timeout() => SyncState::Silent,
-        None if err.is_connect() => SyncState::Unreachable,
-        None => SyncState::Broken,
+        Some(status) => TokenFailure::Answered(status.as_u16()),
+        None if err.is_timeout() => TokenFailure::Silent,
+        None if err.is_connect() => TokenFailure::Unreachable,
+        None => TokenFailure::Broken,
     }
 }
 
-async fn read_body(mut answer: Response) -> Result<Zeroizing<Vec<u8>>, SyncState> {
+async fn read_body(mut answer: Response) -> Result<Zeroizing<Vec<u8>>, TokenFailure> {
     let mut body = Zeroizing::new(Vec::new());
-    while let Some(chunk) = answer.chunk().await.map_err(|err| trouble_of(&err))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|err| failure_of(&err))? {
         if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(SyncState::NoToken);
+            return Err(TokenFailure::NoToken);
         }
         body.extend_from_slice(&chunk);
     }

@@ -6,7 +6,7 @@ mod key_file;
 mod metadata;
 
 use crate::limits::retry::Deadline;
-use failure::{Flaw, NoToken, Slot};
+use failure::{Flaw, Location, NoToken};
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag};
 use google_cloud_auth::errors::CredentialsError;
@@ -42,11 +42,11 @@ impl Identity {
         let read = |path: &Path, place| KeyFile::read(path, place, id.clone());
         let file = match (set("GOOGLE_APPLICATION_CREDENTIALS"), set("HOME")) {
             (Some(path), _) => {
-                let place = Slot::Variable;
+                let place = Location::Variable;
                 let file = read(Path::new(&path), place)?;
                 Some(file.ok_or(NoToken::Unusable { place, flaw: Flaw::Unreadable })?)
             }
-            (None, Some(home)) => read(&Path::new(&home).join(WELL_KNOWN), Slot::Gcloud)?,
+            (None, Some(home)) => read(&Path::new(&home).join(WELL_KNOWN), Location::Gcloud)?,
             (None, None) => None,
         };
         let source: Box<dyn keeper::Source> = match file {
@@ -103,12 +103,12 @@ impl Identity {
 fn project_of(value: OsString) -> Result<(String, HeaderValue), NoToken> {
     let project = value.into_string().ok();
     let header = project.and_then(|id| Some((HeaderValue::from_str(&id).ok()?, id)));
-    let unusable = NoToken::Unusable { place: Slot::QuotaProject, flaw: Flaw::NoProject };
+    let unusable = NoToken::Unusable { place: Location::QuotaProject, flaw: Flaw::NoProject };
     header.map(|(header, id)| (id, header)).ok_or(unusable)
 }
 
 fn host_of(value: OsString) -> Result<String, NoToken> {
-    value.into_string().map_err(|_| NoToken::Unusable { place: Slot::MetadataHost, flaw: Flaw::NoHost })
+    value.into_string().map_err(|_| NoToken::Unusable { place: Location::MetadataHost, flaw: Flaw::NoHost })
 }
 
 /// Whether a client's error comes of there being no token.

@@ -29,7 +29,7 @@ fn fails(
     after_failure(previous, Some(&known()), code, version, now)
 }
 
-fn is_rejected(
+fn after_rejected_pulse(
     previous: &PreviousState,
     version: &KeyVersion,
     guard: Guard,
@@ -41,7 +41,7 @@ fn is_rejected(
 /// The previous after that many rejected pulses in a row, one second apart.
 fn rejected(times: i64) -> PreviousState {
     (0..times).fold(PreviousState::Clean, |previous, n| {
-        troubled(is_rejected(&previous, &version(3), Guard::Off, at(n)))
+        troubled(after_rejected_pulse(&previous, &version(3), Guard::Off, at(n)))
     })
 }
 
@@ -97,17 +97,29 @@ fn only_a_record_of_need_for_reauthentication_is_one() {
 
 #[test]
 fn each_failure_proves_the_keys_gone_others_taken_or_nothing() {
-    let later = [
-        Code::AccountIncomplete,
-        Code::BrokerBadAnswer,
-        Code::BrokerOtherAccount,
-        Code::StoreUnavailable,
-        Code::StoreRejected,
+    // Without keys in hand, with the same, and with others.
+    let (gone, taken, nothing) = ([false, false, false], [true, false, false], [true, true, false]);
+    let table = [
+        (Code::KeysMissing, gone),
+        (Code::KeysForbidden, nothing),
+        (Code::KeysDisabled, nothing),
+        (Code::KeysMalformed, nothing),
+        (Code::KeysUnavailable, nothing),
+        (Code::UserIdInvalid, nothing),
+        (Code::UserUnknown, nothing),
+        (Code::BrokerRejected, nothing),
+        (Code::AccountIncomplete, taken),
+        (Code::BrokerRateLimited, nothing),
+        (Code::BrokerUnavailable, nothing),
+        (Code::BrokerBadAnswer, taken),
+        (Code::BrokerOtherAccount, taken),
+        (Code::StoreUnavailable, taken),
+        (Code::StoreRejected, taken),
+        (Code::Internal, nothing),
     ];
-    for code in Code::ALL {
-        for (version, is_other) in [(None, false), (Some(version(3)), false), (Some(version(4)), true)] {
-            let taken = version.is_some() && later.contains(&code);
-            let stays = code != Code::KeysMissing && !is_other && !taken;
+    assert_eq!(table.map(|(code, _)| code), Code::ALL);
+    for (code, stays) in table {
+        for (version, stays) in [None, Some(version(3)), Some(version(4))].into_iter().zip(stays) {
             for (previous, expected) in [(rejected(2), stays), (rejected(1), false)] {
                 let stayed = previous.stays_rejected(code, version.as_ref());
                 assert_eq!(stayed, expected, "{code} {version:?} {previous:?}");
@@ -139,7 +151,7 @@ fn rejections_count_as_the_guard_has_it() {
 
 #[test]
 fn a_newer_key_version_starts_over() {
-    let new = is_rejected(&rejected(2), &version(4), Guard::Off, at(10)).expect("recorded");
+    let new = after_rejected_pulse(&rejected(2), &version(4), Guard::Off, at(10)).expect("recorded");
     assert_eq!((new.state, new.rejections, new.since), (State::Retrying, 1, at(10)));
 }
 
@@ -147,7 +159,8 @@ fn a_newer_key_version_starts_over() {
 fn another_failure_between_two_rejections_breaks_the_row() {
     let between = fails(&rejected(1), Code::BrokerUnavailable, Some(&version(3)), at(5)).expect("changed");
     assert_eq!(between.rejections, 0);
-    let again = is_rejected(&troubled(Some(between)), &version(3), Guard::Off, at(6)).expect("recorded");
+    let again =
+        after_rejected_pulse(&troubled(Some(between)), &version(3), Guard::Off, at(6)).expect("recorded");
     assert_eq!((again.state, again.rejections), (State::Retrying, 1));
 }
 
@@ -179,7 +192,8 @@ fn a_named_run_counts_no_rejection_and_leaves_users_who_have_to_reconnect_alone(
             (first.state, first.error, first.rejections),
             (State::Retrying, Some(Code::BrokerRejected), 0)
         );
-        let next = is_rejected(&troubled(Some(first)), &version(4), Guard::Off, at(60)).expect("recorded");
+        let next =
+            after_rejected_pulse(&troubled(Some(first)), &version(4), Guard::Off, at(60)).expect("recorded");
         assert_eq!((next.state, next.rejections), (State::Retrying, 1), "the pulse's own is the first");
     }
     let open = named(&rejected(2), Code::AccountIncomplete, 3).expect("Alpaca takes them");
@@ -308,29 +322,29 @@ fn rejections_that_the_guard_holds_back_do_not_count_until_it_has_held_for_too_l
         (Guard::Off, State::NeedsReauth, 2),
         (Guard::Off, State::NeedsReauth, 3),
     ] {
-        let record = is_rejected(&previous, &version(3), guard, at(60));
+        let record = after_rejected_pulse(&previous, &version(3), guard, at(60));
         let record = record.or_else(|| previous.record().cloned()).expect("a record");
         assert_eq!((record.state, record.rejections), (state, rejections), "{guard:?}");
         previous = PreviousState::Troubled(record);
     }
     assert_eq!(
-        is_rejected(&previous, &version(3), Guard::Holds, at(70)),
+        after_rejected_pulse(&previous, &version(3), Guard::Holds, at(70)),
         None,
         "they are known to be rejected"
     );
-    let held = troubled(is_rejected(&PreviousState::Clean, &version(3), Guard::Holds, at(0)));
-    assert_eq!(is_rejected(&held, &version(3), Guard::Holds, at(60)), None, "nothing changes");
-    let over = is_rejected(&held, &version(3), Guard::Over, at(60)).expect("changed");
+    let held = troubled(after_rejected_pulse(&PreviousState::Clean, &version(3), Guard::Holds, at(0)));
+    assert_eq!(after_rejected_pulse(&held, &version(3), Guard::Holds, at(60)), None, "nothing changes");
+    let over = after_rejected_pulse(&held, &version(3), Guard::Over, at(60)).expect("changed");
     assert_eq!((over.state, over.rejections), (State::NeedsReauth, 2));
     assert_eq!(over.next_attempt_at, Some(at(60) + SignedDuration::from_mins(15)));
-    let first = is_rejected(&PreviousState::Clean, &version(3), Guard::Over, at(60)).expect("new");
+    let first = after_rejected_pulse(&PreviousState::Clean, &version(3), Guard::Over, at(60)).expect("new");
     assert_eq!((first.state, first.rejections), (State::Retrying, 1), "one proves little");
 }
 
 #[test]
 fn a_previous_that_could_not_be_read_is_not_overwritten() {
     assert_eq!(fails(&PreviousState::Unknown, Code::KeysMissing, None, at(0)), None);
-    assert_eq!(is_rejected(&PreviousState::Unknown, &version(3), Guard::Off, at(0)), None);
+    assert_eq!(after_rejected_pulse(&PreviousState::Unknown, &version(3), Guard::Off, at(0)), None);
     assert!(!PreviousState::Unknown.lacks_past());
 }
 

@@ -3,10 +3,10 @@
 
 mod broker;
 mod keys;
-mod roster;
 mod stalls;
 mod statuses;
 mod store;
+mod users;
 
 use crate::world::{Run, World};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Rate budgets: users wait for them before their journey, and never in it.
+//! Rate budgets: users wait for them before their sync, and never in it.
 
 use crate::live::{Live, wait_until};
 use crate::traffic::Traffic;
@@ -74,7 +74,7 @@ async fn alpaca_and_firestore_get_no_more_than_their_budgets_in_a_second() {
     .await;
 }
 
-/// With two writes for each user and one a second, the last one waits for longer than a journey may take.
+/// With two writes for each user and one a second, the last one waits for longer than a sync may take.
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_budget_is_not_part_of_a_users_time() {
     const USERS: usize = 13;

@@ -69,7 +69,7 @@ fn is_drawn(index: u64, share: f64) -> bool {
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct Effect {
     /// Added before anything else; that of all rules together.
     pub(super) latency: Duration,
     /// The first other fault.
@@ -101,24 +101,24 @@ impl Faults {
 
     /// Decides what happens to a call. Latencies add up; of other faults the first one counts, while later rules
     /// only count the call, so that their `skip` does not depend on the rules before them.
-    pub(super) fn judge(&self, call: &Call) -> Verdict {
-        let mut verdict = Verdict::default();
+    pub(super) fn judge(&self, call: &Call) -> Effect {
+        let mut effect = Effect::default();
         for injected in self.rules.read().unwrap_or_else(PoisonError::into_inner).iter() {
             let Some(before) = injected.count(call) else {
                 continue;
             };
             match &injected.rule.fault {
                 Fault::Latency(latency) if injected.strikes(before) => {
-                    verdict.latency = verdict.latency.saturating_add(*latency);
+                    effect.latency = effect.latency.saturating_add(*latency);
                 }
                 Fault::Latency(_) => {}
-                fault if verdict.fault.is_none() && injected.strikes(before) => {
-                    verdict.fault = Some(fault.clone());
+                fault if effect.fault.is_none() && injected.strikes(before) => {
+                    effect.fault = Some(fault.clone());
                 }
                 _ => {}
             }
         }
-        verdict
+        effect
     }
 }
 
@@ -146,11 +146,11 @@ mod tests {
         let rule = faults.inject("secret-manager/AccessSecretVersion:stall,user=ana").unwrap();
         assert_eq!(faults.judge(&access("ana")).fault, Some(Fault::Stall));
         for other in [access("anabel"), call("/v2/account"), call("/v1/projects/p/secrets/alpaca-keys-ana")] {
-            assert_eq!(faults.judge(&other), Verdict::default(), "{}", other.path);
+            assert_eq!(faults.judge(&other), Effect::default(), "{}", other.path);
         }
         assert_eq!((rule.matched(), rule.applied()), (1, 1));
         faults.clear();
-        assert_eq!(faults.judge(&access("ana")), Verdict::default());
+        assert_eq!(faults.judge(&access("ana")), Effect::default());
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         for spec in ["alpaca:latency=1s", "alpaca:stall", "alpaca:drop-before", "alpaca:latency=2s"] {
             faults.inject(spec).unwrap();
         }
-        let expected = Verdict { latency: Duration::from_secs(3), fault: Some(Fault::Stall) };
+        let expected = Effect { latency: Duration::from_secs(3), fault: Some(Fault::Stall) };
         assert_eq!(faults.judge(&call("/v2/account")), expected);
         let cut = &faults.rules()[2];
         assert_eq!((cut.matched(), cut.applied()), (1, 0));

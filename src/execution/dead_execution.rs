@@ -1,5 +1,5 @@
 //! What is recorded of an execution that never came back, by the one that takes over: nobody else will say what
-//! became of it.
+//! became of it. When one counts as dead is a rule of the ledger, and who takes over one of the claim.
 
 use crate::documents::last_pulse::{LastPulse, Synced};
 use crate::execution::silence::LastSynced;
