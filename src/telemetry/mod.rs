@@ -35,7 +35,7 @@ pub(crate) fn init(format: LogFormat, label: &ExecutionLabel, lookup: impl Fn(&s
     let wanted = lookup("RUST_LOG").filter(|filter| !filter.is_empty());
     let parsed = wanted.as_deref().map(str::parse::<Targets>);
     let is_ignored = matches!(parsed, Some(Err(_)));
-    let filter = parsed.and_then(Result::ok).unwrap_or_else(usual);
+    let filter = parsed.and_then(Result::ok).map_or_else(usual, as_named_now);
     let terminal = std::io::stdout().is_terminal();
     let lines = tracing_subscriber::fmt().with_max_level(Level::TRACE);
     // What cannot be written is counted, and told by the line that sums up.
@@ -80,6 +80,21 @@ fn usual() -> Targets {
     Targets::new().with_targets([("alpaca_pulse", Level::INFO), ("pulse", Level::INFO)])
 }
 
+/// A filter with the job's own lines under the name that they have now. Most had the target `pulse` once, and
+/// deployed jobs filter by it: their last line must not fall silent with a new version.
+fn as_named_now(filter: Targets) -> Targets {
+    let others = filter.default_level();
+    let named = filter.into_iter().map(|(target, level)| match target.strip_prefix("pulse") {
+        Some(rest) if rest.is_empty() || rest.starts_with("::") => ("alpaca_pulse".to_owned(), level),
+        _ => (target, level),
+    });
+    let named = Targets::new().with_targets(named);
+    match others {
+        Some(level) => named.with_default(level),
+        None => named,
+    }
+}
+
 /// Lets nothing through but who is ever [`HEARD`].
 fn discretion() -> FilterFn {
     filter_fn(is_heard)
@@ -98,6 +113,24 @@ fn is_within(target: &str, module: &str) -> bool {
 mod tests {
     use super::memory::logged_by;
     use super::*;
+    use tracing_subscriber::filter::LevelFilter;
+
+    #[test]
+    fn a_filter_by_the_jobs_old_name_is_one_by_its_new_name() {
+        for (given, meant) in [
+            ("pulse=info", "alpaca_pulse=info"),
+            ("warn,pulse=info", "warn,alpaca_pulse=info"),
+            ("info,pulse=off", "info,alpaca_pulse=off"),
+            ("pulse::x=debug", "alpaca_pulse=debug"),
+            ("warn,alpaca_pulse=debug", "warn,alpaca_pulse=debug"),
+            ("pulsex=trace,alpaca_pulse::pass=info", "pulsex=trace,alpaca_pulse::pass=info"),
+        ] {
+            let [given, meant]: [Targets; 2] = [given, meant].map(|text| text.parse().expect("a filter"));
+            assert_eq!(as_named_now(given), meant);
+        }
+        let everything: Targets = "debug".parse().expect("a filter");
+        assert_eq!(as_named_now(everything).default_level(), Some(LevelFilter::DEBUG));
+    }
 
     #[test]
     fn no_library_is_heard_but_where_it_says_nothing_but_addresses() {
