@@ -37,28 +37,34 @@ use tokio::time::Instant;
 ///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.
 /// - [`SyncOutcome::Synced`]: all steps. One commit writes the snapshot, the tenant's document where the rules allow
 ///   it, and "ok" into the state where there is one. Refused together, they are written apart, and a WARNING says what
-///   is missing. INFO "Successfully synced" (dry run: "Would have synced"); success, and for the fleet guard an
-///   acceptance. Next: all steps again.
+///   is missing. Where the rules do not allow the tenant's document (whose it is may have to be read first), a line
+///   says so on the way, DEBUG for a second member and mostly WARNING else, and the user is synced all the same. INFO
+///   "Successfully synced" (dry run: "Would have synced"); success, and for the fleet guard an acceptance. Next: all
+///   steps again.
 /// - [`SyncOutcome::Unchanged`], in a loop: all steps, but the documents that this process wrote say it already, and
 ///   are young enough: nothing is written. Line and count as `Synced`, with `unchanged`. Next: all steps again.
-/// - [`SyncOutcome::NoSnapshot`]: the steps up to the [`Failure`], which says why. ERROR "Could not retrieve" (keys) or
-///   "Failed"; failed, by its code. But INFO "Skipped" for an account that is not open yet (skipped), and, unless in a
-///   person's own run, where Alpaca was known to reject the keys and nothing new was learned (skipped, and as needing
-///   re-authentication). If Alpaca took the keys, that is an acceptance, unless in a person's own run.
+/// - [`SyncOutcome::NoSnapshot`]: the steps up to the [`Failure`], which says why. ERROR "Could not retrieve" for the
+///   codes `keys_...`, "Failed" for all others; failed, by its code. But INFO "Skipped" for an account that is not open
+///   yet (skipped), and, unless in a person's own run, where Alpaca was known to reject the keys and nothing new was
+///   learned (skipped, and as needing re-authentication). If Alpaca took the keys, that is an acceptance, unless in a
+///   person's own run.
 ///   - In a pass over everybody, a rejection of a stored key is left to the closing. Recorded, it makes the user
-///     "retrying", and the second one in a row, unless the fleet guard holds it back, "needs_reauth". The guard counts
-///     it if these keys may have worked before. Next: all steps again; once that is the state, the user waits, longer
-///     after each rejection.
-///   - Any other failure there is recorded at once (as "incomplete" for an account that is not open yet, as "retrying" for all else; not again if the state says so
-///     already). The snapshot is read first, in a dry run too, if no state tells since when the user fails. Next: all
-///     steps again. A user of whom nothing new was learned stays in "needs_reauth".
+///     "retrying", and the second one in a row (of the same key version, with no other failure recorded between),
+///     unless the fleet guard holds it back, "needs_reauth". The guard counts, and may hold back, only rejections of
+///     keys that may have worked before, of users who are not in "needs_reauth" yet, at each of Alpaca's hosts; then
+///     one CRITICAL line says so when the pass closes. Next: all steps again; once that is the state, the user waits,
+///     longer after each rejection.
+///   - Any other failure there is recorded at once (as "incomplete" for an account that is not open yet, as "retrying"
+///     for all else; not again if the state says so already). The snapshot is read first, in a dry run too, if no state
+///     tells since when the user fails. Next: all steps again. Who is in "needs_reauth" stays there, unless that is
+///     news: the secret is gone, it holds another version, or Alpaca took the keys.
 ///   - A person's own run: all failures are recorded at once, so is a rejection; but none counts as one of two in a
 ///     row, and who needed re-authentication still does, unless the account turns out not to be open yet.
 ///   - The legacy account: nothing is recorded, it has no state.
 /// - [`SyncOutcome::Panicked`], a bug, after any step: ERROR "Failed"; failed (`internal`). Left to the closing: it is
 ///   recorded as "retrying", or "needs_reauth" stays. Next: as that says.
-/// - No outcome: a pass that was told to stop starts nobody new, gives what is in flight 8 s, and then gave this sync up.
-///   It is counted nowhere; a retry does it again.
+/// - No outcome: a pass that was told to stop starts nobody new, gives what is in flight 8 s, and then gave this sync
+///   up. It is counted nowhere; a retry does it again.
 ///
 /// Left to the closing means: recorded when the pass closes. But not in this pass, only in a later one if it happens
 /// again: if 10,000 others came before it (1,000 where a state is only to be completed); if somebody wrote the state
