@@ -1,5 +1,6 @@
 //! Lines that wait to be written: so many of each class, the least worth dropped first.
 
+use crate::telemetry::targets::is_own;
 use std::collections::VecDeque;
 use tracing::{Level, Metadata};
 
@@ -22,8 +23,7 @@ pub(super) enum Class {
 impl Class {
     /// From what is known of every event of its kind, so that no line is looked into.
     pub(super) fn of(kind: &Metadata<'_>) -> Self {
-        let is_own = kind.target().starts_with("alpaca_pulse") || kind.target().starts_with("pulse");
-        let is_about_the_pass = is_own && kind.fields().field("user_id").is_none();
+        let is_about_the_pass = is_own(kind.target()) && kind.fields().field("user_id").is_none();
         match *kind.level() {
             Level::ERROR | Level::WARN | Level::INFO if is_about_the_pass => Self::Pass,
             Level::ERROR | Level::WARN => Self::Problem,
