@@ -18,7 +18,7 @@ RUN mkdir src crates/sandbox/src \
  && cargo build --locked --release --package alpaca-pulse --no-default-features
 
 FROM dependencies AS build
-# Of which commit the sources are: no repository comes with them. Part of `pulse --version`, and only there.
+# Of which commit the sources are: no repository comes with them. Part of the version, in `pulse --version` and `ops/last_pulse`.
 ARG PULSE_COMMIT=
 COPY build.rs ./
 COPY src src

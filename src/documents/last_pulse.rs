@@ -61,7 +61,7 @@ impl LastPulse {
             ("execution", text(execution.as_str())),
             ("started_at", timestamp(*started_at)),
             ("duration_ms", integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))),
-            ("version", text(env!("CARGO_PKG_VERSION"))),
+            ("version", text(env!("PULSE_VERSION"))),
             ("firestore_reads", number(used.firestore_reads)),
             ("firestore_writes", number(used.firestore_writes)),
             ("secret_accesses", number(used.secret_accesses)),

@@ -67,7 +67,7 @@ on_both! {
             "users_count": {"integer": 6}, "success_count": {"integer": 2}, "error_count": {"integer": 1},
             "skipped_count": {"integer": 3}, "needs_reauth_count": {"integer": 1}, "stale_count": {"integer": 0},
             "status": "degraded", "errors": {"keys_missing": {"integer": 1}},
-            "execution": "pulse-x7k2p", "version": env!("CARGO_PKG_VERSION"),
+            "execution": "pulse-x7k2p", "version": env!("PULSE_VERSION"),
         }));
     }
 
