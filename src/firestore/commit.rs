@@ -1,6 +1,6 @@
 //! Commits: all or none of some writes.
 
-use crate::firestore::connection::Store;
+use crate::firestore::connection::{Store, attempt};
 use crate::firestore::error::StoreError;
 use crate::firestore::protobuf::Message;
 use crate::firestore::write::Write;
@@ -8,12 +8,14 @@ use crate::limits::rate::Permits;
 use crate::limits::retry::{Deadline, with_numbered_retries};
 use crate::model::ids::Database;
 use bytes::{BufMut, Bytes};
+use gcloud_sdk::GoogleAuthMiddleware;
 use gcloud_sdk::google::firestore::v1::CommitResponse;
 use gcloud_sdk::prost::Message as _;
 use gcloud_sdk::tonic::client::Grpc;
 use gcloud_sdk::tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use gcloud_sdk::tonic::{Request, Status};
 use http::uri::PathAndQuery;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest a commit may take. Three of them fit in a user's budget.
@@ -58,23 +60,16 @@ impl Store {
         deadline: Deadline,
     ) -> Result<(), StoreError> {
         let request = commit_request(&self.database, writes);
-        let mut connections = self.connections();
-        with_numbered_retries(deadline, |attempt| {
-            let (connection, request) = (connections(), request.clone());
+        let connections = self.connections();
+        with_numbered_retries(deadline, |tried| {
+            let (connections, request) = (&connections, &request);
             async move {
-                let calls = Permits::writes(writes.len());
-                if attempt >= allowed {
-                    self.limits.allow_by(calls, deadline).await?;
+                if tried >= allowed {
+                    self.limits.allow_by(Permits::writes(writes.len()), deadline).await?;
                 }
-                let mut firestore = connection.client().get_with(Grpc::new);
-                let sending = async {
-                    let ready = firestore.ready().await;
-                    ready.map_err(|err| Status::unknown(format!("the connection is not ready: {err}")))?;
-                    let codec = CommitCodec { length: request.len() };
-                    firestore.unary(Request::new(request), COMMIT, codec).await
-                };
+                let sending = attempt(|| send(connections(), request.clone()));
                 match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
-                    Ok(answer) => self.heed(answer.map_err(StoreError::of_commit))?,
+                    Ok(answer) => self.heed(answer)?,
                     Err(_) => return Err(StoreError::late(deadline)),
                 };
                 self.usage.firestore_writes.add(writes.len() as u64);
@@ -83,6 +78,18 @@ impl Store {
         })
         .await
     }
+}
+
+async fn send(connection: &GoogleAuthMiddleware, request: Bytes) -> Result<(), StoreError> {
+    let mut firestore = Grpc::new(connection.clone());
+    firestore.ready().await.map_err(|err| {
+        let mut status = Status::unknown(format!("the connection is not ready: {err}"));
+        status.set_source(Arc::from(err));
+        status
+    })?;
+    let codec = CommitCodec { length: request.len() };
+    firestore.unary(Request::new(request), COMMIT, codec).await.map_err(StoreError::of_commit)?;
+    Ok(())
 }
 
 fn commit_request(database: &Database, writes: &[Write]) -> Bytes {

@@ -1,6 +1,6 @@
 //! Documents that are read by their names.
 
-use crate::firestore::connection::{Store, in_time};
+use crate::firestore::connection::{Store, attempt, in_time};
 use crate::firestore::error::StoreError;
 use crate::limits::retry::{Deadline, with_retries};
 use gcloud_sdk::GoogleAuthMiddleware;
@@ -45,8 +45,9 @@ impl Store {
             mask,
             ..BatchGetDocumentsRequest::default()
         };
-        let mut clients = self.clients();
-        with_retries(deadline, || self.look_up(clients(), request.clone(), deadline)).await
+        let clients = self.clients();
+        let call = || self.look_up(clients(), request.clone(), deadline);
+        with_retries(deadline, || attempt(&call)).await
     }
 
     async fn look_up(

@@ -1,6 +1,6 @@
 //! Queries in pages by document name, each page resumed where it broke.
 
-use crate::firestore::connection::{Store, in_time};
+use crate::firestore::connection::{Store, attempt, in_time};
 use crate::firestore::error::StoreError;
 use crate::firestore::filter::field;
 use crate::firestore::values::reference;
@@ -101,11 +101,11 @@ impl<T> Pages<T> {
         }
         let deadline = Deadline::after(self.budget);
         let page = Mutex::new(Page::new());
-        let mut clients = store.clients();
+        let clients = store.clients();
         let mut arrived = 0;
         let ended = loop {
             let read = || self.read(clients(), &page, deadline).map(|read| store.heed(read));
-            let ended = with_retries(deadline, read).await;
+            let ended = with_retries(deadline, || attempt(&read)).await;
             let count = lock(&page).count;
             if ended.is_ok() || count == arrived {
                 break ended;
@@ -202,8 +202,9 @@ impl Store {
         };
         let query_type = Some(QueryType::StructuredQuery(query));
         let request = RunQueryRequest { parent, query_type, ..RunQueryRequest::default() };
-        let mut clients = self.clients();
-        with_retries(deadline, || self.ids_of(clients(), request.clone(), deadline)).await
+        let clients = self.clients();
+        let call = || self.ids_of(clients(), request.clone(), deadline);
+        with_retries(deadline, || attempt(&call)).await
     }
 
     async fn ids_of(

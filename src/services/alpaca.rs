@@ -6,6 +6,8 @@ use crate::limits::usage::Usage;
 use crate::model::account::{Account, AnswerError, is_object};
 use crate::model::keys::{AlpacaKeys, Environment};
 use crate::model::outcome::Code;
+use crate::network::http;
+use crate::network::names::Names;
 use futures::TryFutureExt;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -16,9 +18,6 @@ use serde_json::value::{Map, RawValue, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
-
-/// Longest a connection, TLS included, may take to stand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Longest one call may take, connection and body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -204,6 +203,7 @@ pub(crate) struct Alpaca {
     /// milliseconds and is rare.
     unshared: Arc<OnceLock<reqwest::Client>>,
     plain_http: bool,
+    names: Names,
     /// Where the account of paper keys is.
     paper: Url,
     /// Where the account of live keys is.
@@ -216,11 +216,12 @@ impl Alpaca {
     /// `base_url` replaces Alpaca's hosts for all keys (`APCA_API_BASE_URL`).
     pub(crate) fn new(
         base_url: Option<Url>,
+        names: Names,
         usage: Arc<Usage>,
         limits: Arc<RateLimits>,
     ) -> Result<Self, reqwest::Error> {
         let plain_http = base_url.as_ref().is_some_and(|url| url.scheme() == "http");
-        let http = client(plain_http).build()?;
+        let http = client(&names, plain_http).build()?;
         let url = |environment: Environment| {
             let base = base_url.as_ref().map_or(environment.base_url(), Url::as_str);
             // Alpaca's own tools take the variable with and without the version.
@@ -228,7 +229,7 @@ impl Alpaca {
             Ok(http.get(format!("{base}/v2/account")).build()?.url().clone())
         };
         let (paper, live) = (url(Environment::Paper)?, url(Environment::Live)?);
-        Ok(Self { http, unshared: Arc::default(), plain_http, paper, live, usage, limits })
+        Ok(Self { http, unshared: Arc::default(), plain_http, names, paper, live, usage, limits })
     }
 
     /// The account that the keys belong to. The limits must have allowed the call; further attempts wait
@@ -250,8 +251,14 @@ impl Alpaca {
         if let Some(http) = self.unshared.get() {
             return Ok(http);
         }
-        let http = client(self.plain_http).pool_max_idle_per_host(0).build().map_err(unreachable)?;
+        let http =
+            client(&self.names, self.plain_http).pool_max_idle_per_host(0).build().map_err(unreachable)?;
         Ok(self.unshared.get_or_init(|| http))
+    }
+
+    /// Where calls go.
+    pub(crate) fn urls(&self) -> [&Url; 2] {
+        [&self.paper, &self.live]
     }
 
     async fn account_over(
@@ -289,7 +296,8 @@ impl Alpaca {
             .get(self.account_url(keys).clone())
             .header(KEY_ID, sensitive(keys.key_id()))
             .header(SECRET_KEY, sensitive(keys.secret_key()));
-        let answer = request.send().await.map_err(unreachable)?;
+        let answer =
+            request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
         let answered_at = Timestamp::now();
         let request = RequestId::of(answer.headers());
         match answer.status() {
@@ -322,18 +330,8 @@ fn late(limit: Duration, deadline: Deadline) -> AlpacaError {
 }
 
 /// How calls are made.
-fn client(plain_http: bool) -> reqwest::ClientBuilder {
-    let http = reqwest::Client::builder()
-        // Custom headers, the keys among them, would follow a redirect to any host.
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tls_version_min(reqwest::tls::Version::TLS_1_2)
-        .https_only(!plain_http)
-        // One call at a time on a connection: one that stalls delays nobody else's.
-        .http1_only()
-        .no_gzip()
-        .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
+fn client(names: &Names, plain_http: bool) -> reqwest::ClientBuilder {
+    let http = http::client(names, plain_http);
     // A proxy would see the keys of a call without TLS.
     if plain_http { http.no_proxy() } else { http }
 }
@@ -444,7 +442,7 @@ mod tests {
         let limits = Arc::new(RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH));
         let url = |base: Option<&str>, payload| {
             let base = base.map(|base| base.parse().expect("a URL"));
-            Alpaca::new(base, Arc::default(), Arc::clone(&limits))
+            Alpaca::new(base, Names::of_the_machine(), Arc::default(), Arc::clone(&limits))
                 .expect("a client")
                 .account_url(&keys(payload))
                 .to_string()

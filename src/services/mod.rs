@@ -3,5 +3,6 @@
 pub(crate) mod alpaca;
 pub(crate) mod clients;
 pub(crate) mod key_cache;
+mod secret_access;
 pub(crate) mod secret_manager;
 pub(crate) mod writer;

@@ -25,6 +25,7 @@ mod live;
 mod logs;
 mod loops;
 mod named_runs;
+mod network;
 mod other_account;
 mod outputs;
 mod ownership;
