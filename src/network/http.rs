@@ -71,6 +71,8 @@ fn named(host: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     #[test]
     fn the_name_is_the_one_that_is_connected_to() {
@@ -84,5 +86,24 @@ mod tests {
         ] {
             assert_eq!(dialled(&url.parse().expect("a URL"), &proxies).as_deref(), name, "{url}");
         }
+    }
+
+    /// Nothing but the limit closes it: neither side has a reason to.
+    #[tokio::test]
+    async fn a_connection_without_a_call_is_closed_in_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let http = client(&Names::of_the_machine(), true).no_proxy().build().expect("a client");
+        let call = async { http.get(url).send().await.expect("an answer").bytes().await };
+        let serve = async {
+            let (mut connection, _) = listener.accept().await.expect("a connection");
+            let mut request = [0; 1024];
+            assert_ne!(connection.read(&mut request).await.expect("a request"), 0);
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("it is read");
+            connection
+        };
+        let (mut connection, _) = tokio::join!(serve, call);
+        let closed = tokio::time::timeout(3 * IDLE_LIMIT, connection.read(&mut [0])).await;
+        assert_eq!(closed.expect("in time").expect("closed in order"), 0);
     }
 }
