@@ -27,7 +27,10 @@ pub(super) struct SecretAccess {
 
 impl SecretAccess {
     /// Reads the system's certificates, which takes milliseconds.
-    pub(super) fn new(base: Url, credentials: Credentials, names: Names) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(mut base: Url, credentials: Credentials, names: Names) -> Result<Self, reqwest::Error> {
+        if !base.path().ends_with('/') {
+            base.set_path(&format!("{}/", base.path()));
+        }
         let http = client(&names, base.scheme() == "http").build()?;
         Ok(Self { http, names, base, credentials })
     }
