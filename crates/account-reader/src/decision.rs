@@ -112,6 +112,24 @@ pub enum DenyCode {
 }
 
 impl DenyCode {
+    /// All of them, in the order in which they are looked for.
+    pub const ALL: [Self; 14] = [
+        Self::InvalidOrder,
+        Self::SnapshotMissing,
+        Self::OtherUser,
+        Self::Environment,
+        Self::Blocked,
+        Self::SnapshotMalformed,
+        Self::SnapshotStale,
+        Self::NeedsReauth,
+        Self::SyncUnknown,
+        Self::Status,
+        Self::Currency,
+        Self::PendingUnknown,
+        Self::FundsUnknown,
+        Self::InsufficientFunds,
+    ];
+
     /// The code as it is stored and printed.
     #[must_use]
     pub fn as_str(self) -> &'static str {
