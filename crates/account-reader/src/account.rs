@@ -134,12 +134,10 @@ impl Standing {
             return Err(Malformed::field(field::BROKER));
         }
         source.check_owner(fields)?;
-        let environment = Environment::parse(required_text(fields, field::ENVIRONMENT)?);
-        Ok(Self {
-            user_id: required_text(fields, field::USER_ID)?.to_owned(),
-            environment: environment.ok_or_else(|| Malformed::field(field::ENVIRONMENT))?,
-            blocks: blocks(fields)?,
-        })
+        let user_id = required_text(fields, field::USER_ID)?.to_owned();
+        let environment = text(fields, field::ENVIRONMENT).and_then(Environment::parse);
+        let environment = environment.ok_or_else(|| Malformed::field(field::ENVIRONMENT))?;
+        Ok(Self { user_id, environment, blocks: blocks(fields)? })
     }
 }
 

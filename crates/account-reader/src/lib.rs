@@ -79,6 +79,8 @@ mod snapshot;
 mod sync;
 pub mod time;
 mod value;
+#[cfg(test)]
+mod vectors;
 
 pub use account::{Account, Environment, Figures, Source};
 pub use bigdecimal::BigDecimal;

@@ -1,19 +1,13 @@
 //! The cases in `vectors/`, which the readers in other languages run too.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "all of this is test code, though not all of it is a test"
-)]
-
 mod case;
 
-use account_reader::decimal::{parse, plain};
-use account_reader::{
+use self::case::{Case, File, PolicyCase};
+use crate::decimal::{parse, plain};
+use crate::{
     Account, Decision, DenyCode, Environment, Funds, Order, Policy, Side, Signal, Snapshot, Verdict, decide,
     pending_sum,
 };
-use case::{Case, File, PolicyCase};
 use serde_json::json;
 use std::collections::BTreeMap;
 

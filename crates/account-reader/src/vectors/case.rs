@@ -1,7 +1,7 @@
 //! How a case is written; see `vectors/README.md`. An unknown field is refused.
 
-use account_reader::jiff::Timestamp;
-use account_reader::{Documents, Fields, Lookup, Snapshot, Source, Value};
+use crate::jiff::Timestamp;
+use crate::{Documents, Fields, Lookup, Snapshot, Source, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -92,6 +92,7 @@ pub(crate) struct SignalCase {
 
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::enum_variant_names, reason = "named as Firestore's REST interface names them")]
 enum TypedValue {
     NullValue(()),
     BooleanValue(bool),
