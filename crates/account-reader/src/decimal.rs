@@ -27,7 +27,7 @@ const MAX_CHARS: usize = 100;
 ///
 /// [`InvalidDecimal`] for any other text.
 pub fn parse(text: &str) -> Result<BigDecimal, InvalidDecimal> {
-    if text.len() > MAX_CHARS || !is_decimal(text) {
+    if text.len() > MAX_CHARS {
         return Err(InvalidDecimal);
     }
     let double: f64 = text.parse().map_err(|_| InvalidDecimal)?;
@@ -35,6 +35,7 @@ pub fn parse(text: &str) -> Result<BigDecimal, InvalidDecimal> {
         // A zero may have a vast exponent, which to carry along would cost as many digits.
         0.0 if has_only_zeros(text) => Ok(BigDecimal::zero()),
         0.0 => Err(InvalidDecimal),
+        // `NaN` and `inf` are the only words that the standard library takes for numbers.
         _ if double.is_finite() => text.parse().map_err(|_| InvalidDecimal),
         _ => Err(InvalidDecimal),
     }
@@ -60,18 +61,6 @@ pub(crate) fn of_double(double: f64) -> Option<BigDecimal> {
 /// Whether that double is the nearest one to the number in that text.
 pub(crate) fn is_nearest(double: f64, text: &str) -> bool {
     text.parse() == Ok(double)
-}
-
-fn is_decimal(text: &str) -> bool {
-    let unsigned = |text: &str| text.strip_prefix(['+', '-']).unwrap_or(text).to_owned();
-    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let (number, exponent) =
-        text.split_once(['e', 'E']).map_or((text, None), |(n, e)| (n, Some(unsigned(e))));
-    let number = unsigned(number);
-    let (whole, fraction) = number.split_once('.').unwrap_or((&number, ""));
-    let has_digits = !whole.is_empty() || !fraction.is_empty();
-    let has_exponent = exponent.is_none_or(|exponent| !exponent.is_empty() && is_digits(&exponent));
-    has_digits && is_digits(whole) && is_digits(fraction) && has_exponent
 }
 
 fn has_only_zeros(text: &str) -> bool {

@@ -5,9 +5,10 @@ mod case;
 use self::case::{Case, File, PolicyCase};
 use crate::decimal::{parse, plain};
 use crate::{
-    Account, Decision, DenyCode, Environment, Funds, Order, Policy, Side, Signal, Snapshot, Verdict, decide,
-    pending_sum,
+    Account, Decision, DenyCode, Environment, Funds, Order, Policy, Side, Signal, Snapshot, Sync, SyncState,
+    Verdict, decide, pending_sum,
 };
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -137,4 +138,70 @@ fn each_case_has_a_name_of_its_own_and_a_reason() {
         assert_eq!(names.len(), cases.len(), "{name}: two cases of one name");
         assert!(cases.iter().all(|case| !case.name.is_empty() && !case.why.is_empty()), "{name}");
     }
+}
+
+/// The case of that name, with the snapshot that it is about.
+fn case(file: &File, name: &str) -> (Snapshot, Timestamp) {
+    let case = file.cases.iter().find(|case| case.name == name).expect(name);
+    (file.snapshot(case), case.now())
+}
+
+#[test]
+fn an_account_says_whose_it_is_and_what_blocks_it() {
+    let (snapshot, now) = case(&File::read("snapshots.json"), "a blocked account");
+    let Verdict::Fresh { account, .. } = snapshot.verdict(now) else { panic!("not fresh") };
+    assert_eq!((account.user_id(), account.environment()), ("ana", Environment::Paper));
+    assert_eq!(account.blocks(), ["account_blocked"]);
+    assert_eq!((account.multiplier.as_deref(), account.pattern_day_trader), (Some("2"), None));
+    assert_eq!(account.external_account_id, "1d9eed04-be39-4e01-9b84-a48ac5bbafcf");
+}
+
+#[test]
+fn a_sync_says_what_is_wrong_since_when_and_until_when() {
+    let (snapshot, _) = case(&File::read("snapshots.json"), "never synced, keys rejected");
+    let time = |text: &str| Some(text.parse().expect(text));
+    let expected = Sync {
+        state: SyncState::NeedsReauth,
+        error: Some("broker_rejected".to_owned()),
+        since: time("2026-01-05T14:32:00Z"),
+        failing_since: time("2026-01-05T14:31:00Z"),
+        next_attempt_at: time("2026-01-05T14:46:00Z"),
+    };
+    assert_eq!(*snapshot.sync(), expected);
+}
+
+/// Amounts that no text of a case can have gone wrong with.
+#[test]
+fn a_negative_pending_sum_lends_nothing() {
+    let file = File::read("decisions.json");
+    let (snapshot, now) = case(&file, "a purchase that fits");
+    let policy = policy(file.cases[0].policy.as_ref().expect("a policy"));
+    let order = |pending: &str| Order {
+        pending: Ok(parse(pending).expect("a decimal")),
+        ..order(&file, &file.cases[0], &snapshot)
+    };
+    assert!(decide(&order("0"), &snapshot, &policy, now).is_allowed());
+    let Decision::Deny { code, .. } = decide(&order("-0.01"), &snapshot, &policy, now) else {
+        panic!("allowed")
+    };
+    assert_eq!(code, DenyCode::InvalidOrder);
+}
+
+#[test]
+fn a_reason_says_how_old_and_a_code_is_its_word() {
+    let file = File::read("decisions.json");
+    let stale = file.cases.iter().find(|case| case.name == "stale by a second").expect("that case");
+    let (snapshot, now) = case(&file, &stale.name);
+    let policy = policy(stale.policy.as_ref().expect("a policy"));
+    let decision = decide(&order(&file, stale, &snapshot), &snapshot, &policy, now);
+    let Decision::Deny { code, reason } = decision else { panic!("allowed") };
+    assert_eq!((code.to_string().as_str(), reason.as_str()), ("snapshot_stale", "the figures are 301 s old"));
+}
+
+/// What was fresh when it was read is not so for ever.
+#[test]
+fn a_snapshot_that_is_kept_grows_old() {
+    let (snapshot, now) = case(&File::read("snapshots.json"), "stands until fresh_until");
+    assert_eq!(snapshot.verdict(now).as_str(), "fresh");
+    assert_eq!(snapshot.verdict(now + SignedDuration::from_secs(271)).as_str(), "stale");
 }
