@@ -76,7 +76,7 @@ impl PassContext {
             store: Arc::clone(store),
             filter: config.filter.clone(),
             with_tenants: config.legacy_tenant_path,
-            now: self.schedule.now,
+            schedule: self.schedule,
         }
     }
 

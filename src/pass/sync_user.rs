@@ -32,6 +32,8 @@ use tokio::time::Instant;
 ///   - `WaitsForReauth`, never in a person's own run: INFO "Skipped"; skipped, and as needing re-authentication. Next:
 ///     the same, until the secret is to be looked at, or Alpaca to be asked again. If the state lacks since when the
 ///     user fails, that is left to the closing.
+///   - `WaitsForKeys`, never in a person's own run: INFO "Skipped"; skipped. Next: the same, until the secret is to be
+///     looked at, or `keys_updated_at` of the user's document is set.
 ///   - `Missing`, only in a person's own run: ERROR "Failed"; failed (`user_unknown`).
 /// - [`LeftAlone::WaitsForReauth`], after a look at the secret: tenant lookup and newest keys are read. They are still
 ///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.

@@ -7,13 +7,13 @@ use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
+use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
 use crate::model::selection::Selection;
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
 use crate::pass::user_record::{PageLookup, UserRecord};
 use crate::telemetry::Chain;
 use futures::{Stream, StreamExt, stream};
-use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -86,8 +86,8 @@ pub(crate) struct PageReader {
     pub(crate) filter: UserFilter,
     /// Whether to read what decides about tenants' documents: only for a pass that writes them.
     pub(crate) with_tenants: bool,
-    /// When the pass started.
-    pub(crate) now: Timestamp,
+    /// When secrets are looked at; when the pass started.
+    pub(crate) schedule: RecheckSchedule,
 }
 
 impl PageReader {
@@ -102,7 +102,7 @@ impl PageReader {
         };
         let database = self.store.database();
         let mut users = Pages::of_users(database, &range, &self.filter);
-        let mut states = StateFeed::new(Pages::of_sync_states(database, &range, self.now));
+        let mut states = StateFeed::new(Pages::of_sync_states(database, &range, self.schedule.now));
         // A page is read when there is room for it; without a receiver there never is.
         while let Ok(room) = pages.reserve().await {
             let (page, ()) = tokio::join!(users.next(&self.store), states.prefetch(&self.store));
@@ -118,7 +118,7 @@ impl PageReader {
     }
 
     async fn named(&self, ids: &[DocumentId]) -> Result<Vec<UserRecord>, StoreError> {
-        let users = self.store.named_users(ids, self.now, Deadline::after(USER_BUDGET)).await?;
+        let users = self.store.named_users(ids, self.schedule.now, Deadline::after(USER_BUDGET)).await?;
         let (mut missing, mut known) = (Vec::new(), Vec::new());
         for (id, (user, state)) in ids.iter().zip(users) {
             match user {
@@ -136,7 +136,7 @@ impl PageReader {
     async fn with_lookups(&self, mut page: Vec<UserRecord>) -> Vec<UserRecord> {
         let read_at = Instant::now();
         let lookups = self.lookups(&page).await;
-        let asked = page.iter_mut().filter(|record| needs_lookup(record));
+        let asked = page.iter_mut().filter(|record| needs_lookup(record, &self.schedule));
         for (record, lookup) in asked.zip(lookups) {
             record.lookup = Some(PageLookup { lookup, read_at });
         }
@@ -147,7 +147,7 @@ impl PageReader {
         if !self.with_tenants {
             return Vec::new();
         }
-        let asked = page.iter().filter(|record| needs_lookup(record));
+        let asked = page.iter().filter(|record| needs_lookup(record, &self.schedule));
         let questions: Vec<_> = asked.map(|record| (record.id().as_str(), &record.user.tenant)).collect();
         self.store.tenant_lookups(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
             let users = questions.len();
@@ -161,10 +161,12 @@ impl PageReader {
     }
 }
 
-/// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, and for the few who do it is
-/// read in their own sync.
-fn needs_lookup(record: &UserRecord) -> bool {
-    record.user.is_synced() && !record.previous.needs_reauth()
+/// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, nor does who is left alone for
+/// want of keys. For the few who do, it is read in their own sync.
+fn needs_lookup(record: &UserRecord, schedule: &RecheckSchedule) -> bool {
+    let UserRecord { user, previous, .. } = record;
+    let waits_for_keys = || recheck(previous, user, schedule) == Recheck::WaitForKeys;
+    user.is_synced() && !previous.needs_reauth() && !waits_for_keys()
 }
 
 /// What ended the reading before its end. A panic counts: it must not look like the end of the users.
