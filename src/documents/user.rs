@@ -14,7 +14,6 @@ use crate::model::user::{Switch, TenantClaim, User};
 use gcloud_sdk::google::firestore::v1::structured_query::Filter;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::{Document, Value};
-use jiff::Timestamp;
 use std::time::Duration;
 
 /// Without the users there is no pass, so a page of them may take long.
@@ -62,7 +61,6 @@ impl Store {
     pub(crate) async fn named_users(
         &self,
         ids: &[DocumentId],
-        now: Timestamp,
         deadline: Deadline,
     ) -> Result<Vec<(Option<User>, Option<SyncState>)>, StoreError> {
         let database = self.database();
@@ -70,6 +68,7 @@ impl Store {
         let names: Vec<_> = names.collect();
         let fields: Vec<&str> = User::FIELDS.into_iter().chain(SyncState::FIELDS).collect();
         let found = self.documents(names.concat(), &fields, deadline).await?;
+        let now = self.clock().now();
         let read = |(id, [user, state]): (&DocumentId, &[String; 2])| {
             let fields = |name| found.get(name).map(|document| &document.fields);
             let user = fields(user).map(|fields| User::from_fields(id.clone(), fields));
@@ -125,6 +124,7 @@ mod tests {
     use crate::firestore::values::{array, null, timestamp};
     use gcloud_sdk::google::firestore::v1::structured_query::composite_filter;
     use gcloud_sdk::google::firestore::v1::structured_query::filter::FilterType;
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn user(fields: Vec<(&str, Value)>) -> User {

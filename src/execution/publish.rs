@@ -129,9 +129,8 @@ impl TaskAssignment {
         (record, start): (&TaskRecord, Instant),
         deadline: Deadline,
     ) {
-        let now = Timestamp::now();
-        let elapsed = start.elapsed();
         let (store, status) = (&recorder.store, last_word.worth.status);
+        let (now, elapsed) = (store.clock().now(), start.elapsed());
         let last_pulse =
             |writes| self.last_pulse(last_word, (now, elapsed), writes).to_write(store.database());
         let end = (self.recording == Recording::Ledger)

@@ -15,6 +15,7 @@ use gcloud_sdk::tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, Encode
 use gcloud_sdk::tonic::{Request, Status};
 use http::uri::PathAndQuery;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest a commit may take. Three of them fit in a user's budget.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +67,11 @@ impl Store {
                 if attempt >= allowed {
                     self.limits.allow_by(calls, deadline).await?;
                 }
+                // Whoever stood still until now holds what may be old by now: a call without time would still be sent.
+                if deadline.is_over() {
+                    return Err(StoreError::OutOfTime);
+                }
+                let sent = Instant::now();
                 let mut firestore = connection.client().get_with(Grpc::new);
                 let sending = async {
                     let ready = firestore.ready().await;
@@ -74,9 +80,12 @@ impl Store {
                     firestore.unary(Request::new(request), COMMIT, codec).await
                 };
                 match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
-                    Ok(answer) => self.heed(answer.map_err(StoreError::of_commit))?,
+                    Ok(answer) => {
+                        let answer = self.heed(answer.map_err(StoreError::of_commit))?;
+                        self.learn(sent, answer.into_inner().commit_time);
+                    }
                     Err(_) => return Err(StoreError::late(deadline)),
-                };
+                }
                 self.usage.firestore_writes.add(writes.len() as u64);
                 Ok(())
             }

@@ -2,6 +2,7 @@
 
 use crate::firestore::error::StoreError;
 use crate::google::credentials::Identity;
+use crate::limits::clock::ServerClock;
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::{Deadline, with_retries};
 use crate::limits::usage::Usage;
@@ -9,10 +10,12 @@ use crate::model::ids::Database;
 use firestore::{FirestoreDb, FirestoreDbOptions};
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::tonic::Status;
-use gcloud_sdk::{GoogleAuthHeaders, GoogleAuthMiddleware};
+use gcloud_sdk::{GoogleAuthHeaders, GoogleAuthMiddleware, prost_types};
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Streams on one HTTP/2 connection: Google's front end allows about 100.
 const STREAMS_PER_CHANNEL: usize = 100;
@@ -43,6 +46,8 @@ pub(crate) struct StoreOptions<'a> {
     pub(crate) usage: Arc<Usage>,
     /// How fast documents may be written.
     pub(crate) limits: Arc<RateLimits>,
+    /// Learns from Firestore how late it is.
+    pub(crate) clock: ServerClock,
 }
 
 /// The client, shared by all users' tasks.
@@ -54,12 +59,13 @@ pub(crate) struct Store {
     pub(super) database: Database,
     pub(super) usage: Arc<Usage>,
     pub(super) limits: Arc<RateLimits>,
+    clock: ServerClock,
 }
 
 impl Store {
     /// Opens as many connections as that many calls at once need.
     pub(crate) async fn connect(options: StoreOptions<'_>, deadline: Deadline) -> Result<Self, StoreError> {
-        let StoreOptions { database, endpoint, identity, concurrency, usage, limits } = options;
+        let StoreOptions { database, endpoint, identity, concurrency, usage, limits, clock } = options;
         let options = FirestoreDbOptions::new(database.project.to_string())
             .with_database_id(database.database.to_string())
             .with_max_retries(0)
@@ -81,6 +87,7 @@ impl Store {
             database: database.clone(),
             usage,
             limits,
+            clock,
         })
     }
 
@@ -104,6 +111,20 @@ impl Store {
     pub(super) fn clients(&self) -> impl FnMut() -> FirestoreClient<GoogleAuthMiddleware> {
         let mut connections = self.connections();
         move || connections().client().get()
+    }
+
+    /// How late it is.
+    #[must_use]
+    pub(crate) fn clock(&self) -> &ServerClock {
+        &self.clock
+    }
+
+    /// Learns how late it is from an answer that has just arrived, to a question that was sent then.
+    pub(super) fn learn(&self, sent: Instant, time: Option<prost_types::Timestamp>) {
+        let time = time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+        if let Some(time) = time {
+            self.clock.learn(sent, time);
+        }
     }
 
     /// Doubts the token that Firestore did not take, so that the next attempt has another one.

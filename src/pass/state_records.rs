@@ -41,7 +41,7 @@ pub(crate) async fn learn_past_and_record(
     on_failure: OnFailure,
     deadline: Deadline,
 ) -> Option<Past> {
-    let (now, previous) = (Timestamp::now(), &user.previous);
+    let (now, previous) = (clients.store.clock().now(), &user.previous);
     let past = match previous.lacks_past() {
         // The record matters more, when there may be no time for both.
         true => read_past(clients, user, now, deadline.less(RECORD_RESERVE / 2)).await,

@@ -18,6 +18,10 @@ use tokio::time::Instant;
 /// Does for one user what the plan says, within the user's own time, and says it in the log. Whatever becomes of one
 /// user hurts nobody else.
 ///
+/// Nothing is written of an account that was read more than 10 s after the question, or after the user's time: whoever
+/// stood still, stopped or starved, fails with `broker_unavailable` or `store_unavailable`, unless there is time to ask
+/// anew.
+///
 /// The steps, unless the plan is to leave the user alone: the line "Syncing" (INFO); the tenant lookup (read where the
 /// page's is missing or too old: users who need re-authentication have none from the page); the keys (those that a loop
 /// kept, and if Alpaca rejects them, the newest); the account (if it is another than these keys are known to have,

@@ -118,7 +118,7 @@ impl PageReader {
     }
 
     async fn named(&self, ids: &[DocumentId]) -> Result<Vec<UserRecord>, StoreError> {
-        let users = self.store.named_users(ids, self.schedule.now, Deadline::after(USER_BUDGET)).await?;
+        let users = self.store.named_users(ids, Deadline::after(USER_BUDGET)).await?;
         let (mut missing, mut known) = (Vec::new(), Vec::new());
         for (id, (user, state)) in ids.iter().zip(users) {
             match user {

@@ -16,6 +16,7 @@ mod crowd;
 mod emulator;
 mod error_codes;
 mod faults;
+mod frozen;
 mod google;
 mod held_alpaca;
 mod last_pulse;
@@ -45,6 +46,7 @@ mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;
 mod world;
+mod wrong_clock;
 
 /// Makes two tests of a scenario, one for each Firestore.
 macro_rules! on_both {
