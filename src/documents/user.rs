@@ -5,6 +5,7 @@ use crate::documents::sync_state::sync_state_name;
 use crate::firestore::filter;
 use crate::firestore::query::{Pages, Query};
 use crate::firestore::values::{Fields, boolean, double, integer, string, text, time};
+use crate::firestore::write::{Write, delete};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId, TenantId};
@@ -75,6 +76,24 @@ impl Store {
             (user, fields(state).and_then(|fields| SyncState::from_fields(fields, now)))
         };
         Ok(ids.iter().zip(&names).map(read).collect())
+    }
+}
+
+impl Store {
+    /// The deletions of the records of trouble of those of these users who have no document, each as it was read.
+    pub(crate) async fn deletions_of_orphans(
+        &self,
+        users: &[DocumentId],
+        deadline: Deadline,
+    ) -> Result<Vec<Write>, StoreError> {
+        let names = |user| [user_name(self.database(), user), sync_state_name(self.database(), user)];
+        let names: Vec<_> = users.iter().map(names).collect();
+        let found = self.documents(names.concat(), &[TENANT_ID], deadline).await?;
+        let deletion = |[user, record]: &[String; 2]| match found.contains_key(user) {
+            true => None,
+            false => Some(delete(record, found.get(record)?.update_time?)),
+        };
+        Ok(names.iter().filter_map(deletion).collect())
     }
 }
 

@@ -73,6 +73,10 @@ impl Closing<'_> {
         let deadline = Deadline::after(USER_BUDGET);
         let records = tally.records(of_others, now);
         settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+        if pass.meets_everybody() {
+            let removal = pass.left_overs.remove(clients, deadline.less(PUBLISH_RESERVE));
+            stop.run_until_stopped(removal).await;
+        }
         assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await
     }
 

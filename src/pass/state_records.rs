@@ -133,7 +133,7 @@ async fn record(clients: &Clients, records: &[StateRecord], deadline: Deadline) 
 
 /// Commits writes that have nothing to do with each other. A batch that is refused is split, so that a
 /// document which cannot be written costs only itself. Returns how many were not written, and why.
-async fn commit_all_but_refused(
+pub(crate) async fn commit_all_but_refused(
     writer: &Writer,
     writes: &[Write],
     deadline: Deadline,

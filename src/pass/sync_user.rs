@@ -27,6 +27,9 @@ use tokio::time::Instant;
 /// kept, and if Alpaca rejects them, the newest); the account (if it is another than these keys are known to have,
 /// Alpaca is asked once more); the snapshot. An id that can name no secret fails before the first step.
 ///
+/// A user who is deleted meanwhile is synced all the same, from the document that was read; of one whom the pass did not
+/// meet, only the state is removed when it closes (`LeftOvers`).
+///
 /// How it ends. For each: what is read, asked and written; the last line; what the user counts as; what the next pass
 /// does. "State" is `users/{userId}/alpacaAccounts/sync`. A dry run does the same, but writes and records nothing.
 ///

@@ -11,6 +11,7 @@ use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
 use crate::model::selection::Selection;
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
+use crate::pass::left_overs::LeftOvers;
 use crate::pass::user_record::{PageLookup, UserRecord};
 use crate::telemetry::Chain;
 use futures::{Stream, StreamExt, stream};
@@ -88,6 +89,8 @@ pub(crate) struct PageReader {
     pub(crate) with_tenants: bool,
     /// When secrets are looked at; when the pass started.
     pub(crate) schedule: RecheckSchedule,
+    /// Learns whose records have no user.
+    pub(crate) left_overs: Arc<LeftOvers>,
 }
 
 impl PageReader {
@@ -102,11 +105,15 @@ impl PageReader {
         };
         let database = self.store.database();
         let mut users = Pages::of_users(database, &range, &self.filter);
-        let mut states = StateFeed::new(Pages::of_sync_states(database, &range, self.schedule.now));
+        let mut states =
+            StateFeed::new(Pages::of_sync_states(database, &range, self.schedule.now), &self.left_overs);
         // A page is read when there is room for it; without a receiver there never is.
         while let Ok(room) = pages.reserve().await {
             let (page, ()) = tokio::join!(users.next(&self.store), states.prefetch(&self.store));
-            let Some(page) = page? else { break };
+            let Some(page) = page? else {
+                states.note_rest(&self.store).await;
+                break;
+            };
             let mut known = Vec::with_capacity(page.len());
             for user in page {
                 let previous = states.previous(&user.id, &self.store).await;
@@ -190,6 +197,7 @@ struct StateFeed {
     pages: Pages<(DocumentId, SyncState)>,
     ahead: VecDeque<(DocumentId, SyncState)>,
     end: Feed,
+    left_overs: Arc<LeftOvers>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -200,8 +208,8 @@ enum Feed {
 }
 
 impl StateFeed {
-    fn new(pages: Pages<(DocumentId, SyncState)>) -> Self {
-        Self { pages, ahead: VecDeque::new(), end: Feed::Flowing }
+    fn new(pages: Pages<(DocumentId, SyncState)>, left_overs: &Arc<LeftOvers>) -> Self {
+        Self { pages, ahead: VecDeque::new(), end: Feed::Flowing, left_overs: Arc::clone(left_overs) }
     }
 
     /// Makes sure that the next troubled user is known, if there is one.
@@ -223,6 +231,21 @@ impl StateFeed {
         }
     }
 
+    /// Notes the next record as one without a user. Whether there is room for another.
+    fn note_next(&mut self) -> bool {
+        self.ahead.pop_front().is_some_and(|(user, _)| self.left_overs.note(user))
+    }
+
+    /// All users were read: what is left of the records belongs to nobody. No more of it is read than can be noted.
+    async fn note_rest(&mut self, store: &Store) {
+        loop {
+            self.prefetch(store).await;
+            if !self.note_next() {
+                return;
+            }
+        }
+    }
+
     /// The state of the next user. Must be asked in the order of the users' ids.
     async fn previous(&mut self, user: &DocumentId, store: &Store) -> PreviousState {
         loop {
@@ -230,7 +253,7 @@ impl StateFeed {
             match self.ahead.front() {
                 Some((troubled, _)) if troubled < user => {
                     // A record without a user: the account was deleted, its record was not.
-                    self.ahead.pop_front();
+                    self.note_next();
                 }
                 Some((troubled, _)) if troubled == user => {
                     return previous(self.ahead.pop_front().map(|(_, state)| state));

@@ -20,6 +20,7 @@ mod frozen;
 mod google;
 mod held_alpaca;
 mod last_pulse;
+mod left_overs;
 mod legacy_account;
 mod limits;
 mod live;
