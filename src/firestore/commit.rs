@@ -13,10 +13,11 @@ use gcloud_sdk::google::firestore::v1::CommitResponse;
 use gcloud_sdk::prost::Message as _;
 use gcloud_sdk::tonic::client::Grpc;
 use gcloud_sdk::tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use gcloud_sdk::tonic::{Request, Status};
+use gcloud_sdk::tonic::{Request, Response, Status};
 use http::uri::PathAndQuery;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest a commit may take. Three of them fit in a user's budget.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,11 +68,16 @@ impl Store {
                 if tried >= allowed {
                     self.limits.allow_by(Permits::writes(writes.len()), deadline).await?;
                 }
+                // Whoever stood still until now holds what may be old by now: a call without time would still be sent.
+                if deadline.is_over() {
+                    return Err(StoreError::OutOfTime);
+                }
+                let sent = Instant::now();
                 let sending = attempt(|| send(connections(), request.clone()));
                 match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
-                    Ok(answer) => self.heed(answer)?,
+                    Ok(answer) => self.learn(sent, self.heed(answer)?.commit_time),
                     Err(_) => return Err(StoreError::late(deadline)),
-                };
+                }
                 self.usage.firestore_writes.add(writes.len() as u64);
                 Ok(())
             }
@@ -80,7 +86,7 @@ impl Store {
     }
 }
 
-async fn send(connection: &GoogleAuthMiddleware, request: Bytes) -> Result<(), StoreError> {
+async fn send(connection: &GoogleAuthMiddleware, request: Bytes) -> Result<CommitResponse, StoreError> {
     let mut firestore = Grpc::new(connection.clone());
     firestore.ready().await.map_err(|err| {
         let mut status = Status::unknown(format!("the connection is not ready: {err}"));
@@ -88,8 +94,8 @@ async fn send(connection: &GoogleAuthMiddleware, request: Bytes) -> Result<(), S
         status
     })?;
     let codec = CommitCodec { length: request.len() };
-    firestore.unary(Request::new(request), COMMIT, codec).await.map_err(StoreError::of_commit)?;
-    Ok(())
+    let answer = firestore.unary(Request::new(request), COMMIT, codec).await;
+    answer.map(Response::into_inner).map_err(StoreError::of_commit)
 }
 
 fn commit_request(database: &Database, writes: &[Write]) -> Bytes {

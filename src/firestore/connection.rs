@@ -3,6 +3,7 @@
 use crate::firestore::dial::{dial, root};
 use crate::firestore::error::StoreError;
 use crate::google::credentials::Identity;
+use crate::limits::clock::ServerClock;
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::{Deadline, with_retries};
 use crate::limits::usage::Usage;
@@ -12,11 +13,13 @@ use crate::network::names::{LOOKUP_LIMIT, Names};
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::tonic::Status;
 use gcloud_sdk::tonic::transport::Channel;
-use gcloud_sdk::{GoogleAuthHeaders, GoogleAuthMiddleware};
+use gcloud_sdk::{GoogleAuthHeaders, GoogleAuthMiddleware, prost_types};
+use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Streams on one HTTP/2 connection: Google's front end allows about 100.
 const STREAMS_PER_CHANNEL: usize = 100;
@@ -55,6 +58,8 @@ pub(crate) struct StoreOptions<'a> {
     pub(crate) usage: Arc<Usage>,
     /// How fast documents may be written.
     pub(crate) limits: Arc<RateLimits>,
+    /// Learns from Firestore how late it is.
+    pub(crate) clock: ServerClock,
 }
 
 /// The client, shared by all users' tasks.
@@ -65,6 +70,7 @@ pub(crate) struct Store {
     pub(super) database: Database,
     pub(super) usage: Arc<Usage>,
     pub(super) limits: Arc<RateLimits>,
+    clock: ServerClock,
 }
 
 impl fmt::Debug for Store {
@@ -76,7 +82,7 @@ impl fmt::Debug for Store {
 impl Store {
     /// Opens as many connections as that many calls at once need.
     pub(crate) async fn connect(options: StoreOptions<'_>, deadline: Deadline) -> Result<Self, StoreError> {
-        let StoreOptions { database, endpoint, names, identity, concurrency, usage, limits } = options;
+        let StoreOptions { database, endpoint, names, identity, concurrency, usage, limits, clock } = options;
         let (url, prefix) = (endpoint.unwrap_or(GOOGLE), database.name());
         look_up(url, names, deadline).await?;
         let open = || async {
@@ -94,6 +100,7 @@ impl Store {
             database: database.clone(),
             usage,
             limits,
+            clock,
         })
     }
 
@@ -114,6 +121,20 @@ impl Store {
     pub(super) fn clients(&self) -> impl Fn() -> FirestoreClient<GoogleAuthMiddleware> {
         let connections = self.connections();
         move || FirestoreClient::new(connections().clone())
+    }
+
+    /// How late it is.
+    #[must_use]
+    pub(crate) fn clock(&self) -> &ServerClock {
+        &self.clock
+    }
+
+    /// Learns how late it is from an answer that has just arrived, to a question that was sent then.
+    pub(super) fn learn(&self, sent: Instant, time: Option<prost_types::Timestamp>) {
+        let time = time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok());
+        if let Some(time) = time {
+            self.clock.learn(sent, time);
+        }
     }
 
     /// Doubts the token that Firestore did not take, so that the next attempt has another one.

@@ -3,6 +3,7 @@
 use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
+use crate::pass::left_overs::LeftOvers;
 use crate::pass::memory::Memory;
 use crate::pass::plan::PassRules;
 use crate::pass::user_pages::PageReader;
@@ -28,6 +29,8 @@ pub(crate) struct PassContext {
     pub(crate) start: Instant,
     /// The tenants whose owners were spoken of.
     pub(crate) told: ToldTenants,
+    /// What deleted users have left.
+    pub(crate) left_overs: Arc<LeftOvers>,
 }
 
 impl PassContext {
@@ -39,7 +42,15 @@ impl PassContext {
         schedule: RecheckSchedule,
         (due, start): (Instant, Instant),
     ) -> Self {
-        Self { clients, memory, schedule, due, start, told: ToldTenants::default() }
+        Self {
+            clients,
+            memory,
+            schedule,
+            due,
+            start,
+            told: ToldTenants::default(),
+            left_overs: Arc::default(),
+        }
     }
 
     /// What is the same for all users when it is decided what is done for them.
@@ -76,8 +87,16 @@ impl PassContext {
             store: Arc::clone(store),
             filter: config.filter.clone(),
             with_tenants: config.legacy_tenant_path,
-            now: self.schedule.now,
+            schedule: self.schedule,
+            left_overs: Arc::clone(&self.left_overs),
         }
+    }
+
+    /// Whether the pass meets every user of its range, and may remove what is left of those it did not meet.
+    #[must_use]
+    pub(crate) fn meets_everybody(&self) -> bool {
+        let Clients { config, writer, .. } = &*self.clients;
+        config.takes_everybody() && config.filter.is_empty() && writer.commits()
     }
 
     /// The user's keys, if an earlier pass of a loop left them. Held only as long as the cache keeps them.

@@ -45,6 +45,18 @@ pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Ins
                  yet"
             );
         }
+        LeftAlone::WaitsForKeys => {
+            let state = record.previous.record();
+            let error = state.and_then(|state| state.error).map(Code::as_str);
+            let failing_since = state.and_then(|state| state.failing_since).map(|since| since.to_string());
+            info!(
+                user_id,
+                error,
+                failing_since,
+                "Skipped Alpaca account for user {id}: it has had no keys for over an hour, so they are looked for only \
+                 once in five minutes"
+            );
+        }
         LeftAlone::Missing => error!(
             user_id,
             error = Code::UserUnknown.as_str(),

@@ -61,7 +61,7 @@ impl LeftAlone {
     #[must_use]
     pub(crate) fn counts_as(self) -> Outcome {
         match self {
-            Self::Paused | Self::UnreadableSwitch => Outcome::Skipped,
+            Self::Paused | Self::UnreadableSwitch | Self::WaitsForKeys => Outcome::Skipped,
             Self::WaitsForReauth => Outcome::NeedsReauth,
             Self::Missing => Outcome::Failed(Code::UserUnknown),
         }
@@ -109,6 +109,7 @@ mod tests {
             (SyncOutcome::LeftAlone(LeftAlone::Paused), Outcome::Skipped, None),
             (SyncOutcome::LeftAlone(LeftAlone::UnreadableSwitch), Outcome::Skipped, None),
             (SyncOutcome::LeftAlone(LeftAlone::WaitsForReauth), Outcome::NeedsReauth, None),
+            (SyncOutcome::LeftAlone(LeftAlone::WaitsForKeys), Outcome::Skipped, None),
             (SyncOutcome::LeftAlone(LeftAlone::Missing), Outcome::Failed(Code::UserUnknown), None),
             (SyncOutcome::Synced(host), Outcome::Synced, accepted.clone()),
             (SyncOutcome::Unchanged(host), Outcome::Synced, accepted),

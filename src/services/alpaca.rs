@@ -9,7 +9,6 @@ use crate::model::outcome::Code;
 use crate::network::http;
 use crate::network::names::Names;
 use futures::TryFutureExt;
-use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -18,9 +17,13 @@ use serde_json::value::{Map, RawValue, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// Longest one call may take, connection and body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A timer that goes off so late went off in a process that stood still.
+const LATE_TIMER: Duration = Duration::from_secs(2);
 
 /// Largest answer that is read. A real one has about 1 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -81,6 +84,13 @@ pub(crate) enum AlpacaError {
     /// No whole answer within what was left of the user's time.
     #[error("Alpaca did not answer within the {0:.1?} that were left for it")]
     OutOfTime(Duration),
+    /// In a process that stands still no limit does: an answer waits in the socket until it goes on, and nobody knows
+    /// how old its figures are then.
+    #[error(
+        "whatever Alpaca answered was not read for {0:.1?}, as this process stood still meanwhile: it may be old, so it \
+         is dropped"
+    )]
+    StoodStill(Duration),
     /// Alpaca was not asked: the job's own budget of calls was used up.
     #[error("Alpaca was not asked")]
     OutOfBudget(#[from] UsedUp),
@@ -141,6 +151,7 @@ impl AlpacaError {
             | Self::Unreachable(_)
             | Self::TooLate(_)
             | Self::OutOfTime(_)
+            | Self::StoodStill(_)
             | Self::OutOfBudget(_) => Code::BrokerUnavailable,
             Self::Incomplete(_) => Code::AccountIncomplete,
             Self::NoJson { .. } | Self::BadAnswer { .. } => Code::BrokerBadAnswer,
@@ -159,6 +170,7 @@ impl Advise for AlpacaError {
             | Self::Intercepted { .. }
             | Self::Unreachable(_)
             | Self::TooLate(_)
+            | Self::StoodStill(_)
             | Self::NoJson { again: true, .. } => Advice::BackOff,
             Self::Rejected { .. }
             | Self::OutOfTime(_)
@@ -176,7 +188,7 @@ pub(crate) struct Answer {
     /// The checked account.
     pub(crate) account: Account,
     /// When the answer began to arrive: the figures are no newer.
-    pub(crate) answered_at: Timestamp,
+    pub(crate) answered_at: Instant,
     body: Vec<u8>,
 }
 
@@ -287,8 +299,14 @@ impl Alpaca {
         }
         self.usage.alpaca_calls.add(1);
         let limit = deadline.for_call(CALL_TIMEOUT);
+        let asked_at = Instant::now();
         let answer = tokio::time::timeout(limit, self.call(http, keys)).await;
-        answer.unwrap_or_else(|_| Err(late(limit, deadline)))
+        match (answer, asked_at.elapsed()) {
+            (Ok(end), took) if took > CALL_TIMEOUT && is_answer(&end) => Err(AlpacaError::StoodStill(took)),
+            (Ok(end), _) => end,
+            (Err(_), took) if took > limit + LATE_TIMER => Err(AlpacaError::StoodStill(took)),
+            (Err(_), _) => Err(late(limit, deadline)),
+        }
     }
 
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
@@ -298,7 +316,7 @@ impl Alpaca {
             .header(SECRET_KEY, sensitive(keys.secret_key()));
         let answer =
             request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
-        let answered_at = Timestamp::now();
+        let answered_at = Instant::now();
         let request = RequestId::of(answer.headers());
         match answer.status() {
             StatusCode::OK => {}
@@ -322,6 +340,11 @@ impl Alpaca {
             Environment::Live => &self.live,
         }
     }
+}
+
+/// Whether a call has had an answer, whatever it says.
+fn is_answer(end: &Result<Answer, AlpacaError>) -> bool {
+    !matches!(end, Err(AlpacaError::Unreachable(_)))
 }
 
 /// No whole answer before a call ran into its own limit, or into the deadline.
@@ -432,6 +455,7 @@ async fn read_body(mut answer: Response, request: &RequestId) -> Result<Vec<u8>,
 mod tests {
     use super::*;
     use crate::limits::rate::{Budgets, Share};
+    use jiff::Timestamp;
 
     fn keys(payload: &str) -> AlpacaKeys {
         AlpacaKeys::from_payload(payload.as_bytes()).expect("well-formed")

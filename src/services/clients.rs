@@ -4,6 +4,7 @@ use crate::config::{Config, Endpoints};
 use crate::firestore::{Store, StoreError, StoreOptions};
 use crate::google::credentials::Identity;
 use crate::google::credentials::failure::NoToken;
+use crate::limits::clock::ServerClock;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::Deadline;
@@ -84,6 +85,7 @@ impl Clients {
             concurrency: config.concurrency.get(),
             usage: Arc::clone(&usage),
             limits: Arc::clone(&limits),
+            clock: ServerClock::new(Timestamp::now()),
         };
         let store = Store::connect(options, deadline).map_err(ConnectError::Store);
         let others = others(&config.endpoints, &google, &names, &usage, &limits);
