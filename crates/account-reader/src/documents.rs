@@ -2,6 +2,14 @@
 //!
 //! Written down once, for whoever writes these documents and whoever reads them. Paths are relative to the database:
 //! behind `projects/{project}/databases/{database}/documents/`.
+//!
+//! ```
+//! use account_reader::documents::{InvalidId, snapshot, sync};
+//! assert_eq!(snapshot::path("ana")?, "users/ana/alpacaAccounts/snapshot");
+//! assert_eq!(snapshot::path("ana/alpacaAccounts/sync"), Err(InvalidId));
+//! assert_eq!((sync::STATE, sync::NEEDS_REAUTH), ("state", "needs_reauth"));
+//! # Ok::<(), InvalidId>(())
+//! ```
 
 /// Why a text cannot be an id in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

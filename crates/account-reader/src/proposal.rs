@@ -88,6 +88,41 @@ pub enum Outcome {
 
 /// What to do about a proposal at that moment, given what the transaction read. A denied one is recorded as well, so
 /// that the same key is never decided twice.
+///
+/// ```
+/// use account_reader::decimal::parse;
+/// use account_reader::{
+///     Action, DenyCode, Decision, Desk, Documents, Environment, Funds, Lookup, Outcome, Policy, Proposal, Snapshot,
+///     Source, propose,
+/// };
+/// let proposal = Proposal {
+///     user: "ana".to_owned(),
+///     symbol: "SPY".to_owned(),
+///     action: Action::Buy,
+///     notional_usd: Some(parse("400")?),
+///     closes: false,
+///     reason: "trend".to_owned(),
+///     strategy_id: "s1".to_owned(),
+///     expires_at: "2026-01-05T14:32:00Z".parse()?,
+/// };
+/// let policy = Policy {
+///     environment: Environment::Paper,
+///     currency: "USD".to_owned(),
+///     funds: Funds::Cash,
+///     reserve: parse("0")?,
+/// };
+/// // Ana never synced: recorded as rejected.
+/// let documents = Documents { snapshot: None, sync: Lookup::Absent, last_pulse: Lookup::Absent };
+/// let snapshot = Snapshot::read(Source::User("ana".to_owned()), documents);
+/// let desk = Desk { existing: None, snapshot: &snapshot, signals: &[] };
+/// let Outcome::Create { decision, fields } = propose(&proposal, desk, &policy, "2026-01-05T14:30:00Z".parse()?)
+/// else {
+///     panic!("nothing under that key yet")
+/// };
+/// assert!(matches!(decision, Decision::Deny { code: DenyCode::SnapshotMissing, .. }));
+/// assert_eq!(fields["denied_code"], account_reader::Value::String("snapshot_missing".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn propose(proposal: &Proposal, desk: Desk<'_>, policy: &Policy, now: Timestamp) -> Outcome {
     match desk.existing {

@@ -37,6 +37,29 @@ pub struct UnreadableSignal {
 /// counts. What is not known counts: an executed one without a time, an action or a status that is none of
 /// [`crate::documents::signal`]'s.
 ///
+/// ```
+/// use account_reader::decimal::plain;
+/// use account_reader::{Documents, Fields, Lookup, Signal, Snapshot, Source, Value, pending_sum};
+/// let now = "2026-01-05T14:30:00Z".parse()?;
+/// let documents = Documents { snapshot: None, sync: Lookup::Absent, last_pulse: Lookup::Unread };
+/// let snapshot = Snapshot::read(Source::User("ana".to_owned()), documents);
+/// let text = |text: &str| Value::String(text.to_owned());
+/// let mut fields = Fields::from([
+///     ("proposed_by".to_owned(), text("backend")),
+///     ("action".to_owned(), text("buy")),
+///     ("status".to_owned(), text("executing")),
+///     ("notional_usd".to_owned(), Value::Double(300.25)),
+/// ]);
+/// let sum = |fields: &Fields| {
+///     pending_sum([Signal { id: "k1", fields, update_time: None }], &snapshot, now).map(|sum| plain(&sum))
+/// };
+/// assert_eq!(sum(&fields)?, "300.25");
+/// // A user's own signal moves no money.
+/// fields.remove("proposed_by");
+/// assert_eq!(sum(&fields)?, "0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`UnreadableSignal`] when the amount of a pending one is no number of zero or more. Then nobody may spend.

@@ -80,6 +80,20 @@ impl Verdict<'_> {
 
 impl Snapshot {
     /// Reads the documents. Never fails: what is wrong with them is the verdict.
+    ///
+    /// ```
+    /// use account_reader::{Documents, Fields, Lookup, Snapshot, Source, Value, Verdict};
+    /// let now = "2026-01-05T14:30:00Z".parse()?;
+    /// let judge = |snapshot: Option<&Fields>| {
+    ///     let documents = Documents { snapshot, sync: Lookup::Absent, last_pulse: Lookup::Unread };
+    ///     Snapshot::read(Source::User("ana".to_owned()), documents).verdict(now).as_str()
+    /// };
+    /// assert_eq!(judge(None), "missing");
+    /// // Another writer's placeholder: a text is no figure.
+    /// let placeholder = Fields::from([("equity".to_owned(), Value::String("0".to_owned()))]);
+    /// assert_eq!(judge(Some(&placeholder)), "malformed");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn read(source: Source, documents: Documents<'_>) -> Self {
         let content = match documents.snapshot {
