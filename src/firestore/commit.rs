@@ -6,6 +6,7 @@ use crate::firestore::protobuf::Message;
 use crate::firestore::write::Write;
 use crate::limits::rate::Permits;
 use crate::limits::retry::{Deadline, with_numbered_retries};
+use crate::limits::slots::answer_within;
 use crate::model::ids::Database;
 use bytes::{BufMut, Bytes};
 use gcloud_sdk::google::firestore::v1::CommitResponse;
@@ -73,7 +74,7 @@ impl Store {
                     let codec = CommitCodec { length: request.len() };
                     firestore.unary(Request::new(request), COMMIT, codec).await
                 };
-                match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
+                match answer_within(deadline.for_call(COMMIT_TIMEOUT), &self.patience, sending).await {
                     Ok(answer) => self.heed(answer.map_err(StoreError::of_commit))?,
                     Err(_) => return Err(StoreError::late(deadline)),
                 };

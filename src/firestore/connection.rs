@@ -2,6 +2,7 @@
 
 use crate::firestore::error::StoreError;
 use crate::google::credentials::Identity;
+use crate::limits::patience::Patience;
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::{Deadline, with_retries};
 use crate::limits::usage::Usage;
@@ -54,6 +55,8 @@ pub(crate) struct Store {
     pub(super) database: Database,
     pub(super) usage: Arc<Usage>,
     pub(super) limits: Arc<RateLimits>,
+    /// For calls in a user's sync.
+    pub(super) patience: Patience,
 }
 
 impl Store {
@@ -81,6 +84,7 @@ impl Store {
             database: database.clone(),
             usage,
             limits,
+            patience: Patience::default(),
         })
     }
 

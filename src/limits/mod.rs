@@ -1,7 +1,9 @@
 //! How fast, how often and how long.
 
 pub(crate) mod deadlines;
+pub(crate) mod patience;
 pub(crate) mod ramp;
 pub(crate) mod rate;
 pub(crate) mod retry;
+pub(crate) mod slots;
 pub(crate) mod usage;

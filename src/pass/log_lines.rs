@@ -6,7 +6,7 @@ use crate::model::sync_state::PreviousState;
 use crate::pass::failure::Failure;
 use crate::pass::plan::LeftAlone;
 use crate::pass::snapshot_write::Written;
-use crate::pass::user_record::{KeysAt, UserRecord};
+use crate::pass::user_record::{KeysAt, UserRecord, UserRef};
 use crate::services::writer::Writer;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -24,8 +24,8 @@ pub(crate) fn tell_start(record: &UserRecord) {
 }
 
 /// The user is left alone.
-pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Instant) {
-    let (id, user_id) = (record.id(), record.id().as_str());
+pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant) {
+    let (id, user_id) = (&user.id, user.id.as_str());
     match reason {
         LeftAlone::Paused => {
             info!(user_id, "Skipped Alpaca account for user {id}: sync_enabled is false");
@@ -36,7 +36,7 @@ pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Ins
              paused: store a boolean"
         ),
         LeftAlone::WaitsForReauth => {
-            let (since, next_attempt_at) = rest_of(&record.previous);
+            let (since, next_attempt_at) = rest_of(&user.previous);
             info!(
                 user_id,
                 since,
@@ -45,6 +45,11 @@ pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Ins
                  yet"
             );
         }
+        LeftAlone::NotLookedAt => info!(
+            user_id,
+            "Skipped Alpaca account for user {id}: its secret had no keys, and the pass was told to stop before it was \
+             looked at again"
+        ),
         LeftAlone::Missing => error!(
             user_id,
             error = Code::UserUnknown.as_str(),
@@ -74,8 +79,8 @@ pub(crate) fn tell_synced(writer: &Writer, id: &DocumentId, written: &Written, s
 }
 
 /// There is no fresh snapshot of the user, who counts as that: an ERROR only where that is a failure.
-pub(crate) fn tell_no_snapshot(record: &UserRecord, failure: &Failure, counts_as: Outcome, start: Instant) {
-    let (id, code, reason, duration_ms) = (record.id(), failure.code(), failure.reason(), millis(start));
+pub(crate) fn tell_no_snapshot(user: &UserRef, failure: &Failure, counts_as: Outcome, start: Instant) {
+    let (id, code, reason, duration_ms) = (&user.id, failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
     match counts_as {
         Outcome::Failed(_) if code.is_about_keys() => {
@@ -85,7 +90,7 @@ pub(crate) fn tell_no_snapshot(record: &UserRecord, failure: &Failure, counts_as
             error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
         }
         Outcome::Synced | Outcome::Skipped | Outcome::NeedsReauth => {
-            let (since, next_attempt_at) = rest_of(&record.previous);
+            let (since, next_attempt_at) = rest_of(&user.previous);
             info!(
                 user_id,
                 error, since, next_attempt_at, duration_ms, "Skipped Alpaca account for user {id}: {reason}"

@@ -49,6 +49,13 @@ pub(crate) enum KeyVerdict {
 }
 
 impl NoSnapshot {
+    /// Whether the same may well work in a while: some service did not answer, or not in its right mind.
+    #[must_use]
+    pub(crate) fn may_pass(&self) -> bool {
+        use Code::{BrokerUnavailable, KeysUnavailable, StoreUnavailable};
+        matches!(self.counts_as, Outcome::Failed(KeysUnavailable | BrokerUnavailable | StoreUnavailable))
+    }
+
     /// Whether it is not recorded at once, but when the pass closes.
     #[must_use]
     pub(crate) fn is_left_to_closing(&self) -> bool {
@@ -61,7 +68,7 @@ impl LeftAlone {
     #[must_use]
     pub(crate) fn counts_as(self) -> Outcome {
         match self {
-            Self::Paused | Self::UnreadableSwitch => Outcome::Skipped,
+            Self::Paused | Self::UnreadableSwitch | Self::NotLookedAt => Outcome::Skipped,
             Self::WaitsForReauth => Outcome::NeedsReauth,
             Self::Missing => Outcome::Failed(Code::UserUnknown),
         }

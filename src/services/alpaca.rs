@@ -1,11 +1,15 @@
 //! Alpaca's Trading API, of which the job needs one call: `GET /v2/account`.
 
+use crate::limits::patience::Patience;
 use crate::limits::rate::{Permits, RateLimits, UsedUp};
 use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
+use crate::limits::slots::answer_within;
 use crate::limits::usage::Usage;
 use crate::model::account::{Account, AnswerError, is_object};
 use crate::model::keys::{AlpacaKeys, Environment};
 use crate::model::outcome::Code;
+use crate::services::host_watch::{BrokerWatch, HostWatch, Silent};
+use crate::services::key_turns::{KeyTurn, KeyTurns, StillLimited};
 use futures::TryFutureExt;
 use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -55,9 +59,14 @@ pub(crate) enum AlpacaError {
         /// For Alpaca's support.
         request: RequestId,
     },
-    /// 429.
-    #[error("Alpaca limits the rate of these keys{request}")]
+    /// 429. Only its own words tell what it is that is limited.
+    #[error(
+        "Alpaca limits the rate{}{request}",
+        if *.is_of_keys { " of these keys" } else { ": of these keys, or of the job's address, which it does not say" }
+    )]
     RateLimited {
+        /// Whether it spoke of a limit of keys.
+        is_of_keys: bool,
         /// When to come back, as told.
         wait: Option<Duration>,
         /// For Alpaca's support.
@@ -85,6 +94,12 @@ pub(crate) enum AlpacaError {
     /// Alpaca was not asked: the job's own budget of calls was used up.
     #[error("Alpaca was not asked")]
     OutOfBudget(#[from] UsedUp),
+    /// Alpaca was not asked: it limits the keys, as it told these or other users of them.
+    #[error("Alpaca was not asked: {0}")]
+    StillLimited(#[from] StillLimited),
+    /// Alpaca was not asked: it answers nobody.
+    #[error("Alpaca was not asked: it has answered nobody for 10 s or more")]
+    Silent,
     /// The account is not open and lacks figures: normal for a new one.
     #[error("the account is not open and lacks figures (status {0})")]
     Incomplete(&'static str),
@@ -136,12 +151,13 @@ impl AlpacaError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Rejected { .. } => Code::BrokerRejected,
-            Self::RateLimited { .. } => Code::BrokerRateLimited,
+            Self::RateLimited { .. } | Self::StillLimited(_) => Code::BrokerRateLimited,
             Self::Failing { .. }
             | Self::Intercepted { .. }
             | Self::Unreachable(_)
             | Self::TooLate(_)
             | Self::OutOfTime(_)
+            | Self::Silent
             | Self::OutOfBudget(_) => Code::BrokerUnavailable,
             Self::Incomplete(_) => Code::AccountIncomplete,
             Self::NoJson { .. } | Self::BadAnswer { .. } => Code::BrokerBadAnswer,
@@ -164,6 +180,8 @@ impl Advise for AlpacaError {
             Self::Rejected { .. }
             | Self::OutOfTime(_)
             | Self::OutOfBudget(_)
+            | Self::StillLimited(_)
+            | Self::Silent
             | Self::Incomplete(_)
             | Self::NoJson { again: false, .. }
             | Self::BadAnswer { .. } => Advice::GiveUp,
@@ -210,6 +228,9 @@ pub(crate) struct Alpaca {
     live: Url,
     usage: Arc<Usage>,
     limits: Arc<RateLimits>,
+    watch: BrokerWatch,
+    turns: Arc<KeyTurns>,
+    patience: Arc<Patience>,
 }
 
 impl Alpaca {
@@ -228,7 +249,18 @@ impl Alpaca {
             Ok(http.get(format!("{base}/v2/account")).build()?.url().clone())
         };
         let (paper, live) = (url(Environment::Paper)?, url(Environment::Live)?);
-        Ok(Self { http, unshared: Arc::default(), plain_http, paper, live, usage, limits })
+        Ok(Self {
+            http,
+            unshared: Arc::default(),
+            plain_http,
+            paper,
+            live,
+            usage,
+            limits,
+            watch: BrokerWatch::default(),
+            turns: Arc::default(),
+            patience: Arc::default(),
+        })
     }
 
     /// The account that the keys belong to. The limits must have allowed the call; further attempts wait
@@ -261,27 +293,54 @@ impl Alpaca {
         deadline: Deadline,
     ) -> Result<Answer, AlpacaError> {
         let asked_again = AtomicBool::new(false);
+        let turn = self.turns.of(keys);
         with_numbered_retries(deadline, |attempt| {
-            let asking = self.ask(http, attempt, keys, deadline);
+            let asking = self.ask_in_turn(http, (attempt, keys), &turn, deadline);
             asking.map_err(|err| once_more(err, &asked_again))
         })
         .await
     }
 
-    async fn ask(
+    /// One call, when the keys may be used and the host is asked, and what follows from it for other users.
+    async fn ask_in_turn(
         &self,
         http: &reqwest::Client,
-        attempt: u32,
-        keys: &AlpacaKeys,
+        (attempt, keys): (u32, &AlpacaKeys),
+        turn: &KeyTurn<'_>,
         deadline: Deadline,
     ) -> Result<Answer, AlpacaError> {
+        let _call = turn.wait(deadline).await?;
+        let entry = self.watch(keys).enter(attempt, deadline).await.map_err(|Silent| AlpacaError::Silent)?;
         if attempt > 0 {
             self.limits.allow_by(Permits::ALPACA_CALL, deadline).await?;
         }
+        let answer = self.ask(http, keys, entry.limit(CALL_TIMEOUT), deadline).await;
+        match &answer {
+            Err(AlpacaError::RateLimited { wait, .. }) => turn.limited(*wait),
+            Err(_) => {}
+            Ok(_) => turn.unlimited(),
+        }
+        answer
+    }
+
+    async fn ask(
+        &self,
+        http: &reqwest::Client,
+        keys: &AlpacaKeys,
+        limit: Duration,
+        deadline: Deadline,
+    ) -> Result<Answer, AlpacaError> {
         self.usage.alpaca_calls.add(1);
-        let limit = deadline.for_call(CALL_TIMEOUT);
-        let answer = tokio::time::timeout(limit, self.call(http, keys)).await;
+        let limit = deadline.for_call(limit);
+        let answer = answer_within(limit, &self.patience, self.call(http, keys)).await;
         answer.unwrap_or_else(|_| Err(late(limit, deadline)))
+    }
+
+    fn watch(&self, keys: &AlpacaKeys) -> &HostWatch {
+        match keys.environment() {
+            Environment::Paper => &self.watch.paper,
+            Environment::Live => &self.watch.live,
+        }
     }
 
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
@@ -290,6 +349,7 @@ impl Alpaca {
             .header(KEY_ID, sensitive(keys.key_id()))
             .header(SECRET_KEY, sensitive(keys.secret_key()));
         let answer = request.send().await.map_err(unreachable)?;
+        self.watch(keys).answered();
         let answered_at = Timestamp::now();
         let request = RequestId::of(answer.headers());
         match answer.status() {
@@ -406,7 +466,9 @@ fn refusal(status: StatusCode, headers: &HeaderMap, request: RequestId) -> Alpac
                 text(headers, "retry-after"),
                 SystemTime::now(),
             );
-            AlpacaError::RateLimited { wait, request }
+            let is_of_keys =
+                headers.contains_key("x-ratelimit-limit") || headers.contains_key("x-ratelimit-reset");
+            AlpacaError::RateLimited { is_of_keys, wait, request }
         }
         status @ (408 | 500..) => AlpacaError::Failing { status, wait: retry_after(headers), request },
         status @ 300..=399 => AlpacaError::BadAnswer {

@@ -2,6 +2,8 @@
 
 pub(crate) mod alpaca;
 pub(crate) mod clients;
+mod host_watch;
 pub(crate) mod key_cache;
+mod key_turns;
 pub(crate) mod secret_manager;
 pub(crate) mod writer;
