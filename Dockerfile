@@ -11,9 +11,10 @@ FROM ${BUILD_IMAGE} AS dependencies
 WORKDIR /pulse
 # The dependencies are compiled for empty crates, so that their layer stays while only the source changes.
 COPY Cargo.toml Cargo.lock ./
+COPY crates/account-reader/Cargo.toml crates/account-reader/
 COPY crates/sandbox/Cargo.toml crates/sandbox/
-RUN mkdir src crates/sandbox/src \
- && touch src/lib.rs crates/sandbox/src/lib.rs \
+RUN mkdir src crates/account-reader/src crates/sandbox/src \
+ && touch src/lib.rs crates/account-reader/src/lib.rs crates/sandbox/src/lib.rs \
  && echo 'fn main() {}' > src/main.rs \
  && cargo build --locked --release --package alpaca-pulse --no-default-features
 

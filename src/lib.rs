@@ -9,6 +9,7 @@ pub mod firestore;
 mod google;
 mod limits;
 mod model;
+mod network;
 mod pass;
 mod services;
 mod shutdown;

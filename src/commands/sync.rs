@@ -108,7 +108,7 @@ impl Passes<'_> {
 
     /// Finds out what this task's part is in the execution that was due at `due`, and does it.
     async fn pass(&self, execution: &Execution, due: Instant, start: Instant) -> TickOutcome {
-        let joining = join::join(&self.clients, execution, Timestamp::now());
+        let joining = join::join(&self.clients, execution, self.clients.store.clock().now());
         match self.stop.run_until_stopped(joining).await {
             Some(Ok(JoinOutcome::Assigned(assignment))) => {
                 let (clients, memory) = (Arc::clone(&self.clients), Arc::clone(&self.memory));

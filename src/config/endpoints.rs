@@ -39,7 +39,7 @@ impl Endpoints {
     }
 }
 
-/// Google's client for Secret Manager obeys the proxy variables, and a proxy would see the keys of a call without TLS.
+/// The client for Secret Manager obeys the proxy variables, and a proxy would see the keys of a call without TLS.
 /// Whether it would is decided by the code that decides it there, so that none of the variables' many forms is taken
 /// for what it is not.
 fn bypasses_proxies(environment: &impl Fn(&str) -> Option<String>, url: &Url) -> Result<(), String> {

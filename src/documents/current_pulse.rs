@@ -1,11 +1,14 @@
 //! `ops/current_pulse`: the execution that claimed last. A claim replaces it only as it was read, so of two that
-//! claim at once, one finds the other.
+//! claim at once, one finds the other. Whoever publishes shows in the same commit that it is still the current one.
 
 use crate::firestore::values::string;
-use crate::firestore::write::{Precondition, Write, merge_at};
+use crate::firestore::write::{Precondition, Write, merge_at, merge_at_all};
+use crate::firestore::{Store, StoreError};
+use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId};
 use gcloud_sdk::google::firestore::v1::Document;
 use gcloud_sdk::prost_types;
+use jiff::Timestamp;
 
 /// The field that gets the server's time of the commit.
 const CLAIMED_AT: &str = "claimed_at";
@@ -30,15 +33,38 @@ impl CurrentPulse {
         }
     }
 
+    /// When it was claimed, by the server's clock; nothing without a document.
+    #[must_use]
+    pub(crate) fn claimed_at(&self) -> Option<Timestamp> {
+        self.version.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
+    }
+
     /// The write that makes that execution the current one, unless another was faster.
     #[must_use]
     pub(crate) fn replaced_by(&self, execution: &DocumentId, database: &Database) -> Write {
-        let precondition = match &self.version {
-            Some(version) => Precondition::Unchanged(Some(*version)),
-            None => Precondition::Absent,
-        };
         let fields = [("execution", Some(execution.as_str().into()))];
-        merge_at(&current_pulse_name(database), &fields, CLAIMED_AT, &precondition)
+        merge_at(&current_pulse_name(database), &fields, CLAIMED_AT, &self.as_it_was_read())
+    }
+
+    /// The write that changes nothing, and that is refused, with all that is in its commit, once another execution
+    /// has claimed. As it changes nothing it can be sent again.
+    #[must_use]
+    pub(crate) fn kept_by(&self, execution: &DocumentId, database: &Database) -> Write {
+        let fields = [("execution", Some(execution.as_str().into()))];
+        merge_at_all(&current_pulse_name(database), &fields, &[], &self.as_it_was_read())
+    }
+
+    fn as_it_was_read(&self) -> Precondition {
+        self.version.map_or(Precondition::Absent, |version| Precondition::Unchanged(Some(version)))
+    }
+}
+
+impl Store {
+    /// The execution that claimed last.
+    pub(crate) async fn current_pulse(&self, deadline: Deadline) -> Result<CurrentPulse, StoreError> {
+        let name = current_pulse_name(self.database());
+        let found = self.found(vec![name.clone()], None, deadline).await?;
+        Ok(CurrentPulse::of(found.documents.get(&name)))
     }
 }
 
@@ -82,13 +108,17 @@ mod tests {
             [(None, ConditionType::Exists(false)), (Some(version), ConditionType::UpdateTime(version))]
         {
             let current = CurrentPulse { execution: None, version };
-            let write = Written::of(&current.replaced_by(&id, &database));
-            assert_eq!((write.path.as_str(), write.precondition), ("ops/current_pulse", Some(precondition)));
-            assert_eq!(write.fields, [("execution".to_owned(), text("pulse-x"))].into());
-            assert_eq!(
-                (write.mask, write.server_times),
-                (vec!["execution".into()], vec!["claimed_at".into()])
-            );
+            let claim = Written::of(&current.replaced_by(&id, &database));
+            let no_change = Written::of(&current.kept_by(&id, &database));
+            assert_eq!((&claim.server_times, &no_change.server_times), (&vec!["claimed_at".into()], &vec![]));
+            for write in [claim, no_change] {
+                assert_eq!(
+                    (write.path.as_str(), write.precondition),
+                    ("ops/current_pulse", Some(precondition))
+                );
+                assert_eq!(write.fields, [("execution".to_owned(), text("pulse-x"))].into());
+                assert_eq!(write.mask, ["execution"]);
+            }
         }
     }
 }

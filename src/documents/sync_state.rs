@@ -159,6 +159,7 @@ mod tests {
     use crate::model::fleet_guard::Guard;
     use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
     use crate::model::sync_state::{PreviousState, after_failure, after_rejection, after_success};
+    use crate::model::user::{Switch, TenantClaim, User};
     use proptest::prelude::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -230,7 +231,13 @@ mod tests {
             let previous = previous.map(|seconds| at(i64::from(seconds)));
             let known = PreviousState::Troubled(SyncState::from_fields(&fields, at(0)).expect("in trouble"));
             let later = RecheckSchedule { previous, now: at(25 * 3600) };
-            prop_assert_eq!(recheck(&known, &user, &later), Recheck::Ask);
+            let id = DocumentId::parse(&user).expect("legal");
+            let user = User { id, tenant: TenantClaim::Own, sync: Switch::On, keys_updated_at: None };
+            let five_minutes_later = RecheckSchedule { previous: Some(later.now), now: at(25 * 3600 + 300) };
+            match recheck(&known, &user, &later) {
+                Recheck::WaitForKeys => prop_assert_eq!(recheck(&known, &user, &five_minutes_later), Recheck::Ask),
+                asked => prop_assert_eq!(asked, Recheck::Ask),
+            }
             let past = known.past().unwrap_or_else(|| known.past_with(None, at(0)));
             // Whatever happens then can be recorded, and keeps nobody for longer than a day.
             let records = [

@@ -5,6 +5,7 @@ use crate::documents::sync_state::sync_state_name;
 use crate::firestore::filter;
 use crate::firestore::query::{Pages, Query};
 use crate::firestore::values::{Fields, boolean, double, integer, string, text, time};
+use crate::firestore::write::{Write, delete};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId, TenantId};
@@ -14,7 +15,6 @@ use crate::model::user::{Switch, TenantClaim, User};
 use gcloud_sdk::google::firestore::v1::structured_query::Filter;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::{Document, Value};
-use jiff::Timestamp;
 use std::time::Duration;
 
 /// Without the users there is no pass, so a page of them may take long.
@@ -62,7 +62,6 @@ impl Store {
     pub(crate) async fn named_users(
         &self,
         ids: &[DocumentId],
-        now: Timestamp,
         deadline: Deadline,
     ) -> Result<Vec<(Option<User>, Option<SyncState>)>, StoreError> {
         let database = self.database();
@@ -70,12 +69,31 @@ impl Store {
         let names: Vec<_> = names.collect();
         let fields: Vec<&str> = User::FIELDS.into_iter().chain(SyncState::FIELDS).collect();
         let found = self.documents(names.concat(), &fields, deadline).await?;
+        let now = self.clock().now();
         let read = |(id, [user, state]): (&DocumentId, &[String; 2])| {
             let fields = |name| found.get(name).map(|document| &document.fields);
             let user = fields(user).map(|fields| User::from_fields(id.clone(), fields));
             (user, fields(state).and_then(|fields| SyncState::from_fields(fields, now)))
         };
         Ok(ids.iter().zip(&names).map(read).collect())
+    }
+}
+
+impl Store {
+    /// The deletions of the records of trouble of those of these users who have no document, each as it was read.
+    pub(crate) async fn deletions_of_orphans(
+        &self,
+        users: &[DocumentId],
+        deadline: Deadline,
+    ) -> Result<Vec<Write>, StoreError> {
+        let names = |user| [user_name(self.database(), user), sync_state_name(self.database(), user)];
+        let names: Vec<_> = users.iter().map(names).collect();
+        let found = self.documents(names.concat(), &[TENANT_ID], deadline).await?;
+        let deletion = |[user, record]: &[String; 2]| match found.contains_key(user) {
+            true => None,
+            false => Some(delete(record, found.get(record)?.update_time?)),
+        };
+        Ok(names.iter().filter_map(deletion).collect())
     }
 }
 
@@ -125,6 +143,7 @@ mod tests {
     use crate::firestore::values::{array, null, timestamp};
     use gcloud_sdk::google::firestore::v1::structured_query::composite_filter;
     use gcloud_sdk::google::firestore::v1::structured_query::filter::FilterType;
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn user(fields: Vec<(&str, Value)>) -> User {

@@ -3,7 +3,8 @@
 use crate::config::Execution;
 use crate::documents::ledger::LedgerWrites;
 use crate::execution::dead_execution::DeadExecution;
-use crate::execution::record::{Recording, report_unpublished};
+use crate::execution::fence::report_unpublished;
+use crate::execution::record::Recording;
 use crate::execution::silence::LastSynced;
 use crate::execution::view::LedgerView;
 use crate::firestore::StoreError;

@@ -5,6 +5,7 @@ pub(crate) mod assignment;
 pub(crate) mod checkpoint;
 mod claim;
 mod dead_execution;
+mod fence;
 pub(crate) mod join;
 mod ledger;
 mod others;

@@ -3,7 +3,8 @@
 
 use crate::documents::last_pulse::{LastPulse, Synced};
 use crate::execution::assignment::{Earlier, TaskAssignment};
-use crate::execution::record::{Recording, TaskRecorder, report_unpublished, report_unsaved};
+use crate::execution::fence::{Fence, Unpublished};
+use crate::execution::record::{Recording, TaskRecorder, report_unsaved};
 use crate::execution::worth::Worth;
 use crate::firestore::StoreError;
 use crate::firestore::write::Write;
@@ -15,6 +16,9 @@ use crate::services::clients::Clients;
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Documents that are read to know who has the pulse, if nothing goes wrong.
+const LOOKS: u64 = 1;
 
 /// How a task has left its execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,20 +129,22 @@ impl TaskAssignment {
         (record, start): (&TaskRecord, Instant),
         deadline: Deadline,
     ) {
-        let now = Timestamp::now();
-        let elapsed = start.elapsed();
         let (store, status) = (&recorder.store, last_word.worth.status);
+        let (now, elapsed) = (store.clock().now(), start.elapsed());
         let last_pulse =
             |writes| self.last_pulse(last_word, (now, elapsed), writes).to_write(store.database());
         let end = (self.recording == Recording::Ledger)
             .then(|| recorder.write(record, ExecutionEnd::At(now, status)));
-        let commit = async |writes: Vec<Write>, deadline| store.commit(&writes, deadline).await;
-        let Published { end, last_pulse } = commit_end(end, last_pulse, deadline, commit).await;
+        let firestore = Firestore {
+            fence: async || Ok(self.fence(&store.current_pulse(deadline).await?, store.database())),
+            commit: async |writes: Vec<Write>, deadline| store.commit(&writes, deadline).await,
+        };
+        let Published { end, last_pulse } = commit_end(end, last_pulse, deadline, firestore).await;
         if let Err(err) = end {
             report_unsaved(&self.execution, &err);
         }
-        if let Err(err) = last_pulse {
-            report_unpublished(&err);
+        if let Err(unpublished) = last_pulse {
+            unpublished.report(&self.execution);
         }
     }
 
@@ -162,7 +168,7 @@ impl TaskAssignment {
             execution: self.execution.clone(),
             started_at: self.started_at,
             duration: duration.max(elapsed),
-            used: *used + Used { firestore_writes: writes, ..Used::default() },
+            used: *used + Used { firestore_reads: LOOKS, firestore_writes: writes, ..Used::default() },
         }
     }
 }
@@ -177,30 +183,55 @@ fn as_published(record: &TaskRecord, counts: &Counts, used: Used) -> TaskRecord 
 #[derive(Debug)]
 struct Published {
     end: Result<(), StoreError>,
-    last_pulse: Result<(), StoreError>,
+    last_pulse: Result<(), Unpublished>,
 }
 
-/// Commits the end of the execution, if it has a ledger, and what the dashboards are told, which says how many writes
-/// that takes.
+/// What an execution ends by: a look at who has the pulse, and commits.
+struct Firestore<F, C> {
+    fence: F,
+    commit: C,
+}
+
+/// Commits the end of the execution, if it has a ledger, and, as long as it has the pulse, what the dashboards are told,
+/// which says how many writes that takes.
 async fn commit_end(
     end: Option<Write>,
     last_pulse: impl Fn(u64) -> Write,
     deadline: Deadline,
-    commit: impl AsyncFn(Vec<Write>, Deadline) -> Result<(), StoreError>,
+    firestore: Firestore<
+        impl AsyncFn() -> Result<Fence, StoreError>,
+        impl AsyncFn(Vec<Write>, Deadline) -> Result<(), StoreError>,
+    >,
 ) -> Published {
-    let mut ended = Ok(());
-    if let Some(end) = end {
+    let Firestore { fence: look, commit } = firestore;
+    let mut fence = look().await;
+    if let (Some(end), Ok(Fence::Open(claim))) = (&end, &fence) {
         // In two parts, where they may be refused together, there must be time for the second.
         let together = deadline.less(deadline.left() / 2);
-        match commit(vec![end.clone(), last_pulse(2)], together).await {
-            // The ledger is gone; the dashboards are not.
-            Err(StoreError::Conflict(_)) => {}
-            // Each costs only itself: above all, the next pulse must not take this one for running.
-            Err(err) if err.may_be_one_documents() => ended = commit(vec![end], deadline).await,
-            result => return Published { end: ended, last_pulse: result },
+        match commit(vec![end.clone(), claim.clone(), last_pulse(3)], together).await {
+            Err(StoreError::Conflict(_)) => fence = look().await,
+            Err(err) if err.may_be_one_documents() => {}
+            result => return Published { end: Ok(()), last_pulse: result.map_err(Unpublished::Refused) },
         }
     }
-    Published { end: ended, last_pulse: commit(vec![last_pulse(1)], deadline).await }
+    // Each costs only itself: above all, the next pulse must not take this one for running.
+    let end = match end {
+        Some(end) => commit(vec![end], deadline).await,
+        None => Ok(()),
+    };
+    let last_pulse = match fence {
+        Ok(Fence::Open(claim)) => {
+            commit(vec![claim, last_pulse(2)], deadline).await.map_err(Unpublished::Refused)
+        }
+        Ok(Fence::Closed(by)) => Err(Unpublished::TakenOver(by)),
+        Err(err) => Err(Unpublished::Refused(err)),
+    };
+    // A ledger that is gone needs no end.
+    Published { end: end.or_else(but_for_conflict), last_pulse }
+}
+
+fn but_for_conflict(err: StoreError) -> Result<(), StoreError> {
+    if matches!(err, StoreError::Conflict(_)) { Ok(()) } else { Err(err) }
 }
 
 #[cfg(test)]

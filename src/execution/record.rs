@@ -13,7 +13,7 @@ use crate::model::usage::Used;
 use crate::telemetry::Chain;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{error, warn};
+use tracing::warn;
 
 /// For one save of the cursor, and for one look at the others' ledger, all tries together.
 pub(super) const SAVE_BUDGET: Duration = Duration::from_secs(8);
@@ -122,11 +122,6 @@ pub(super) fn report_unsaved(execution: &DocumentId, err: &StoreError) {
         "Could not keep the ledger ops/last_pulse/executions/{execution}: {}",
         Chain(err)
     );
-}
-
-/// Says that the dashboards were not told.
-pub(super) fn report_unpublished(err: &StoreError) {
-    error!(error = err.code().as_str(), "Could not write ops/last_pulse: {}", Chain(err));
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Commits: all or none of some writes.
 
-use crate::firestore::connection::Store;
+use crate::firestore::connection::{Store, attempt};
 use crate::firestore::error::StoreError;
 use crate::firestore::protobuf::Message;
 use crate::firestore::write::Write;
@@ -9,13 +9,16 @@ use crate::limits::retry::{Deadline, with_numbered_retries};
 use crate::limits::slots::answer_within;
 use crate::model::ids::Database;
 use bytes::{BufMut, Bytes};
+use gcloud_sdk::GoogleAuthMiddleware;
 use gcloud_sdk::google::firestore::v1::CommitResponse;
 use gcloud_sdk::prost::Message as _;
 use gcloud_sdk::tonic::client::Grpc;
 use gcloud_sdk::tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use gcloud_sdk::tonic::{Request, Status};
+use gcloud_sdk::tonic::{Request, Response, Status};
 use http::uri::PathAndQuery;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest a commit may take. Three of them fit in a user's budget.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,31 +62,41 @@ impl Store {
         deadline: Deadline,
     ) -> Result<(), StoreError> {
         let request = commit_request(&self.database, writes);
-        let mut connections = self.connections();
-        with_numbered_retries(deadline, |attempt| {
-            let (connection, request) = (connections(), request.clone());
+        let connections = self.connections();
+        with_numbered_retries(deadline, |tried| {
+            let (connections, request) = (&connections, &request);
             async move {
-                let calls = Permits::writes(writes.len());
-                if attempt >= allowed {
-                    self.limits.allow_by(calls, deadline).await?;
+                if tried >= allowed {
+                    self.limits.allow_by(Permits::writes(writes.len()), deadline).await?;
                 }
-                let mut firestore = connection.client().get_with(Grpc::new);
-                let sending = async {
-                    let ready = firestore.ready().await;
-                    ready.map_err(|err| Status::unknown(format!("the connection is not ready: {err}")))?;
-                    let codec = CommitCodec { length: request.len() };
-                    firestore.unary(Request::new(request), COMMIT, codec).await
-                };
+                // Whoever stood still until now holds what may be old by now: a call without time would still be sent.
+                if deadline.is_over() {
+                    return Err(StoreError::OutOfTime);
+                }
+                let sent = Instant::now();
+                let sending = attempt(|| send(connections(), request.clone()));
                 match answer_within(deadline.for_call(COMMIT_TIMEOUT), &self.patience, sending).await {
-                    Ok(answer) => self.heed(answer.map_err(StoreError::of_commit))?,
+                    Ok(answer) => self.learn(sent, self.heed(answer)?.commit_time),
                     Err(_) => return Err(StoreError::late(deadline)),
-                };
+                }
                 self.usage.firestore_writes.add(writes.len() as u64);
                 Ok(())
             }
         })
         .await
     }
+}
+
+async fn send(connection: &GoogleAuthMiddleware, request: Bytes) -> Result<CommitResponse, StoreError> {
+    let mut firestore = Grpc::new(connection.clone());
+    firestore.ready().await.map_err(|err| {
+        let mut status = Status::unknown(format!("the connection is not ready: {err}"));
+        status.set_source(Arc::from(err));
+        status
+    })?;
+    let codec = CommitCodec { length: request.len() };
+    let answer = firestore.unary(Request::new(request), COMMIT, codec).await;
+    answer.map(Response::into_inner).map_err(StoreError::of_commit)
 }
 
 fn commit_request(database: &Database, writes: &[Write]) -> Bytes {

@@ -1,6 +1,6 @@
 //! Documents that are counted without being read.
 
-use crate::firestore::connection::Store;
+use crate::firestore::connection::{Store, attempt};
 use crate::firestore::error::StoreError;
 use crate::firestore::query::Pages;
 use crate::firestore::values::whole_number;
@@ -24,9 +24,9 @@ impl<T> Pages<T> {
     /// How many documents are left to read. Billed as one read for each [`COUNTED_PER_READ`] of them.
     pub(crate) async fn count(&self, store: &Store, deadline: Deadline) -> Result<u64, StoreError> {
         let request = self.counting();
-        let mut clients = store.clients();
+        let clients = store.clients();
         let ask = || ask_for_count(clients(), request.clone(), deadline).map(|count| store.heed(count));
-        let counted = with_retries(deadline, ask).await?;
+        let counted = with_retries(deadline, || attempt(&ask)).await?;
         store.usage.firestore_reads.add(counted.div_ceil(COUNTED_PER_READ).max(1));
         Ok(counted)
     }

@@ -50,6 +50,9 @@ pub(crate) enum Outage {
     /// It answered with an error that may pass.
     #[error("Firestore did not do it this time")]
     Failure(#[source] RpcFailure),
+    /// It closed the connection without having processed the call.
+    #[error("Firestore closed the connection before the call")]
+    Unprocessed(#[source] RpcFailure),
     /// No connection. The client says the same at every level of its chain, so its words are enough.
     #[error("Firestore could not be reached: {0}")]
     Unreachable(String),
@@ -118,6 +121,9 @@ impl From<Status> for StoreError {
             return Self::NoToken(failure);
         }
         let failure = RpcFailure::of(&status);
+        if was_not_processed(&status) {
+            return Self::Unavailable(Outage::Unprocessed(failure));
+        }
         match failure.code {
             Rpc::Aborted
             | Rpc::Cancelled
@@ -134,6 +140,12 @@ impl From<Status> for StoreError {
 }
 
 impl StoreError {
+    /// What a connection that is about to close did not take.
+    #[cfg(test)]
+    pub(super) fn unprocessed() -> Self {
+        Self::Unavailable(Outage::Unprocessed(RpcFailure::of(&Status::internal("x"))))
+    }
+
     /// No connection, in the client's words.
     pub(super) fn unreachable(words: &str) -> Self {
         Self::Unavailable(Outage::Unreachable(shown(words)))
@@ -142,6 +154,11 @@ impl StoreError {
     /// No answer before a call ran into its own limit, or into the deadline.
     pub(super) fn late(deadline: Deadline) -> Self {
         if deadline.is_over() { Self::OutOfTime } else { Self::Timeout }
+    }
+
+    /// Whether the call certainly had no effect, because of how its connection ended.
+    pub(super) fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Unavailable(Outage::Unprocessed(_)))
     }
 
     /// A commit's refusals that are about the documents, not about the request.
@@ -160,7 +177,7 @@ impl StoreError {
             Self::Conflict(_) | Self::Timeout | Self::OutOfTime => true,
             Self::Rejected(failure) => failure.code == tonic::Code::InvalidArgument,
             Self::Unavailable(Outage::Failure(failure)) => failure.code == tonic::Code::Aborted,
-            Self::Unavailable(Outage::Unreachable(_))
+            Self::Unavailable(Outage::Unprocessed(_) | Outage::Unreachable(_))
             | Self::NoToken(_)
             | Self::Unauthenticated
             | Self::OutOfBudget(_) => false,
@@ -181,6 +198,18 @@ impl StoreError {
             | Self::Conflict(_) => Code::StoreUnavailable,
         }
     }
+}
+
+/// Whether the server said so, by a GOAWAY that names an earlier call as its last one or by refusing the stream, or the
+/// connection had ended before the call was sent.
+fn was_not_processed(status: &Status) -> bool {
+    let refused = |err: &h2::Error| {
+        let is_reset = err.is_reset() && err.reason() == Some(h2::Reason::REFUSED_STREAM);
+        err.is_remote() && (err.is_go_away() || is_reset)
+    };
+    std::iter::successors(status.source(), |&err| err.source()).any(|err| {
+        err.downcast_ref().is_some_and(refused) || err.downcast_ref().is_some_and(hyper::Error::is_canceled)
+    })
 }
 
 /// Why there was no token, if that is what a status is made of.

@@ -1,6 +1,6 @@
 //! Documents that are read by their names.
 
-use crate::firestore::connection::{Store, in_time};
+use crate::firestore::connection::{Store, attempt, in_time};
 use crate::firestore::error::StoreError;
 use crate::limits::retry::{Deadline, with_retries};
 use crate::limits::slots::answer_within;
@@ -9,6 +9,7 @@ use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as L
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, Document, DocumentMask};
 use std::collections::HashMap;
+use tokio::time::Instant;
 
 /// What a lookup found.
 #[derive(Debug, Default)]
@@ -46,8 +47,9 @@ impl Store {
             mask,
             ..BatchGetDocumentsRequest::default()
         };
-        let mut clients = self.clients();
-        with_retries(deadline, || self.look_up(clients(), request.clone(), deadline)).await
+        let clients = self.clients();
+        let call = || self.look_up(clients(), request.clone(), deadline);
+        with_retries(deadline, || attempt(&call)).await
     }
 
     async fn look_up(
@@ -56,12 +58,14 @@ impl Store {
         request: BatchGetDocumentsRequest,
         deadline: Deadline,
     ) -> Result<Found, StoreError> {
+        let sent = Instant::now();
         let reading = async {
             let mut found = Found::default();
             let mut answers = in_time(client.batch_get_documents(request)).await?.into_inner();
             while let Some(answer) = in_time(answers.message()).await? {
                 // A document that does not exist is billed like one that does.
                 self.usage.firestore_reads.add(u64::from(answer.result.is_some()));
+                self.learn(sent, answer.read_time);
                 found.read_at = answer.read_time.or(found.read_at);
                 if let Some(Lookup::Found(document)) = answer.result {
                     found.documents.insert(document.name.clone(), document);

@@ -3,6 +3,7 @@
 mod commit;
 mod connection;
 mod count;
+mod dial;
 mod error;
 pub(crate) mod filter;
 mod lookup;

@@ -1,6 +1,6 @@
 //! Queries in pages by document name, each page resumed where it broke.
 
-use crate::firestore::connection::{Store, in_time};
+use crate::firestore::connection::{Store, attempt, in_time};
 use crate::firestore::error::StoreError;
 use crate::firestore::filter::field;
 use crate::firestore::values::reference;
@@ -16,6 +16,7 @@ use gcloud_sdk::google::firestore::v1::structured_query::{
 use gcloud_sdk::google::firestore::v1::{Cursor, Document, RunQueryRequest, StructuredQuery};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Documents of one page.
 const PAGE_SIZE: usize = 500;
@@ -101,11 +102,11 @@ impl<T> Pages<T> {
         }
         let deadline = Deadline::after(self.budget);
         let page = Mutex::new(Page::new());
-        let mut clients = store.clients();
+        let clients = store.clients();
         let mut arrived = 0;
         let ended = loop {
-            let read = || self.read(clients(), &page, deadline).map(|read| store.heed(read));
-            let ended = with_retries(deadline, read).await;
+            let read = || self.read((store, clients()), &page, deadline).map(|read| store.heed(read));
+            let ended = with_retries(deadline, || attempt(&read)).await;
             let count = lock(&page).count;
             if ended.is_ok() || count == arrived {
                 break ended;
@@ -126,7 +127,7 @@ impl<T> Pages<T> {
 
     async fn read(
         &self,
-        mut client: FirestoreClient<GoogleAuthMiddleware>,
+        (store, mut client): (&Store, FirestoreClient<GoogleAuthMiddleware>),
         page: &Mutex<Page<T>>,
         deadline: Deadline,
     ) -> Result<(), StoreError> {
@@ -135,9 +136,11 @@ impl<T> Pages<T> {
             query_type: Some(QueryType::StructuredQuery(self.of_page(&lock(page)))),
             ..RunQueryRequest::default()
         };
+        let sent = Instant::now();
         let reading = async {
             let mut answers = in_time(client.run_query(request)).await?.into_inner();
             while let Some(answer) = in_time(answers.message()).await? {
+                store.learn(sent, answer.read_time);
                 if let Some(document) = answer.document {
                     lock(page).take(document, &self.reduce);
                 }
@@ -202,8 +205,9 @@ impl Store {
         };
         let query_type = Some(QueryType::StructuredQuery(query));
         let request = RunQueryRequest { parent, query_type, ..RunQueryRequest::default() };
-        let mut clients = self.clients();
-        with_retries(deadline, || self.ids_of(clients(), request.clone(), deadline)).await
+        let clients = self.clients();
+        let call = || self.ids_of(clients(), request.clone(), deadline);
+        with_retries(deadline, || attempt(&call)).await
     }
 
     async fn ids_of(

@@ -15,6 +15,7 @@ pub(crate) const SERVER_TIME_FIELD: &str = "updated_at";
 mod tag {
     pub(super) mod write {
         pub(crate) const UPDATE: u32 = 1;
+        pub(crate) const DELETE: u32 = 2;
         pub(crate) const UPDATE_MASK: u32 = 3;
         pub(crate) const CURRENT_DOCUMENT: u32 = 4;
         pub(crate) const UPDATE_TRANSFORMS: u32 = 7;
@@ -166,6 +167,17 @@ pub(crate) fn merge_at_all(
             condition.embed(tag::precondition::UPDATE_TIME, version);
         }),
     }
+    Write(write.into_bytes())
+}
+
+/// The deletion of a document, as long as it is still that version.
+#[must_use]
+pub(crate) fn delete(name: &str, version: prost_types::Timestamp) -> Write {
+    let mut write = Message::with_capacity(USUAL_BYTES);
+    write.bytes(tag::write::DELETE, name.as_bytes());
+    write.message(tag::write::CURRENT_DOCUMENT, |condition| {
+        condition.embed(tag::precondition::UPDATE_TIME, &version);
+    });
     Write(write.into_bytes())
 }
 

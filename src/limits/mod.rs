@@ -1,5 +1,6 @@
-//! How fast, how often and how long.
+//! How fast, how often and how long; and how late it is.
 
+pub(crate) mod clock;
 pub(crate) mod deadlines;
 pub(crate) mod patience;
 pub(crate) mod ramp;

@@ -57,6 +57,12 @@ impl Deadline {
         Self { attempts: 1, ..self }
     }
 
+    /// The same, with the usual attempts for each call.
+    #[must_use]
+    pub(crate) fn tried_as_usual(self) -> Self {
+        Self { attempts: MAX_ATTEMPTS, ..self }
+    }
+
     /// The same deadline, with something kept back for afterwards.
     #[must_use]
     pub(crate) fn less(self, reserve: Duration) -> Self {

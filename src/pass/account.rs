@@ -16,7 +16,6 @@ use crate::pass::user_record::UserRecord;
 use crate::services::alpaca::Answer;
 use crate::services::clients::Clients;
 use crate::services::secret_manager::StoredKeys;
-use jiff::Timestamp;
 use std::sync::Arc;
 use tracing::warn;
 
@@ -217,8 +216,7 @@ async fn suspicion(
     // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
     let pin = Box::pin(pass.clients.store.pin(record.id(), deadline)).await;
     let pin = pin.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;
-    // Whichever of the clocks is ahead: a change that is only just made is none that is still to come.
-    let now = Timestamp::now().max(pass.schedule.now);
+    let now = pass.clients.store.clock().now();
     let forbids = |pin: &Pin| pin.forbids(account, version, record.user.keys_updated_at, now);
     Ok(pin.filter(forbids).map(Suspicion::AnotherThan))
 }

@@ -16,7 +16,7 @@ use crate::pass::state_records::{StateRecord, last_successes, settle};
 use crate::pass::summary::{Figures, PassEnd, conclude};
 use crate::pass::tally::Tally;
 use crate::shutdown::{CLOSING_LIMIT, Stop};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing::{error, warn};
 
 /// A pass whose users are done, or given up.
@@ -38,7 +38,8 @@ impl Closing<'_> {
     /// their records, leave the execution. Cut short: last line, leave, look back, fleet guard, records. There may be
     /// no time for all of it then, and how far the pass came matters more.
     pub(crate) async fn close(self, checkpointer: Checkpointer, mut tally: Tally) -> PassStatus {
-        let Self { assignment, stop, end, .. } = &self;
+        let Self { pass, assignment, stop, end } = &self;
+        tell_wrong_clock(pass.clients.store.clock().deviation(Timestamp::now()));
         let recorded = async {
             let finished = checkpointer.close(stop).await;
             match end.state() {
@@ -57,7 +58,7 @@ impl Closing<'_> {
     /// All users were reached: they are judged together.
     async fn complete(&self, mut finished: Finished, tally: &mut Tally) -> Leave {
         let Self { pass, assignment, stop, .. } = self;
-        let (clients, now) = (&*pass.clients, Timestamp::now());
+        let (clients, now) = (&*pass.clients, pass.clients.store.clock().now());
         finished.add_late(&self.look_back(tally, now).await);
         // Told to stop, the task has no time to wait for the others.
         let of_others = assignment.rejections_of_others(clients, &finished, |known| tally.need_others(known));
@@ -72,13 +73,17 @@ impl Closing<'_> {
         let deadline = Deadline::after(USER_BUDGET);
         let records = tally.records(of_others, now);
         settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+        if pass.meets_everybody() {
+            let removal = pass.left_overs.remove(clients, deadline.less(PUBLISH_RESERVE));
+            stop.run_until_stopped(removal).await;
+        }
         assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await
     }
 
     /// The pass was stopped, or could not read its users: an attempt that follows goes on after the cursor.
     async fn cut_short(&self, finished: Finished, tally: &mut Tally) -> Leave {
         let Self { pass, assignment, .. } = self;
-        let (clients, now) = (&*pass.clients, Timestamp::now());
+        let (clients, now) = (&*pass.clients, pass.clients.store.clock().now());
         self.conclude(&tally.counts, Some(PassStatus::Failed));
         let deadline = Deadline::after(USER_BUDGET);
         let leave = assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await;
@@ -117,6 +122,19 @@ impl Closing<'_> {
 fn up_to(cursor: Option<&DocumentId>, mut records: Vec<StateRecord>) -> Vec<StateRecord> {
     records.retain(|(user, _)| cursor.is_some_and(|cursor| user <= cursor));
     records
+}
+
+/// Where this machine's clock is far off.
+fn tell_wrong_clock(ahead: Option<SignedDuration>) {
+    if let Some(ahead) = ahead {
+        let way = if ahead.is_negative() { "behind" } else { "ahead of" };
+        let by = ahead.abs().as_secs();
+        warn!(
+            clock_ahead_s = ahead.as_secs(),
+            "The clock of this machine is {by} s {way} Firestore's, which all times are taken from but those of log \
+             lines: set it right"
+        );
+    }
 }
 
 /// Where rejections are the provider's fault or ours.

@@ -4,6 +4,7 @@ use crate::limits::slots::Slots;
 use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
+use crate::pass::left_overs::LeftOvers;
 use crate::pass::memory::Memory;
 use crate::pass::plan::PassRules;
 use crate::pass::set_aside::Places;
@@ -34,6 +35,8 @@ pub(crate) struct PassContext {
     pub(crate) slots: Slots,
     /// For those who are set aside.
     pub(crate) places: Places,
+    /// What deleted users have left.
+    pub(crate) left_overs: Arc<LeftOvers>,
 }
 
 impl PassContext {
@@ -46,8 +49,8 @@ impl PassContext {
         (due, start): (Instant, Instant),
     ) -> Self {
         let slots = Slots::new(clients.config.concurrency);
-        let (told, places) = Default::default();
-        Self { clients, memory, schedule, due, start, told, slots, places }
+        let (told, places, left_overs) = Default::default();
+        Self { clients, memory, schedule, due, start, told, slots, places, left_overs }
     }
 
     /// What is the same for all users when it is decided what is done for them.
@@ -84,8 +87,16 @@ impl PassContext {
             store: Arc::clone(store),
             filter: config.filter.clone(),
             with_tenants: config.legacy_tenant_path,
-            now: self.schedule.now,
+            schedule: self.schedule,
+            left_overs: Arc::clone(&self.left_overs),
         }
+    }
+
+    /// Whether the pass meets every user of its range, and may remove what is left of those it did not meet.
+    #[must_use]
+    pub(crate) fn meets_everybody(&self) -> bool {
+        let Clients { config, writer, .. } = &*self.clients;
+        config.takes_everybody() && config.filter.is_empty() && writer.commits()
     }
 
     /// The user's keys, if an earlier pass of a loop left them. Held only as long as the cache keeps them.

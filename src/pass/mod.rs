@@ -8,6 +8,7 @@ mod count;
 mod failure;
 mod fan_out;
 mod known_accounts;
+mod left_overs;
 mod log_lines;
 mod memory;
 mod plan;

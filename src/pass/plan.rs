@@ -36,6 +36,9 @@ pub(crate) enum LeftAlone {
     /// and still holds the same keys: it is the user's turn to store others. Counts as skipped, and as needing
     /// re-authentication.
     WaitsForReauth,
+    /// There have been no keys for over an hour, and they are looked for only once in five minutes: it is the user's
+    /// turn to store some. Counts as skipped.
+    WaitsForKeys,
     /// A person named a user who has no document. Counts as failed, with an ERROR.
     Missing,
     /// The secret had no keys when it was last looked at, and the pass was told to stop before this user's turn, the
@@ -111,11 +114,12 @@ pub(crate) fn decide(record: &UserRecord, kept: Option<Weak<StoredKeys>>, rules:
     }
     let recheck = match rules.is_named {
         true => Recheck::Ask,
-        false => recheck(&record.previous, record.id().as_str(), &rules.schedule),
+        false => recheck(&record.previous, &record.user, &rules.schedule),
     };
     let keys = match (&record.keys, recheck) {
         (KeysAt::NoSuchUser, _) => return SyncPlan::LeaveAlone(LeftAlone::Missing),
         (_, Recheck::Wait) => return SyncPlan::LeaveAlone(LeftAlone::WaitsForReauth),
+        (_, Recheck::WaitForKeys) => return SyncPlan::LeaveAlone(LeftAlone::WaitsForKeys),
         (KeysAt::Nowhere(invalid), _) => Err(*invalid),
         (KeysAt::Configuration(account), _) => Ok(KeySource::Configuration(Arc::clone(account))),
         (KeysAt::Secret(user), Recheck::AskUnless(rejected)) => {

@@ -80,10 +80,11 @@ impl<'a> SnapshotWrite<'a> {
         AccountFound { answer, keys }: &'a AccountFound,
         key_path: Option<&'a str>,
     ) -> Self {
-        let (database, id) = (pass.clients.store.database(), record.id());
+        let (store, id) = (&pass.clients.store, record.id());
+        let (database, answered_at) = (store.database(), store.clock().at(answer.answered_at));
         let over = keys
             .version()
-            .and_then(|version| sync_state::after_success(&record.previous, version, answer.answered_at));
+            .and_then(|version| sync_state::after_success(&record.previous, version, answered_at));
         Self {
             pass,
             record,
@@ -96,7 +97,7 @@ impl<'a> SnapshotWrite<'a> {
                 user_id: id.as_str(),
                 account: &answer.account,
                 environment: keys.keys().environment(),
-                answered_at: answer.answered_at,
+                answered_at,
                 keys: key_path.zip(keys.version()),
                 raw: raw(&pass.clients, id.as_str(), answer),
             },

@@ -41,7 +41,7 @@ pub(crate) async fn learn_past_and_record(
     on_failure: OnFailure,
     deadline: Deadline,
 ) -> Option<Past> {
-    let (now, previous) = (Timestamp::now(), &user.previous);
+    let (now, previous) = (clients.store.clock().now(), &user.previous);
     let past = match previous.lacks_past() {
         // The record matters more, when there may be no time for both.
         true => read_past(clients, user, now, deadline.less(RECORD_RESERVE / 2)).await,
@@ -133,7 +133,7 @@ async fn record(clients: &Clients, records: &[StateRecord], deadline: Deadline) 
 
 /// Commits writes that have nothing to do with each other. A batch that is refused is split, so that a
 /// document which cannot be written costs only itself. Returns how many were not written, and why.
-async fn commit_all_but_refused(
+pub(crate) async fn commit_all_but_refused(
     writer: &Writer,
     writes: &[Write],
     deadline: Deadline,

@@ -49,11 +49,10 @@ pub(crate) enum KeyVerdict {
 }
 
 impl NoSnapshot {
-    /// Whether the same may well work in a while: some service did not answer, or not in its right mind.
+    /// Whether it counts as a failure.
     #[must_use]
-    pub(crate) fn may_pass(&self) -> bool {
-        use Code::{BrokerUnavailable, KeysUnavailable, StoreUnavailable};
-        matches!(self.counts_as, Outcome::Failed(KeysUnavailable | BrokerUnavailable | StoreUnavailable))
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self.counts_as, Outcome::Failed(_))
     }
 
     /// Whether it is not recorded at once, but when the pass closes.
@@ -68,7 +67,9 @@ impl LeftAlone {
     #[must_use]
     pub(crate) fn counts_as(self) -> Outcome {
         match self {
-            Self::Paused | Self::UnreadableSwitch | Self::NotLookedAt => Outcome::Skipped,
+            Self::Paused | Self::UnreadableSwitch | Self::WaitsForKeys | Self::NotLookedAt => {
+                Outcome::Skipped
+            }
             Self::WaitsForReauth => Outcome::NeedsReauth,
             Self::Missing => Outcome::Failed(Code::UserUnknown),
         }
@@ -116,6 +117,7 @@ mod tests {
             (SyncOutcome::LeftAlone(LeftAlone::Paused), Outcome::Skipped, None),
             (SyncOutcome::LeftAlone(LeftAlone::UnreadableSwitch), Outcome::Skipped, None),
             (SyncOutcome::LeftAlone(LeftAlone::WaitsForReauth), Outcome::NeedsReauth, None),
+            (SyncOutcome::LeftAlone(LeftAlone::WaitsForKeys), Outcome::Skipped, None),
             (SyncOutcome::LeftAlone(LeftAlone::Missing), Outcome::Failed(Code::UserUnknown), None),
             (SyncOutcome::Synced(host), Outcome::Synced, accepted.clone()),
             (SyncOutcome::Unchanged(host), Outcome::Synced, accepted),

@@ -18,10 +18,17 @@ use tokio::time::Instant;
 /// Does for one user what the plan says, within the user's own time, and says it in the log. Whatever becomes of one
 /// user hurts nobody else.
 ///
+/// Nothing is written of an account that was read more than 10 s after the question, or after the user's time: whoever
+/// stood still, stopped or starved, fails with `broker_unavailable` or `store_unavailable`, unless there is time to ask
+/// anew.
+///
 /// The steps, unless the plan is to leave the user alone: the line "Syncing" (INFO); the tenant lookup (read where the
 /// page's is missing or too old: users who need re-authentication have none from the page); the keys (those that a loop
 /// kept, and if Alpaca rejects them, the newest); the account (if it is another than these keys are known to have,
 /// Alpaca is asked once more); the snapshot. An id that can name no secret fails before the first step.
+///
+/// A user who is deleted meanwhile is synced all the same, from the document that was read; of one whom the pass did not
+/// meet, only the state is removed when it closes (`LeftOvers`).
 ///
 /// How it ends. For each: what is read, asked and written; the last line; what the user counts as; what the next pass
 /// does. "State" is `users/{userId}/alpacaAccounts/sync`. A dry run does the same, but writes and records nothing.
@@ -32,6 +39,8 @@ use tokio::time::Instant;
 ///   - `WaitsForReauth`, never in a person's own run: INFO "Skipped"; skipped, and as needing re-authentication. Next:
 ///     the same, until the secret is to be looked at, or Alpaca to be asked again. If the state lacks since when the
 ///     user fails, that is left to the closing.
+///   - `WaitsForKeys`, never in a person's own run: INFO "Skipped"; skipped. Next: the same, until the secret is to be
+///     looked at, or `keys_updated_at` of the user's document is set.
 ///   - `Missing`, only in a person's own run: ERROR "Failed"; failed (`user_unknown`).
 /// - [`LeftAlone::WaitsForReauth`], after a look at the secret: tenant lookup and newest keys are read. They are still
 ///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.
@@ -102,7 +111,8 @@ pub(crate) async fn sync_user(
         Ok(None) => left_alone(&user, LeftAlone::WaitsForReauth, start),
         Err(failure) => {
             let judged = failure.judged(&user.previous, steps.on_failure);
-            if lap == Lap::First && judged.may_pass() && pass.places.take() {
+            let may_wait = lap == Lap::First && judged.is_failure() && failure.may_pass();
+            if may_wait && pass.places.take() {
                 return TurnEnd::SetAside(Box::new(SetAside::failed(user, failure, judged, start)));
             }
             tell_no_snapshot(&user.reference(), &failure, judged.counts_as, start);
@@ -131,7 +141,8 @@ async fn take_steps(
     let found = same_account(pass, user, &lookup, found, deadline).await?;
     let key_path = key_path(pass, user);
     let write = SnapshotWrite::new(pass, user, lookup, &found, key_path.as_deref());
-    let written = write.write(steps.may_skip_write, deadline).await;
+    // What was learned is not lost for one attempt that failed, whichever lap it is.
+    let written = write.write(steps.may_skip_write, deadline.tried_as_usual()).await;
     let written = written.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;
     pass.memory.remember_account(user.id(), &found.answer.account);
     Ok(Some(written))

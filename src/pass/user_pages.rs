@@ -7,13 +7,14 @@ use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
+use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
 use crate::model::selection::Selection;
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
+use crate::pass::left_overs::LeftOvers;
 use crate::pass::user_record::{PageLookup, UserRecord};
 use crate::telemetry::Chain;
 use futures::{Stream, StreamExt, stream};
-use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -86,8 +87,10 @@ pub(crate) struct PageReader {
     pub(crate) filter: UserFilter,
     /// Whether to read what decides about tenants' documents: only for a pass that writes them.
     pub(crate) with_tenants: bool,
-    /// When the pass started.
-    pub(crate) now: Timestamp,
+    /// When secrets are looked at; when the pass started.
+    pub(crate) schedule: RecheckSchedule,
+    /// Learns whose records have no user.
+    pub(crate) left_overs: Arc<LeftOvers>,
 }
 
 impl PageReader {
@@ -102,11 +105,15 @@ impl PageReader {
         };
         let database = self.store.database();
         let mut users = Pages::of_users(database, &range, &self.filter);
-        let mut states = StateFeed::new(Pages::of_sync_states(database, &range, self.now));
+        let mut states =
+            StateFeed::new(Pages::of_sync_states(database, &range, self.schedule.now), &self.left_overs);
         // A page is read when there is room for it; without a receiver there never is.
         while let Ok(room) = pages.reserve().await {
             let (page, ()) = tokio::join!(users.next(&self.store), states.prefetch(&self.store));
-            let Some(page) = page? else { break };
+            let Some(page) = page? else {
+                states.note_rest(&self.store).await;
+                break;
+            };
             let mut known = Vec::with_capacity(page.len());
             for user in page {
                 let previous = states.previous(&user.id, &self.store).await;
@@ -118,7 +125,7 @@ impl PageReader {
     }
 
     async fn named(&self, ids: &[DocumentId]) -> Result<Vec<UserRecord>, StoreError> {
-        let users = self.store.named_users(ids, self.now, Deadline::after(USER_BUDGET)).await?;
+        let users = self.store.named_users(ids, Deadline::after(USER_BUDGET)).await?;
         let (mut missing, mut known) = (Vec::new(), Vec::new());
         for (id, (user, state)) in ids.iter().zip(users) {
             match user {
@@ -136,7 +143,7 @@ impl PageReader {
     async fn with_lookups(&self, mut page: Vec<UserRecord>) -> Vec<UserRecord> {
         let read_at = Instant::now();
         let lookups = self.lookups(&page).await;
-        let asked = page.iter_mut().filter(|record| needs_lookup(record));
+        let asked = page.iter_mut().filter(|record| needs_lookup(record, &self.schedule));
         for (record, lookup) in asked.zip(lookups) {
             record.lookup = Some(PageLookup { lookup, read_at });
         }
@@ -147,7 +154,7 @@ impl PageReader {
         if !self.with_tenants {
             return Vec::new();
         }
-        let asked = page.iter().filter(|record| needs_lookup(record));
+        let asked = page.iter().filter(|record| needs_lookup(record, &self.schedule));
         let questions: Vec<_> = asked.map(|record| (record.id().as_str(), &record.user.tenant)).collect();
         self.store.tenant_lookups(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
             let users = questions.len();
@@ -161,10 +168,12 @@ impl PageReader {
     }
 }
 
-/// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, and for the few who do it is
-/// read in their own sync.
-fn needs_lookup(record: &UserRecord) -> bool {
-    record.user.is_synced() && !record.previous.needs_reauth()
+/// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, nor does who is left alone for
+/// want of keys. For the few who do, it is read in their own sync.
+fn needs_lookup(record: &UserRecord, schedule: &RecheckSchedule) -> bool {
+    let UserRecord { user, previous, .. } = record;
+    let waits_for_keys = || recheck(previous, user, schedule) == Recheck::WaitForKeys;
+    user.is_synced() && !previous.needs_reauth() && !waits_for_keys()
 }
 
 /// What ended the reading before its end. A panic counts: it must not look like the end of the users.
@@ -188,6 +197,7 @@ struct StateFeed {
     pages: Pages<(DocumentId, SyncState)>,
     ahead: VecDeque<(DocumentId, SyncState)>,
     end: Feed,
+    left_overs: Arc<LeftOvers>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -198,8 +208,8 @@ enum Feed {
 }
 
 impl StateFeed {
-    fn new(pages: Pages<(DocumentId, SyncState)>) -> Self {
-        Self { pages, ahead: VecDeque::new(), end: Feed::Flowing }
+    fn new(pages: Pages<(DocumentId, SyncState)>, left_overs: &Arc<LeftOvers>) -> Self {
+        Self { pages, ahead: VecDeque::new(), end: Feed::Flowing, left_overs: Arc::clone(left_overs) }
     }
 
     /// Makes sure that the next troubled user is known, if there is one.
@@ -221,6 +231,21 @@ impl StateFeed {
         }
     }
 
+    /// Notes the next record as one without a user. Whether there is room for another.
+    fn note_next(&mut self) -> bool {
+        self.ahead.pop_front().is_some_and(|(user, _)| self.left_overs.note(user))
+    }
+
+    /// All users were read: what is left of the records belongs to nobody. No more of it is read than can be noted.
+    async fn note_rest(&mut self, store: &Store) {
+        loop {
+            self.prefetch(store).await;
+            if !self.note_next() {
+                return;
+            }
+        }
+    }
+
     /// The state of the next user. Must be asked in the order of the users' ids.
     async fn previous(&mut self, user: &DocumentId, store: &Store) -> PreviousState {
         loop {
@@ -228,7 +253,7 @@ impl StateFeed {
             match self.ahead.front() {
                 Some((troubled, _)) if troubled < user => {
                     // A record without a user: the account was deleted, its record was not.
-                    self.ahead.pop_front();
+                    self.note_next();
                 }
                 Some((troubled, _)) if troubled == user => {
                     return previous(self.ahead.pop_front().map(|(_, state)| state));

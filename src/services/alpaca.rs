@@ -8,10 +8,11 @@ use crate::limits::usage::Usage;
 use crate::model::account::{Account, AnswerError, is_object};
 use crate::model::keys::{AlpacaKeys, Environment};
 use crate::model::outcome::Code;
+use crate::network::http;
+use crate::network::names::Names;
 use crate::services::host_watch::{BrokerWatch, HostWatch, Silent};
 use crate::services::key_turns::{KeyTurn, KeyTurns, StillLimited};
 use futures::TryFutureExt;
-use jiff::Timestamp;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -20,12 +21,13 @@ use serde_json::value::{Map, RawValue, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
-
-/// Longest a connection, TLS included, may take to stand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+use tokio::time::Instant;
 
 /// Longest one call may take, connection and body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A timer that goes off so late went off in a process that stood still.
+const LATE_TIMER: Duration = Duration::from_secs(2);
 
 /// Largest answer that is read. A real one has about 1 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -91,6 +93,13 @@ pub(crate) enum AlpacaError {
     /// No whole answer within what was left of the user's time.
     #[error("Alpaca did not answer within the {0:.1?} that were left for it")]
     OutOfTime(Duration),
+    /// In a process that stands still no limit does: an answer waits in the socket until it goes on, and nobody knows
+    /// how old its figures are then.
+    #[error(
+        "whatever Alpaca answered was not read for {0:.1?}, as this process stood still meanwhile: it may be old, so it \
+         is dropped"
+    )]
+    StoodStill(Duration),
     /// Alpaca was not asked: the job's own budget of calls was used up.
     #[error("Alpaca was not asked")]
     OutOfBudget(#[from] UsedUp),
@@ -158,6 +167,7 @@ impl AlpacaError {
             | Self::TooLate(_)
             | Self::OutOfTime(_)
             | Self::Silent
+            | Self::StoodStill(_)
             | Self::OutOfBudget(_) => Code::BrokerUnavailable,
             Self::Incomplete(_) => Code::AccountIncomplete,
             Self::NoJson { .. } | Self::BadAnswer { .. } => Code::BrokerBadAnswer,
@@ -176,6 +186,7 @@ impl Advise for AlpacaError {
             | Self::Intercepted { .. }
             | Self::Unreachable(_)
             | Self::TooLate(_)
+            | Self::StoodStill(_)
             | Self::NoJson { again: true, .. } => Advice::BackOff,
             Self::Rejected { .. }
             | Self::OutOfTime(_)
@@ -195,7 +206,7 @@ pub(crate) struct Answer {
     /// The checked account.
     pub(crate) account: Account,
     /// When the answer began to arrive: the figures are no newer.
-    pub(crate) answered_at: Timestamp,
+    pub(crate) answered_at: Instant,
     body: Vec<u8>,
 }
 
@@ -222,6 +233,7 @@ pub(crate) struct Alpaca {
     /// milliseconds and is rare.
     unshared: Arc<OnceLock<reqwest::Client>>,
     plain_http: bool,
+    names: Names,
     /// Where the account of paper keys is.
     paper: Url,
     /// Where the account of live keys is.
@@ -237,11 +249,12 @@ impl Alpaca {
     /// `base_url` replaces Alpaca's hosts for all keys (`APCA_API_BASE_URL`).
     pub(crate) fn new(
         base_url: Option<Url>,
+        names: Names,
         usage: Arc<Usage>,
         limits: Arc<RateLimits>,
     ) -> Result<Self, reqwest::Error> {
         let plain_http = base_url.as_ref().is_some_and(|url| url.scheme() == "http");
-        let http = client(plain_http).build()?;
+        let http = client(&names, plain_http).build()?;
         let url = |environment: Environment| {
             let base = base_url.as_ref().map_or(environment.base_url(), Url::as_str);
             // Alpaca's own tools take the variable with and without the version.
@@ -253,6 +266,7 @@ impl Alpaca {
             http,
             unshared: Arc::default(),
             plain_http,
+            names,
             paper,
             live,
             usage,
@@ -282,8 +296,14 @@ impl Alpaca {
         if let Some(http) = self.unshared.get() {
             return Ok(http);
         }
-        let http = client(self.plain_http).pool_max_idle_per_host(0).build().map_err(unreachable)?;
+        let http =
+            client(&self.names, self.plain_http).pool_max_idle_per_host(0).build().map_err(unreachable)?;
         Ok(self.unshared.get_or_init(|| http))
+    }
+
+    /// Where calls go.
+    pub(crate) fn urls(&self) -> [&Url; 2] {
+        [&self.paper, &self.live]
     }
 
     async fn account_over(
@@ -331,9 +351,14 @@ impl Alpaca {
         deadline: Deadline,
     ) -> Result<Answer, AlpacaError> {
         self.usage.alpaca_calls.add(1);
-        let limit = deadline.for_call(limit);
+        let (limit, asked_at) = (deadline.for_call(limit), Instant::now());
         let answer = answer_within(limit, &self.patience, self.call(http, keys)).await;
-        answer.unwrap_or_else(|_| Err(late(limit, deadline)))
+        match (answer, asked_at.elapsed()) {
+            (Ok(end), took) if took > CALL_TIMEOUT && is_answer(&end) => Err(AlpacaError::StoodStill(took)),
+            (Ok(end), _) => end,
+            (Err(_), took) if took > limit + LATE_TIMER => Err(AlpacaError::StoodStill(took)),
+            (Err(_), _) => Err(late(limit, deadline)),
+        }
     }
 
     fn watch(&self, keys: &AlpacaKeys) -> &HostWatch {
@@ -348,9 +373,10 @@ impl Alpaca {
             .get(self.account_url(keys).clone())
             .header(KEY_ID, sensitive(keys.key_id()))
             .header(SECRET_KEY, sensitive(keys.secret_key()));
-        let answer = request.send().await.map_err(unreachable)?;
+        let answer =
+            request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
         self.watch(keys).answered();
-        let answered_at = Timestamp::now();
+        let answered_at = Instant::now();
         let request = RequestId::of(answer.headers());
         match answer.status() {
             StatusCode::OK => {}
@@ -376,24 +402,19 @@ impl Alpaca {
     }
 }
 
+/// Whether a call has had an answer, whatever it says.
+fn is_answer(end: &Result<Answer, AlpacaError>) -> bool {
+    !matches!(end, Err(AlpacaError::Unreachable(_)))
+}
+
 /// No whole answer before a call ran into its own limit, or into the deadline.
 fn late(limit: Duration, deadline: Deadline) -> AlpacaError {
     if deadline.is_over() { AlpacaError::OutOfTime(limit) } else { AlpacaError::TooLate(limit) }
 }
 
 /// How calls are made.
-fn client(plain_http: bool) -> reqwest::ClientBuilder {
-    let http = reqwest::Client::builder()
-        // Custom headers, the keys among them, would follow a redirect to any host.
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tls_version_min(reqwest::tls::Version::TLS_1_2)
-        .https_only(!plain_http)
-        // One call at a time on a connection: one that stalls delays nobody else's.
-        .http1_only()
-        .no_gzip()
-        .user_agent(concat!("alpaca-pulse/", env!("CARGO_PKG_VERSION")));
+fn client(names: &Names, plain_http: bool) -> reqwest::ClientBuilder {
+    let http = http::client(names, plain_http);
     // A proxy would see the keys of a call without TLS.
     if plain_http { http.no_proxy() } else { http }
 }
@@ -496,6 +517,7 @@ async fn read_body(mut answer: Response, request: &RequestId) -> Result<Vec<u8>,
 mod tests {
     use super::*;
     use crate::limits::rate::{Budgets, Share};
+    use jiff::Timestamp;
 
     fn keys(payload: &str) -> AlpacaKeys {
         AlpacaKeys::from_payload(payload.as_bytes()).expect("well-formed")
@@ -506,7 +528,7 @@ mod tests {
         let limits = Arc::new(RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH));
         let url = |base: Option<&str>, payload| {
             let base = base.map(|base| base.parse().expect("a URL"));
-            Alpaca::new(base, Arc::default(), Arc::clone(&limits))
+            Alpaca::new(base, Names::of_the_machine(), Arc::default(), Arc::clone(&limits))
                 .expect("a client")
                 .account_url(&keys(payload))
                 .to_string()

@@ -4,19 +4,28 @@ use crate::config::{Config, Endpoints};
 use crate::firestore::{Store, StoreError, StoreOptions};
 use crate::google::credentials::Identity;
 use crate::google::credentials::failure::NoToken;
+use crate::limits::clock::ServerClock;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::Deadline;
 use crate::limits::usage::Usage;
+use crate::network::http::look_up;
+use crate::network::names::Names;
+use crate::network::open_files;
 use crate::services::alpaca::Alpaca;
 use crate::services::key_cache::KeyCache;
 use crate::services::secret_manager::SecretManager;
 use crate::services::writer::Writer;
 use futures::TryFutureExt;
+use futures::future::join_all;
 use jiff::Timestamp;
 use reqwest::Url;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
+use tracing::warn;
+
+const SECRET_MANAGER: &str = "https://secretmanager.googleapis.com";
 
 /// Why a pass could not even begin.
 #[derive(Debug, thiserror::Error)]
@@ -27,14 +36,11 @@ pub(crate) enum ConnectError {
     /// Firestore cannot be reached.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The client for Secret Manager cannot be set up. Its own words may be about the credentials.
-    #[error("the Secret Manager client cannot be set up: check SECRET_MANAGER_EMULATOR_HOST, if it is set")]
-    SecretManager,
-    /// The client for Alpaca cannot be set up.
-    #[error("the Alpaca client cannot be set up")]
-    Alpaca(#[from] reqwest::Error),
+    /// The clients for Secret Manager and Alpaca cannot be set up.
+    #[error("the clients for Secret Manager and Alpaca cannot be set up")]
+    Http(#[from] reqwest::Error),
     /// A bug.
-    #[error("setting up the Alpaca client panicked")]
+    #[error("setting up the clients for Secret Manager and Alpaca panicked")]
     Panicked,
 }
 
@@ -52,6 +58,7 @@ pub(crate) struct Clients {
     /// Alpaca.
     pub(crate) alpaca: Alpaca,
     google: Identity,
+    names: Names,
     /// Keys kept from earlier passes of a loop.
     pub(crate) key_cache: Option<KeyCache>,
     /// What the process has used so far.
@@ -62,38 +69,29 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Sets up the clients.
-    pub(crate) async fn connect(config: Config) -> Result<Self, ConnectError> {
-        let Endpoints { firestore, secret_manager, alpaca } = &config.endpoints;
+    pub(crate) async fn connect(mut config: Config) -> Result<Self, ConnectError> {
+        config.concurrency = open_files::affordable(config.concurrency);
         let google = identity(&config.endpoints)?;
         let deadline = Deadline::after(USER_BUDGET);
+        let names = Names::of_the_machine();
         let usage = Arc::new(Usage::default());
         let limits = Arc::new(RateLimits::new(&config.budgets, config.execution.share(), Timestamp::now()));
-        // Reading the system's certificates takes milliseconds, in which Firestore's connection can be made.
-        let alpaca = {
-            let (base_url, usage, limits) = (alpaca.clone(), Arc::clone(&usage), Arc::clone(&limits));
-            let client = spawn_blocking(move || Alpaca::new(base_url, usage, limits));
-            async { Ok(client.await.map_err(|_| ConnectError::Panicked)??) }
-        };
+        let firestore = config.endpoints.firestore.as_ref();
         let options = StoreOptions {
             database: &config.database,
-            endpoint: firestore.as_ref().map(Url::as_str),
+            endpoint: firestore.map(Url::as_str),
+            names: &names,
             identity: if firestore.is_some() { Identity::emulator_owner() } else { google.clone() },
             concurrency: config.concurrency.get(),
             usage: Arc::clone(&usage),
             limits: Arc::clone(&limits),
+            clock: ServerClock::new(Timestamp::now()),
         };
-        let store = Store::connect(options, deadline);
-        let secrets = SecretManager::connect(
-            secret_manager.as_ref().map(Url::as_str),
-            if secret_manager.is_some() { Identity::nobody() } else { google.clone() },
-            Arc::clone(&usage),
-            Arc::clone(&limits),
-        );
-        let secrets = secrets.map_err(|_| ConnectError::SecretManager);
-        let store = store.map_err(ConnectError::Store);
+        let store = Store::connect(options, deadline).map_err(ConnectError::Store);
+        let others = others(&config.endpoints, &google, &names, &usage, &limits);
         // Before anybody needs it, and with more patience than any single call.
         let token = google.ready(deadline).map_err(ConnectError::Credentials);
-        let (store, secrets, alpaca, ()) = tokio::try_join!(store, secrets, alpaca, token)?;
+        let (store, (secrets, alpaca), ()) = tokio::try_join!(store, others, token)?;
         let store = Arc::new(store);
         Ok(Self {
             writer: Writer::new(config.dry_run, &store, &limits),
@@ -101,6 +99,7 @@ impl Clients {
             secrets,
             alpaca,
             google,
+            names,
             key_cache: key_cache(&config),
             config,
             usage,
@@ -108,10 +107,53 @@ impl Clients {
         })
     }
 
-    /// Returns once there is a token for Google's services: in a loop, the one of the start may be over.
+    /// Returns once there is a token for Google's services, and the names of all hosts were looked up: in a loop, the
+    /// token of the start may be over.
     pub(crate) async fn ready(&self) -> Result<(), ConnectError> {
-        self.google.ready(Deadline::after(USER_BUDGET)).await.map_err(ConnectError::Credentials)
+        let token = self.google.ready(Deadline::after(USER_BUDGET)).map_err(ConnectError::Credentials);
+        let hosts = look_up_all(&self.config.endpoints, &self.alpaca, &self.names);
+        let (ready, ()) = tokio::join!(token, hosts);
+        ready
     }
+}
+
+/// The clients for Secret Manager and Alpaca. Reading the system's certificates takes milliseconds, in which Firestore's
+/// connection can be made.
+async fn others(
+    endpoints: &Endpoints,
+    google: &Identity,
+    names: &Names,
+    usage: &Arc<Usage>,
+    limits: &Arc<RateLimits>,
+) -> Result<(SecretManager, Alpaca), ConnectError> {
+    let (base_url, place) = (endpoints.alpaca.clone(), secret_manager(endpoints));
+    let identity = if endpoints.secret_manager.is_some() { Identity::nobody() } else { google.clone() };
+    let (usage, limits, of_all) = (Arc::clone(usage), Arc::clone(limits), names.clone());
+    let clients = spawn_blocking(move || {
+        let alpaca = Alpaca::new(base_url, of_all.clone(), Arc::clone(&usage), Arc::clone(&limits))?;
+        Ok::<_, reqwest::Error>((SecretManager::new(place, identity, of_all, usage, limits)?, alpaca))
+    });
+    let (secrets, alpaca) = clients.await.map_err(|_| ConnectError::Panicked)??;
+    look_up_all(endpoints, &alpaca, names).await;
+    Ok((secrets, alpaca))
+}
+
+/// Before the users come: a connection has no time to wait for a slow name server.
+async fn look_up_all(endpoints: &Endpoints, alpaca: &Alpaca, names: &Names) {
+    let place = secret_manager(endpoints);
+    let urls = alpaca.urls().into_iter().chain([&place]);
+    let found = join_all(urls.map(|url| look_up(names, url))).await;
+    // Those who need it fail for it, one by one, unless it is found by then.
+    let failures: BTreeSet<String> =
+        found.into_iter().filter_map(|found| Some(found.err()?.to_string())).collect();
+    for failure in failures {
+        warn!("{failure}");
+    }
+}
+
+#[expect(clippy::expect_used, reason = "Google's is one")]
+fn secret_manager(endpoints: &Endpoints) -> Url {
+    endpoints.secret_manager.clone().unwrap_or_else(|| SECRET_MANAGER.parse().expect("a URL"))
 }
 
 /// Who the job is. Shared, so that one token serves both services; stand-ins for both need none at all.

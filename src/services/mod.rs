@@ -5,5 +5,6 @@ pub(crate) mod clients;
 mod host_watch;
 pub(crate) mod key_cache;
 mod key_turns;
+mod secret_access;
 pub(crate) mod secret_manager;
 pub(crate) mod writer;

@@ -12,14 +12,14 @@ use crate::model::ids::{Database, UserId};
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::{AlpacaKeys, MalformedKeys};
 use crate::model::outcome::Code;
+use crate::network::names::{Names, NoAddress, no_address};
 use crate::services::host_watch::{HostWatch, Silent};
-use google_cloud_gax::client_builder::internal::with_follow_redirects;
+use crate::services::secret_access::SecretAccess;
 use google_cloud_gax::error::Error as GaxError;
 use google_cloud_gax::error::rpc::{Code as RpcCode, StatusDetails};
-use google_cloud_gax::options::RequestOptionsBuilder;
-use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_secretmanager_v1::model::{AccessSecretVersionResponse, SecretPayload};
+use reqwest::Url;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -201,6 +201,9 @@ pub(crate) enum UnavailableCause {
     /// No connection, or one that broke.
     #[error("it could not be reached, or the connection broke")]
     Connection,
+    /// Nobody knows where it is.
+    #[error(transparent)]
+    NoAddress(NoAddress),
     /// It was not asked, for want of a token.
     #[error("Google's credentials gave no token: {0}")]
     NoToken(NoToken),
@@ -231,6 +234,9 @@ impl UnavailableCause {
     fn of(err: &GaxError) -> Self {
         if let Some(failure) = no_token(err) {
             return Self::NoToken(*failure);
+        }
+        if let Some(failure) = no_address(err) {
+            return Self::NoAddress(failure.clone());
         }
         match code(err) {
             _ if err.is_timeout() => Self::Timeout,
@@ -365,24 +371,19 @@ pub(crate) struct SecretManager {
 }
 
 impl SecretManager {
-    /// `endpoint` replaces Google's own (for the sandbox and tests).
-    pub(crate) async fn connect(
-        endpoint: Option<&str>,
+    /// `endpoint` is Google's own, but in tests and for the sandbox. Reads the system's certificates, which takes
+    /// milliseconds.
+    pub(crate) fn new(
+        endpoint: Url,
         identity: Identity,
+        names: Names,
         usage: Arc<Usage>,
         limits: Arc<RateLimits>,
-    ) -> Result<Self, google_cloud_gax::client_builder::Error> {
-        let credentials = identity.credentials();
-        let builder =
-            SecretManagerService::builder().with_credentials(credentials).with_retry_policy(NeverRetry);
-        // Whoever a redirect leads to could answer with keys of their own.
-        let builder = with_follow_redirects(builder, false);
-        let builder = match endpoint {
-            Some(endpoint) => builder.with_endpoint(endpoint),
-            None => builder,
-        };
+    ) -> Result<Self, reqwest::Error> {
+        let access = SecretAccess::new(endpoint, identity.credentials(), names)?;
+        let client = SecretManagerService::from_stub::<SecretAccess>(access);
         let (watch, patience) = Default::default();
-        Ok(Self { client: builder.build().await?, identity, usage, limits, watch, patience })
+        Ok(Self { client, identity, usage, limits, watch, patience })
     }
 
     /// The user's keys in their newest version. The limits must have allowed the access; further attempts
@@ -416,9 +417,7 @@ impl SecretManager {
         }
         self.usage.secret_accesses.add(1);
         let limit = deadline.for_call(entry.limit(CALL_TIMEOUT));
-        let call =
-            self.client.access_secret_version().set_name(&asked.name).with_attempt_timeout(limit).send();
-        // The client's own time limit covers the request but not reading the body.
+        let call = self.client.access_secret_version().set_name(&asked.name).send();
         let err = match answer_within(limit, &self.patience, call).await {
             Ok(Ok(answer)) => {
                 self.watch.answered();

@@ -85,9 +85,15 @@ fn with_sources(commit: &str) -> Cloud {
 
 fn set_sources(cloud: &Cloud, commit: &str) {
     cloud.set("deploy/revision", &format!("{commit}\n"));
-    for file in
-        ["Dockerfile", "Cargo.toml", "Cargo.lock", "build.rs", "crates/sandbox/Cargo.toml", "src/main.rs"]
-    {
+    for file in [
+        "Dockerfile",
+        "Cargo.toml",
+        "Cargo.lock",
+        "build.rs",
+        "crates/account-reader/Cargo.toml",
+        "crates/sandbox/Cargo.toml",
+        "src/main.rs",
+    ] {
         cloud.set(file, &format!("{file} of {commit}"));
     }
 }

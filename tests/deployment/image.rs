@@ -58,7 +58,11 @@ fn base_images_are_arguments_with_pinned_defaults() {
 #[test]
 fn dependencies_are_built_before_the_source_is_there() {
     let [dependencies, build, _] = stages();
-    let manifests = ["Cargo.toml Cargo.lock ./", "crates/sandbox/Cargo.toml crates/sandbox/"];
+    let manifests = [
+        "Cargo.toml Cargo.lock ./",
+        "crates/account-reader/Cargo.toml crates/account-reader/",
+        "crates/sandbox/Cargo.toml crates/sandbox/",
+    ];
     assert_eq!(all(&dependencies, "COPY"), manifests);
     assert_eq!(all(&build, "COPY"), ["build.rs ./", "src src"]);
     // Known to cargo by its environment; in the first stage every commit would build all dependencies again.
@@ -92,19 +96,21 @@ fn the_context_is_what_the_stages_copy() {
     let mut rules = ignored.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     assert_eq!(rules.next(), Some("*"));
     let allowed: Vec<&str> = rules.map(|rule| rule.strip_prefix('!').expect("an exception")).collect();
-    assert_eq!(allowed, ["Cargo.toml", "Cargo.lock", "build.rs", "src", "crates/sandbox/Cargo.toml"]);
+    let manifests = ["crates/account-reader/Cargo.toml", "crates/sandbox/Cargo.toml"];
+    assert_eq!(allowed, [&["Cargo.toml", "Cargo.lock", "build.rs", "src"], &manifests[..]].concat());
 }
 
 /// A benchmark, say, that the manifest names has no file there, and cargo would refuse to begin.
 #[test]
 fn the_manifest_is_enough_for_the_first_stage() {
     let directory = new_directory();
-    for package in ["src", "crates/sandbox/src"] {
+    for package in ["src", "crates/account-reader/src", "crates/sandbox/src"] {
         fs::create_dir_all(directory.join(package)).expect("a new directory");
         fs::write(directory.join(package).join("lib.rs"), "").expect("an empty crate");
     }
     fs::write(directory.join("src/main.rs"), "fn main() {}").expect("an empty program");
-    for file in ["Cargo.toml", "Cargo.lock", "crates/sandbox/Cargo.toml"] {
+    for file in ["Cargo.toml", "Cargo.lock", "crates/account-reader/Cargo.toml", "crates/sandbox/Cargo.toml"]
+    {
         fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join(file), directory.join(file)).expect(file);
     }
     let output = Command::new(env!("CARGO"))

@@ -5,7 +5,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From top to bottom. `main` is the root, which has `main.rs` and `lib.rs`.
-const FLOORS: [&str; 13] = [
+const FLOORS: [&str; 14] = [
     "main",
     "commands",
     "pass",
@@ -14,6 +14,7 @@ const FLOORS: [&str; 13] = [
     "documents",
     "firestore",
     "google",
+    "network",
     "config",
     "shutdown",
     "telemetry",

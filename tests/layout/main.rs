@@ -16,9 +16,9 @@ fn read(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect(file)
 }
 
-/// The files of the job and of its sandbox.
-static CRATES: LazyLock<[Vec<Source>; 2]> =
-    LazyLock::new(|| ["src", "crates/sandbox/src"].map(Source::all_below));
+/// The files of the job, of its sandbox and of the reader.
+static CRATES: LazyLock<[Vec<Source>; 3]> =
+    LazyLock::new(|| ["src", "crates/sandbox/src", "crates/account-reader/src"].map(Source::all_below));
 
 /// Fails with all faults, a line each.
 #[track_caller]
@@ -28,24 +28,39 @@ fn assert_none(faults: &[String]) {
 
 #[test]
 fn imports_go_down_from_room_to_room() {
-    let [job, _] = &*CRATES;
+    let [job, ..] = &*CRATES;
     assert_none(&imports::upward(job));
 }
 
 #[test]
 fn no_modules_of_a_room_import_each_other_in_a_circle() {
-    let [job, sandbox] = &*CRATES;
-    assert_none(&[imports::circles(job, imports::room), imports::circles(sandbox, |_| None)].concat());
+    let [job, members @ ..] = &*CRATES;
+    let of_members = members.iter().flat_map(|member| imports::circles(member, |_| None));
+    assert_none(&imports::circles(job, imports::room).into_iter().chain(of_members).collect::<Vec<_>>());
 }
 
 #[test]
-fn the_sandbox_never_names_the_job() {
-    let [_, sandbox] = &*CRATES;
-    let faults = sandbox.iter().flat_map(|source| imports::mentions(source, "alpaca_pulse"));
+fn the_other_crates_never_name_the_job() {
+    let [_, members @ ..] = &*CRATES;
+    let faults = members.iter().flatten().flat_map(|source| imports::mentions(source, "alpaca_pulse"));
     assert_none(&faults.collect::<Vec<_>>());
-    let manifest = read("crates/sandbox/Cargo.toml");
-    let names: Vec<&str> = manifest.lines().filter(|line| line.contains("alpaca-pulse")).collect();
-    assert_eq!(names, ["name = \"alpaca-pulse-sandbox\""]);
+    for member in ["sandbox", "account-reader"] {
+        let manifest = read(&format!("crates/{member}/Cargo.toml"));
+        let names: Vec<&str> = manifest.lines().filter(|line| line.contains("alpaca-pulse")).collect();
+        assert_eq!(names, [format!("name = \"alpaca-pulse-{member}\"")]);
+    }
+}
+
+/// Who only reads documents that another client got needs none of Google's crates.
+#[test]
+fn the_readers_core_names_no_client_of_firestore() {
+    let manifest = read("crates/account-reader/Cargo.toml");
+    let always = manifest.split("[dependencies]").nth(1).and_then(|rest| rest.split("\n[").next());
+    let lines = always.expect("its dependencies").lines();
+    let google = ["firestore", "gcloud", "google", "tonic", "tokio"];
+    let faults =
+        lines.filter(|line| google.iter().any(|name| line.contains(name)) && !line.contains("optional"));
+    assert_none(&faults.map(str::to_owned).collect::<Vec<_>>());
 }
 
 /// More than one would be parts of the sandbox that live in the job.
@@ -76,7 +91,7 @@ fn most_functions_are_a_few_lines() {
 /// What happens to the users, and to one of them: read in one go.
 #[test]
 fn a_pass_and_one_users_way_fit_on_two_screens() {
-    let [job, _] = &*CRATES;
+    let [job, ..] = &*CRATES;
     let lines = sizes::lines_of(job, &["run_pass", "sync_user"]);
     assert_eq!(lines.len(), 2, "one of each: {lines:?}");
     assert!(lines.iter().map(|(_, lines)| lines).sum::<usize>() < 90, "{lines:?}");

@@ -186,12 +186,13 @@ async fn what_a_pass_used_is_what_the_services_saw_retries_included() {
     assert_eq!((secrets, alpaca), (5, 4));
     let sent: usize = traffic.commits().iter().map(|commit| commit.writes.len()).sum();
     let refused = 2; // ana's snapshot and tenant document, once
-    let of_the_pass = 2 + 2; // the ledger and the current pulse; the ledger and the last pulse
+    let of_the_pass = 2 + 3; // the ledger and the current pulse; both again, and the last pulse
     let reads = 3 // users
         + 1 // nobody is in trouble: an empty answer
         + 3 // the tenants' documents, which do not exist yet
         + 2 * 3 // whether the tenants are anybody else's: no document, and an empty answer about members
-        + 3; // the last pulse, the current one and its ledger, of which there are none
+        + 3 // the last pulse, the current one and its ledger, of which there are none
+        + 1; // the current one again, at the end
     assert_eq!(used(&world).await, [reads, (sent - refused) as u64, secrets, alpaca]);
     assert_eq!(sent, 2 * 3 + of_the_pass + refused);
 }
@@ -206,14 +207,14 @@ async fn a_pass_counts_the_members_of_trouble_and_tenants_that_it_read_and_the_r
     world.membership("acme", "ben").await;
     world.pulse().await.assert_completed("2 successful, 1 errors", 0);
     // Users; no trouble yet; ana's, keyless's and acme's documents and ben's membership; the last pulse, the
-    // current one and its ledger.
-    let reads = 3 + 1 + (3 + 1) + 3;
+    // current one and its ledger; the current one again.
+    let reads = 3 + 1 + (3 + 1) + 3 + 1;
     // Only once: whose the tenants of ana (its document and members) and ben are, who has a new one each.
     let once = 2 + 1;
-    // Two snapshots with tenant documents, one record of trouble; two at the start and two at the end.
+    // Two snapshots with tenant documents, one record of trouble; two at the start and three at the end.
     // And once, as trouble begins, when keyless last succeeded.
-    assert_eq!(used(&world).await, [reads + once + 1, 2 * 2 + 1 + 4, 3, 2]);
+    assert_eq!(used(&world).await, [reads + once + 1, 2 * 2 + 1 + 5, 3, 2]);
     world.pulse().await.assert_completed("2 successful, 1 errors", 0);
     // The ledger of the pulse before has to be looked at, too.
-    assert_eq!(used(&world).await, [reads + 1, 2 * 2 + 4, 3, 2]);
+    assert_eq!(used(&world).await, [reads + 1, 2 * 2 + 5, 3, 2]);
 }

@@ -16,15 +16,18 @@ mod crowd;
 mod emulator;
 mod error_codes;
 mod faults;
+mod frozen;
 mod google;
 mod held_alpaca;
 mod last_pulse;
+mod left_overs;
 mod legacy_account;
 mod limits;
 mod live;
 mod logs;
 mod loops;
 mod named_runs;
+mod network;
 mod other_account;
 mod outputs;
 mod ownership;
@@ -45,6 +48,7 @@ mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;
 mod world;
+mod wrong_clock;
 
 /// Makes two tests of a scenario, one for each Firestore.
 macro_rules! on_both {

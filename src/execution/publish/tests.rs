@@ -1,4 +1,5 @@
 use super::*;
+use crate::documents::current_pulse::CurrentPulse;
 use crate::documents::ledger::LedgerWrites;
 use crate::execution::examples::{
     COMPLETED, FAILED, RUNNING, SKIPPED, STOPPED, SYNCED, assignment, at, conflict, counts, database, id,
@@ -101,7 +102,7 @@ fn what_the_dashboards_are_told() {
             execution: id("pulse-x"),
             started_at: at(0),
             duration: Duration::from_secs(duration),
-            used: Used { firestore_writes: 12, ..Used::default() },
+            used: Used { firestore_reads: 1, firestore_writes: 12, ..Used::default() },
         };
         assert_eq!(told, expected, "{now} {elapsed}");
     }
@@ -114,12 +115,13 @@ fn what_the_dashboards_are_told() {
     }
 }
 
-/// The documents of each commit, with the seconds it may take, and which of the two documents are written, when the
-/// commits are answered so.
+/// The documents of each commit, with the seconds it may take, and what came of the two documents, when the looks at
+/// the pulse find it open or closed, and the commits are answered so.
 async fn committed(
     has_ledger: bool,
+    looks: &[bool],
     answers: Vec<Result<(), StoreError>>,
-) -> (Vec<(Vec<String>, u64)>, (bool, bool)) {
+) -> (Vec<(Vec<String>, u64)>, (bool, &'static str)) {
     let (database, execution) = (database(), id("pulse-x"));
     let end = LedgerWrites { database: &database, execution: &execution }.task(
         0,
@@ -132,36 +134,62 @@ async fn committed(
         told.to_write(&database)
     };
     let (answers, commits) = (RefCell::new(answers.into_iter()), RefCell::new(Vec::new()));
-    let commit = async |writes: Vec<Write>, deadline: Deadline| {
-        commits.borrow_mut().push((paths(&writes), deadline.left().as_secs()));
-        answers.borrow_mut().next().expect("no more commits")
+    let looks = RefCell::new(looks.iter());
+    let firestore = Firestore {
+        fence: async || {
+            Ok(match looks.borrow_mut().next().expect("no more looks") {
+                true => Fence::Open(CurrentPulse::default().kept_by(&execution, &database)),
+                false => Fence::Closed(Some(id("pulse-y"))),
+            })
+        },
+        commit: async |writes: Vec<Write>, deadline: Deadline| {
+            commits.borrow_mut().push((paths(&writes), deadline.left().as_secs()));
+            answers.borrow_mut().next().expect("no more commits")
+        },
     };
     let deadline = Deadline::after(Duration::from_secs(8));
     let Published { end, last_pulse } =
-        commit_end(has_ledger.then_some(end), last_pulse, deadline, commit).await;
-    (commits.into_inner(), (end.is_ok(), last_pulse.is_ok()))
+        commit_end(has_ledger.then_some(end), last_pulse, deadline, firestore).await;
+    let told = match last_pulse {
+        Ok(()) => "told",
+        Err(Unpublished::TakenOver(_)) => "taken over",
+        Err(Unpublished::Refused(_)) => "refused",
+    };
+    (commits.into_inner(), (end.is_ok(), told))
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_document_costs_only_itself() {
+async fn each_document_costs_only_itself_and_the_dashboards_are_told_by_who_has_the_pulse() {
     const LEDGER: &str = "ops/last_pulse/executions/pulse-x";
+    const CURRENT: &str = "ops/current_pulse";
     const PULSE: &str = "ops/last_pulse";
     let timeout = || Err(StoreError::Timeout);
-    let (both, end, pulse) = ((&[LEDGER, PULSE][..], 4), (&[LEDGER][..], 8), (&[PULSE][..], 8));
-    for (has_ledger, answers, commits, written) in [
-        (true, vec![Ok(())], vec![both], (true, true)),
-        (true, vec![timeout(), Ok(()), Ok(())], vec![both, end, pulse], (true, true)),
-        (true, vec![timeout(), timeout(), Ok(())], vec![both, end, pulse], (false, true)),
-        (true, vec![timeout(), Ok(()), timeout()], vec![both, end, pulse], (true, false)),
+    let all = (&[LEDGER, CURRENT, PULSE][..], 4);
+    let (end, pulse) = ((&[LEDGER][..], 8), (&[CURRENT, PULSE][..], 8));
+    for (has_ledger, looks, answers, commits, written) in [
+        (true, &[true][..], vec![Ok(())], vec![all], (true, "told")),
+        (true, &[true], vec![timeout(), Ok(()), Ok(())], vec![all, end, pulse], (true, "told")),
+        (true, &[true], vec![timeout(), timeout(), Ok(())], vec![all, end, pulse], (false, "told")),
+        (true, &[true], vec![timeout(), Ok(()), timeout()], vec![all, end, pulse], (true, "refused")),
         // The ledger is gone.
-        (true, vec![Err(conflict()), Ok(())], vec![both, pulse], (true, true)),
+        (
+            true,
+            &[true, true],
+            vec![Err(conflict()), Err(conflict()), Ok(())],
+            vec![all, end, pulse],
+            (true, "told"),
+        ),
+        // Another has taken over: before the end, and in the midst of it.
+        (true, &[false], vec![Ok(())], vec![end], (true, "taken over")),
+        (true, &[true, false], vec![Err(conflict()), Ok(())], vec![all, end], (true, "taken over")),
+        (false, &[false], vec![], vec![], (true, "taken over")),
         // It would be refused again.
-        (true, vec![Err(refused())], vec![both], (true, false)),
-        (false, vec![Ok(())], vec![pulse], (true, true)),
-        (false, vec![timeout()], vec![pulse], (true, false)),
+        (true, &[true], vec![Err(refused())], vec![all], (true, "refused")),
+        (false, &[true], vec![Ok(())], vec![pulse], (true, "told")),
+        (false, &[true], vec![timeout()], vec![pulse], (true, "refused")),
     ] {
-        let told = format!("{has_ledger} {answers:?}");
-        let (made, result) = committed(has_ledger, answers).await;
+        let told = format!("{has_ledger} {looks:?} {answers:?}");
+        let (made, result) = committed(has_ledger, looks, answers).await;
         let made: Vec<_> = made
             .iter()
             .map(|(paths, left)| (paths.iter().map(String::as_str).collect::<Vec<_>>(), *left))

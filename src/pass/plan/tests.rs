@@ -44,6 +44,13 @@ fn recorded(state: State, minutes: Option<i64>) -> PreviousState {
     })
 }
 
+/// A record of a user who has had no keys for so many minutes.
+fn without_keys(minutes: i64) -> PreviousState {
+    let PreviousState::Troubled(record) = recorded(State::Retrying, None) else { panic!("in trouble") };
+    let failing_since = Some(NOW - SignedDuration::from_mins(minutes));
+    PreviousState::Troubled(SyncState { error: Some(Code::KeysMissing), failing_since, ..record })
+}
+
 fn rules(is_named: bool, previous: Option<Timestamp>) -> PassRules<'static> {
     let schedule = RecheckSchedule { previous, now: NOW };
     PassRules { schedule, is_named, remembers_writes: true, permits_writes: true, tenants: None }
@@ -66,6 +73,7 @@ fn planned(record: &UserRecord, is_kept: bool, rules: &PassRules<'_>) -> &'stati
         SyncPlan::LeaveAlone(LeftAlone::Paused) => "paused",
         SyncPlan::LeaveAlone(LeftAlone::UnreadableSwitch) => "unreadable",
         SyncPlan::LeaveAlone(LeftAlone::WaitsForReauth) => "waits",
+        SyncPlan::LeaveAlone(LeftAlone::WaitsForKeys) => "waits for keys",
         SyncPlan::LeaveAlone(LeftAlone::Missing) => "missing",
         SyncPlan::LeaveAlone(LeftAlone::NotLookedAt) | SyncPlan::SetAside => "set aside",
         SyncPlan::Sync(SyncSteps { keys: Err(_), .. }) => "no secret",
@@ -94,6 +102,8 @@ fn what_is_done_depends_on_the_previous_state_the_schedule_the_cache_and_who_was
         (recorded(State::NeedsReauth, Some(0)), ["newest"; 3]),
         (recorded(State::NeedsReauth, None), ["newest"; 3]),
         (waiting(), ["waits", "newest unless", "newest"]),
+        (without_keys(61), ["waits for keys", "newest", "newest"]),
+        (without_keys(60), ["newest"; 3]),
     ] {
         let user = record("ana", Switch::On, previous);
         assert_eq!(planned(&user, false, &no_look()), without_look, "{:?}", user.previous);

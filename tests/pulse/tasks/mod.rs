@@ -4,6 +4,7 @@ mod overlap;
 mod resume;
 mod shares;
 mod silence;
+mod takeover;
 
 use crate::world::{Run, World};
 use pulse_sandbox::call::Service;

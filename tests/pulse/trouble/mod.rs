@@ -3,6 +3,7 @@
 mod clocks;
 mod crowd;
 mod fleet_guard;
+mod missing_keys;
 mod past;
 mod reauth;
 mod records;

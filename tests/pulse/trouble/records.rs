@@ -122,9 +122,9 @@ on_both! {
 
     async fn records_that_belong_to_no_user_do_no_harm(world) {
         let strangers = ["alpacaAccounts/sync", "tenants/acme/alpacaAccounts/sync",
-            "users/ghost/alpacaAccounts/sync", "users/ana/alpacaAccounts/other",
-            "users/zoe/sub/doc/alpacaAccounts/sync"];
-        for path in strangers {
+            "users/ana/alpacaAccounts/other", "users/zoe/sub/doc/alpacaAccounts/sync"];
+        let ghost = "users/ghost/alpacaAccounts/sync";
+        for path in strangers.into_iter().chain([ghost]) {
             world.put(path, [("state", text("needs_reauth")), ("key_version", text("1"))]).await;
         }
         world.user("ana").await;
@@ -138,6 +138,7 @@ on_both! {
             let left = json!({"state": "needs_reauth", "key_version": "1"});
             assert_eq!(world.document(path).await, left, "{path}");
         }
+        assert_eq!(world.document(ghost).await, json!(null), "whose it was is deleted");
         assert_eq!(world.trouble("ana").await, json!(null));
     }
 

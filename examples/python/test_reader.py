@@ -1,0 +1,171 @@
+"""Runs the cases of crates/account-reader/vectors: python3 -m unittest discover examples/python"""
+
+import json
+import unittest
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import orders
+import reader
+
+VECTORS = Path(__file__).parents[2] / "crates/account-reader/vectors"
+FIELDS = {"name", "why", "now", "source", "snapshot", "sync", "last_pulse", "expected"}
+
+
+def time(text):
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+VALUES = {
+    "nullValue": lambda value: value,
+    "booleanValue": lambda value: value,
+    "integerValue": int,
+    "doubleValue": float,
+    "timestampValue": time,
+    "stringValue": lambda value: value,
+    "mapValue": lambda value: values(value["fields"]),
+}
+
+
+def value(typed):
+    ((kind, written),) = typed.items()
+    return VALUES[kind](written)
+
+
+def values(fields):
+    return {name: value(typed) for name, typed in fields.items()}
+
+
+def place(document, name):
+    first, _, rest = name.partition(".")
+    return (document[first], rest) if rest else (document, first)
+
+
+class File:
+    def __init__(self, name, fields):
+        file = json.loads((VECTORS / name).read_text())
+        assert set(file) == {"documents", "cases"}, set(file)
+        self.templates, self.cases = file["documents"], file["cases"]
+        for case in self.cases:
+            assert set(case) == fields, case["name"]
+
+    def document(self, case):
+        if case in (None, "unread"):
+            return reader.UNREAD if case else None
+        assert set(case) == {"base", "set", "remove"}, case
+        document = values(self.templates[case["base"]])
+        for name in case["remove"]:
+            where, name = place(document, name)
+            del where[name]
+        for name, typed in case["set"].items():
+            where, name = place(document, name)
+            where[name] = value(typed)
+        return document
+
+    def judge(self, case):
+        ((source, owner),) = case["source"].items()
+        documents = [self.document(case[name]) for name in ("snapshot", "sync", "last_pulse")]
+        return reader.judge(*documents, time(case["now"]), source, owner)
+
+
+def plain(number):
+    text = format(number.normalize(orders.EXACT), "f")
+    return "0" if number == 0 else text
+
+
+def said_of(snapshot):
+    said = {"verdict": snapshot.verdict, "source": snapshot.source, "sync": snapshot.sync}
+    if snapshot.verdict == "malformed":
+        said["field"] = snapshot.field
+    if snapshot.verdict in ("fresh", "stale"):
+        said["age_ms"] = snapshot.age // timedelta(milliseconds=1)
+        figures = snapshot.figures.items()
+        said["figures"] = {name: plain(figure) for name, figure in figures if figure is not None}
+    return said
+
+
+class Vectors(unittest.TestCase):
+    def test_snapshots(self):
+        file = File("snapshots.json", FIELDS)
+        self.assertGreaterEqual(len(file.cases), 60)
+        for case in file.cases:
+            with self.subTest(case["name"], why=case["why"]):
+                self.assertEqual(said_of(file.judge(case)), case["expected"])
+        print(f"snapshots.json: {len(file.cases)} cases")
+
+    def test_decisions(self):
+        file = File("decisions.json", FIELDS | {"order", "policy", "signals"})
+        self.assertGreaterEqual(len(file.cases), 60)
+        for case in file.cases:
+            with self.subTest(case["name"], why=case["why"]):
+                self.assertEqual(self.decided(file, case), case["expected"])
+        print(f"decisions.json: {len(file.cases)} cases")
+
+    def decided(self, file, case):
+        snapshot, now = file.judge(case), time(case["now"])
+        signals = [
+            (file.document(signal["document"]), signal["update_time"] and time(signal["update_time"]))
+            for signal in case["signals"]
+        ]
+        order = {**case["order"], "notional": Decimal(case["order"]["notional"])}
+        policy = {**case["policy"], "reserve": Decimal(case["policy"]["reserve"])}
+        decision = orders.decide(order, snapshot, policy, orders.pending_sum(signals, snapshot, now))
+        return {"allow": {"max_notional": plain(decision["allow"])}} if "allow" in decision else decision
+
+
+class Amounts(unittest.TestCase):
+    def test_no_amount_that_is_no_number_is_allowed(self):
+        file = File("decisions.json", FIELDS | {"order", "policy", "signals"})
+        snapshot = file.judge(file.cases[0])
+        order = {"user": "ana", "side": "buy", "notional": Decimal(1), "closes": False}
+        policy = {"environment": "paper", "currency": "USD", "funds": "cash", "reserve": Decimal(0)}
+        self.assertIn("allow", orders.decide(order, snapshot, policy, Decimal(0)))
+        for text in ("NaN", "sNaN", "Infinity", "-Infinity"):
+            wrong = Decimal(text)
+            for decision in (
+                orders.decide({**order, "notional": wrong}, snapshot, policy, Decimal(0)),
+                orders.decide(order, snapshot, {**policy, "reserve": wrong}, Decimal(0)),
+                orders.decide(order, snapshot, policy, wrong),
+            ):
+                self.assertEqual(decision, {"deny": "invalid_order"}, text)
+
+
+class Reference:
+    def __init__(self, path, fields):
+        self.path, self.fields, self.reference = path, fields, self
+
+    def to_dict(self):
+        return self.fields
+
+
+class Client:
+    """As google-cloud-firestore's: what it gets comes in any order."""
+
+    def __init__(self, documents):
+        self.documents = documents
+
+    def document(self, path):
+        return Reference(path, self.documents.get(path))
+
+    def get_all(self, references):
+        return reversed(list(references))
+
+
+class Reading(unittest.TestCase):
+    def test_the_documents_of_a_user_are_read_whatever_their_order(self):
+        file = File("snapshots.json", FIELDS)
+        user, failing = (file.document({"base": base, "set": {}, "remove": []}) for base in ("user", "failing"))
+        client = Client({"users/ana/alpacaAccounts/snapshot": user, "users/ana/alpacaAccounts/sync": failing})
+        now = time("2026-01-05T14:31:00.000Z")
+        self.assertEqual(reader.read(client, "ana", now)[:3], ("fresh", "user", "retrying"))
+        self.assertEqual(reader.read(client, "bob", now)[:3], ("missing", "user", "ok"))
+
+    def test_no_id_leads_to_another_document(self):
+        for wrong in ("", "a/b", "../x"):
+            with self.assertRaises(ValueError):
+                reader.read(Client({}), wrong)
+
+
+if __name__ == "__main__":
+    unittest.main()
