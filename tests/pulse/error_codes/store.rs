@@ -207,7 +207,7 @@ async fn a_commit_whose_answer_is_lost_leaves_the_right_documents() {
 }
 
 /// They are asked for once for the page, and then once for each user, of whom it is asked then when they last
-/// succeeded.
+/// succeeded; and at the end whose the pulse is.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreadable_memberships_fail_their_users_before_anything_is_written() {
     for (error, code, attempts) in
@@ -220,7 +220,7 @@ async fn unreadable_memberships_fail_their_users_before_anything_is_written() {
         // The first such read is that of the last pulse.
         world.fault(&format!("firestore/BatchGetDocuments:error={error},skip=1"));
         let run = world.pulse().await;
-        assert_eq!(world.faults_applied(), [(1 + 2 + 2) * attempts], "{error}");
+        assert_eq!(world.faults_applied(), [(1 + 2 + 2 + 1) * attempts], "{error}");
         world.sandbox.faults().clear();
         run.assert_completed("0 successful, 2 errors", 1);
         for user in ["ana", "ben"] {
