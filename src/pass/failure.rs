@@ -144,6 +144,16 @@ impl Failure {
             }
     }
 
+    /// Whether some host was not asked because it answers nobody.
+    #[must_use]
+    pub(crate) fn is_of_silent_host(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAsked(Cause::Keys(SecretError::Silent { .. }))
+                | Self::NoAnswer(Cause::Broker(AlpacaError::Silent), _)
+        )
+    }
+
     /// What happened and why, with all causes.
     #[must_use]
     pub(crate) fn reason(&self) -> String {

@@ -50,18 +50,7 @@ pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant)
             "Skipped Alpaca account for user {id}: its secret had no keys, and the pass was told to stop before it was \
              looked at again"
         ),
-        LeftAlone::WaitsForKeys => {
-            let state = user.previous.record();
-            let error = state.and_then(|state| state.error).map(Code::as_str);
-            let failing_since = state.and_then(|state| state.failing_since).map(|since| since.to_string());
-            info!(
-                user_id,
-                error,
-                failing_since,
-                "Skipped Alpaca account for user {id}: it has had no keys for over an hour, so they are looked for only \
-                 once in five minutes"
-            );
-        }
+        LeftAlone::WaitsForKeys => tell_waits_for_keys(user),
         LeftAlone::Missing => error!(
             user_id,
             error = Code::UserUnknown.as_str(),
@@ -70,6 +59,20 @@ pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant)
              project and the database"
         ),
     }
+}
+
+fn tell_waits_for_keys(user: &UserRef) {
+    let (id, user_id) = (&user.id, user.id.as_str());
+    let state = user.previous.record();
+    let error = state.and_then(|state| state.error).map(Code::as_str);
+    let failing_since = state.and_then(|state| state.failing_since).map(|since| since.to_string());
+    info!(
+        user_id,
+        error,
+        failing_since,
+        "Skipped Alpaca account for user {id}: it has had no keys for over an hour, so they are looked for only \
+         once in five minutes"
+    );
 }
 
 /// The user's documents say what Alpaca says, or would, without a dry run.

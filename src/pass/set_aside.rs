@@ -3,12 +3,13 @@
 //!
 //! The cursor does not wait for them, and they are few: for the memory that they need.
 
-use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::deadlines::{RECORD_RESERVE, USER_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::outcome::Outcome;
 use crate::pass::failure::Failure;
 use crate::pass::sync_outcome::{NoSnapshot, SyncOutcome};
 use crate::pass::user_record::UserRecord;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,16 +17,16 @@ use tokio::time::Instant;
 /// Users who are set aside in a pass. Beyond, they end as they are.
 const MOST_SET_ASIDE: usize = 10_000;
 
-/// Of a user who failed already, for the one attempt more.
+/// Of a user who failed already, for the one attempt more; recording why comes on top.
 const SECOND_BUDGET: Duration = Duration::from_secs(10);
 
-/// Which of its laps a pass is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which of a pass's laps a user's turn is in.
+#[derive(Clone, Debug)]
 pub(crate) enum Lap {
     /// Everybody's.
     First,
-    /// Of those who failed in the first one.
-    Second,
+    /// Of those who failed in the first one, and why.
+    Second(Arc<Failure>),
     /// The first time for users who were set aside untried.
     Last,
 }
@@ -52,7 +53,7 @@ pub(crate) struct SetAside {
 #[derive(Debug)]
 pub(crate) enum Otherwise {
     /// The failure of the first turn.
-    Failed(Failure, NoSnapshot, Instant),
+    Failed(Arc<Failure>, NoSnapshot, Instant),
     /// The secret is not looked at in this pass.
     NotLookedAt,
 }
@@ -72,10 +73,19 @@ impl Places {
 impl Lap {
     /// A user's time, and attempts, in this lap.
     #[must_use]
-    pub(crate) fn deadline(self) -> Deadline {
+    pub(crate) fn deadline(&self) -> Deadline {
         match self {
             Self::First | Self::Last => Deadline::after(USER_BUDGET),
-            Self::Second => Deadline::after(SECOND_BUDGET).tried_once(),
+            Self::Second(_) => Deadline::after(SECOND_BUDGET + RECORD_RESERVE).tried_once(),
+        }
+    }
+
+    /// Of two failures the one that tells more: that a silent host was not asked again says nothing of why.
+    #[must_use]
+    pub(crate) fn telling(self, failure: Arc<Failure>) -> Arc<Failure> {
+        match self {
+            Self::Second(first) if failure.is_of_silent_host() => first,
+            _ => failure,
         }
     }
 }
@@ -89,7 +99,7 @@ impl SetAside {
         judged: NoSnapshot,
         start: Instant,
     ) -> Self {
-        Self { user, otherwise: Otherwise::Failed(failure, judged, start) }
+        Self { user, otherwise: Otherwise::Failed(Arc::new(failure), judged, start) }
     }
 
     /// A user whose secret had no keys when it was last looked at.
@@ -104,7 +114,7 @@ impl Otherwise {
     #[must_use]
     pub(crate) fn lap(&self) -> Lap {
         match self {
-            Self::Failed(..) => Lap::Second,
+            Self::Failed(failure, ..) => Lap::Second(Arc::clone(failure)),
             Self::NotLookedAt => Lap::Last,
         }
     }

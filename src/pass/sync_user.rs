@@ -98,7 +98,7 @@ pub(crate) async fn sync_user(
         SyncPlan::SetAside => return TurnEnd::SetAside(Box::new(SetAside::untried(user))),
         SyncPlan::LeaveAlone(reason) => return left_alone(&user, reason, start),
     };
-    if lap != Lap::Second {
+    if !matches!(lap, Lap::Second(_)) {
         tell_start(&user);
     }
     let deadline = lap.deadline();
@@ -111,16 +111,23 @@ pub(crate) async fn sync_user(
         Ok(None) => left_alone(&user, LeftAlone::WaitsForReauth, start),
         Err(failure) => {
             let judged = failure.judged(&user.previous, steps.on_failure);
-            let may_wait = lap == Lap::First && judged.is_failure() && failure.may_pass();
+            let may_wait = matches!(lap, Lap::First) && judged.is_failure() && failure.may_pass();
             if may_wait && pass.places.take() {
                 return TurnEnd::SetAside(Box::new(SetAside::failed(user, failure, judged, start)));
             }
+            let failure = lap.telling(Arc::new(failure));
             tell_no_snapshot(&user.reference(), &failure, judged.counts_as, start);
             if judged.is_left_to_closing() {
                 return TurnEnd::Outcome(SyncOutcome::NoSnapshot(judged));
             }
             // Boxed, as most users do not fail, and all would have to carry it.
-            let past = learn_past_and_record(&pass.clients, &user, &failure, steps.on_failure, deadline);
+            let past = learn_past_and_record(
+                &pass.clients,
+                &user,
+                &failure,
+                steps.on_failure,
+                deadline.tried_as_usual(),
+            );
             TurnEnd::Outcome(SyncOutcome::NoSnapshot(NoSnapshot { past: Box::pin(past).await, ..judged }))
         }
     }

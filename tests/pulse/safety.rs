@@ -74,7 +74,7 @@ on_both! {
         assert_eq!(run.error_of("ana").as_deref(), Some("keys_unavailable"));
         let told = run.entry("Could not retrieve Alpaca keys for user ana: ")["message"].to_string();
         assert!(told.contains("a redirect (status 302), which is not followed"), "{told}");
-        assert_eq!((world.secret_accesses("ana"), world.account_calls("ana")), (3, 0));
+        assert_eq!((world.secret_accesses("ana"), world.account_calls("ana")), (4, 0));
     }
 
     /// The other hosts are exempt, so that only the calls to Alpaca could take the proxy.
