@@ -35,6 +35,9 @@ const SKIPPED_FOR: &str = "skipped_for";
 /// Field names that begin with a digit would have to be quoted in paths.
 const TASK_PREFIX: &str = "task_";
 
+/// The field of the plan that says behind which id a task begins.
+const BEGINS_BEHIND: &str = "begins_behind";
+
 /// More users than that is not a count but damage, and would overflow sums.
 const MOST: u64 = 1 << 48;
 
@@ -124,8 +127,26 @@ fn task_field(task: usize) -> String {
     format!("{TASK_PREFIX}{task}")
 }
 
+fn task_of(field: &str) -> Option<usize> {
+    field.strip_prefix(TASK_PREFIX)?.parse().ok()
+}
+
 fn plan_value(shards: &Shards) -> Value {
-    record([("tasks", count(shards.tasks() as u64)), ("splits", ids_value(shards.splits()))])
+    let mut fields = vec![("tasks", count(shards.tasks() as u64)), ("splits", ids_value(shards.splits()))];
+    let begins = shards.begins_behind().iter().map(|(task, id)| (task_field(*task), text(id.as_str())));
+    if !shards.begins_behind().is_empty() {
+        fields.push((BEGINS_BEHIND, map(begins.collect())));
+    }
+    record(fields)
+}
+
+fn shards(plan: &Fields) -> Option<Shards> {
+    let begin = |(name, behind): (&String, &Value)| Some((task_of(name)?, id(behind)?));
+    // Without one of them, a cursor would not say whom a task has left.
+    let begins = plan
+        .get(BEGINS_BEHIND)
+        .map_or(Some(Default::default()), |begins| entries(begins)?.iter().map(begin).collect());
+    Some(Shards::new(ids(plan.get("splits")?)?)?.beginning_behind(begins?))
 }
 
 impl Ledger {
@@ -133,13 +154,11 @@ impl Ledger {
     #[must_use]
     pub(crate) fn from_fields(fields: &Fields) -> Option<Self> {
         let plan = fields.get("plan").and_then(entries)?;
-        let splits = ids(plan.get("splits")?)?;
         let tasks = fields.get("tasks").and_then(entries);
-        let task = |(name, record): (&String, &Value)| {
-            Some((name.strip_prefix(TASK_PREFIX)?.parse().ok()?, TaskRecord::from_value(record)?))
-        };
+        let task =
+            |(name, record): (&String, &Value)| Some((task_of(name)?, TaskRecord::from_value(record)?));
         Some(Self {
-            shards: Shards::new(splits)?,
+            shards: shards(plan)?,
             started_at: fields.get("started_at").and_then(time)?,
             touched_at: fields.get(TOUCHED_AT).and_then(time)?,
             ended_at: fields.get(ENDED_AT).and_then(time),

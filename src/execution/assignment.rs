@@ -7,7 +7,7 @@ use crate::model::ids::DocumentId;
 use crate::model::ledger::{Finished, Ledger, TaskRecord, TaskState};
 use crate::model::outcome::PassStatus;
 use crate::model::recheck::RecheckSchedule;
-use crate::model::selection::{IdRange, Selection};
+use crate::model::selection::{Lap, Selection};
 use crate::model::shards::Shards;
 use crate::model::usage::Used;
 use crate::services::clients::Clients;
@@ -17,7 +17,8 @@ use std::sync::Arc;
 /// One task's part in an execution.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskAssignment {
-    /// Its users. Those that an earlier attempt has finished are not among them.
+    /// Its users, beginning with those whom the execution before did not reach. Those that an earlier attempt has
+    /// finished are not among them.
     pub(crate) selection: Selection,
     /// Whether the legacy account is this task's, and still to be done.
     pub(crate) has_legacy_account: bool,
@@ -118,23 +119,22 @@ impl TaskAssignment {
     /// Takes what the plan gives this task, less what an earlier attempt has finished.
     pub(super) fn take(&mut self, joined: Joined) -> Result<(), OtherPlan> {
         let Joined { shards, own, previous, now } = joined;
-        let range = self.share(&shards)?;
+        let lap = self.share(&shards)?;
         self.schedule = RecheckSchedule { previous, now };
         self.started_at = now;
         if let Some(own) = own {
             self.go_on(own, now);
         }
-        let after = self.finished.cursor.clone().or(range.after);
-        self.selection = Selection::Range(IdRange { after, until: range.until });
+        self.selection = Selection::Lap(lap.rest(self.finished.cursor.as_ref()));
         // It comes before all users.
         self.has_legacy_account = self.task == 0 && self.finished.counts.users() == 0;
         Ok(())
     }
 
-    fn share(&self, shards: &Shards) -> Result<IdRange, OtherPlan> {
+    fn share(&self, shards: &Shards) -> Result<Lap, OtherPlan> {
         let planned = shards.tasks();
-        let range = shards.range(self.task).filter(|_| planned == self.tasks);
-        range.ok_or_else(|| OtherPlan { execution: self.execution.clone(), planned, tasks: self.tasks })
+        let lap = shards.lap(self.task).filter(|_| planned == self.tasks);
+        lap.ok_or_else(|| OtherPlan { execution: self.execution.clone(), planned, tasks: self.tasks })
     }
 
     fn go_on(&mut self, mut own: Ledger, now: Timestamp) {

@@ -79,11 +79,13 @@ impl<'a> JoiningTask<'a> {
         last.filter(|_| plans || self.is_ramping)
     }
 
-    /// The plan for a new ledger.
+    /// The plan for a new ledger: even shares, as the model execution teaches them, and first those whom the execution
+    /// before did not reach.
     #[must_use]
-    pub(super) fn plan(&self, model: Option<&Ledger>) -> Shards {
+    pub(super) fn plan(&self, model: Option<&Ledger>, before: Option<&Ledger>) -> Shards {
         let learned = model.and_then(|ledger| ledger.plan_next(self.tasks()));
-        learned.unwrap_or_else(|| Shards::guessed(self.tasks()))
+        let shards = learned.unwrap_or_else(|| Shards::guessed(self.tasks()));
+        shards.beginning_with(&before.map(Ledger::unreached).unwrap_or_default())
     }
 
     /// What to do, the pulse being in that state; `has_ledger` is whether the execution has one.

@@ -134,7 +134,11 @@ async fn try_once(
     let lease = LeaseState::of(own, is_current, rival.zip(rival_ledger.as_ref()), view.now);
     let synced_by_dead = lease.dead().and_then(|dead| dead.synced_at());
     assignment.last_synced = assignment.last_synced.or_later(synced_by_dead);
-    let shards = own.map_or_else(|| joining.plan(model_ledger.as_ref()), |own| own.shards.clone());
+    let model = model_ledger.as_ref();
+    // The one that claimed last, which need not have told the dashboards. In a loop it is in nobody's way, and not
+    // read: its pulses reach everybody, or are the last.
+    let before = rival_ledger.as_ref().or(model);
+    let shards = own.map_or_else(|| joining.plan(model, before), |own| own.shards.clone());
     let decision = joining.decide(lease, own.is_some());
     let last_synced = assignment.last_synced;
     let claim = Claim { execution: &execution.id, view: &view, shards: &shards, last_synced };

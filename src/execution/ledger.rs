@@ -4,6 +4,7 @@ use crate::model::fleet_guard::Rejections;
 use crate::model::ledger::{Ledger, TaskRecord, TaskState};
 use crate::model::outcome::{Counts, PassStatus};
 use crate::model::ramp::Ramp;
+use crate::model::selection::IdRange;
 use crate::model::shards::Shards;
 use crate::model::usage::Used;
 use jiff::{SignedDuration, Timestamp};
@@ -124,9 +125,28 @@ impl Ledger {
     pub(super) fn plan_next(&self, tasks: usize) -> Option<Shards> {
         // Who was not reached is in no sample, so half a pass would put the others' borders wrong.
         match (self.is_completed(), self.shards.tasks() == tasks) {
-            (false, true) => Some(self.shards.clone()),
+            (false, true) => Some(self.shards.clone().beginning_behind(Default::default())),
             _ => Shards::even(tasks, self.tasks.values().map(|record| &record.finished.sample)),
         }
+    }
+
+    /// Whom it did not reach because it was stopped, or died: of each task's users those who were left, in the order
+    /// in which it would have served them.
+    #[must_use]
+    pub(super) fn unreached(&self) -> Vec<IdRange> {
+        let left = |task| {
+            let record = self.tasks.get(&task);
+            let cursor = record.and_then(|record| record.finished.cursor.as_ref());
+            // Where a task failed to read its users, or died before anybody was finished, one that begins there may
+            // reach nobody again.
+            let can_begin_there = match record.map(|record| record.state) {
+                Some(TaskState::Stopped) => true,
+                Some(TaskState::Running) => cursor.is_some(),
+                Some(TaskState::Settling | TaskState::Completed | TaskState::Failed) | None => false,
+            };
+            self.shards.lap(task).filter(|_| can_begin_there).map(|lap| lap.rest(cursor))
+        };
+        self.indices().filter_map(left).flat_map(|left| left.ranges().to_vec()).collect()
     }
 
     fn indices(&self) -> impl Iterator<Item = usize> {

@@ -45,7 +45,7 @@ impl Finished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u64);
 
-/// The users that were begun and not yet passed by the cursor, in the order of their ids.
+/// The users that were begun and not yet passed by the cursor, in the order of the lap.
 #[derive(Debug)]
 pub(crate) struct Progress {
     finished: Finished,
@@ -62,8 +62,8 @@ impl Progress {
         Self { finished, tasks, begun: VecDeque::new(), first: 0 }
     }
 
-    /// A sync begins: of a user, whose id is after all those before, or of the legacy account, which
-    /// has none.
+    /// A sync begins: of a user, who comes after all those before, or of the legacy account, which has
+    /// no id.
     pub(crate) fn begin(&mut self, user: Option<DocumentId>) -> Slot {
         self.begun.push_back((user, None));
         Slot(self.first + self.begun.len() as u64 - 1)

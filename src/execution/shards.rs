@@ -2,7 +2,7 @@
 //! the execution before has seen.
 
 use crate::model::ids::DocumentId;
-use crate::model::selection::IdRange;
+use crate::model::selection::{IdRange, Lap};
 use crate::model::shards::{Sample, Shards};
 
 /// Ids kept by each task, at least; at most twice as many. When one task has seen everybody, the shares of
@@ -37,7 +37,10 @@ impl Shards {
         for sample in samples {
             let rank =
                 |(place, id)| (sample.stride.saturating_mul(place as u64 + 1).saturating_add(total), id);
-            ranked.extend(sample.ids.iter().enumerate().map(rank));
+            // Whoever began in the middle of a share has seen the first of it last.
+            let mut ids: Vec<_> = sample.ids.iter().collect();
+            ids.sort();
+            ranked.extend(ids.into_iter().enumerate().map(rank));
             total += sample.seen;
         }
         ranked.sort_by_key(|(_, id): &(u64, &DocumentId)| *id);
@@ -50,9 +53,27 @@ impl Shards {
         (total > 0).then(|| Self::sorted(splits))
     }
 
+    /// The same shares, each begun where the first of these ranges begins in it.
+    #[must_use]
+    pub(super) fn beginning_with(self, unreached: &[IdRange]) -> Self {
+        let behind = |task| {
+            let range = self.range(task)?;
+            let first = unreached.iter().map(|ids| range.overlap(ids)).find(|ids| !ids.is_empty())?;
+            Some((task, first.after.filter(|id| range.contains(id))?))
+        };
+        let begins_behind = (0..self.tasks()).filter_map(behind).collect();
+        self.beginning_behind(begins_behind)
+    }
+
+    /// The users of one task in the order in which it serves them, or nothing if there is no such task.
+    #[must_use]
+    pub(super) fn lap(&self, task: usize) -> Option<Lap> {
+        Some(Lap::around(self.range(task)?, self.begins_behind().get(&task)))
+    }
+
     /// The share of one task, or nothing if there is no such task.
     #[must_use]
-    pub(crate) fn range(&self, task: usize) -> Option<IdRange> {
+    fn range(&self, task: usize) -> Option<IdRange> {
         let splits = self.splits();
         let after = task.checked_sub(1).map(|before| splits.get(before).cloned());
         match after {
@@ -120,6 +141,19 @@ mod tests {
         shares(shards, users).into_iter().map(sample).collect()
     }
 
+    /// The same with tasks that began in the middle of their shares.
+    fn sampled_from_the_middle(shards: &Shards, users: &[DocumentId]) -> Vec<Sample> {
+        let mut left = users;
+        let sample = |share: u64| {
+            let own = left.split_off(..share as usize).expect("as many");
+            let (first, last) = own.split_at(own.len() / 3);
+            let mut sample = Sample::default();
+            last.iter().chain(first).for_each(|id| sample.take(id, shards.tasks()));
+            sample
+        };
+        shares(shards, users).into_iter().map(sample).collect()
+    }
+
     fn assert_even(shards: &Shards, users: &[DocumentId]) {
         let (shares, even) = (shares(shards, users), users.len() as f64 / shards.tasks() as f64);
         assert_eq!(shares.iter().sum::<u64>(), users.len() as u64);
@@ -136,6 +170,8 @@ mod tests {
             assert_eq!(second.tasks(), now);
             let third = Shards::even(now, &sampled(&second, &users)).expect("users were seen");
             assert_even(&third, &users);
+            let third = Shards::even(now, &sampled_from_the_middle(&second, &users));
+            assert_even(&third.expect("users were seen"), &users);
         }
     }
 

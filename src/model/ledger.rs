@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// What the ledger of one execution says.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ledger {
-    /// Which task has which users.
+    /// Which task has which users, and with whom it begins.
     pub(crate) shards: Shards,
     /// When the first task claimed it.
     pub(crate) started_at: Timestamp,
@@ -64,7 +64,7 @@ impl TaskState {
         [Self::Running, Self::Settling, Self::Completed, Self::Stopped, Self::Failed];
 }
 
-/// What is known of the users up to the cursor.
+/// What is known of the users up to the cursor, in the order in which the task serves them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Finished {
     /// The last of them.

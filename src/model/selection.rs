@@ -5,13 +5,76 @@ use crate::model::ids::DocumentId;
 /// Who takes part in a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
-    /// All users of a range.
-    Range(IdRange),
+    /// All users of a lap.
+    Lap(Lap),
     /// These, named by a person.
     Named(Vec<DocumentId>),
 }
 
-/// A range of user ids in Firestore's order (by their UTF-8 bytes): one task's share of all users.
+impl Selection {
+    /// Whether the cursor has passed that user, who is one of these.
+    #[must_use]
+    pub(crate) fn has_passed(&self, cursor: &DocumentId, user: &DocumentId) -> bool {
+        match self {
+            Self::Lap(lap) => lap.place(cursor).is_some_and(|passed| lap.place(user) <= Some(passed)),
+            Self::Named(users) => {
+                let place = |id| users.iter().position(|named| named == id);
+                place(cursor).is_some_and(|passed| place(user) <= Some(passed))
+            }
+        }
+    }
+}
+
+/// One task's users, in the order in which they are served: one range after the other, nobody in two. All of its share
+/// is a lap that may begin in the middle of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lap(Vec<IdRange>);
+
+impl Default for Lap {
+    /// Everybody, in the order of their ids.
+    fn default() -> Self {
+        Self(vec![IdRange::default()])
+    }
+}
+
+impl Lap {
+    /// Once round that range, from behind that id, if it is in it.
+    #[must_use]
+    pub(crate) fn around(range: IdRange, behind: Option<&DocumentId>) -> Self {
+        let Some(behind) = behind.filter(|id| range.contains(id)) else { return Self::of([range]) };
+        let IdRange { after, until } = range;
+        let first = IdRange { after: Some(behind.clone()), until };
+        Self::of([first, IdRange { after, until: Some(behind.clone()) }])
+    }
+
+    /// What comes after that user; all of it without one, or when the user is not in it.
+    #[must_use]
+    pub(crate) fn rest(&self, last: Option<&DocumentId>) -> Self {
+        let Some((place, last)) = last.and_then(|last| self.place(last)) else { return self.clone() };
+        let mut rest = self.0[place..].to_vec();
+        if let Some(range) = rest.first_mut() {
+            range.after = Some(last.clone());
+        }
+        Self::of(rest)
+    }
+
+    /// Where in it an id comes, if it is in it.
+    fn place<'a>(&self, id: &'a DocumentId) -> Option<(usize, &'a DocumentId)> {
+        Some((self.0.iter().position(|range| range.contains(id))?, id))
+    }
+
+    fn of(ranges: impl IntoIterator<Item = IdRange>) -> Self {
+        Self(ranges.into_iter().filter(|range| !range.is_empty()).collect())
+    }
+
+    /// Its ranges, none of them empty.
+    #[must_use]
+    pub(crate) fn ranges(&self) -> &[IdRange] {
+        &self.0
+    }
+}
+
+/// A range of user ids in Firestore's order (by their UTF-8 bytes).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdRange {
     /// Only ids after this one.
@@ -26,27 +89,24 @@ impl IdRange {
     pub(crate) fn is_empty(&self) -> bool {
         matches!((&self.after, &self.until), (Some(after), Some(until)) if after >= until)
     }
+
+    /// Whether the id is in it.
+    #[must_use]
+    pub(crate) fn contains(&self, id: &DocumentId) -> bool {
+        self.after.as_ref().is_none_or(|after| id > after)
+            && self.until.as_ref().is_none_or(|until| id <= until)
+    }
+
+    /// The ids in both; they may be none.
+    #[must_use]
+    pub(crate) fn overlap(&self, other: &Self) -> Self {
+        let until = match (&self.until, &other.until) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.as_ref().or(other.as_ref()),
+        };
+        Self { after: self.after.as_ref().max(other.after.as_ref()).cloned(), until: until.cloned() }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_is_empty_where_it_ends_before_it_begins() {
-        for (after, until, expected) in [
-            (None, None, false),
-            (Some("a"), None, false),
-            (None, Some("a"), false),
-            (Some("a"), Some("b"), false),
-            (Some("a"), Some("a"), true),
-            (Some("b"), Some("a"), true),
-            (Some("__id10__"), Some("__id9__"), true),
-            (Some("__id9__"), Some("__id10__"), false),
-        ] {
-            let id = |id: &str| DocumentId::of_existing(id);
-            let range = IdRange { after: after.map(id), until: until.map(id) };
-            assert_eq!(range.is_empty(), expected, "{range:?}");
-        }
-    }
-}
+mod tests;

@@ -7,12 +7,11 @@ use crate::execution::publish::{Leave, Leaving};
 use crate::limits::deadlines::{LOOK_BACK_BUDGET, LOOK_BACK_LIMIT, PUBLISH_RESERVE, USER_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::fleet_guard::{AtHost, Rejections};
-use crate::model::ids::DocumentId;
 use crate::model::keys::Environment;
 use crate::model::ledger::{Finished, TaskState};
 use crate::model::outcome::{Code, Counts, PassStatus};
 use crate::pass::context::PassContext;
-use crate::pass::state_records::{StateRecord, last_successes, settle};
+use crate::pass::state_records::{last_successes, settle};
 use crate::pass::summary::{Figures, PassEnd, conclude};
 use crate::pass::tally::Tally;
 use crate::shutdown::{CLOSING_LIMIT, Stop};
@@ -92,7 +91,12 @@ impl Closing<'_> {
         tell_fleet_wide(&tally.fleet_wide(nobody));
         // The fleet guard of one of several tasks needs what the others saw, and there is no time to wait for them.
         if !assignment.is_one_of_several() {
-            let records = up_to(finished.cursor.as_ref(), tally.records(nobody, now));
+            let mut records = tally.records(nobody, now);
+            // A retried attempt asks again about everybody after the cursor: two rejections within moments are one.
+            let cursor = finished.cursor.as_ref();
+            records.retain(|(user, _)| {
+                cursor.is_some_and(|cursor| assignment.selection.has_passed(cursor, user))
+            });
             settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
         }
         leave
@@ -115,13 +119,6 @@ impl Closing<'_> {
         let read = self.stop.run_until_stopped_for(LOOK_BACK_LIMIT, reading).await;
         tally.learn(&read.unwrap_or_default(), now)
     }
-}
-
-/// What of a pass that was cut short is recorded. A retried attempt asks again about everybody after the cursor:
-/// two rejections within moments are one.
-fn up_to(cursor: Option<&DocumentId>, mut records: Vec<StateRecord>) -> Vec<StateRecord> {
-    records.retain(|(user, _)| cursor.is_some_and(|cursor| user <= cursor));
-    records
 }
 
 /// Where this machine's clock is far off.
@@ -147,26 +144,5 @@ fn tell_fleet_wide(fleet_wide: &[(Environment, AtHost)]) {
             environment = host.as_str(),
             "Alpaca rejected {rejected} of {users} users: not marking anyone for re-authentication"
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::sync_state::{PreviousState, after_failure};
-
-    #[test]
-    fn of_a_pass_that_was_cut_short_only_those_behind_the_cursor_are_recorded() {
-        let id = |id: &str| DocumentId::parse(id).expect("legal");
-        let state = after_failure(&PreviousState::Clean, None, Code::Internal, None, Timestamp::UNIX_EPOCH);
-        let state = state.expect("news");
-        let records = || ["ana", "ben", "cy"].map(|user| (id(user), state.clone())).to_vec();
-        let recorded = |cursor: Option<&str>| -> Vec<String> {
-            let records = up_to(cursor.map(id).as_ref(), records());
-            records.into_iter().map(|(user, _)| user.to_string()).collect()
-        };
-        assert_eq!(recorded(Some("ben")), ["ana", "ben"]);
-        assert_eq!(recorded(Some("cz")), ["ana", "ben", "cy"]);
-        assert!(recorded(None).is_empty() && recorded(Some("amy")).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
 use crate::limits::deadlines::{COUNT_BUDGET, LEAST_COUNT_BUDGET};
 use crate::limits::retry::Deadline;
-use crate::model::selection::{IdRange, Selection};
+use crate::model::selection::{Lap, Selection};
 use crate::pass::admission::{Reached, Spread};
 use crate::pass::context::PassContext;
 use crate::services::clients::Clients;
@@ -45,12 +45,12 @@ impl fmt::Display for Unreached {
     }
 }
 
-/// Spreads the users of a range over the time that `--spread` gives, from the start of the pass; nobody who was named
+/// Spreads the users of a lap over the time that `--spread` gives, from the start of the pass; nobody who was named
 /// is kept waiting.
 pub(crate) async fn spread(pass: &PassContext, selection: &Selection) -> Option<Spread> {
     let Config { spread: window, filter, .. } = &pass.clients.config;
-    let (Some(window), Selection::Range(range)) = (*window, selection) else { return None };
-    match count(&pass.clients.store, range, filter, Deadline::after(COUNT_BUDGET)).await {
+    let (Some(window), Selection::Lap(lap)) = (*window, selection) else { return None };
+    match count(&pass.clients.store, lap, filter, Deadline::after(COUNT_BUDGET)).await {
         Ok(users) => Some(Spread { start: pass.start, window, users }),
         Err(err) => {
             warn!(
@@ -72,14 +72,13 @@ pub(crate) async fn unreached(
     stop: &Stop,
 ) -> Option<Unreached> {
     let told = stop.deadline()?;
-    let range = match selection {
+    let lap = match selection {
         Selection::Named(users) => {
             return Some(Unreached::Users((users.len() as u64).saturating_sub(reached.users)));
         }
-        Selection::Range(range) => range,
+        Selection::Lap(lap) => lap,
     };
-    let after = reached.last.or_else(|| range.after.clone());
-    let rest = IdRange { after, until: range.until.clone() };
+    let rest = lap.rest(reached.last.as_ref());
     let budget = DRAIN_LIMIT.saturating_sub(told.elapsed()).max(LEAST_COUNT_BUDGET);
     let count = count(&clients.store, &rest, &clients.config.filter, Deadline::after(budget));
     Some(match count.await {
@@ -95,11 +94,10 @@ pub(crate) async fn unreached(
     })
 }
 
-async fn count(
-    store: &Store,
-    range: &IdRange,
-    filter: &UserFilter,
-    deadline: Deadline,
-) -> Result<u64, StoreError> {
-    Pages::of_users(store.database(), range, filter).count(store, deadline).await
+async fn count(store: &Store, lap: &Lap, filter: &UserFilter, deadline: Deadline) -> Result<u64, StoreError> {
+    let mut users = 0;
+    for range in lap.ranges() {
+        users += Pages::of_users(store.database(), range, filter).count(store, deadline).await?;
+    }
+    Ok(users)
 }

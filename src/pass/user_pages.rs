@@ -8,7 +8,7 @@ use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
 use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
-use crate::model::selection::Selection;
+use crate::model::selection::{IdRange, Selection};
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
 use crate::pass::left_overs::LeftOvers;
@@ -95,18 +95,25 @@ pub(crate) struct PageReader {
 
 impl PageReader {
     async fn read(&self, selection: Selection, pages: &Sender) -> Result<(), StoreError> {
-        let range = match selection {
+        match selection {
             Selection::Named(users) => {
                 let page = self.named(&users).await?;
                 let _ = pages.send(Ok(page)).await;
-                return Ok(());
             }
-            Selection::Range(range) => range,
-        };
+            Selection::Lap(lap) => {
+                for range in lap.ranges() {
+                    self.read_range(range, pages).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_range(&self, range: &IdRange, pages: &Sender) -> Result<(), StoreError> {
         let database = self.store.database();
-        let mut users = Pages::of_users(database, &range, &self.filter);
+        let mut users = Pages::of_users(database, range, &self.filter);
         let mut states =
-            StateFeed::new(Pages::of_sync_states(database, &range, self.schedule.now), &self.left_overs);
+            StateFeed::new(Pages::of_sync_states(database, range, self.schedule.now), &self.left_overs);
         // A page is read when there is room for it; without a receiver there never is.
         while let Ok(room) = pages.reserve().await {
             let (page, ()) = tokio::join!(users.next(&self.store), states.prefetch(&self.store));

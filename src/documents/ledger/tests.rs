@@ -73,6 +73,12 @@ fn what_is_no_ledger_is_not_taken_for_one() {
     let splits = array(vec![text("b"), text("a")]);
     unsorted.insert("plan".into(), record([("splits", splits)]));
     assert_eq!(Ledger::from_fields(&unsorted), None);
+    for begins in [text("k"), record([("task_x", text("k"))]), record([("task_1", text("a/b"))])] {
+        let mut damaged = whole.clone();
+        let splits = array(vec![text("m")]);
+        damaged.insert("plan".into(), record([("splits", splits), ("begins_behind", begins)]));
+        assert_eq!(Ledger::from_fields(&damaged), None, "a cursor would say nothing");
+    }
 }
 
 #[test]
@@ -183,6 +189,7 @@ fn any_value() -> impl Strategy<Value = Value> {
     ];
     let name = prop_oneof![
         Just("splits".to_owned()),
+        Just("begins_behind".to_owned()),
         Just("task_0".to_owned()),
         Just("state".to_owned()),
         Just("sample".to_owned()),
@@ -203,12 +210,13 @@ proptest! {
     fn a_ledger_survives_being_stored(
         records in btree_map(0_usize..40, any_record(), 0..5),
         mut splits in vec(any_id(), 0..10),
+        begins_behind in btree_map(0_usize..11, any_id(), 0..3),
         ended in proptest::option::of(0_i64..1_000_000),
         status in proptest::sample::select(vec![None, Some(PassStatus::Ok), Some(PassStatus::Failed)]),
     ) {
         splits.sort();
         let ledger = Ledger {
-            shards: Shards::new(splits).expect("in order"),
+            shards: Shards::new(splits).expect("in order").beginning_behind(begins_behind),
             started_at: at(0),
             touched_at: at(1),
             ended_at: ended.map(at),

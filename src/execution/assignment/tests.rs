@@ -2,6 +2,7 @@ use super::*;
 use crate::execution::examples::{
     COMPLETED, RUNNING, STOPPED, SYNCED, assignment, at, config, counts, execution, id, ledger,
 };
+use crate::model::selection::IdRange;
 
 fn joined(own: Option<Ledger>) -> Joined {
     let shards = Shards::new(vec![id("m")]).expect("in order");
@@ -16,7 +17,8 @@ fn taken(task: usize, own: Option<Ledger>) -> TaskAssignment {
 }
 
 fn range(after: Option<&str>, until: Option<&str>) -> Selection {
-    Selection::Range(IdRange { after: after.map(id), until: until.map(id) })
+    let range = IdRange { after: after.map(id), until: until.map(id) };
+    Selection::Lap(Lap::around(range, None))
 }
 
 /// A ledger in which that task has finished these of its users.
@@ -86,6 +88,30 @@ fn a_retry_goes_on_after_the_cursor_with_what_is_counted() {
     // Nobody is finished yet.
     let at_the_start = taken(1, Some(ledger(&[COMPLETED, STOPPED])));
     assert_eq!(at_the_start.selection, range(Some("m"), None));
+}
+
+#[test]
+fn a_retry_of_a_task_that_began_in_the_middle_goes_round_from_its_cursor_to_where_it_began() {
+    let shards = || joined(None).shards.beginning_behind([(1, id("t"))].into());
+    for (cursor, expected) in [
+        (None, &[(Some("t"), None), (Some("m"), Some("t"))][..]),
+        (Some("w"), &[(Some("w"), None), (Some("m"), Some("t"))]),
+        (Some("p"), &[(Some("p"), Some("t"))]),
+        (Some("t"), &[]),
+        // Not one of its own: it has passed nobody.
+        (Some("a"), &[(Some("t"), None), (Some("m"), Some("t"))]),
+    ] {
+        let users: Vec<_> = cursor.into_iter().collect();
+        let own = with_record(&[COMPLETED, STOPPED], 1, &users);
+        let mut assignment = assignment(1, 2);
+        assignment.take(Joined { shards: shards(), ..joined(Some(own)) }).expect("a plan for two");
+        let Selection::Lap(lap) = assignment.selection else { panic!("nobody was named") };
+        let range = |(after, until): &(Option<&str>, Option<&str>)| IdRange {
+            after: after.map(id),
+            until: until.map(id),
+        };
+        assert_eq!(lap.ranges(), expected.iter().map(range).collect::<Vec<_>>(), "{cursor:?}");
+    }
 }
 
 #[test]

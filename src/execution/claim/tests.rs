@@ -6,6 +6,7 @@ use crate::execution::examples::{
     COMPLETED, RUNNING, STOPPED, SYNCED, at, conflict, counts, database, execution, id, ledger, paths,
     refused,
 };
+use crate::model::ledger::TaskState;
 use crate::model::outcome::PassStatus;
 use crate::model::usage::Used;
 use std::cell::RefCell;
@@ -118,13 +119,39 @@ fn the_plan_is_learned_where_there_is_something_to_learn_and_guessed_otherwise()
     let sample = &mut model.tasks.get_mut(&0).expect("task 0").finished.sample;
     ["a", "b", "c", "d"].iter().for_each(|text| sample.take(&id(text), 1));
     let execution = execution(0, 2);
-    let plan = |model: Option<&Ledger>| joining(&execution).plan(model);
+    let plan = |model: Option<&Ledger>| joining(&execution).plan(model, None);
     assert_eq!(plan(Some(&model)).splits(), [id("b")]);
     assert_eq!(plan(Some(&ledger(&[COMPLETED]))), Shards::guessed(2));
     assert_eq!(plan(None), Shards::guessed(2));
     // Half a pass keeps its borders.
     let stopped = ledger(&[COMPLETED, STOPPED]);
     assert_eq!(plan(Some(&stopped)), stopped.shards);
+}
+
+#[test]
+fn those_come_first_whom_the_execution_before_did_not_reach_whichever_teaches_the_shares() {
+    let mut stopped = ledger(&[STOPPED, COMPLETED]);
+    stopped.shards = Shards::sorted(vec![id("m")]);
+    stopped.tasks.get_mut(&0).expect("task 0").finished.cursor = Some(id("k"));
+    let execution = execution(0, 2);
+    let begins = |model: Option<&Ledger>, before: Option<&Ledger>| {
+        let plan = joining(&execution).plan(model, before);
+        (plan.splits().to_vec(), plan.begins_behind().clone())
+    };
+    let behind = || [(0, id("k"))].into();
+    let guessed = Shards::guessed(2).splits().to_vec();
+    assert!(guessed[0] < id("k"));
+    assert_eq!(begins(Some(&stopped), Some(&stopped)), (vec![id("m")], behind()));
+    assert_eq!(begins(None, Some(&stopped)), (guessed, [(1, id("k"))].into()));
+    assert_eq!(begins(Some(&stopped), None), (vec![id("m")], Default::default()));
+    // Nobody is left over for the one after.
+    let mut done = stopped.clone();
+    done.shards = done.shards.beginning_behind(behind());
+    done.tasks.get_mut(&0).expect("task 0").state = TaskState::Completed;
+    assert_eq!(begins(None, Some(&done)).1, Default::default());
+    assert_eq!(done.plan_next(2).map(|shards| shards.begins_behind().len()), None, "it has no sample");
+    done.tasks.get_mut(&0).expect("task 0").state = TaskState::Failed;
+    assert_eq!(begins(Some(&done), Some(&done)), (vec![id("m")], Default::default()));
 }
 
 #[test]

@@ -140,6 +140,99 @@ fn half_a_pass_teaches_no_new_borders() {
     assert_eq!(splits(&half, 2), learned);
 }
 
+const FAILED_TO_READ: Option<TaskState> = Some(TaskState::Failed);
+
+/// What one task has left: its state, its cursor, and where it began.
+type Left<'a> = (Option<TaskState>, Option<&'a str>, Option<&'a str>);
+
+fn left(splits: &[&str], tasks: &[Left<'_>]) -> Ledger {
+    let mut ledger = ledger(&tasks.iter().map(|(state, ..)| *state).collect::<Vec<_>>());
+    for (task, (_, cursor, _)) in tasks.iter().enumerate() {
+        if let Some(record) = ledger.tasks.get_mut(&task) {
+            record.finished.cursor = cursor.map(id);
+        }
+    }
+    let begun = tasks.iter().enumerate().filter_map(|(task, (.., begun))| Some((task, begun.map(id)?)));
+    ledger.shards = shards(splits).beginning_behind(begun.collect());
+    ledger
+}
+
+fn shards(splits: &[&str]) -> Shards {
+    Shards::new(splits.iter().copied().map(id).collect()).expect("in order")
+}
+
+#[test]
+fn each_task_begins_behind_the_first_of_its_users_whom_the_execution_before_did_not_reach() {
+    let none = &[][..];
+    for (splits, tasks, now, expected) in [
+        // The same tasks.
+        (none, &[(COMPLETED, Some("z"), None)][..], none, &[][..]),
+        (none, &[(SETTLING, Some("z"), None)], none, &[]),
+        (none, &[(STOPPED, Some("k"), None)], none, &[(0, "k")]),
+        (none, &[(STOPPED, None, None)], none, &[]),
+        (&["m"], &[(STOPPED, Some("c"), None), (STOPPED, Some("t"), None)], &["m"], &[(0, "c"), (1, "t")]),
+        (&["m"], &[(COMPLETED, Some("l"), None), (STOPPED, Some("t"), None)], &["m"], &[(1, "t")]),
+        // It came to the end of its range, and only did not say so.
+        (&["m"], &[(STOPPED, Some("m"), None), (COMPLETED, Some("z"), None)], &["m"], &[]),
+        // One that began in the middle: before it came to the end of the range, and after.
+        (none, &[(STOPPED, Some("p"), Some("k"))], none, &[(0, "p")]),
+        (none, &[(STOPPED, Some("c"), Some("k"))], none, &[(0, "c")]),
+        (none, &[(STOPPED, Some("k"), Some("k"))], none, &[]),
+        (none, &[(STOPPED, None, Some("k"))], none, &[(0, "k")]),
+        (none, &[(COMPLETED, Some("k"), Some("k"))], none, &[]),
+        (&["m"], &[(STOPPED, Some("m"), Some("k")), (COMPLETED, None, None)], &["m"], &[]),
+        // It died, with somebody finished and with nobody; the other task never came.
+        (&["m"], &[(RUNNING, Some("c"), None), (None, None, None)], &["m"], &[(0, "c")]),
+        (&["m"], &[(RUNNING, None, Some("c")), (None, None, Some("t"))], &["m"], &[]),
+        // Where users cannot be read, nobody may be reached again.
+        (none, &[(FAILED_TO_READ, Some("k"), None)], none, &[]),
+        // A cursor, or a beginning, that is not its own.
+        (&["m"], &[(STOPPED, Some("t"), None), (STOPPED, Some("c"), Some("t"))], &["m"], &[(1, "t")]),
+        (&["m"], &[(STOPPED, Some("c"), Some("t")), (COMPLETED, None, None)], &["m"], &[(0, "c")]),
+        // Other tasks: of more than one range that was left, the first counts.
+        (&["m"], &[(STOPPED, Some("c"), None), (STOPPED, Some("t"), None)], none, &[(0, "c")]),
+        (&["m"], &[(COMPLETED, Some("c"), None), (STOPPED, Some("t"), None)], none, &[(0, "t")]),
+        (
+            &["f", "p"],
+            &[(COMPLETED, None, None), (STOPPED, Some("h"), None), (STOPPED, Some("r"), None)],
+            &["q"],
+            &[(0, "h"), (1, "r")],
+        ),
+        (none, &[(STOPPED, Some("k"), None)], &["f", "m", "t"], &[(1, "k")]),
+        (none, &[(STOPPED, Some("p"), Some("k"))], &["f", "m", "t"], &[(2, "p")]),
+        (none, &[(STOPPED, Some("c"), Some("h"))], &["f", "m", "t"], &[(0, "c")]),
+    ] {
+        let begun = shards(now).beginning_with(&left(splits, tasks).unreached());
+        let expected = expected.iter().map(|(task, behind)| (*task, id(behind))).collect();
+        assert_eq!(begun.begins_behind(), &expected, "{splits:?} {tasks:?} {now:?}");
+        assert_eq!(begun.splits(), shards(now).splits());
+    }
+}
+
+#[test]
+fn executions_that_are_cut_short_reach_everybody_in_turn() {
+    let users: Vec<_> = ('a'..='z').map(|letter| id(&letter.to_string())).collect();
+    let mut reached = vec![0; users.len()];
+    let mut shards = shards(&["i"]);
+    for _ in 0..13 {
+        let mut before = left(&["i"], &[(STOPPED, None, None), (STOPPED, None, None)]);
+        before.shards = shards;
+        for task in 0..2 {
+            let lap = before.shards.lap(task).expect("a task");
+            let served =
+                lap.ranges().iter().flat_map(|range| users.iter().filter(|user| range.contains(user)));
+            let served: Vec<_> = served.take(4).collect();
+            served.iter().for_each(|user| reached[users.binary_search(user).expect("one of them")] += 1);
+            before.tasks.get_mut(&task).expect("a task").finished.cursor =
+                served.last().map(|user| (*user).clone());
+        }
+        shards = before.plan_next(2).expect("as before").beginning_with(&before.unreached());
+    }
+    // Nine users have thirteen times four turns, and seventeen others as many.
+    assert!(reached[..9].iter().all(|turns| [5, 6].contains(turns)), "{reached:?}");
+    assert!(reached[9..].iter().all(|turns| [3, 4].contains(turns)), "{reached:?}");
+}
+
 #[test]
 fn the_ledger_of_one_task_waits_for_it_alone() {
     let mut ledger = Ledger::of_one_task(at(3));

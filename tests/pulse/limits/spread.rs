@@ -46,8 +46,8 @@ async fn the_users_are_counted_once_and_first() {
     run.assert_completed("1201 successful, 0 errors", 0);
     assert_eq!(world.calls(Service::Firestore, "RunAggregationQuery"), 1);
     // The users, two for counting them (one a thousand), nobody in trouble, three documents at the
-    // start.
-    assert_eq!(reads(&world).await, 1201 + 2 + 1 + 3);
+    // start, and whose the pulse is, at the end.
+    assert_eq!(reads(&world).await, 1201 + 2 + 1 + 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

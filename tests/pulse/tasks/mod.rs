@@ -1,5 +1,6 @@
 //! Section 8: many tasks, overlapping runs, restarts.
 
+mod order;
 mod overlap;
 mod resume;
 mod shares;
