@@ -33,6 +33,11 @@ pub(crate) enum Advice {
 pub(crate) trait Advise {
     /// What to do about it.
     fn advice(&self) -> Advice;
+
+    /// Whether it only says that nothing was asked: an attempt before tells more.
+    fn was_not_asked(&self) -> bool {
+        false
+    }
 }
 
 /// How long, and how often, something is tried.
@@ -136,11 +141,12 @@ where
     E: Advise,
     F: Future<Output = Result<T, E>>,
 {
-    let mut attempt = 0;
+    let (mut attempt, mut before) = (0, None);
     loop {
         // In a box, because it is large, and whatever holds it is moved: each user's task several times.
         let failure = match Box::pin(call(attempt)).await {
             Ok(answer) => return Ok(answer),
+            Err(failure) if failure.was_not_asked() => return Err(before.unwrap_or(failure)),
             Err(failure) => failure,
         };
         let pause = wait(failure.advice(), backoff(attempt, deadline), deadline.left());
@@ -148,6 +154,7 @@ where
         if wait_aside(tokio::time::sleep(pause)).await.is_err() {
             return Err(failure);
         }
+        before = Some(failure);
         attempt += 1;
     }
 }

@@ -8,7 +8,7 @@ use crate::pass::context::PassContext;
 use crate::pass::fan_out::{Panicked, fan_out};
 use crate::pass::log_lines::{tell_left_alone, tell_no_snapshot, tell_panicked};
 use crate::pass::plan::{LeftAlone, PassRules, SyncPlan, decide};
-use crate::pass::set_aside::{Otherwise, SetAside, TurnEnd};
+use crate::pass::set_aside::{Lap, Otherwise, SetAside, TurnEnd};
 use crate::pass::sync_outcome::SyncOutcome;
 use crate::pass::sync_user::sync_user;
 use crate::pass::tally::Tally;
@@ -16,7 +16,11 @@ use crate::pass::user_record::{UserRecord, UserRef};
 use crate::shutdown::Stop;
 use futures::{StreamExt, stream};
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Before the other turns of those who failed: what made them fail has time to pass, however short the first lap was.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What is done for a user in the first lap: who is known to have had no keys is set aside, if there is a place.
 #[must_use]
@@ -88,6 +92,9 @@ impl<'a> Turns<'a> {
         let (records, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.set_aside).into_iter().unzip();
         let mut waiting: Vec<_> = waiting.into_iter().map(Some).collect();
         let laps: Vec<_> = waiting.iter().flatten().map(|waiting| waiting.otherwise.lap()).collect();
+        if laps.iter().any(|lap| matches!(lap, Lap::Second(_))) {
+            let _ = stop.run_until_stopped(sleep(PAUSE)).await;
+        }
         let rules = pass.rules();
         let users =
             stream::iter(records.into_iter().zip(laps).enumerate()).then(async |(n, (record, lap))| {

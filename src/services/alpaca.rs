@@ -179,6 +179,10 @@ impl Advise for AlpacaError {
             | Self::BadAnswer { .. } => Advice::GiveUp,
         }
     }
+
+    fn was_not_asked(&self) -> bool {
+        matches!(self, Self::Silent)
+    }
 }
 
 /// An account, and when Alpaca answered.

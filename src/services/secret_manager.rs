@@ -348,6 +348,10 @@ impl Advise for SecretError {
             | Self::Silent { .. } => Advice::GiveUp,
         }
     }
+
+    fn was_not_asked(&self) -> bool {
+        matches!(self, Self::Silent { .. })
+    }
 }
 
 /// Keys, and which version of the secret they came from.

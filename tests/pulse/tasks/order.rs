@@ -117,7 +117,7 @@ async fn a_deadline_in_the_middle_of_a_round_tells_how_many_are_left_of_it() {
     world.many(&ids).await;
     stopped_after(&world, single("pulse-a"), 5).await;
     let alpaca = HeldAlpaca::start().await;
-    let flags = ["--concurrency", "1", "--deadline", "10s"];
+    let flags = ["--secret-accesses-per-minute", "2", "--deadline", "10s"];
     let mut running = Live::start(single("pulse-b").of(alpaca.command(&world, &flags)));
     alpaca.let_go(1);
     alpaca.arrived(2).await;
