@@ -48,7 +48,7 @@ pub(crate) enum JoinError {
 
 /// What came of one try.
 enum Try {
-    Joined(Joined),
+    Joined(Box<Joined>),
     Busy(DocumentId),
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn join(
         until_no_conflict(async || try_once(&mut assignment, clients, execution, deadline).await).await;
     match tried {
         Ok(Try::Joined(joined)) => {
-            assignment.take(joined)?;
+            assignment.take(*joined)?;
             report_earlier(&assignment);
         }
         Ok(Try::Busy(other)) => return Ok(JoinOutcome::Busy(other)),
@@ -148,7 +148,7 @@ async fn try_once(
         JoinDecision::Leave(other) | JoinDecision::LeaveForAll(other) => Try::Busy(other.clone()),
         JoinDecision::Join | JoinDecision::Claim(_) => {
             let LedgerView { now, own, last, .. } = view;
-            Try::Joined(Joined { shards, own, previous: last.started_at, now })
+            Try::Joined(Box::new(Joined { shards, own, previous: last.started_at, now }))
         }
     })
 }
