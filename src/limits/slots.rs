@@ -104,11 +104,11 @@ pub(crate) async fn wait_aside<T>(wait: impl Future<Output = T>) -> Result<T, Cr
     if let std::task::Poll::Ready(over) = futures::poll!(wait.as_mut()) {
         return Ok(over);
     }
-    let Some(aside) = Aside::step(|slots| &slots.waiting) else {
-        return if OWN.try_with(|_| ()).is_ok() { Err(Crowded) } else { Ok(wait.await) };
-    };
+    let aside = Aside::step(|slots| &slots.waiting)?;
     let over = wait.await;
-    aside.back().await;
+    if let Some(aside) = aside {
+        aside.back().await;
+    }
     Ok(over)
 }
 
@@ -134,7 +134,7 @@ pub(crate) async fn answer_within<T>(
             return Ok(answer);
         }
     }
-    let aside = Aside::step(|slots| &slots.silent);
+    let aside = Aside::step(|slots| &slots.silent).ok().flatten();
     let answer = timeout(limit.saturating_sub(start.elapsed()), answer).await;
     if answer.is_ok() {
         patience.learn(start.elapsed());
@@ -152,13 +152,19 @@ struct Aside {
 }
 
 impl Aside {
-    /// Gives up the task's slot for a place among those, if it holds one and there is room.
-    fn step(places: impl FnOnce(&Slots) -> &Arc<Semaphore>) -> Option<Self> {
+    /// Gives up the task's slot for a place among those. Nothing is given up outside of a user's task, nor where
+    /// another of the user's calls at the same time has given it up already.
+    fn step(places: impl FnOnce(&Slots) -> &Arc<Semaphore>) -> Result<Option<Self>, Crowded> {
         let step = |own: &Own| {
-            let place = Arc::clone(places(&own.slots)).try_acquire_owned().ok()?;
-            own.permit.borrow_mut().take().map(|_| Self { slots: own.slots.clone(), _place: place })
+            let mut permit = own.permit.borrow_mut();
+            if permit.is_none() {
+                return Ok(None);
+            }
+            let place = Arc::clone(places(&own.slots)).try_acquire_owned().map_err(|_| Crowded)?;
+            *permit = None;
+            Ok(Some(Self { slots: own.slots.clone(), _place: place }))
         };
-        OWN.try_with(step).ok().flatten()
+        OWN.try_with(step).unwrap_or(Ok(None))
     }
 
     /// Takes a slot again; the place is held until then, so that the bound holds.

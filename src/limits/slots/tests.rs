@@ -128,3 +128,16 @@ async fn a_user_who_is_given_up_leaves_slot_and_place() {
     assert!(is_free(&slots));
     assert_eq!(slots.waiting.available_permits(), WAITING);
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_calls_of_one_user_wait_at_the_same_time_in_one_place() {
+    let slots = slots(1);
+    let (slot, start) = (slots.take().await, Instant::now());
+    let waits = slot.hold_during(async {
+        let both = futures::join!(wait_aside(sleep(SECOND)), wait_aside(sleep(2 * SECOND)));
+        (both, slots.waiting.available_permits(), is_free(&slots))
+    });
+    assert_eq!(waits.await, ((Ok(()), Ok(())), WAITING, false));
+    assert_eq!(start.elapsed(), 2 * SECOND);
+    assert!(is_free(&slots));
+}

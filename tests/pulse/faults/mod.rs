@@ -58,7 +58,8 @@ async fn whole_snapshots_after(world: &World, log: &[Json]) -> BTreeMap<String, 
             assert!(snapshot[field].is_string(), "{user}: no {field} in {snapshot}");
         }
         let (tenant, is_alone) = (tenants.get(&tenant_of(&user)), alone.contains(&&*user));
-        assert!(tenant.is_some() || is_alone, "{user} has a snapshot, but no tenant's document");
+        let told: Vec<_> = log.iter().filter(|entry| entry["user_id"] == *user).collect();
+        assert!(tenant.is_some() || is_alone, "{user} has a snapshot, but no tenant's document: {told:#?}");
         for field in SHARED {
             assert!(!snapshot[field].is_null(), "{user}: no {field} in {snapshot}");
             // Written apart, the two have been written at two times.
