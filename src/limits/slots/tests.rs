@@ -108,17 +108,16 @@ async fn a_call_without_an_answer_frees_its_slot_after_a_second_within_bounds() 
 #[tokio::test(start_paused = true)]
 async fn a_slot_is_freed_as_soon_as_there_is_room_for_one_more_call_without_an_answer() {
     let slots = slots(1);
-    let call = async |slots: &Slots, answer: u32| {
-        let slot = slots.take().await;
+    let call = |slot: WorkSlot, answer: u32| {
         let patience = Patience::default();
         let answer = async move { answer_within(60 * SECOND, &patience, sleep(answer * SECOND)).await };
         tokio::spawn(slot.hold_during(answer))
     };
     let start = Instant::now();
-    let first = call(&slots, 10).await;
+    let first = call(slots.take().await, 10);
     let mut silent = Vec::new();
     for _ in 0..SILENT_CALLS {
-        silent.push(call(&slots, 30).await);
+        silent.push(call(slots.take().await, 30));
     }
     // The last one holds the slot, until the first one is answered and its place is free. Then they change places.
     first.await.expect("no panic").expect("in time");
