@@ -30,7 +30,7 @@ use tokio::time::Instant;
 ///
 /// 1. The line "Syncing" (INFO). An id that can name no secret fails here (`user_id_invalid`): nothing is asked.
 /// 2. The tenant lookup, where the page's is missing or too old.
-/// 3. The keys: those that a loop kept, and if Alpaca rejects them, the newest.
+/// 3. The keys: those that a loop kept, and if Alpaca rejects them and the newest version is another, that.
 /// 4. The account. If there is cause to suspect that it is another than this key version's last one, the snapshot is
 ///    read; if that names another account, and `keys_updated_at` is no newer, Alpaca is asked once more on a new
 ///    connection, and the known account is used with a WARNING. Cause is the account in the user's own tenant document,
@@ -40,8 +40,10 @@ use tokio::time::Instant;
 ///    If one document alone may be the cause of its failure (invalid, contended, changed, no answer in time) they are
 ///    written apart, or a changed tenant's document is decided anew, and a WARNING says what is missing. If it is not
 ///    (Firestore unavailable, everything forbidden), the user fails. Where the rules do not allow the tenant's
-///    document, a line says so (DEBUG for a second member, mostly WARNING else) and the user is synced without it; a
-///    member takes over the document of an owner who is gone or whom `owner_uid` does not name (INFO).
+///    document, a line says so (DEBUG for a second member, mostly WARNING else) and the user is synced without it; with
+///    `--legacy-tenant-path off` there is none. In a pass over everybody a member takes it over (INFO) if `owner_uid`
+///    names them, or if it names no member, the owner is gone and the figures are over 5 min old; that an owner who
+///    stays has old ones is a WARNING, once an hour.
 ///
 /// Nothing is written of an account that was read more than 10 s after the question, or after the user's time: whoever
 /// stood still, stopped or starved, fails with `broker_unavailable` or `store_unavailable`, unless there is time to ask
@@ -51,26 +53,28 @@ use tokio::time::Instant;
 ///
 /// | end | when | last line | counts as | next pass |
 /// |---|---|---|---|---|
-/// | [`LeftAlone`], nothing asked or written | `Paused` by the user's document | INFO "Skipped" | skipped | the same |
+/// | [`LeftAlone`], nothing asked or written; lines without a code unless one is named | `Paused` by the user's document | INFO "Skipped" | skipped | the same |
 /// | | `UnreadableSwitch`: the switch is no boolean | WARNING "Skipped" | skipped | the same |
 /// | | `WaitsForReauth`: Alpaca rejected these keys twice | INFO "Skipped" | skipped, `needs_reauth` | a look at the secret every 5 min; Alpaca after 15 min, 1 h, 6 h, then every 24 h |
-/// | | `WaitsForKeys`: failing for over an hour with `keys_missing`, or `keys_forbidden` and never synced | INFO "Skipped" | skipped | a look once in 5 min, or at once when `keys_updated_at` is set |
+/// | | `WaitsForKeys`: failing for over an hour with `keys_missing`, or `keys_forbidden` and never synced | INFO "Skipped" with that code | skipped | a look once in 5 min, or at once when `keys_updated_at` is set; without keys it ends as the first time |
 /// | | `NotLookedAt`: no keys when last looked, and the pass was stopped before their turn | INFO "Skipped" | skipped | the same |
 /// | | `Missing`: named by a person, but there is none | ERROR "Failed" | failed, `user_unknown` | |
 /// | [`LeftAlone`] after the keys were read | the secret still holds the keys that Alpaca rejects: it is not asked | INFO "Skipped" | skipped, `needs_reauth` | as `WaitsForReauth` |
 /// | [`SyncOutcome::Synced`] | all steps; with figures an account of any status | INFO "Successfully synced" | success | all steps |
 /// | [`SyncOutcome::Unchanged`] | in a loop: the documents that it wrote say it already, and are young enough | the same | success, `unchanged` | all steps |
-/// | [`SyncOutcome::NoSnapshot`] | no keys that can be used: `keys_missing`, `keys_forbidden`, `keys_disabled`, `keys_malformed`, `keys_unavailable` | ERROR "Could not retrieve" | failed | all steps, until `WaitsForKeys` |
+/// | [`SyncOutcome::NoSnapshot`] | no keys that can be used: `keys_missing`, `keys_forbidden`, `keys_disabled`, `keys_malformed`, `keys_unavailable` | ERROR "Could not retrieve" | failed | all steps; once `keys_missing` is recorded, after everybody else (`SetAside`); until `WaitsForKeys` |
 /// | | a 401 or 403 with Alpaca's own JSON error: `broker_rejected` | ERROR "Failed" | failed | all steps; after the second in a row `WaitsForReauth` |
 /// | | any other answer of an edge, a 5xx, none: `broker_unavailable`; 429: `broker_rate_limited` | ERROR "Failed" | failed | all steps |
 /// | | no JSON (asked once more), no usable figure: `broker_bad_answer` | ERROR "Failed" | failed | all steps |
-/// | | figures are missing as the account is not open, yet or any more: `account_incomplete` | INFO "Skipped" | skipped | all steps |
+/// | | figures are missing, and the status is one of accounts that are not open (`NOT_OPEN`, `model/account.rs`; with any other `broker_bad_answer`): `account_incomplete` | INFO "Skipped" | skipped | all steps |
 /// | | step 4's other account: `broker_other_account` | ERROR "Failed" | failed | all steps |
 /// | | Firestore: `store_unavailable`, `store_rejected` | ERROR "Failed" | failed | all steps |
-/// | | already in `needs_reauth`, and nothing new was learned | INFO "Skipped" | skipped, `needs_reauth` | as `WaitsForReauth` |
+/// | | already in `needs_reauth`, and rejected again or not answered | INFO "Skipped" with the failure's code | skipped, `needs_reauth` | as `WaitsForReauth`; a rejection sets the next attempt when the pass closes |
+/// | | step 1's id: `user_id_invalid` | ERROR "Failed" | failed | the same |
 /// | [`SyncOutcome::Panicked`] | a bug: `internal` | ERROR "Failed" | failed | all steps, or as `WaitsForReauth` |
-/// | [`TurnEnd::SetAside`], first lap only | what may pass (`…_unavailable`); or, not tried yet, no keys when last looked | none yet | until then as it is | in this pass: another turn when all others had theirs, for the former with one attempt and 10 s |
-/// | none | the pass was told to stop, and this sync was given up 8 s later | none | nowhere | a retry does it |
+/// | [`TurnEnd::SetAside`], first lap only | what may pass (`…_unavailable`, unless the host asked for more than 20 s or our own budget ran out; 10,000 places); or, not tried yet, `keys_missing` when last looked | none yet | until then as it is | in this pass: another turn when all others had theirs, for the former with one attempt and 10 s |
+/// | none | not begun, as the pass's time was over or it was told to stop | none | `not_reached` | comes first |
+/// | | the pass was told to stop, and this sync was given up 8 s later | none | nowhere | a retry does it |
 ///
 /// A person's own run (`--user`) never waits: it always reads the newest keys and asks Alpaca. A user who is deleted
 /// meanwhile is synced all the same. For the exit code see `run_pass`.
@@ -78,7 +82,8 @@ use tokio::time::Instant;
 /// # What is recorded of a failure
 ///
 /// State "incomplete" for `account_incomplete`, "retrying" for all else, with since when; not again if it says so
-/// already. At once, but a rejection of stored keys in a pass over everybody, and a panic, when the pass closes:
+/// already. At once, but a rejection of stored keys in a pass over everybody, and a panic, when the pass closes; if the
+/// record fails, a WARNING says so, and it is left to the next pass:
 ///
 /// - The second rejection in a row (of the same key version, with no other failure recorded between) makes it
 ///   "needs_reauth", unless the fleet guard holds that back (`model/fleet_guard.rs`: at least 3 rejected who may have
