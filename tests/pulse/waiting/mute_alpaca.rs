@@ -1,0 +1,178 @@
+//! An Alpaca that answers nobody, and sees who asks, and who gives up.
+
+use crate::answers::account;
+use crate::live::wait_until;
+use crate::world::World;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Whom it answers after all.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// Nobody.
+    AnswersNobody,
+    /// Who asks after the first one has given up: with a 500, and then as usual.
+    AnswersAfterTheFirstHasGivenUp,
+}
+
+pub(super) struct MuteAlpaca {
+    address: SocketAddr,
+    calls: Arc<Mutex<Calls>>,
+    /// Ends the server with the test.
+    _server: AbortOnDropHandle<()>,
+}
+
+/// What was asked before the first one gave up, and after.
+#[derive(Default)]
+struct Calls {
+    before: Asked,
+    after: Asked,
+    given_up: usize,
+    answered: usize,
+}
+
+#[derive(Default)]
+struct Asked {
+    key_ids: Vec<String>,
+    open: usize,
+    most_open: usize,
+}
+
+/// A call that is not over.
+struct Open {
+    calls: Arc<Mutex<Calls>>,
+    is_before: bool,
+}
+
+impl MuteAlpaca {
+    pub(super) async fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
+        let calls = Arc::<Mutex<Calls>>::default();
+        Self {
+            address: listener.local_addr().expect("a bound socket has an address"),
+            calls: Arc::clone(&calls),
+            _server: AbortOnDropHandle::new(tokio::spawn(serve(listener, manner, calls))),
+        }
+    }
+
+    /// `pulse` with these arguments, led to the world but to this Alpaca.
+    pub(super) fn command(&self, world: &World, args: &[&str]) -> Command {
+        let mut command = world.command(args);
+        command.env("APCA_API_BASE_URL", format!("http://{}", self.address));
+        command
+    }
+
+    /// Waits until somebody has given up.
+    pub(super) async fn first_has_given_up(&self) {
+        wait_until(|| lock(&self.calls).given_up > 0).await;
+    }
+
+    /// The keys of the calls before the first one gave up.
+    pub(super) fn asked_before(&self) -> Vec<String> {
+        lock(&self.calls).before.key_ids.clone()
+    }
+
+    /// The keys of those after it.
+    pub(super) fn asked_after(&self) -> Vec<String> {
+        lock(&self.calls).after.key_ids.clone()
+    }
+
+    /// The most calls at the same time of those before the first one gave up.
+    pub(super) fn most_open_before(&self) -> usize {
+        lock(&self.calls).before.most_open
+    }
+
+    /// The most calls at the same time of those after it.
+    pub(super) fn most_open_after(&self) -> usize {
+        lock(&self.calls).after.most_open
+    }
+
+    /// How often each user's keys were used.
+    pub(super) fn calls_by_key(&self) -> BTreeMap<String, usize> {
+        let mut calls = BTreeMap::new();
+        for key_id in [self.asked_before(), self.asked_after()].concat() {
+            *calls.entry(key_id).or_default() += 1;
+        }
+        calls
+    }
+}
+
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    calls.lock().expect("nobody panics with it")
+}
+
+async fn serve(listener: TcpListener, manner: Manner, calls: Arc<Mutex<Calls>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        connections.spawn(connection(stream, manner, Arc::clone(&calls)));
+    }
+}
+
+async fn connection(stream: TcpStream, manner: Manner, calls: Arc<Mutex<Calls>>) {
+    let service = service_fn(|request| {
+        let open = Open::arrive(&calls, &request);
+        async move {
+            if open.is_before || manner == Manner::AnswersNobody {
+                // Until the client hangs up.
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(open.answer())
+        }
+    });
+    // A client that goes away is what this is for.
+    let _ended =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+impl Calls {
+    fn of(&mut self, is_before: bool) -> &mut Asked {
+        if is_before { &mut self.before } else { &mut self.after }
+    }
+}
+
+impl Open {
+    fn arrive(calls: &Arc<Mutex<Calls>>, request: &Request<Incoming>) -> Self {
+        let key_id = request.headers().get("apca-api-key-id").and_then(|id| id.to_str().ok());
+        let mut state = lock(calls);
+        let is_before = state.given_up == 0;
+        let asked = state.of(is_before);
+        asked.key_ids.push(key_id.expect("a key id").to_owned());
+        asked.open += 1;
+        asked.most_open = asked.most_open.max(asked.open);
+        Self { calls: Arc::clone(calls), is_before }
+    }
+
+    fn answer(self) -> Response<Full<Bytes>> {
+        let mut state = lock(&self.calls);
+        state.answered += 1;
+        let mut answer = Response::new(Full::from(account("123346.11")));
+        if state.answered == 1 {
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        drop(state);
+        answer
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut state = lock(&self.calls);
+        state.of(self.is_before).open -= 1;
+        if self.is_before {
+            state.given_up += 1;
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A host that has answered nobody for 10 s: one probe at a time, each with another user.
+
+use super::mute_alpaca::{Manner, MuteAlpaca};
+use super::{FAILED, calls_for, users_with};
+use crate::world::{Run, World, sandbox};
+use pulse_sandbox::call::Service;
+use serde_json::json;
+use std::collections::BTreeSet;
+
+/// So many users work at once; with those whose calls have no answer, there are five times as many calls.
+const CONCURRENCY: [&str; 2] = ["--concurrency", "2"];
+const FIRST_CALLS: usize = 10;
+
+#[track_caller]
+fn assert_all_failed(run: &Run, code: &str, ids: &[String]) {
+    run.assert_completed(&format!("0 successful, {} errors", ids.len()), 1);
+    for user in ids {
+        assert_eq!(run.error_of(user).as_deref(), Some(code), "{user}");
+    }
+}
+
+async fn assert_synced_in_the_next_pass(world: &World, ids: &[String]) {
+    world.sandbox.faults().clear();
+    world.pulse().await.assert_completed(&format!("{} successful, 0 errors", ids.len()), 0);
+    for user in ids {
+        assert!(world.snapshot(user).await.is_object(), "{user}");
+    }
+}
+
+/// Each user for themselves would ask twice, for ten seconds each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_answers_nobody_is_asked_by_one_probe_at_a_time() {
+    let world = sandbox().await;
+    let alpaca = MuteAlpaca::start(Manner::AnswersNobody).await;
+    let ids = world.crowd(60);
+    let run = Run::of(&mut alpaca.command(&world, &CONCURRENCY)).await;
+    assert_all_failed(&run, "broker_unavailable", &ids);
+    let mut failed = users_with(&run, FAILED);
+    failed.sort();
+    assert_eq!(failed, ids, "one line each");
+    assert_eq!(alpaca.asked_before().len(), FIRST_CALLS);
+    let probes = alpaca.asked_after();
+    assert_eq!(alpaca.most_open_after(), 1, "{probes:?}");
+    assert!((1..=10).contains(&probes.len()), "{probes:?}");
+    assert!(
+        alpaca.calls_by_key().values().all(|calls| *calls <= 2),
+        "once in each lap: {:?}",
+        alpaca.calls_by_key()
+    );
+    assert_eq!(world.document("ops/last_pulse").await["status"], json!("failed"));
+    assert_synced_in_the_next_pass(&world, &ids).await;
+}
+
+/// Even an error is an answer. Those who had none before have another turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_answer_to_a_probe_opens_the_host_again_for_all() {
+    let world = sandbox().await;
+    let alpaca = MuteAlpaca::start(Manner::AnswersAfterTheFirstHasGivenUp).await;
+    let ids = world.crowd(60);
+    let run = Run::of(&mut alpaca.command(&world, &CONCURRENCY)).await;
+    run.assert_completed("60 successful, 0 errors", 0);
+    let first: BTreeSet<_> = alpaca.asked_before().into_iter().collect();
+    assert_eq!(first.len(), FIRST_CALLS);
+    let probe = &alpaca.asked_after()[0];
+    assert!(!first.contains(probe), "who asked before makes no probe");
+    let calls = alpaca.calls_by_key();
+    assert_eq!(calls.values().sum::<usize>(), ids.len() + FIRST_CALLS + 1, "{calls:?}");
+    for user in &ids {
+        assert!(world.snapshot(user).await.is_object(), "{user}");
+        assert_eq!(world.trouble(user).await, json!(null), "{user}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_manager_that_answers_nobody_is_hardly_asked_either() {
+    let world = sandbox().await;
+    let ids = world.crowd(60);
+    world.fault("secret-manager:stall");
+    let run = world.pulse_with(&CONCURRENCY).await;
+    assert_all_failed(&run, "keys_unavailable", &ids);
+    let mut asked = calls_for(&world, Service::SecretManager, "AccessSecretVersion");
+    let calls = asked.len();
+    assert!(calls < ids.len(), "{calls} calls for {} users", ids.len());
+    asked.sort();
+    assert_eq!(world.calls(Service::Alpaca, "GetAccount"), 0);
+    assert_synced_in_the_next_pass(&world, &ids).await;
+}
+
+/// Paper accounts and live ones are at different hosts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_answers_nobody_is_not_the_other_one() {
+    let world = sandbox().await;
+    let (live, paper) = (super::names("live", 12), super::names("paper", 12));
+    world.users(&live).await;
+    world.users(&paper).await;
+    for user in &live {
+        let (key_id, secret_key) = crate::world::keys_of(user);
+        let payload = json!({"key_id": key_id, "secret_key": secret_key, "environment": "live"});
+        world.store_payload(user, &payload.to_string());
+        world.fault(&format!("alpaca:stall,user={user}"));
+    }
+    let run = world.pulse_with(&CONCURRENCY).await;
+    run.assert_completed("12 successful, 12 errors", 0);
+    for user in &paper {
+        assert_eq!(world.account_calls(user), 1, "{user} is asked about as usual");
+    }
+    let asked: usize = live.iter().map(|user| world.account_calls(user)).sum();
+    assert!(asked < 2 * live.len(), "{asked}");
+}
