@@ -45,7 +45,7 @@ impl Finished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u64);
 
-/// The users that were begun and not yet passed by the cursor, in the order of the lap.
+/// The users that were begun and not yet passed by the cursor, in the order of the round.
 #[derive(Debug)]
 pub(crate) struct Progress {
     finished: Finished,

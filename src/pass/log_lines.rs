@@ -1,4 +1,5 @@
-//! What the log says of one user, whatever becomes of them.
+//! The first and the last line of one user, whatever becomes of them. Lines between are where they happen: `account`,
+//! `tenant_write`, `snapshot_write`, `state_records`.
 
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::outcome::{Code, Outcome};

@@ -25,10 +25,13 @@ use tokio::time::Instant;
 /// The steps, unless the plan is to leave the user alone: the line "Syncing" (INFO); the tenant lookup (read where the
 /// page's is missing or too old: users who need re-authentication have none from the page); the keys (those that a loop
 /// kept, and if Alpaca rejects them, the newest); the account (if it is another than these keys are known to have,
-/// Alpaca is asked once more); the snapshot. An id that can name no secret fails before the first step.
+/// Alpaca is asked once more, over a new connection: if that is the known one, a WARNING says so and it is used; if
+/// not, the user fails, `broker_other_account`, though Alpaca took the keys; of the legacy account the second answer is
+/// used whatever it is); the snapshot. An id that can name no secret fails right after the line "Syncing"
+/// (`user_id_invalid`): nothing is looked up or asked.
 ///
-/// A user who is deleted meanwhile is synced all the same, from the document that was read; of one whom the pass did not
-/// meet, only the state is removed when it closes (`LeftOvers`).
+/// A user who is deleted meanwhile is synced all the same, from the document that was read; of one whom the pass did
+/// not meet, only the state is removed when it closes (`LeftOvers`).
 ///
 /// How it ends. For each: what is read, asked and written; the last line; what the user counts as; what the next pass
 /// does. "State" is `users/{userId}/alpacaAccounts/sync`. A dry run does the same, but writes and records nothing.
@@ -45,24 +48,31 @@ use tokio::time::Instant;
 /// - [`LeftAlone::WaitsForReauth`], after a look at the secret: tenant lookup and newest keys are read. They are still
 ///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.
 /// - [`SyncOutcome::Synced`]: all steps. One commit writes the snapshot, the tenant's document where the rules allow
-///   it, and "ok" into the state where there is one. Refused together, they are written apart, and a WARNING says what
-///   is missing. Where the rules do not allow the tenant's document (whose it is may have to be read first), a line
-///   says so on the way, DEBUG for a second member and mostly WARNING else, and the user is synced all the same. INFO
-///   "Successfully synced" (dry run: "Would have synced"); success, and for the fleet guard an acceptance. Next: all
-///   steps again.
+///   it, and "ok" into the state of a user who was in trouble. If the tenant's document changed meanwhile, it is
+///   decided anew; refused together, or not answered in time, they are written apart, and a WARNING says what is
+///   missing. Where the rules do not allow the tenant's document (whose it is may have to be read first), a line says
+///   so on the way, DEBUG for a second member and mostly WARNING else, and the user is synced all the same. A member
+///   may also take over the document of an owner who is gone, or whom `owner_uid` does not name: INFO "is to take the
+///   account over". INFO "Successfully synced" (dry run: "Would have synced"); success, and for the fleet guard an
+///   acceptance. Next: all steps again.
 /// - [`SyncOutcome::Unchanged`], in a loop: all steps, but the documents that this process wrote say it already, and
-///   are young enough: nothing is written. Line and count as `Synced`, with `unchanged`. Next: all steps again.
+///   are younger than `--refresh-unchanged`: nothing is written. Line and count as `Synced`, with `unchanged`. Next:
+///   all steps again.
 /// - [`SyncOutcome::NoSnapshot`]: the steps up to the [`Failure`], which says why. ERROR "Could not retrieve" for the
-///   codes `keys_...`, "Failed" for all others; failed, by its code. But INFO "Skipped" for an account that is not open
-///   yet (skipped), and, unless in a person's own run, where Alpaca was known to reject the keys and nothing new was
-///   learned (skipped, and as needing re-authentication). If Alpaca took the keys, that is an acceptance, unless in a
-///   person's own run.
+///   codes `keys_...`, "Failed" for all others (`broker_...`, `store_...`, `user_id_invalid`); failed, by its code. But
+///   INFO "Skipped" for an account that is not open yet (skipped), and, unless in a person's own run, where Alpaca was
+///   known to reject the keys and nothing new was learned (skipped, and as needing re-authentication). If Alpaca took
+///   the keys, that is an acceptance, unless in a person's own run.
 ///   - In a pass over everybody, a rejection of a stored key is left to the closing. Recorded, it makes the user
 ///     "retrying", and the second one in a row (of the same key version, with no other failure recorded between),
-///     unless the fleet guard holds it back, "needs_reauth". The guard counts, and may hold back, only rejections of
-///     keys that may have worked before, of users who are not in "needs_reauth" yet, at each of Alpaca's hosts; then
-///     one CRITICAL line says so when the pass closes. Next: all steps again; once that is the state, the user waits,
-///     longer after each rejection.
+///     unless the fleet guard holds it back, "needs_reauth". The guard (`model/fleet_guard.rs`: at least 3 rejected,
+///     and more than a fifth of them and the accepted, at one of Alpaca's hosts) counts only rejections of keys that
+///     may have worked before, of users who are not in "needs_reauth" yet; one CRITICAL line for each such host says so
+///     when the pass closes. It holds back rejections of keys that may have worked before: nobody becomes
+///     "needs_reauth", and who is in it already rests no longer than before and is asked again in the next pass; but
+///     not of users who have failed for an hour while the host takes the keys of others. Since when the user fails is
+///     read at the closing. Next: all steps again; once "needs_reauth" is the state, the user waits, longer after each
+///     rejection that counts.
 ///   - Any other failure there is recorded at once (as "incomplete" for an account that is not open yet, as "retrying"
 ///     for all else; not again if the state says so already). The snapshot is read first, in a dry run too, if no state
 ///     tells since when the user fails. Next: all steps again. Who is in "needs_reauth" stays there, unless that is
@@ -85,7 +95,7 @@ use tokio::time::Instant;
 /// - those whom Alpaca rejects are asked about again, as nobody knows of it; keys kept by a loop are dropped;
 /// - nothing is skipped as unchanged, and a success does not end a state;
 /// - no failure is recorded, neither at once nor at the closing. The fleet guard does not count their rejections, which
-///   may be old ones, but does count that Alpaca took the keys of others.
+///   may be old ones, but does count where Alpaca took their keys.
 pub(crate) async fn sync_user(
     pass: Arc<PassContext>,
     user: Box<UserRecord>,

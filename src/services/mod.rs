@@ -5,7 +5,7 @@ pub(crate) mod clients;
 mod host_watch;
 pub(crate) mod key_cache;
 mod key_turns;
-mod request_id;
+pub(crate) mod request_id;
 mod secret_access;
 pub(crate) mod secret_manager;
 pub(crate) mod writer;

@@ -15,6 +15,19 @@ async fn silent(world: &World, execution: &str) {
     world.patch(&ledger_of(execution), [("touched_at", time(long_ago))]).await;
 }
 
+/// Whoever stands still may have sent a sign of life just before, which arrives after all: then the second is skipped,
+/// and starts again.
+async fn two_tasks_take_over(world: &World) -> Vec<Run> {
+    loop {
+        silent(world, "pulse-first").await;
+        let second = execute(world, "pulse-second", 2, &[]).await;
+        if !second.iter().any(|run| run.says("Skipped pulse")) {
+            return second;
+        }
+        world.delete(&ledger_of("pulse-second")).await;
+    }
+}
+
 /// An execution that stands still while it waits for the accounts of two users.
 async fn frozen(world: &World) -> (HeldAlpaca, Live) {
     let alpaca = HeldAlpaca::start().await;
@@ -81,8 +94,7 @@ on_both! {
         }
         alpaca.arrived(4).await;
         frozen.iter().for_each(|task| task.signal("STOP"));
-        silent(&world, "pulse-first").await;
-        let second = execute(&world, "pulse-second", 2, &[]).await;
+        let second = two_tasks_take_over(&world).await;
         assert!(second.iter().all(|run| run.exit == Some(0)));
         let published = world.stored("ops/last_pulse").await;
         alpaca.let_go(4);
@@ -93,7 +105,7 @@ on_both! {
             assert_eq!(run.exit, Some(0), "{}", run.stdout);
             told += usize::from(run.stdout.contains(TAKEN_OVER));
         }
-        assert_eq!(told, 1, "one of them is the last");
+        assert_eq!(told, 1, "one of them is the last: {second:?}");
         assert_eq!(world.stored("ops/last_pulse").await, published);
     }
 
