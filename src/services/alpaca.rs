@@ -11,7 +11,7 @@ use crate::model::outcome::Code;
 use crate::network::http;
 use crate::network::names::Names;
 use crate::services::host_watch::{BrokerWatch, HostWatch, Silent};
-use crate::services::key_turns::{KeyTurn, KeyTurns, StillLimited};
+use crate::services::key_turns::{KeyTurn, KeyTurns, NoTurn};
 use crate::services::request_id::RequestId;
 use futures::TryFutureExt;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -104,9 +104,9 @@ pub(crate) enum AlpacaError {
     /// Alpaca was not asked: the job's own budget of calls was used up.
     #[error("Alpaca was not asked")]
     OutOfBudget(#[from] UsedUp),
-    /// Alpaca was not asked: it limits the keys, as it told these or other users of them.
-    #[error("Alpaca was not asked: {0}")]
-    StillLimited(#[from] StillLimited),
+    /// Alpaca was not asked: it limits the keys, as it told these or other users of them, or those are too many.
+    #[error("Alpaca was not asked")]
+    NoTurn(#[from] NoTurn),
     /// Alpaca was not asked: it answers nobody.
     #[error("Alpaca was not asked: it has answered nobody for 10 s or more")]
     Silent,
@@ -141,7 +141,9 @@ impl AlpacaError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Rejected { .. } => Code::BrokerRejected,
-            Self::RateLimited { .. } | Self::StillLimited(_) => Code::BrokerRateLimited,
+            Self::RateLimited { .. } | Self::NoTurn(NoTurn::TooLong | NoTurn::Crowded) => {
+                Code::BrokerRateLimited
+            }
             Self::Failing { .. }
             | Self::Intercepted { .. }
             | Self::Unreachable(_)
@@ -149,6 +151,7 @@ impl AlpacaError {
             | Self::OutOfTime(_)
             | Self::Silent
             | Self::StoodStill(_)
+            | Self::NoTurn(NoTurn::Busy)
             | Self::OutOfBudget(_) => Code::BrokerUnavailable,
             Self::Incomplete(_) => Code::AccountIncomplete,
             Self::NoJson { .. } | Self::BadAnswer { .. } => Code::BrokerBadAnswer,
@@ -172,7 +175,7 @@ impl Advise for AlpacaError {
             Self::Rejected { .. }
             | Self::OutOfTime(_)
             | Self::OutOfBudget(_)
-            | Self::StillLimited(_)
+            | Self::NoTurn(_)
             | Self::Silent
             | Self::Incomplete(_)
             | Self::NoJson { again: false, .. }
@@ -319,11 +322,12 @@ impl Alpaca {
         if attempt > 0 {
             self.limits.allow_by(Permits::ALPACA_CALL, deadline).await?;
         }
+        let asked_at = Instant::now();
         let answer = self.ask(http, keys, entry.limit(CALL_TIMEOUT), deadline).await;
         match &answer {
             Err(AlpacaError::RateLimited { wait, .. }) => turn.limited(*wait),
             Err(_) => {}
-            Ok(_) => turn.unlimited(),
+            Ok(_) => turn.unlimited(asked_at),
         }
         answer
     }
