@@ -67,6 +67,7 @@ async fn before_a_deadline_those_who_need_not_wait_are_reached() {
     share_keys(&world, &limited);
     world.fault(ALWAYS_LIMITED);
     let run = world.pulse_with(&["--concurrency", "2", "--deadline", "22s"]).await;
+    run.assert_completed("20 successful, 8 errors", 0);
     let mut synced = users_with(&run, SYNCED);
     synced.sort();
     assert_eq!(synced, healthy, "{}", run.stdout);
@@ -139,6 +140,36 @@ async fn who_waits_lets_the_next_one_work() {
         assert_eq!(world.trouble(&ids[0]).await, json!(null), "{fault}");
     }))
     .await;
+}
+
+/// Alpaca says nothing of how long, or of no time at all: one second, then, for all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_without_a_wait_counts_for_all_users_of_the_keys_as_well() {
+    for hint in ["", ",header=Retry-After: 0", ",header=X-RateLimit-Reset: 1000000000"] {
+        let world = sandbox().await;
+        let limited = names("limited", 12);
+        world.users(&limited).await;
+        share_keys(&world, &limited);
+        world.fault(&format!("alpaca:error=429{hint},user=pasted"));
+        let run = world.pulse_with(&["--concurrency", "2"]).await;
+        run.assert_completed("0 successful, 12 errors", 1);
+        assert_limited(&world, &run, &limited);
+        assert!(world.faults_applied()[0] < 2 * limited.len() as u64, "{hint}: {:?}", world.faults_applied());
+    }
+}
+
+/// They take turns, as nobody knows yet whether the keys are limited. That is no limit of Alpaca's.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_the_same_keys_are_told_of_no_limit_that_there_is_not() {
+    let world = sandbox().await;
+    let users = names("user", 60);
+    world.users(&users).await;
+    share_keys(&world, &users);
+    world.fault("alpaca:latency=2s,user=pasted");
+    let run = world.pulse().await;
+    run.assert_completed("60 successful, 0 errors", 0);
+    assert!(!run.stdout.contains("limits the rate"), "{}", run.stdout);
+    assert_eq!(accounts_asked_for(&world).len(), 60);
 }
 
 /// After such a wait there would be no time left for the call.
