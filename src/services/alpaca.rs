@@ -289,6 +289,12 @@ impl Alpaca {
         Ok(self.unshared.get_or_init(|| http))
     }
 
+    /// A pass begins.
+    pub(crate) fn begin_pass(&self) {
+        self.watch.paper.begin_pass();
+        self.watch.live.begin_pass();
+    }
+
     /// Where calls go.
     pub(crate) fn urls(&self) -> [&Url; 2] {
         [&self.paper, &self.live]

@@ -82,6 +82,12 @@ impl HostWatch {
         }
     }
 
+    /// A pass begins, and is to find out by itself: the last one asked before may have been the only one without an
+    /// answer, and nobody was asked since.
+    pub(crate) fn begin_pass(&self) {
+        self.answered();
+    }
+
     fn asked(&self) {
         if self.unanswered_since.load(Ordering::Relaxed) == 0 {
             self.unanswered_since.store(self.now(), Ordering::Relaxed);
@@ -143,6 +149,15 @@ mod tests {
         assert_eq!(watch.enter(1, deadline()).await.err(), Some(Silent), "who asked before makes no probe");
         let probe = watch.enter(0, deadline()).await.expect("a probe");
         assert_eq!(probe.limit(Duration::from_secs(10)), PROBE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_finds_out_by_itself() {
+        let watch = silent_for(SILENCE).await;
+        watch.begin_pass();
+        assert!(matches!(watch.enter(0, deadline()).await, Ok(Entry::Open)));
+        sleep(SILENCE).await;
+        assert!(matches!(watch.enter(0, deadline()).await, Ok(Entry::Probe(_))));
     }
 
     #[tokio::test(start_paused = true)]

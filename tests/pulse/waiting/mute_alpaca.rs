@@ -2,7 +2,7 @@
 
 use crate::answers::account;
 use crate::live::wait_until;
-use crate::world::World;
+use crate::world::{World, keys_of};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -25,6 +25,8 @@ pub(super) enum Manner {
     AnswersNobody,
     /// Who asks after the first one has given up: with a 500, and then as usual.
     AnswersAfterTheFirstHasGivenUp,
+    /// All but the user with these keys.
+    AnswersAllBut(&'static str),
 }
 
 pub(super) struct MuteAlpaca {
@@ -53,7 +55,9 @@ struct Asked {
 /// A call that is not over.
 struct Open {
     calls: Arc<Mutex<Calls>>,
+    key_id: String,
     is_before: bool,
+    is_answered: bool,
 }
 
 impl MuteAlpaca {
@@ -72,6 +76,12 @@ impl MuteAlpaca {
         let mut command = world.command(args);
         command.env("APCA_API_BASE_URL", format!("http://{}", self.address));
         command
+    }
+
+    /// How many calls are neither answered nor given up.
+    pub(super) fn open(&self) -> usize {
+        let calls = lock(&self.calls);
+        calls.before.open + calls.after.open
     }
 
     /// Waits until somebody has given up.
@@ -123,13 +133,13 @@ async fn serve(listener: TcpListener, manner: Manner, calls: Arc<Mutex<Calls>>) 
 
 async fn connection(stream: TcpStream, manner: Manner, calls: Arc<Mutex<Calls>>) {
     let service = service_fn(|request| {
-        let open = Open::arrive(&calls, &request);
+        let mut open = Open::arrive(&calls, &request);
         async move {
-            if open.is_before || manner == Manner::AnswersNobody {
+            match open.answer(manner) {
+                Some(answer) => Ok::<_, Infallible>(answer),
                 // Until the client hangs up.
-                std::future::pending::<()>().await;
+                None => std::future::pending().await,
             }
-            Ok::<_, Infallible>(open.answer())
         }
     });
     // A client that goes away is what this is for.
@@ -146,24 +156,30 @@ impl Calls {
 impl Open {
     fn arrive(calls: &Arc<Mutex<Calls>>, request: &Request<Incoming>) -> Self {
         let key_id = request.headers().get("apca-api-key-id").and_then(|id| id.to_str().ok());
+        let key_id = key_id.expect("a key id").to_owned();
         let mut state = lock(calls);
         let is_before = state.given_up == 0;
         let asked = state.of(is_before);
-        asked.key_ids.push(key_id.expect("a key id").to_owned());
+        asked.key_ids.push(key_id.clone());
         asked.open += 1;
         asked.most_open = asked.most_open.max(asked.open);
-        Self { calls: Arc::clone(calls), is_before }
+        Self { calls: Arc::clone(calls), key_id, is_before, is_answered: false }
     }
 
-    fn answer(self) -> Response<Full<Bytes>> {
+    /// The answer, if there ever is one.
+    fn answer(&mut self, manner: Manner) -> Option<Response<Full<Bytes>>> {
+        self.is_answered = match manner {
+            Manner::AnswersNobody => false,
+            Manner::AnswersAfterTheFirstHasGivenUp => !self.is_before,
+            Manner::AnswersAllBut(user) => self.key_id != keys_of(user).0,
+        };
         let mut state = lock(&self.calls);
-        state.answered += 1;
+        state.answered += usize::from(self.is_answered);
         let mut answer = Response::new(Full::from(account("123346.11")));
-        if state.answered == 1 {
+        if manner == Manner::AnswersAfterTheFirstHasGivenUp && state.answered == 1 {
             *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
-        drop(state);
-        answer
+        self.is_answered.then_some(answer)
     }
 }
 
@@ -171,8 +187,6 @@ impl Drop for Open {
     fn drop(&mut self) {
         let mut state = lock(&self.calls);
         state.of(self.is_before).open -= 1;
-        if self.is_before {
-            state.given_up += 1;
-        }
+        state.given_up += usize::from(!self.is_answered);
     }
 }

@@ -1,8 +1,9 @@
 //! A host that has answered nobody for 10 s: one probe at a time, each with another user.
 
 use super::mute_alpaca::{Manner, MuteAlpaca};
-use super::{FAILED, calls_for, users_with};
-use crate::world::{Run, World, sandbox};
+use super::{FAILED, ONE_AT_A_TIME, SYNCED, calls_for, users_with};
+use crate::live::Live;
+use crate::world::{Run, World, keys_of, sandbox};
 use pulse_sandbox::call::Service;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -86,6 +87,25 @@ async fn a_secret_manager_that_answers_nobody_is_hardly_asked_either() {
     assert_synced_in_the_next_pass(&world, &ids).await;
 }
 
+/// Their last calls in a tick are the only ones without an answer, and nobody asks until the next one begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_account_never_answers_keeps_nobody_waiting_in_the_next_tick_of_a_loop() {
+    let world = sandbox().await;
+    let ids = world.crowd(2);
+    let alpaca = MuteAlpaca::start(Manner::AnswersAllBut("user-0001")).await;
+    let args = [&ONE_AT_A_TIME[..], &["--every", "1s", "--for", "1h"]].concat();
+    let mut running = Live::start(alpaca.command(&world, &args));
+    running.until(&format!("{SYNCED}{}", ids[1]), 1).await;
+    assert_eq!(alpaca.open(), 1, "the first one is still waited for");
+    running.until("Completed multi-tenant sync: 1 successful, 1 errors", 1).await;
+    let asked = || alpaca.calls_by_key()[&keys_of("user-0001").0];
+    let before = asked();
+    running.until(&format!("{SYNCED}{}", ids[1]), 1).await;
+    assert_eq!((asked() - before, alpaca.open()), (1, 1), "and so it is again: {}", running.log());
+    running.signal("TERM");
+    assert_eq!(running.end().await.exit, Some(143));
+}
+
 /// Paper accounts and live ones are at different hosts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_answers_nobody_is_not_the_other_one() {
@@ -94,7 +114,7 @@ async fn a_host_that_answers_nobody_is_not_the_other_one() {
     world.users(&live).await;
     world.users(&paper).await;
     for user in &live {
-        let (key_id, secret_key) = crate::world::keys_of(user);
+        let (key_id, secret_key) = keys_of(user);
         let payload = json!({"key_id": key_id, "secret_key": secret_key, "environment": "live"});
         world.store_payload(user, &payload.to_string());
         world.fault(&format!("alpaca:stall,user={user}"));
