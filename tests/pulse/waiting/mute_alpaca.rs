@@ -25,8 +25,10 @@ pub(super) enum Manner {
     AnswersNobody,
     /// Who asks after the first one has given up: with a 500, and then as usual.
     AnswersAfterTheFirstHasGivenUp,
-    /// All but the user with these keys.
+    /// Everybody but this user.
     AnswersAllBut(&'static str),
+    /// Who asks after the first one has given up, but never this user.
+    AnswersAfterwardsAllBut(&'static str),
 }
 
 pub(super) struct MuteAlpaca {
@@ -172,6 +174,7 @@ impl Open {
             Manner::AnswersNobody => false,
             Manner::AnswersAfterTheFirstHasGivenUp => !self.is_before,
             Manner::AnswersAllBut(user) => self.key_id != keys_of(user).0,
+            Manner::AnswersAfterwardsAllBut(user) => !self.is_before && self.key_id != keys_of(user).0,
         };
         let mut state = lock(&self.calls);
         state.answered += usize::from(self.is_answered);

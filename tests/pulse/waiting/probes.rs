@@ -72,6 +72,21 @@ async fn any_answer_to_a_probe_opens_the_host_again_for_all() {
     }
 }
 
+/// In the other turns they are the first one to ask, and for those who wait for the probe there are no turns after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_with_somebody_whose_account_never_answers_says_nothing_of_the_others() {
+    let world = sandbox().await;
+    let ids = world.crowd(3);
+    for user in &ids[1..] {
+        world.fault(&format!("secret-manager:latency=3s,times=1,user={user}"));
+    }
+    let alpaca = MuteAlpaca::start(Manner::AnswersAfterwardsAllBut("user-0001")).await;
+    let run = Run::of(&mut alpaca.command(&world, &ONE_AT_A_TIME)).await;
+    assert_eq!(alpaca.asked_after()[0], keys_of(&ids[0]).0, "the first probe");
+    run.assert_completed("2 successful, 1 errors", 0);
+    assert_eq!(run.error_of(&ids[0]).as_deref(), Some("broker_unavailable"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_manager_that_answers_nobody_is_hardly_asked_either() {
     let world = sandbox().await;
