@@ -104,7 +104,7 @@ pub(crate) async fn wait_aside<T>(wait: impl Future<Output = T>) -> Result<T, Cr
     if let std::task::Poll::Ready(over) = futures::poll!(wait.as_mut()) {
         return Ok(over);
     }
-    let aside = Aside::step(|slots| &slots.waiting)?;
+    let aside = Aside::step()?;
     let over = wait.await;
     if let Some(aside) = aside {
         aside.back().await;
@@ -112,8 +112,8 @@ pub(crate) async fn wait_aside<T>(wait: impl Future<Output = T>) -> Result<T, Cr
     Ok(over)
 }
 
-/// Waits for an answer, at most `limit`. After the patience that such answers need, the slot is given up, unless too
-/// many wait like that already.
+/// Waits for an answer, at most `limit`. After the patience that such answers need, the slot is given up, as soon as not
+/// too many wait like that.
 ///
 /// # Errors
 /// When there is no answer within the limit.
@@ -134,11 +134,22 @@ pub(crate) async fn answer_within<T>(
             return Ok(answer);
         }
     }
-    let aside = Aside::step(|slots| &slots.silent).ok().flatten();
-    let answer = timeout(limit.saturating_sub(start.elapsed()), answer).await;
+    let answer = aside_until(timeout(limit.saturating_sub(start.elapsed()), answer)).await;
     if answer.is_ok() {
         patience.learn(start.elapsed());
     }
+    answer
+}
+
+/// Waits for an answer, from when there is room without a slot.
+async fn aside_until<T>(answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    let aside = tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        aside = Aside::step_once_there_is_room() => aside,
+    };
+    let answer = answer.await;
     if let Some(aside) = aside {
         aside.back().await;
     }
@@ -148,31 +159,43 @@ pub(crate) async fn answer_within<T>(
 /// A user who has given up the slot.
 struct Aside {
     slots: Slots,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl Aside {
-    /// Gives up the task's slot for a place among those. Nothing is given up outside of a user's task, nor where
-    /// another of the user's calls at the same time has given it up already.
-    fn step(places: impl FnOnce(&Slots) -> &Arc<Semaphore>) -> Result<Option<Self>, Crowded> {
-        let step = |own: &Own| {
-            let mut permit = own.permit.borrow_mut();
-            if permit.is_none() {
-                return Ok(None);
-            }
-            let place = Arc::clone(places(&own.slots)).try_acquire_owned().map_err(|_| Crowded)?;
-            *permit = None;
-            Ok(Some(Self { slots: own.slots.clone(), _place: place }))
-        };
-        OWN.try_with(step).unwrap_or(Ok(None))
+    /// Gives up the task's slot for a place among those who wait. Nothing is given up outside of a user's task, nor
+    /// where another of the user's calls at the same time has given it up already.
+    fn step() -> Result<Option<Self>, Crowded> {
+        let Some(slots) = slots_of_holder() else { return Ok(None) };
+        let place = Arc::clone(&slots.waiting).try_acquire_owned().map_err(|_| Crowded)?;
+        Ok(Self::give_up(slots, place))
     }
 
-    /// Takes a slot again; the place is held until then, so that the bound holds.
+    /// The same for a place among the calls without an answer, once one is free.
+    async fn step_once_there_is_room() -> Option<Self> {
+        let slots = slots_of_holder()?;
+        let place = open(Arc::clone(&slots.silent).acquire_owned().await);
+        Self::give_up(slots, place)
+    }
+
+    fn give_up(slots: Slots, place: OwnedSemaphorePermit) -> Option<Self> {
+        let permit = OWN.try_with(|own| own.permit.take()).ok().flatten();
+        permit.map(|_| Self { slots, place })
+    }
+
+    /// Takes a slot again. The place is another's from now on: who holds a slot may be waiting for it.
     async fn back(self) {
+        drop(self.place);
         let WorkSlot { permit, .. } = self.slots.take().await;
         // Whoever stepped aside is in the task that owns the slot.
         let _ = OWN.try_with(|own| own.permit.borrow_mut().replace(permit));
     }
+}
+
+/// The slots of which the task holds one.
+fn slots_of_holder() -> Option<Slots> {
+    let holds = |own: &Own| own.permit.borrow().is_some().then(|| own.slots.clone());
+    OWN.try_with(holds).ok().flatten()
 }
 
 #[cfg(test)]

@@ -106,6 +106,28 @@ async fn a_call_without_an_answer_frees_its_slot_after_a_second_within_bounds() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slot_is_freed_as_soon_as_there_is_room_for_one_more_call_without_an_answer() {
+    let slots = slots(1);
+    let call = |slot: WorkSlot, answer: u32| {
+        let patience = Patience::default();
+        let answer = async move { answer_within(60 * SECOND, &patience, sleep(answer * SECOND)).await };
+        tokio::spawn(slot.hold_during(answer))
+    };
+    let start = Instant::now();
+    let first = call(slots.take().await, 10);
+    let mut silent = Vec::new();
+    for _ in 0..SILENT_CALLS {
+        silent.push(call(slots.take().await, 30));
+    }
+    // The last one holds the slot, until the first one is answered and its place is free. Then they change places.
+    first.await.expect("no panic").expect("in time");
+    assert_eq!(start.elapsed(), 10 * SECOND);
+    drop(slots.take().await);
+    assert_eq!(start.elapsed(), 10 * SECOND);
+    silent.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
 async fn how_long_an_answer_usually_takes_decides_how_long_one_is_waited_for() {
     let (slots, patience) = (slots(1), Patience::default());
     for _ in 0..20 {
