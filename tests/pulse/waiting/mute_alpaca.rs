@@ -20,15 +20,15 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Whom it answers after all.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum Answers {
     /// Nobody.
-    AnswersNobody,
+    Nobody,
     /// Who asks after the first one has given up: with a 500, and then as usual.
-    AnswersAfterTheFirstHasGivenUp,
+    AfterTheFirstHasGivenUp,
     /// Everybody but this user.
-    AnswersAllBut(&'static str),
+    AllBut(&'static str),
     /// Who asks after the first one has given up, but never this user.
-    AnswersAfterwardsAllBut(&'static str),
+    AfterwardsAllBut(&'static str),
 }
 
 pub(super) struct MuteAlpaca {
@@ -63,13 +63,13 @@ struct Open {
 }
 
 impl MuteAlpaca {
-    pub(super) async fn start(manner: Manner) -> Self {
+    pub(super) async fn start(answers: Answers) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
         let calls = Arc::<Mutex<Calls>>::default();
         Self {
             address: listener.local_addr().expect("a bound socket has an address"),
             calls: Arc::clone(&calls),
-            _server: AbortOnDropHandle::new(tokio::spawn(serve(listener, manner, calls))),
+            _server: AbortOnDropHandle::new(tokio::spawn(serve(listener, answers, calls))),
         }
     }
 
@@ -125,19 +125,19 @@ fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
     calls.lock().expect("nobody panics with it")
 }
 
-async fn serve(listener: TcpListener, manner: Manner, calls: Arc<Mutex<Calls>>) {
+async fn serve(listener: TcpListener, answers: Answers, calls: Arc<Mutex<Calls>>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
-        connections.spawn(connection(stream, manner, Arc::clone(&calls)));
+        connections.spawn(connection(stream, answers, Arc::clone(&calls)));
     }
 }
 
-async fn connection(stream: TcpStream, manner: Manner, calls: Arc<Mutex<Calls>>) {
+async fn connection(stream: TcpStream, answers: Answers, calls: Arc<Mutex<Calls>>) {
     let service = service_fn(|request| {
         let mut open = Open::arrive(&calls, &request);
         async move {
-            match open.answer(manner) {
+            match open.answer(answers) {
                 Some(answer) => Ok::<_, Infallible>(answer),
                 // Until the client hangs up.
                 None => std::future::pending().await,
@@ -169,17 +169,17 @@ impl Open {
     }
 
     /// The answer, if there ever is one.
-    fn answer(&mut self, manner: Manner) -> Option<Response<Full<Bytes>>> {
-        self.is_answered = match manner {
-            Manner::AnswersNobody => false,
-            Manner::AnswersAfterTheFirstHasGivenUp => !self.is_before,
-            Manner::AnswersAllBut(user) => self.key_id != keys_of(user).0,
-            Manner::AnswersAfterwardsAllBut(user) => !self.is_before && self.key_id != keys_of(user).0,
+    fn answer(&mut self, answers: Answers) -> Option<Response<Full<Bytes>>> {
+        self.is_answered = match answers {
+            Answers::Nobody => false,
+            Answers::AfterTheFirstHasGivenUp => !self.is_before,
+            Answers::AllBut(user) => self.key_id != keys_of(user).0,
+            Answers::AfterwardsAllBut(user) => !self.is_before && self.key_id != keys_of(user).0,
         };
         let mut state = lock(&self.calls);
         state.answered += usize::from(self.is_answered);
         let mut answer = Response::new(Full::from(account("123346.11")));
-        if manner == Manner::AnswersAfterTheFirstHasGivenUp && state.answered == 1 {
+        if answers == Answers::AfterTheFirstHasGivenUp && state.answered == 1 {
             *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
         self.is_answered.then_some(answer)

@@ -1,6 +1,6 @@
 //! A host that has answered nobody for 10 s: one probe at a time, each with another user.
 
-use super::mute_alpaca::{Manner, MuteAlpaca};
+use super::mute_alpaca::{Answers, MuteAlpaca};
 use super::{FAILED, ONE_AT_A_TIME, SYNCED, calls_for, users_with};
 use crate::live::Live;
 use crate::world::{Run, World, keys_of, sandbox};
@@ -32,7 +32,7 @@ async fn assert_synced_in_the_next_pass(world: &World, ids: &[String]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_answers_nobody_is_asked_by_one_probe_at_a_time() {
     let world = sandbox().await;
-    let alpaca = MuteAlpaca::start(Manner::AnswersNobody).await;
+    let alpaca = MuteAlpaca::start(Answers::Nobody).await;
     let ids = world.crowd(60);
     let run = Run::of(&mut alpaca.command(&world, &CONCURRENCY)).await;
     assert_all_failed(&run, "broker_unavailable", &ids);
@@ -56,7 +56,7 @@ async fn a_broker_that_answers_nobody_is_asked_by_one_probe_at_a_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn any_answer_to_a_probe_opens_the_host_again_for_all() {
     let world = sandbox().await;
-    let alpaca = MuteAlpaca::start(Manner::AnswersAfterTheFirstHasGivenUp).await;
+    let alpaca = MuteAlpaca::start(Answers::AfterTheFirstHasGivenUp).await;
     let ids = world.crowd(60);
     let run = Run::of(&mut alpaca.command(&world, &CONCURRENCY)).await;
     run.assert_completed("60 successful, 0 errors", 0);
@@ -80,7 +80,7 @@ async fn a_probe_with_somebody_whose_account_never_answers_says_nothing_of_the_o
     for user in &ids[1..] {
         world.fault(&format!("secret-manager:latency=3s,times=1,user={user}"));
     }
-    let alpaca = MuteAlpaca::start(Manner::AnswersAfterwardsAllBut("user-0001")).await;
+    let alpaca = MuteAlpaca::start(Answers::AfterwardsAllBut("user-0001")).await;
     let run = Run::of(&mut alpaca.command(&world, &ONE_AT_A_TIME)).await;
     assert_eq!(alpaca.asked_after()[0], keys_of(&ids[0]).0, "the first probe");
     run.assert_completed("2 successful, 1 errors", 0);
@@ -107,7 +107,7 @@ async fn a_secret_manager_that_answers_nobody_is_hardly_asked_either() {
 async fn one_whose_account_never_answers_keeps_nobody_waiting_in_the_next_tick_of_a_loop() {
     let world = sandbox().await;
     let ids = world.crowd(2);
-    let alpaca = MuteAlpaca::start(Manner::AnswersAllBut("user-0001")).await;
+    let alpaca = MuteAlpaca::start(Answers::AllBut("user-0001")).await;
     let args = [&ONE_AT_A_TIME[..], &["--every", "1s", "--for", "1h"]].concat();
     let mut running = Live::start(alpaca.command(&world, &args));
     running.until(&format!("{SYNCED}{}", ids[1]), 1).await;

@@ -1,6 +1,6 @@
 //! Calls without an answer: they free their slots, within bounds.
 
-use super::mute_alpaca::{Manner, MuteAlpaca};
+use super::mute_alpaca::{Answers, MuteAlpaca};
 use super::{ONE_AT_A_TIME, SYNCED, accounts_asked_for, line_of, place_of, users_with};
 use crate::live::Live;
 use crate::world::{World, sandbox};
@@ -56,7 +56,7 @@ async fn an_answer_that_comes_late_is_taken_all_the_same() {
 async fn there_are_at_most_four_such_calls_for_each_user_at_work() {
     for (concurrency, bound) in [("1", 5), ("2", 10)] {
         let world = sandbox().await;
-        let alpaca = MuteAlpaca::start(Manner::AnswersAfterTheFirstHasGivenUp).await;
+        let alpaca = MuteAlpaca::start(Answers::AfterTheFirstHasGivenUp).await;
         world.crowd(bound + 5);
         let running = Live::start(alpaca.command(&world, &["--concurrency", concurrency]));
         alpaca.first_has_given_up().await;
