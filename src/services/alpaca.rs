@@ -10,7 +10,7 @@ use crate::model::keys::{AlpacaKeys, Environment};
 use crate::model::outcome::Code;
 use crate::network::http;
 use crate::network::names::Names;
-use crate::services::host_watch::{BrokerWatch, HostWatch, Silent};
+use crate::services::host_watch::{BrokerWatch, Silent};
 use crate::services::key_turns::{KeyTurn, KeyTurns, NoTurn};
 use crate::services::request_id::RequestId;
 use futures::TryFutureExt;
@@ -141,9 +141,8 @@ impl AlpacaError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Rejected { .. } => Code::BrokerRejected,
-            Self::RateLimited { .. } | Self::NoTurn(NoTurn::TooLong | NoTurn::Crowded) => {
-                Code::BrokerRateLimited
-            }
+            Self::RateLimited { .. } => Code::BrokerRateLimited,
+            Self::NoTurn(why) => why.code(),
             Self::Failing { .. }
             | Self::Intercepted { .. }
             | Self::Unreachable(_)
@@ -151,7 +150,6 @@ impl AlpacaError {
             | Self::OutOfTime(_)
             | Self::Silent
             | Self::StoodStill(_)
-            | Self::NoTurn(NoTurn::Busy)
             | Self::OutOfBudget(_) => Code::BrokerUnavailable,
             Self::Incomplete(_) => Code::AccountIncomplete,
             Self::NoJson { .. } | Self::BadAnswer { .. } => Code::BrokerBadAnswer,
@@ -291,8 +289,7 @@ impl Alpaca {
 
     /// A pass begins.
     pub(crate) fn begin_pass(&self) {
-        self.watch.paper.begin_pass();
-        self.watch.live.begin_pass();
+        self.watch.begin_pass();
     }
 
     /// Where calls go.
@@ -324,7 +321,8 @@ impl Alpaca {
         deadline: Deadline,
     ) -> Result<Answer, AlpacaError> {
         let _call = turn.wait(deadline).await?;
-        let entry = self.watch(keys).enter(attempt, deadline).await.map_err(|Silent| AlpacaError::Silent)?;
+        let watch = self.watch.of(keys.environment());
+        let entry = watch.enter(attempt, deadline).await.map_err(|Silent| AlpacaError::Silent)?;
         if attempt > 0 {
             self.limits.allow_by(Permits::ALPACA_CALL, deadline).await?;
         }
@@ -356,13 +354,6 @@ impl Alpaca {
         }
     }
 
-    fn watch(&self, keys: &AlpacaKeys) -> &HostWatch {
-        match keys.environment() {
-            Environment::Paper => &self.watch.paper,
-            Environment::Live => &self.watch.live,
-        }
-    }
-
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
         let request = http
             .get(self.account_url(keys).clone())
@@ -370,7 +361,7 @@ impl Alpaca {
             .header(SECRET_KEY, sensitive(keys.secret_key()));
         let answer =
             request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
-        self.watch(keys).answered();
+        self.watch.of(keys.environment()).answered();
         let answered_at = Instant::now();
         let request = RequestId::of(answer.headers());
         match answer.status() {

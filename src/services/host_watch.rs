@@ -2,6 +2,7 @@
 
 use crate::limits::retry::Deadline;
 use crate::limits::slots::wait_aside;
+use crate::model::keys::Environment;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -111,10 +112,25 @@ impl HostWatch {
 /// The watches of Alpaca's two hosts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BrokerWatch {
-    /// Where paper accounts are.
-    pub(crate) paper: Arc<HostWatch>,
-    /// Where live accounts are.
-    pub(crate) live: Arc<HostWatch>,
+    paper: Arc<HostWatch>,
+    live: Arc<HostWatch>,
+}
+
+impl BrokerWatch {
+    /// The watch of the host where such accounts are.
+    #[must_use]
+    pub(crate) fn of(&self, environment: Environment) -> &HostWatch {
+        match environment {
+            Environment::Paper => &self.paper,
+            Environment::Live => &self.live,
+        }
+    }
+
+    /// A pass begins.
+    pub(crate) fn begin_pass(&self) {
+        self.paper.begin_pass();
+        self.live.begin_pass();
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use crate::limits::retry::Deadline;
 use crate::limits::slots::{Crowded, wait_aside};
 use crate::model::keys::AlpacaKeys;
+use crate::model::outcome::Code;
 use secrecy::ExposeSecret;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -64,6 +65,17 @@ pub(crate) enum NoTurn {
     /// It limits nothing, as far as is known.
     #[error("the calls of other users with the same keys were not over in time")]
     Busy,
+}
+
+impl NoTurn {
+    /// The code that logs and documents use for it.
+    #[must_use]
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Self::TooLong | Self::Crowded => Code::BrokerRateLimited,
+            Self::Busy => Code::BrokerUnavailable,
+        }
+    }
 }
 
 impl KeyTurns {

@@ -23,12 +23,12 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) enum Answers {
     /// Nobody.
     Nobody,
-    /// Who asks after the first one has given up: with a 500, and then as usual.
-    AfterTheFirstHasGivenUp,
     /// Everybody but this user.
     AllBut(&'static str),
-    /// Who asks after the first one has given up, but never this user.
-    AfterwardsAllBut(&'static str),
+    /// All but the first calls: with a 500, and then as usual.
+    Later,
+    /// The same, without the 500, but never this user.
+    LaterAllBut(&'static str),
 }
 
 pub(super) struct MuteAlpaca {
@@ -38,12 +38,15 @@ pub(super) struct MuteAlpaca {
     _server: AbortOnDropHandle<()>,
 }
 
-/// What was asked before the first one gave up, and after.
 #[derive(Default)]
 struct Calls {
-    before: Asked,
-    after: Asked,
+    /// How many calls are the first ones.
+    first_calls: usize,
+    first: Asked,
+    later: Asked,
     given_up: usize,
+    /// All calls up to the first one that was given up.
+    asked_by_then: usize,
     answered: usize,
 }
 
@@ -58,14 +61,15 @@ struct Asked {
 struct Open {
     calls: Arc<Mutex<Calls>>,
     key_id: String,
-    is_before: bool,
+    is_first: bool,
     is_answered: bool,
 }
 
 impl MuteAlpaca {
-    pub(super) async fn start(answers: Answers) -> Self {
+    /// With so many calls that count as the first ones.
+    pub(super) async fn start(first_calls: usize, answers: Answers) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
-        let calls = Arc::<Mutex<Calls>>::default();
+        let calls = Arc::new(Mutex::new(Calls { first_calls, ..Calls::default() }));
         Self {
             address: listener.local_addr().expect("a bound socket has an address"),
             calls: Arc::clone(&calls),
@@ -83,38 +87,34 @@ impl MuteAlpaca {
     /// How many calls are neither answered nor given up.
     pub(super) fn open(&self) -> usize {
         let calls = lock(&self.calls);
-        calls.before.open + calls.after.open
+        calls.first.open + calls.later.open
     }
 
-    /// Waits until somebody has given up.
-    pub(super) async fn first_has_given_up(&self) {
+    /// Waits until somebody has given up; how many calls there were up to then.
+    pub(super) async fn first_has_given_up(&self) -> usize {
         wait_until(|| lock(&self.calls).given_up > 0).await;
+        lock(&self.calls).asked_by_then
     }
 
-    /// The keys of the calls before the first one gave up.
-    pub(super) fn asked_before(&self) -> Vec<String> {
-        lock(&self.calls).before.key_ids.clone()
+    /// The keys of the first calls.
+    pub(super) fn asked_first(&self) -> Vec<String> {
+        lock(&self.calls).first.key_ids.clone()
     }
 
-    /// The keys of those after it.
-    pub(super) fn asked_after(&self) -> Vec<String> {
-        lock(&self.calls).after.key_ids.clone()
+    /// The keys of the later ones.
+    pub(super) fn asked_later(&self) -> Vec<String> {
+        lock(&self.calls).later.key_ids.clone()
     }
 
-    /// The most calls at the same time of those before the first one gave up.
-    pub(super) fn most_open_before(&self) -> usize {
-        lock(&self.calls).before.most_open
-    }
-
-    /// The most calls at the same time of those after it.
-    pub(super) fn most_open_after(&self) -> usize {
-        lock(&self.calls).after.most_open
+    /// The most of the later calls at the same time.
+    pub(super) fn most_open_later(&self) -> usize {
+        lock(&self.calls).later.most_open
     }
 
     /// How often each user's keys were used.
     pub(super) fn calls_by_key(&self) -> BTreeMap<String, usize> {
         let mut calls = BTreeMap::new();
-        for key_id in [self.asked_before(), self.asked_after()].concat() {
+        for key_id in [self.asked_first(), self.asked_later()].concat() {
             *calls.entry(key_id).or_default() += 1;
         }
         calls
@@ -138,7 +138,10 @@ async fn connection(stream: TcpStream, answers: Answers, calls: Arc<Mutex<Calls>
         let mut open = Open::arrive(&calls, &request);
         async move {
             match open.answer(answers) {
-                Some(answer) => Ok::<_, Infallible>(answer),
+                Some(answer) => {
+                    open.first_has_given_up(answers).await;
+                    Ok::<_, Infallible>(answer)
+                }
                 // Until the client hangs up.
                 None => std::future::pending().await,
             }
@@ -150,8 +153,8 @@ async fn connection(stream: TcpStream, answers: Answers, calls: Arc<Mutex<Calls>
 }
 
 impl Calls {
-    fn of(&mut self, is_before: bool) -> &mut Asked {
-        if is_before { &mut self.before } else { &mut self.after }
+    fn of(&mut self, is_first: bool) -> &mut Asked {
+        if is_first { &mut self.first } else { &mut self.later }
     }
 }
 
@@ -160,36 +163,46 @@ impl Open {
         let key_id = request.headers().get("apca-api-key-id").and_then(|id| id.to_str().ok());
         let key_id = key_id.expect("a key id").to_owned();
         let mut state = lock(calls);
-        let is_before = state.given_up == 0;
-        let asked = state.of(is_before);
+        let is_first = state.first.key_ids.len() < state.first_calls;
+        let asked = state.of(is_first);
         asked.key_ids.push(key_id.clone());
         asked.open += 1;
         asked.most_open = asked.most_open.max(asked.open);
-        Self { calls: Arc::clone(calls), key_id, is_before, is_answered: false }
+        Self { calls: Arc::clone(calls), key_id, is_first, is_answered: false }
     }
 
     /// The answer, if there ever is one.
     fn answer(&mut self, answers: Answers) -> Option<Response<Full<Bytes>>> {
         self.is_answered = match answers {
             Answers::Nobody => false,
-            Answers::AfterTheFirstHasGivenUp => !self.is_before,
+            Answers::Later => !self.is_first,
             Answers::AllBut(user) => self.key_id != keys_of(user).0,
-            Answers::AfterwardsAllBut(user) => !self.is_before && self.key_id != keys_of(user).0,
+            Answers::LaterAllBut(user) => !self.is_first && self.key_id != keys_of(user).0,
         };
         let mut state = lock(&self.calls);
         state.answered += usize::from(self.is_answered);
         let mut answer = Response::new(Full::from(account("123346.11")));
-        if answers == Answers::AfterTheFirstHasGivenUp && state.answered == 1 {
+        if answers == Answers::Later && state.answered == 1 {
             *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
         self.is_answered.then_some(answer)
+    }
+
+    /// The call after one that was given up may be quicker than the end of that one's connection.
+    async fn first_has_given_up(&self, answers: Answers) {
+        if answers == Answers::Later {
+            wait_until(|| lock(&self.calls).given_up > 0).await;
+        }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         let mut state = lock(&self.calls);
-        state.of(self.is_before).open -= 1;
+        state.of(self.is_first).open -= 1;
+        if state.given_up == 0 {
+            state.asked_by_then = state.first.key_ids.len() + state.later.key_ids.len();
+        }
         state.given_up += usize::from(!self.is_answered);
     }
 }

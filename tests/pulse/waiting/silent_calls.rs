@@ -54,17 +54,14 @@ async fn an_answer_that_comes_late_is_taken_all_the_same() {
 /// Four for each user at work, and those keep their own slots.
 #[tokio::test(flavor = "multi_thread")]
 async fn there_are_at_most_four_such_calls_for_each_user_at_work() {
-    for (concurrency, bound) in [("1", 5), ("2", 10)] {
+    for (concurrency, bound) in [(1, 5), (2, 10)] {
         let world = sandbox().await;
-        let alpaca = MuteAlpaca::start(Answers::AfterTheFirstHasGivenUp).await;
+        let alpaca = MuteAlpaca::start(bound, Answers::Later).await;
         world.crowd(bound + 5);
-        let running = Live::start(alpaca.command(&world, &["--concurrency", concurrency]));
-        alpaca.first_has_given_up().await;
-        assert_eq!(
-            (alpaca.asked_before().len(), alpaca.most_open_before()),
-            (bound, bound),
-            "--concurrency {concurrency}"
-        );
+        let running = Live::start(alpaca.command(&world, &["--concurrency", &concurrency.to_string()]));
+        let asked = alpaca.first_has_given_up().await;
+        // Who gives up makes room for another, who may be quicker than the end of the connection.
+        assert!((bound..=bound + concurrency).contains(&asked), "--concurrency {concurrency}: {asked}");
         let run = running.end().await;
         run.assert_completed(&format!("{} successful, 0 errors", bound + 5), 0);
     }
