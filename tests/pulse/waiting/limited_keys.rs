@@ -142,6 +142,20 @@ async fn who_waits_lets_the_next_one_work() {
     .await;
 }
 
+/// It is not known yet whose the tenant is, and little of the user's time is left to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_waited_for_long_gets_all_documents() {
+    let world = sandbox().await;
+    let ids = world.crowd(1);
+    world.fault("alpaca:error=429,header=Retry-After: 13,times=1");
+    let run = world.pulse().await;
+    run.assert_completed("1 successful, 0 errors", 0);
+    let warned = |entry: &serde_json::Value| entry["severity"] == "WARNING";
+    assert!(!run.entries().iter().any(warned), "{}", run.stdout);
+    assert!(world.snapshot(&ids[0]).await.is_object());
+    assert!(world.primary(&ids[0]).await.is_object());
+}
+
 /// Alpaca says nothing of how long, or of no time at all: one second, then, for all of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_without_a_wait_counts_for_all_users_of_the_keys_as_well() {
