@@ -1,11 +1,12 @@
 //! Passing failures have one attempt more, when all others had their turn.
 
-use super::{FAILED, SYNCED, accounts_asked_for, place_of, users_with};
+use super::{FAILED, ONE_AT_A_TIME, SYNCED, accounts_asked_for, place_of, users_with};
 use crate::crowd::turn_of_a_crowd;
 use crate::live::{Live, wait_until};
-use crate::world::{World, sandbox};
+use crate::world::{Run, World, sandbox};
 use pulse_sandbox::call::Service;
 use serde_json::json;
+use tokio::process::Command;
 
 const SYNCING: &str = "Syncing Alpaca account for user ";
 
@@ -116,18 +117,41 @@ async fn what_the_other_turn_ends_with_counts() {
     assert_eq!(world.trouble("rejected").await["rejections"], json!({"integer": 1}));
 }
 
-/// A pass whose last user is in the other turn, and is told to stop then.
-async fn stopped_in_the_other_turn(world: &World, ids: &[String]) -> crate::world::Run {
-    world.fault(&format!("alpaca:error=502,times=3,user={}", ids[0]));
-    world.fault(&format!("alpaca:stall,skip=3,user={}", ids[0]));
-    let mut command = world.command(&[]);
+/// Nor of those who wait in the first one: whoever is given up with them comes first the next time.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_still_waits_when_an_execution_is_stopped_comes_first_in_the_next() {
+    let world = sandbox().await;
+    let ids = world.crowd(6);
+    world.fault(&format!("alpaca:error=503,header=Retry-After: 14,times=1,user={}", ids[3]));
+    let mut running = Live::start(task(&world, "pulse-a", "0"));
+    running.until(SYNCED, 5).await;
+    running.signal("TERM");
+    let run = running.end().await;
+    assert_eq!(run.exit, Some(143), "{}", run.stdout);
+    run.entry("Stopped multi-tenant sync: 5 successful, 0 errors; what was in flight is given up");
+    let asked = accounts_asked_for(&world).len();
+    let next = Run::of(&mut task(&world, "pulse-b", "0")).await;
+    next.assert_completed("6 successful, 0 errors", 0);
+    assert_eq!(accounts_asked_for(&world)[asked..], [&ids[3..], &ids[..3]].concat());
+}
+
+/// The first and only task of an execution, which has one user at work at a time.
+fn task(world: &World, execution: &str, attempt: &str) -> Command {
+    let mut command = world.command(&ONE_AT_A_TIME);
     command.envs([
-        ("CLOUD_RUN_EXECUTION", "pulse-a"),
+        ("CLOUD_RUN_EXECUTION", execution),
         ("CLOUD_RUN_TASK_INDEX", "0"),
         ("CLOUD_RUN_TASK_COUNT", "1"),
+        ("CLOUD_RUN_TASK_ATTEMPT", attempt),
     ]);
-    command.env("CLOUD_RUN_TASK_ATTEMPT", "0");
-    let running = Live::start(command);
+    command
+}
+
+/// A pass whose last user is in the other turn, and is told to stop then.
+async fn stopped_in_the_other_turn(world: &World, ids: &[String]) -> Run {
+    world.fault(&format!("alpaca:error=502,times=3,user={}", ids[0]));
+    world.fault(&format!("alpaca:stall,skip=3,user={}", ids[0]));
+    let running = Live::start(task(world, "pulse-a", "0"));
     wait_until(|| world.faults_applied()[1] == 1).await;
     running.signal("TERM");
     running.end().await
@@ -146,18 +170,11 @@ async fn the_cursor_does_not_wait_for_the_other_turns() {
         "what the first turn ended with"
     );
     assert_eq!(users_with(&run, SYNCED).len(), 3);
-    let task = world.document("ops/last_pulse/executions/pulse-a").await["tasks"]["task_0"].clone();
-    assert_eq!(task["cursor"], json!(ids[3]), "{task}");
+    let saved = world.document("ops/last_pulse/executions/pulse-a").await["tasks"]["task_0"].clone();
+    assert_eq!(saved["cursor"], json!(ids[3]), "{saved}");
     world.sandbox.faults().clear();
     let asked = world.calls(Service::Alpaca, "GetAccount");
-    let mut retry = world.command(&[]);
-    retry.envs([
-        ("CLOUD_RUN_EXECUTION", "pulse-a"),
-        ("CLOUD_RUN_TASK_INDEX", "0"),
-        ("CLOUD_RUN_TASK_COUNT", "1"),
-    ]);
-    retry.env("CLOUD_RUN_TASK_ATTEMPT", "1");
-    let retry = crate::world::Run::of(&mut retry).await;
+    let retry = Run::of(&mut task(&world, "pulse-a", "1")).await;
     assert_eq!(world.calls(Service::Alpaca, "GetAccount"), asked, "{}", retry.stdout);
     assert_eq!(world.document("ops/last_pulse").await["users_count"], json!({"integer": 4}));
 }
