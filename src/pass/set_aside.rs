@@ -128,3 +128,26 @@ impl Otherwise {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::InvalidId;
+    use crate::pass::failure::Cause;
+
+    #[test]
+    fn ten_thousand_users_are_set_aside_and_no_more() {
+        let places = Places::default();
+        let taken = (0..10_100).filter(|_| places.take()).count();
+        assert_eq!(taken, 10_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_other_turn_of_who_failed_is_one_attempt_of_ten_seconds() {
+        let failure = Failure::NotAsked(Cause::Id(InvalidId::Empty));
+        let second = Lap::Second(Arc::new(failure)).deadline();
+        assert_eq!(second.less(RECORD_RESERVE).left(), Duration::from_secs(10));
+        assert_eq!(Lap::First.deadline().left(), USER_BUDGET);
+        assert_eq!(Lap::Last.deadline().left(), USER_BUDGET);
+    }
+}
