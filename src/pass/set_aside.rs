@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Users who are set aside in a pass. Beyond, they end as they are.
+/// Users of either kind who are set aside in a pass. Beyond, those who failed end as they are, and the others are synced
+/// like everybody else.
 const MOST_SET_ASIDE: usize = 10_000;
 
 /// Of a user who failed already, for the one attempt more; recording why comes on top.
@@ -58,16 +59,28 @@ pub(crate) enum Otherwise {
     NotLookedAt,
 }
 
-/// The places of those who are set aside.
+/// The places of those who are set aside; either kind has its own, so that neither takes the other's.
 #[derive(Debug, Default)]
-pub(crate) struct Places(AtomicUsize);
+pub(crate) struct Places {
+    failed: AtomicUsize,
+    untried: AtomicUsize,
+}
 
 impl Places {
-    /// Whether there was one left, which is taken then.
-    pub(crate) fn take(&self) -> bool {
-        let more = |taken| (taken < MOST_SET_ASIDE).then_some(taken + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    /// Whether there was one left for a user who failed, which is taken then.
+    pub(crate) fn take_failed(&self) -> bool {
+        take(&self.failed)
     }
+
+    /// Whether there was one left for a user who was not tried, which is taken then.
+    pub(crate) fn take_untried(&self) -> bool {
+        take(&self.untried)
+    }
+}
+
+fn take(taken: &AtomicUsize) -> bool {
+    let more = |taken| (taken < MOST_SET_ASIDE).then_some(taken + 1);
+    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 impl Lap {
@@ -136,10 +149,11 @@ mod tests {
     use crate::pass::failure::Cause;
 
     #[test]
-    fn ten_thousand_users_are_set_aside_and_no_more() {
+    fn those_who_were_not_tried_take_no_place_of_those_who_failed() {
         let places = Places::default();
-        let taken = (0..10_100).filter(|_| places.take()).count();
-        assert_eq!(taken, 10_000);
+        let untried = (0..MOST_SET_ASIDE * 2).filter(|_| places.take_untried()).count();
+        let failed = (0..MOST_SET_ASIDE * 2).filter(|_| places.take_failed()).count();
+        assert_eq!((untried, failed), (10_000, 10_000));
     }
 
     #[tokio::test(start_paused = true)]
