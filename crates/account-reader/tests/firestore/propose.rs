@@ -41,7 +41,7 @@ async fn of_many_proposals_at_once_exactly_as_many_are_accepted_as_the_money_all
     let programs = programs(&world).await;
     for run in 0..RUNS {
         // Between programs the transaction alone decides. The emulator lets who meets another wait for two seconds.
-        let programs = if run % 5 == 0 { &programs[..] } else { &programs[..1] };
+        let programs = if run % 10 == 0 { &programs[..] } else { &programs[..1] };
         check_one_run(&world, programs, format!("user-{run}")).await;
     }
 }
@@ -61,6 +61,24 @@ async fn check_one_run(world: &World, programs: &[Signals], user: String) {
     let stored = world.statuses(&user).await;
     assert_eq!(stored.iter().filter(|status| *status == "proposed").count(), 14, "{user}");
     assert_eq!(stored.len(), PROPOSALS, "{user}");
+}
+
+/// Each of two has money enough alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_at_once_do_not_spend_the_same_money() {
+    let Some(world) = World::new() else { return };
+    let programs = programs(&world).await;
+    for user in ["user-1", "user-2", "user-3", "user-4"] {
+        world.put_snapshot(user, seconds(1)).await;
+        let mut proposal = proposal(user);
+        proposal.notional_usd = Some(parse("700").expect("a number"));
+        let (proposal, policy) = (&proposal, &policy());
+        let both = programs.iter().enumerate().map(async |(number, signals)| {
+            signals.propose(&format!("k{number}"), proposal, policy).await.expect("an outcome")
+        });
+        let outcomes = join_all(both).await;
+        assert_eq!(outcomes.iter().filter(|outcome| is_accepted(outcome)).count(), 1, "{user}: {outcomes:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
