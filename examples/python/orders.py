@@ -1,4 +1,8 @@
-"""Whether an order may go out, on the snapshot that reader.py judged. Pure; amounts are exact decimals."""
+"""Whether an order may go out, on the snapshot that reader.py judged. Amounts are exact decimals.
+
+Only `read` needs a client. Nothing here reserves money: two programs that decide at once may decide for the same. Where
+that can be, propose (crates/account-reader).
+"""
 
 from datetime import datetime, timedelta
 from decimal import Context, Decimal
@@ -7,7 +11,18 @@ from reader import decimal
 
 UNSEEN = timedelta(seconds=60)  # So long before the broker's answer an order may be executed that it does not show.
 EXACT = Context(prec=2000)  # Python's own rounds to 28 digits.
+PENDING = ["proposed", "executing", "executed"]  # That may be.
 OVER = ("rejected", "failed", "cancelled", "expired", "archived")
+
+
+def read(client, user):
+    """The user's signals that may be pending, with the time of their last write."""
+    from google.cloud.firestore import FieldFilter  # What is pure needs no client.
+
+    signals = client.collection(f"users/{user}/tradingSignals")
+    signals = signals.where(filter=FieldFilter("proposed_by", "==", "backend"))
+    pending = signals.where(filter=FieldFilter("status", "in", PENDING))
+    return [(document.to_dict(), document.update_time) for document in pending.stream()]
 
 
 def pending_sum(signals, snapshot, now):

@@ -1,6 +1,7 @@
 //! Whether an order may go out.
 
 use crate::account::{Account, Environment, Standing};
+use crate::decimal;
 use crate::documents::snapshot as field;
 use crate::signal::UnreadableSignal;
 use crate::snapshot::{Snapshot, Verdict};
@@ -174,6 +175,16 @@ pub enum Decision {
         /// Why, for people. Names no amount.
         reason: String,
     },
+}
+
+/// For people: `allowed, up to 800.1`, or `denied, snapshot_stale: the figures are 420 s old`.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allow { max_notional } => write!(f, "allowed, up to {}", decimal::plain(max_notional)),
+            Self::Deny { code, reason } => write!(f, "denied, {code}: {reason}"),
+        }
+    }
 }
 
 impl Decision {

@@ -1,0 +1,5 @@
+//! The examples of readers, with what `pulse` wrote into Google's emulator.
+
+mod backends;
+mod page;
+mod tools;
