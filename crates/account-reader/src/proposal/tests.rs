@@ -216,7 +216,7 @@ fn an_unreadable_pending_amount_stops_spending_and_no_closing() {
 #[test]
 fn people_read_what_became_of_it() {
     let reason = "the figures are 420 s old".to_owned();
-    let allowed = Decision::Allow { max_notional: parse("800.10").expect("a number") };
+    let allowed = Decision::Allow { max_notional: amount("800.10") };
     let denied = Decision::Deny { code: DenyCode::SnapshotStale, reason };
     let create = |decision| Outcome::Create { fields: Fields::new(), decision };
     let existing = |differs| Outcome::Existing { status: "executing".to_owned(), differs };
