@@ -13,13 +13,15 @@ POLICY = {"environment": "paper", "currency": "USD", "funds": "cash", "reserve":
 
 def main(project, user, notional):
     client = firestore.Client(project)
-    snapshot = reader.read(client, user)
+    now = datetime.now(timezone.utc)
+    snapshot = reader.read(client, user, now)
     print(f"{user}: {snapshot.verdict}, sync {snapshot.sync}")
     if snapshot.figures:
-        print(f"{snapshot.figures['cash']} {snapshot.account['currency']}, {snapshot.age.seconds} s old")
+        age = int(snapshot.age.total_seconds())
+        print(f"{snapshot.figures['cash']} {snapshot.account['currency']}, {age} s old")
     order = {"user": user, "side": "buy", "notional": Decimal(notional), "closes": False}
-    pending = orders.pending_sum(orders.read(client, user), snapshot, datetime.now(timezone.utc))
-    decision = orders.decide(order, snapshot, POLICY, pending)
+    signals = orders.read(client, user, snapshot, now)
+    decision = orders.decide(order, snapshot, POLICY, orders.pending_sum(signals, snapshot, now))
     print(f"allowed, up to {decision['allow']}" if "allow" in decision else f"denied: {decision['deny']}")
 
 

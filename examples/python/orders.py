@@ -11,18 +11,21 @@ from reader import decimal
 
 UNSEEN = timedelta(seconds=60)  # So long before the broker's answer an order may be executed that it does not show.
 EXACT = Context(prec=2000)  # Python's own rounds to 28 digits.
-PENDING = ["proposed", "executing", "executed"]  # That may be.
+LATEST_EXECUTION = timedelta(hours=24)  # So long after its end a signal may become executed; it begins before that.
 OVER = ("rejected", "failed", "cancelled", "expired", "archived")
 
 
-def read(client, user):
-    """The user's signals that may be pending, with the time of their last write."""
-    from google.cloud.firestore import FieldFilter  # What is pure needs no client.
+def read(client, user, snapshot, now):
+    """The user's signals that may be pending, with the time of their last write. Needs an index on `proposed_by`,
+    `status` and `expires_at`."""
+    from google.cloud.firestore import FieldFilter as Where  # What is pure needs no client.
 
-    signals = client.collection(f"users/{user}/tradingSignals")
-    signals = signals.where(filter=FieldFilter("proposed_by", "==", "backend"))
-    pending = signals.where(filter=FieldFilter("status", "in", PENDING))
-    return [(document.to_dict(), document.update_time) for document in pending.stream()]
+    since = min(snapshot.updated_at or now, now) - LATEST_EXECUTION
+    signals = client.collection(f"users/{user}/tradingSignals").where(filter=Where("proposed_by", "==", "backend"))
+    executing = signals.where(filter=Where("status", "==", "executing"))
+    others = signals.where(filter=Where("status", "in", ["proposed", "executed"]))
+    others = others.where(filter=Where("expires_at", ">", since))
+    return [(found.to_dict(), found.update_time) for query in (executing, others) for found in query.stream()]
 
 
 def pending_sum(signals, snapshot, now):

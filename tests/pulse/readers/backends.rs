@@ -2,7 +2,7 @@
 
 use super::tools::{python, root, rust_backend, skip};
 use crate::world::{Backend, Run, World};
-use alpaca_pulse::firestore::values::{boolean, text};
+use alpaca_pulse::firestore::values::{boolean, double, text, timestamp};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
 use std::process::Stdio;
@@ -51,6 +51,17 @@ async fn spoil(world: &World, how: &str) -> (&'static str, &'static str) {
             world.patch(SNAPSHOT, [("environment", text("live"))]).await;
             ("fresh", "environment")
         }
+        "spent" => {
+            let signal = [
+                ("proposed_by", text("backend")),
+                ("status", text("executed")),
+                ("action", text("buy")),
+                ("notional_usd", double(1e9)),
+                ("expires_at", timestamp(hour_ago)),
+            ];
+            world.put("users/ana/tradingSignals/before", signal).await;
+            ("fresh", "insufficient_funds")
+        }
         "absent" => {
             world.delete(SNAPSHOT).await;
             ("missing", "snapshot_missing")
@@ -63,7 +74,7 @@ async fn spoil(world: &World, how: &str) -> (&'static str, &'static str) {
 }
 
 async fn check(world: &World, command: impl Fn(&str) -> Command) {
-    for how in ["good", "old", "foreign", "blocked", "live", "absent", "rejected"] {
+    for how in ["good", "old", "foreign", "blocked", "live", "absent", "spent", "rejected"] {
         world.user("ana").await;
         world.delete(SNAPSHOT).await;
         world.pulse().await.assert_completed("1 successful, 0 errors", 0);
