@@ -30,7 +30,10 @@ await call("PUT", `emulator/v1/projects/${PROJECT}:securityRules`, rules);
 
 /** What the backend does, past the rules. */
 const path = (name) => `v1/projects/${PROJECT}/databases/(default)/documents/${name}`;
-const typed = (value) => (typeof value === "number" ? { doubleValue: value } : { stringValue: value });
+function typed(value) {
+  if (typeof value === "object") return { mapValue: { fields: typedAll(value) } };
+  return typeof value === "number" ? { doubleValue: value } : { stringValue: value };
+}
 const typedAll = (fields) => Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, typed(value)]));
 const put = (name, fields) => call("PATCH", path(name), { fields: typedAll(fields) });
 const remove = (name) => call("DELETE", path(name));
@@ -161,6 +164,29 @@ test("a page shows nothing of what it may not read, and asks again with a new to
   });
   assert.ok(refreshed);
   assert.deepEqual(views, [{ banner: BANNERS.denied, money: null, age: null, denied: "no_access" }]);
+});
+
+test("a page never shows a write that is denied", async () => {
+  const snapshot = "users/u9/alpacaAccounts/snapshot";
+  const figures = (cash) => ({ equity: 5, buying_power: 5, cash, exact: { equity: "5", buying_power: "5", cash: `${cash}` } });
+  const account = { broker: "alpaca", user_id: "u9", external_account_id: "a", status: "ACTIVE", environment: "paper" };
+  const write = (cash) =>
+    put(snapshot, { ...account, currency: "USD", updated_at_iso: new Date().toISOString(), ...figures(cash) });
+  await write(1);
+  const db = session("u9");
+  const shown = [];
+  let told = () => {};
+  const end = watchUser(db, "u9", POLICY, ({ money }) => told(shown.push(money?.cash)));
+  const until = (cash) => new Promise((resolve) => {
+    told = () => shown.at(-1) === cash && resolve();
+    told();
+  });
+  await until("1");
+  await assert.rejects(updateDoc(doc(db, snapshot), figures(1e6)), isDenied);
+  await write(2);
+  await until("2");
+  end();
+  assert.deepEqual([...new Set(shown)], ["1", "2"]);
 });
 
 test("each state of the sync has its banner", () => {
