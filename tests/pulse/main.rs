@@ -31,6 +31,7 @@ mod network;
 mod other_account;
 mod outputs;
 mod ownership;
+mod readers;
 mod refused_documents;
 mod safety;
 mod secrecy;
