@@ -42,7 +42,9 @@ fn overrides() -> BTreeMap<(String, String), Json> {
 /// Every field that the code writes, and whether its index would be costly.
 fn written() -> BTreeMap<(Group, String), bool> {
     let body =
-        br#"{"id":"a1","status":"ACTIVE","currency":"USD","equity":"1","buying_power":"2","cash":"3"}"#;
+        br#"{"id":"a1","status":"ACTIVE","currency":"USD","equity":"1","buying_power":"2","cash":"3","last_equity":"4",
+            "non_marginable_buying_power":"5","multiplier":"2","trading_blocked":false,"account_blocked":false,
+            "trade_suspended_by_user":false,"transfers_blocked":false,"pattern_day_trader":false}"#;
     let account = Account::from_answer(body).expect("an account");
     let version = KeyVersion::parse("7").expect("a number");
     let snapshot = Snapshot {

@@ -3,6 +3,8 @@
 
 pub(crate) mod current_pulse;
 #[cfg(test)]
+mod for_readers;
+#[cfg(test)]
 mod indexes;
 pub(crate) mod last_pulse;
 pub(crate) mod ledger;

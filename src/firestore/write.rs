@@ -40,7 +40,7 @@ mod tag {
     pub(super) const VALUE_OF_ENTRY: u32 = 2;
 }
 
-/// A snapshot has some 1,000 bytes without `--store-raw`.
+/// A snapshot has some 1,300 bytes without `--store-raw`.
 const USUAL_BYTES: usize = 1536;
 
 /// A field's path and its new value; `None` removes one that an earlier pulse may have left.
