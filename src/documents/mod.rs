@@ -2,6 +2,7 @@
 //! else knows a path or the name of a field.
 
 pub(crate) mod current_pulse;
+pub(crate) mod equity_history;
 #[cfg(test)]
 mod for_readers;
 #[cfg(test)]
