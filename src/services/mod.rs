@@ -2,7 +2,10 @@
 
 pub(crate) mod alpaca;
 pub(crate) mod clients;
+mod host_watch;
 pub(crate) mod key_cache;
+mod key_turns;
+pub(crate) mod request_id;
 mod secret_access;
 pub(crate) mod secret_manager;
 pub(crate) mod writer;
