@@ -2,8 +2,9 @@
 
 use crate::answers::answer;
 use crate::on_both;
-use crate::world::{fields_of, keys_of, sandbox, secret_of, timestamp};
+use crate::world::{fields_of, keys_of, sandbox, secret_of, timestamp, token_of};
 use alpaca_pulse::firestore::values::{boolean, map, text};
+use pulse_sandbox::alpaca::Profile;
 use pulse_sandbox::call::Service;
 use serde_json::json;
 
@@ -211,4 +212,41 @@ async fn the_keys_travel_only_as_headers_to_alpaca() {
         let sent = format!("{} {:?} {:?} {:?}", call.path, call.query, call.headers, call.body);
         assert!(!sent.contains(&secret_key), "{} got the key", call.path);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_travels_only_as_a_bearer_header_to_alpaca() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    let version = world.connect_token("ana", answer(200, ACCOUNT));
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+    let snapshot = world.snapshot("ana").await;
+    assert_eq!((&snapshot["equity"], &snapshot["environment"]), (&json!(123_346.11), &json!("paper")));
+    assert_eq!(snapshot["key_version"], version.to_string());
+    let token = token_of("ana");
+    let received = world.sandbox.requests().received();
+    let asked: Vec<_> = received.iter().filter(|call| call.method.service() == Service::Alpaca).collect();
+    assert_eq!((asked.len(), asked[0].path.as_str()), (1, "/v2/account"));
+    assert_eq!(asked[0].headers["authorization"], format!("Bearer {token}"));
+    assert!(!asked[0].headers.keys().any(|name| name.as_str().starts_with("apca-")));
+    for call in received.iter().filter(|call| call.method.service() != Service::Alpaca) {
+        let sent = format!("{} {:?} {:?} {:?}", call.path, call.query, call.headers, call.body);
+        assert!(!sent.contains(&token), "{} got the token", call.path);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_token_is_its_users_to_replace_and_a_new_one_is_taken() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.connect_token("ana", Profile::Revoked);
+    for _ in 0..2 {
+        let run = world.pulse().await;
+        assert_eq!(run.error_of("ana").as_deref(), Some("broker_rejected"), "{}", run.stdout);
+    }
+    assert_eq!(world.trouble("ana").await["state"], "needs_reauth");
+    // By keys of the other kind.
+    world.connect("ana", Profile::active());
+    world.pulse_with(&["--user", "ana"]).await.assert_completed("1 successful, 0 errors", 0);
+    assert_eq!(world.trouble("ana").await["state"], "ok");
 }
