@@ -6,7 +6,7 @@ mod error;
 mod execution;
 pub(crate) mod filter;
 mod legacy_account;
-#[allow(dead_code, reason = "the commands that use it follow")]
+#[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod operator_args;
 mod place;
 pub(crate) mod repeat;

@@ -2,7 +2,7 @@
 
 pub(crate) mod alpaca;
 pub(crate) mod clients;
-#[allow(dead_code, reason = "the commands that use it follow")]
+#[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod desk;
 pub(crate) mod key_cache;
 mod secret_access;
