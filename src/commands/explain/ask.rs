@@ -70,6 +70,7 @@ fn of_secret(err: &SecretError) -> Asked {
         SecretError::Forbidden { .. }
         | SecretError::Refused { .. }
         | SecretError::OutOfTime { .. }
+        | SecretError::Silent { .. }
         | SecretError::OutOfBudget { .. }
         | SecretError::Unavailable { .. } => Asked::unheard(err),
     }
@@ -83,6 +84,8 @@ fn of_alpaca(err: &AlpacaError, version: String) -> Asked {
         | AlpacaError::BadAnswer { .. } => Asked::refused(err.code(), Some(version), err),
         AlpacaError::Intercepted { .. }
         | AlpacaError::RateLimited { .. }
+        | AlpacaError::StillLimited(_)
+        | AlpacaError::Silent
         | AlpacaError::Failing { .. }
         | AlpacaError::Unreachable(_)
         | AlpacaError::TooLate(_)
