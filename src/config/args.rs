@@ -1,5 +1,8 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::operator_args::{
+    EXPLAIN_CODES, ExplainArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
+};
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::model::equity_slot::EquitySlots;
 use crate::telemetry::LogFormat;
@@ -56,6 +59,15 @@ pub(crate) enum Command {
     /// snapshot (Firestore). Every flag has an environment variable; the flag wins.
     #[command(after_long_help = EXAMPLES_AND_CODES)]
     Sync(Box<SyncArgs>),
+    /// How the last pulse went, who is failing since when, and how old the figures are
+    #[command(after_long_help = STATUS_CODES)]
+    Status(Box<StatusArgs>),
+    /// One line a user: state, error, since when, the snapshot's age
+    #[command(after_long_help = USERS_CODES)]
+    Users(Box<UsersArgs>),
+    /// One user's whole way, why they are fresh or not, and who has to act
+    #[command(after_long_help = EXPLAIN_CODES)]
+    Explain(Box<ExplainArgs>),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
     #[cfg(feature = "sandbox")]
     Sandbox(pulse_sandbox::command::SandboxArgs),
