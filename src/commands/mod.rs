@@ -8,6 +8,7 @@ mod explain;
 #[allow(dead_code, unused_imports, reason = "the commands that change something use the rest")]
 mod frame;
 mod pulse_check;
+mod read;
 mod reading;
 mod standing;
 mod status;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 6] = ["completions", "demo", "explain", "sandbox", "status", "users"];
+const WITHOUT_LOG: [&str; 7] = ["completions", "demo", "explain", "read", "sandbox", "status", "users"];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -38,6 +39,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => status::status(&args).await,
         Command::Users(args) => users::users(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Read(args) => read::read(&args).await,
         Command::Completions { shell } => completions::print(shell),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => served(pulse_sandbox::command::run(args).await).await,

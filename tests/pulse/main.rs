@@ -32,6 +32,7 @@ mod network;
 mod other_account;
 mod outputs;
 mod ownership;
+mod read;
 mod refused_documents;
 mod safety;
 mod secrecy;
