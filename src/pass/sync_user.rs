@@ -130,7 +130,7 @@ pub(crate) async fn sync_user(
         Err(failure) => {
             let judged = failure.judged(&user.previous, steps.on_failure);
             let may_wait = matches!(lap, Lap::First) && judged.is_failure() && failure.may_pass();
-            if may_wait && pass.places.take() {
+            if may_wait && pass.places.take_failed() {
                 return TurnEnd::SetAside(Box::new(SetAside::failed(user, failure, judged, start)));
             }
             let failure = lap.telling(Arc::new(failure));
