@@ -6,6 +6,9 @@ mod error;
 mod execution;
 pub(crate) mod filter;
 mod legacy_account;
+#[allow(dead_code, reason = "the commands that change something use the rest")]
+pub(crate) mod operator_args;
+mod place;
 pub(crate) mod repeat;
 mod selection;
 mod times;
@@ -15,12 +18,14 @@ pub(crate) use crate::config::endpoints::Endpoints;
 pub(crate) use crate::config::error::ConfigError;
 pub(crate) use crate::config::execution::Execution;
 pub(crate) use crate::config::legacy_account::LegacyAccount;
+pub(crate) use crate::config::place::Place;
 
 use crate::config::args::{OnOff, SyncArgs};
 use crate::config::error::keep;
 use crate::config::filter::UserFilter;
 use crate::config::repeat::Repeat;
 use crate::limits::rate::Budgets;
+use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::Database;
 use crate::model::selection::Selection;
 use std::num::NonZeroUsize;
@@ -48,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) dry_run: bool,
     /// Write the tenants' documents. `--legacy-tenant-path`.
     pub(crate) legacy_tenant_path: bool,
+    /// The slots in which each user's equity is kept, if it is. `--equity-history`.
+    pub(crate) equity_history: Option<EquitySlots>,
     /// Keep whole answers. `--store-raw`.
     pub(crate) store_raw: bool,
     /// Read each user's snapshot, to know their account. `--pin-accounts`.
@@ -72,7 +79,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let lookup = |name: &str| environment(name).filter(|value| !value.is_empty());
         let mut wrong = Vec::new();
-        let database = keep(&mut wrong, database(args, &lookup));
+        let database = keep(&mut wrong, place::database((args.project.as_deref(), &args.database), &lookup));
         let selection = keep(&mut wrong, selection::selection(&args.users, &lookup));
         let filter = keep(&mut wrong, selection::filter(args, &lookup));
         wrong.extend(times::misfits(args).map(str::to_owned));
@@ -94,6 +101,7 @@ impl Config {
             budgets: budgets(args),
             dry_run: args.dry_run,
             legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
+            equity_history: args.equity_history,
             store_raw: args.store_raw,
             pin_accounts: args.pin_accounts,
             endpoints,
@@ -119,17 +127,6 @@ impl Config {
             (false, false) => "named users",
         }
     }
-}
-
-fn database(args: &SyncArgs, lookup: &impl Fn(&str) -> Option<String>) -> Result<Database, String> {
-    let project = args
-        .project
-        .clone()
-        .or_else(|| ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"].into_iter().find_map(lookup))
-        .ok_or("Missing GCP_PROJECT or GCLOUD_PROJECT environment variable")?;
-    Database::parse(&project, &args.database).map_err(|err| {
-        format!("--project {project:?} and --database {:?} name no database: {err}", args.database)
-    })
 }
 
 fn budgets(args: &SyncArgs) -> Budgets {

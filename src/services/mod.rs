@@ -1,7 +1,10 @@
 //! The services that the job calls, the keys it keeps, and what writes.
 
 pub(crate) mod alpaca;
+mod authorization;
 pub(crate) mod clients;
+#[allow(dead_code, reason = "the commands that change something use the rest")]
+pub(crate) mod desk;
 mod host_watch;
 pub(crate) mod key_cache;
 mod key_turns;

@@ -14,6 +14,7 @@ mod credentials;
 mod crowd;
 #[path = "../support/emulator.rs"]
 mod emulator;
+mod equity_history;
 mod error_codes;
 mod faults;
 mod frozen;
@@ -31,6 +32,7 @@ mod network;
 mod other_account;
 mod outputs;
 mod ownership;
+mod read;
 mod readers;
 mod refused_documents;
 mod safety;
