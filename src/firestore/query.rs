@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// Documents of one page.
 const PAGE_SIZE: usize = 500;
 
-/// Before a page is tried again whose tries were used up, and nothing arrived: all of them take less than a second, and
+/// Before a page is tried once more whose tries were used up, and nothing arrived: all of them take less than a second, and
 /// everybody behind the page depends on it.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
@@ -107,14 +107,14 @@ impl<T> Pages<T> {
         let deadline = Deadline::after(self.budget);
         let page = Mutex::new(Page::new());
         let clients = store.clients();
-        let (mut arrived, mut pauses) = (0, PAUSES.into_iter());
+        let (mut arrived, mut tries, mut pauses) = (0, deadline, PAUSES.into_iter());
         let ended = loop {
             let read = || self.read((store, clients()), &page, deadline).map(|read| store.heed(read));
-            let ended = with_retries(deadline, || attempt(&read)).await;
+            let ended = with_retries(tries, || attempt(&read)).await;
             let Err(err) = &ended else { break ended };
             let count = lock(&page).count;
             if count > arrived {
-                (arrived, pauses) = (count, PAUSES.into_iter());
+                (arrived, tries, pauses) = (count, deadline, PAUSES.into_iter());
                 continue;
             }
             let may_pass = |pause: &Duration| {
@@ -122,6 +122,7 @@ impl<T> Pages<T> {
             };
             let Some(pause) = pauses.next().filter(may_pass) else { break ended };
             tokio::time::sleep(pause).await;
+            tries = deadline.tried_once();
         };
         let Page { items, last, count } = page.into_inner().unwrap_or_else(PoisonError::into_inner);
         // An empty answer is billed as one read.
