@@ -270,7 +270,8 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
 
 /// The faults among them that are a time.
 fn take_timed(words: &mut Words) -> Result<Vec<Fault>, InvalidRule> {
-    let kinds: [(&str, fn(Duration) -> Fault); 4] = [
+    type Timed = fn(Duration) -> Fault;
+    let kinds: [(&str, Timed); 4] = [
         ("latency", Fault::Latency),
         ("slow", |pause| Fault::Rest(RestFault::Slow(pause))),
         ("stray", |after| Fault::Rest(RestFault::Stray(after))),
