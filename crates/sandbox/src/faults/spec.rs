@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 use tonic::Code;
 
 const CODES: [(&str, Code); 16] = [
@@ -233,12 +234,9 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     if let Some(error) = words.text("error")? {
         faults.push(read_error(service, &error, words)?);
     }
-    faults.extend(words.value("latency", humantime::parse_duration)?.map(Fault::Latency));
+    faults.extend(take_timed(words)?);
     faults.extend(
         words.value("break-after", str::parse)?.map(|after| Fault::Grpc(GrpcFault::BreakAfter(after))),
-    );
-    faults.extend(
-        words.value("slow", humantime::parse_duration)?.map(|pause| Fault::Rest(RestFault::Slow(pause))),
     );
     faults.extend(words.value("padding", str::parse)?.map(|bytes| Fault::Rest(RestFault::Padding(bytes))));
     faults.extend(
@@ -246,27 +244,6 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     );
     faults.extend(words.text("body")?.map(|body| Fault::Rest(RestFault::Body(body))));
     faults.extend(words.text("other-secret")?.map(|secret| Fault::Rest(RestFault::OtherSecret(secret))));
-    faults.extend(
-        words.value("stray", humantime::parse_duration)?.map(|after| Fault::Rest(RestFault::Stray(after))),
-    );
-    faults.extend(
-        words
-            .value("rate-limit", humantime::parse_duration)?
-            .map(|ends_in| Fault::Rest(RestFault::RateLimit(ends_in))),
-    );
-    take_flags(words, &mut faults)?;
-    if faults.len() > 1 {
-        return refuse("a rule has one fault; use two rules for two");
-    }
-    faults.pop().ok_or_else(|| {
-        let unknown = words.0.first();
-        let unknown = unknown.map(|(name, _)| format!("`{name}` is not a fault: "));
-        InvalidRule(format!("{}{FAULTS}", unknown.unwrap_or_default()))
-    })
-}
-
-/// The faults that are one word.
-fn take_flags(words: &mut Words, faults: &mut Vec<Fault>) -> Result<(), InvalidRule> {
     for (name, fault) in [
         ("stall", Fault::Stall),
         ("drop-before", Fault::DropBefore),
@@ -281,7 +258,30 @@ fn take_flags(words: &mut Words, faults: &mut Vec<Fault>) -> Result<(), InvalidR
             faults.push(fault);
         }
     }
-    Ok(())
+    if faults.len() > 1 {
+        return refuse("a rule has one fault; use two rules for two");
+    }
+    faults.pop().ok_or_else(|| {
+        let unknown = words.0.first();
+        let unknown = unknown.map(|(name, _)| format!("`{name}` is not a fault: "));
+        InvalidRule(format!("{}{FAULTS}", unknown.unwrap_or_default()))
+    })
+}
+
+/// The faults among them that are a time.
+fn take_timed(words: &mut Words) -> Result<Vec<Fault>, InvalidRule> {
+    type Timed = fn(Duration) -> Fault;
+    let kinds: [(&str, Timed); 4] = [
+        ("latency", Fault::Latency),
+        ("slow", |pause| Fault::Rest(RestFault::Slow(pause))),
+        ("stray", |after| Fault::Rest(RestFault::Stray(after))),
+        ("rate-limit", |ends_in| Fault::Rest(RestFault::RateLimit(ends_in))),
+    ];
+    let mut faults = Vec::new();
+    for (name, fault) in kinds {
+        faults.extend(words.value(name, humantime::parse_duration)?.map(fault));
+    }
+    Ok(faults)
 }
 
 fn read_error(service: Service, error: &str, words: &mut Words) -> Result<Fault, InvalidRule> {
@@ -385,7 +385,6 @@ pub(crate) fn code_name(code: Code) -> &'static str {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn refused(spec: &str) -> String {
         spec.parse::<Rule>().expect_err(spec).to_string()
