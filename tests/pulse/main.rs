@@ -12,6 +12,7 @@ mod answers;
 mod command_line;
 mod credentials;
 mod crowd;
+mod desk;
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod error_codes;
@@ -42,6 +43,7 @@ mod strays;
 mod tasks;
 mod tcp_proxy;
 mod tenancy;
+mod terminal;
 mod traffic;
 mod trouble;
 mod variables;
