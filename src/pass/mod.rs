@@ -45,6 +45,7 @@ use crate::pass::user_record::UserRecord;
 use crate::shutdown::Stop;
 use futures::{StreamExt, stream};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// One pass over all users that are this task's. For each of them it is decided once what is done (`decide`), they
 /// wait until that may begin (`Admission`), it is done in a task of its own ([`sync_user()`], where all the ways in
@@ -65,7 +66,7 @@ pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, sto
         let plan = first_plan(&pass, &record, &rules);
         let work_slot = admission.admit(record.id_among_users(), plan.permits()).await;
         let slot = checkpointer.begin(record.id_among_users().cloned());
-        let begun = Begun { slot, user: record.reference() };
+        let begun = Begun { slot, user: record.reference(), since: Instant::now() };
         (begun, (work_slot, Box::new(record), plan))
     });
     let sync = |(slot, record, plan): (WorkSlot, _, _)| {

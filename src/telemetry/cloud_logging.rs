@@ -112,6 +112,11 @@ impl Seen {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             ("severity", Value::String(text)) => self.severity = Some(text),
+            // An event's fields are single values: an object comes as its text.
+            ("errors", Value::String(text)) => {
+                let object = serde_json::from_str(&text).ok().filter(Value::is_object);
+                self.fields.push(("errors", object.unwrap_or(Value::String(text))));
+            }
             // Names of the entry itself, as a library's own event might use them.
             ("time" | "execution" | "task_index" | "target", _) => {}
             (name, value) => self.fields.push((name, value)),
