@@ -19,7 +19,7 @@ impl Looked<'_> {
     /// A command of `pulse` for the same place.
     #[must_use]
     pub(crate) fn pulse(&self, command: &str) -> String {
-        format!("pulse {command}{}", self.place.flags())
+        format!("pulse {command}{}", self.place.database.flags())
     }
 
     /// When the last pulse ended, and how.

@@ -15,6 +15,7 @@ use crate::pass::state_records::{last_successes, settle};
 use crate::pass::summary::{Figures, PassEnd, conclude, tell_failing_long};
 use crate::pass::tally::Tally;
 use crate::shutdown::{CLOSING_LIMIT, Stop};
+use crate::telemetry::{columns_of_stdout, is_watched, output};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, warn};
 
@@ -113,6 +114,9 @@ impl Closing<'_> {
         let (scope, used) = (Some(pass.clients.config.scope()), assignment.used(&pass.clients));
         let Tally { counts, durations, .. } = tally;
         conclude(&Figures { scope, status, counts, durations, used, start: pass.start }, end);
+        if let Some(columns) = columns_of_stdout().filter(|_| is_watched()) {
+            output::print(&tally.failed.summary(counts, &pass.clients.config.database, columns));
+        }
     }
 
     /// Reads when those last succeeded who are left to the closing, as far as it is not known yet.

@@ -23,6 +23,7 @@ mod tenant_write;
 mod turns;
 mod user_pages;
 mod user_record;
+mod watched;
 mod written_snapshots;
 
 pub(crate) use crate::pass::context::PassContext;
@@ -73,9 +74,16 @@ pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, sto
         slot.hold_during(sync_user(Arc::clone(&pass), record, plan, Lap::First))
     };
     let mut turns = Turns::new(&checkpointer, Tally::after(&assignment.finished, pass.schedule.now));
-    let take_in = |begun: Begun, end| turns.end(begun, end);
+    let progress = count::progress(&pass, &assignment.selection);
+    let take_in = |begun: Begun, end| {
+        turns.end(begun, end);
+        if let Some(progress) = &progress {
+            progress.tell(turns.counts());
+        }
+    };
     let fan_out_end = fan_out(users, pass.slots.in_all(), stop, sync, take_in).await;
     let tally = turns.end_all(&pass, &admission, stop).await;
+    drop(progress);
     let unreached = match fan_out_end.is_complete() {
         true => None,
         false => count::unreached(&pass.clients, &assignment.selection, admission.reached(), stop).await,

@@ -13,6 +13,7 @@ use crate::model::past::{LastSuccess, Past};
 use crate::model::sync_state::{self, PreviousState, SyncState};
 use crate::pass::sync_outcome::{KeyVerdict, SyncOutcome};
 use crate::pass::user_record::UserRef;
+use crate::pass::watched::Failed;
 use jiff::Timestamp;
 use std::collections::HashMap;
 
@@ -38,6 +39,8 @@ pub(crate) struct Tally {
     pub(crate) durations: Durations,
     /// Who has been failing for long, in this attempt of the pass.
     pub(crate) failing_long: FailingLong,
+    /// Some of those who failed, for a person who watches.
+    pub(crate) failed: Failed,
     deferred: Vec<Deferred>,
     /// When the pass started.
     now: Timestamp,
@@ -82,6 +85,9 @@ impl Tally {
         let past = past.or_else(|| user.previous.past());
         let blame = Blame::of(counts_as, past.as_ref(), self.now);
         self.failing_long.add(blame, past.as_ref(), self.now);
+        if let Outcome::Failed(code) = counts_as {
+            self.failed.add(code, &user.id);
+        }
         let open = match &key_verdict {
             Some(KeyVerdict::Rejected(host, version)) => Some(Open::Rejected(*host, version.clone())),
             _ if has_panicked => Some(Open::Panicked),

@@ -3,7 +3,7 @@
 use crate::execution::checkpoint::Checkpointer;
 use crate::execution::progress::{Slot, UserResult};
 use crate::limits::slots::WorkSlot;
-use crate::model::outcome::Outcome;
+use crate::model::outcome::{Counts, Outcome};
 use crate::pass::admission::Admission;
 use crate::pass::context::PassContext;
 use crate::pass::fan_out::{Panicked, fan_out};
@@ -64,6 +64,12 @@ impl<'a> Turns<'a> {
     #[must_use]
     pub(crate) fn new(checkpointer: &'a Checkpointer, tally: Tally) -> Self {
         Self { checkpointer, tally, set_aside: Vec::new() }
+    }
+
+    /// What became of the users so far.
+    #[must_use]
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.tally.counts
     }
 
     /// A user's first turn has ended.

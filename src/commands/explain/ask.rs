@@ -1,10 +1,10 @@
 //! Trying a user's keys at Alpaca, as the next pulse would, without writing anything.
 
-use crate::commands::advice::{Advice, Who};
 use crate::commands::frame::{CheckState, Finding};
 use crate::config::Place;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
+use crate::model::advice::{Advice, Who};
 use crate::model::ids::{DocumentId, UserId};
 use crate::model::keys::Environment;
 use crate::model::outcome::Code;
@@ -131,6 +131,6 @@ impl Asked {
         let advice = Advice::on(*code, true);
         let state = if advice.who == Who::Nobody { CheckState::Warning } else { CheckState::Failed };
         let finding = Finding::new(state, advice.reason, format!("{sentence}; {}.", advice.act));
-        Some(Finding { mend: advice.mend(user.as_str(), place), ..finding })
+        Some(Finding { mend: advice.mend(user.as_str(), &place.database), ..finding })
     }
 }

@@ -1,11 +1,11 @@
 //! Why a user's figures are fresh or not, who has to act, and when they are tried next: the root cause first.
 
-use crate::commands::advice::{Advice, FLEET_GUARD, NEEDS_REAUTH, Who};
 use crate::commands::explain::ask::Asked;
 use crate::commands::explain::known::Known;
 use crate::commands::explain::next::attempt;
 use crate::commands::frame::{CheckState, Finding, in_words};
 use crate::commands::standing::Cause;
+use crate::model::advice::{Advice, FLEET_GUARD, NEEDS_REAUTH, Who};
 use crate::model::ids::UserId;
 use crate::model::outcome::Code;
 use crate::model::sync_state::{State, SyncState};
@@ -212,7 +212,7 @@ impl Known<'_> {
     }
 
     fn advised(&self, advice: Advice) -> Why {
-        let mend = advice.mend(self.user.as_str(), self.looked.place);
+        let mend = advice.mend(self.user.as_str(), &self.looked.place.database);
         Why { reason: advice.reason, what: advice.what.into(), who: advice.who, act: advice.act.into(), mend }
     }
 }
