@@ -97,6 +97,8 @@ async fn what_could_not_be_asked_is_unknown() {
             (Some("unknown"), Some(1)),
             "{fault}: {object}"
         );
+        let used = &object["used"];
+        assert!(used["secret_accesses"] == 1 && used["alpaca_calls"].as_i64() <= Some(1), "once: {used}");
         assert_eq!(
             (&object["asked"]["outcome"], &object["conclusion"]["reason"]),
             (&"unknown".into(), &"Fresh".into())

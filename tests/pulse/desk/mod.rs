@@ -2,6 +2,7 @@
 
 mod asking;
 mod explain;
+mod reference;
 mod screens;
 mod status;
 mod users;
