@@ -72,7 +72,7 @@ fn python(report: &Report) -> Option<(f64, f64)> {
     Some((ours.users_per_second / peer.users_per_second, peer.cpu_us_per_user / ours.cpu_us_per_user))
 }
 
-fn at_most(figure: &str, goal: f64, unit: &str, measured: Option<f64>) -> Budget {
+pub(crate) fn at_most(figure: &str, goal: f64, unit: &str, measured: Option<f64>) -> Budget {
     budget(figure, format!("≤ {goal}{unit}"), unit, measured, measured.map(|measured| measured <= goal))
 }
 

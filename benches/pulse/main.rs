@@ -1,10 +1,12 @@
 //! `cargo bench --bench pulse`: what a pulse costs, measured from outside.
 //!
-//! A sandbox runs in a process of its own, and the release build of `pulse` in another. Nothing in here asserts:
-//! it prints tables, and with `--json` one object with the same figures. What is compared with what:
+//! A sandbox runs in a process of its own, and the release build of `pulse` in another. Nothing in here asserts, but for
+//! [`neighbours`] and [`soak`]: it prints tables, and with `--json` one object with the same figures. What is compared
+//! with what:
 //!
 //! - [`floor`]: the same requests, sent by a bare HTTP client that neither reads nor logs anything;
 //! - [`peers`]: the same work done by programs on Google's and Alpaca's own Python and Node.js clients;
+//! - [`neighbours`]: healthy users beside others who keep a pass waiting, and alone;
 //! - [`budgets`]: what the figures ought to be.
 
 mod budgets;
@@ -14,14 +16,17 @@ mod counts;
 mod floor;
 mod log;
 mod meter;
+mod neighbours;
 mod operations;
 mod peers;
 mod recording;
 mod report;
 mod run;
+mod soak;
 mod startup;
 mod tasks;
 mod tls;
+mod town;
 
 use clap::{Parser, Subcommand};
 use report::{Report, Row};
@@ -89,6 +94,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     task_users: u32,
 
+    /// Only what users who keep a pass waiting cost the others; exits 1 if a goal is not met
+    #[arg(long)]
+    neighbours: bool,
+
+    /// Only twenty passes with trouble of all kinds, which must lose nobody; exits 1 if they do
+    #[arg(long)]
+    soak: bool,
+
     /// Another build of pulse to measure
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_pulse"))]
     pulse: PathBuf,
@@ -135,6 +148,9 @@ fn main() -> ExitCode {
 fn measure(args: &Args) -> Result<ExitCode> {
     let bench = Bench::new(args)?;
     let mut report = Report::new();
+    if args.neighbours || args.soak {
+        return with_trouble(&bench, report);
+    }
     for cell in cells::chosen(args) {
         report.rows.extend(bench.cell(&cell)?);
     }
@@ -159,13 +175,31 @@ fn measure(args: &Args) -> Result<ExitCode> {
     }
     report.notes.extend(bench.notes());
     report.budgets = budgets::all(&report);
+    print(&report, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What trouble costs, and whether all goals are met.
+fn with_trouble(bench: &Bench, mut report: Report) -> Result<ExitCode> {
+    if bench.args.neighbours {
+        report.budgets.extend(neighbours::measure(bench)?);
+    }
+    if bench.args.soak {
+        report.budgets.extend(soak::measure(bench)?);
+    }
+    print(&report, bench.args.json)?;
+    let is_missed = report.budgets.iter().any(|budget| budget.met == Some(false));
+    Ok(if is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn print(report: &Report, json: bool) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    if args.json {
-        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
     } else {
         writeln!(out, "{report}")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What is going on, for whoever waits. Not part of the result.

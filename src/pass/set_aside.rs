@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Users who are set aside in a pass. Beyond, they end as they are.
+/// Users of either kind who are set aside in a pass. Beyond, those who failed end as they are, and the others are synced
+/// like everybody else.
 const MOST_SET_ASIDE: usize = 10_000;
 
 /// Of a user who failed already, for the one attempt more; recording why comes on top.
@@ -58,16 +59,28 @@ pub(crate) enum Otherwise {
     NotLookedAt,
 }
 
-/// The places of those who are set aside.
+/// The places of those who are set aside; either kind has its own, so that neither takes the other's.
 #[derive(Debug, Default)]
-pub(crate) struct Places(AtomicUsize);
+pub(crate) struct Places {
+    failed: AtomicUsize,
+    untried: AtomicUsize,
+}
 
 impl Places {
-    /// Whether there was one left, which is taken then.
-    pub(crate) fn take(&self) -> bool {
-        let more = |taken| (taken < MOST_SET_ASIDE).then_some(taken + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    /// Whether there was one left for a user who failed, which is taken then.
+    pub(crate) fn take_failed(&self) -> bool {
+        take(&self.failed)
     }
+
+    /// Whether there was one left for a user who was not tried, which is taken then.
+    pub(crate) fn take_untried(&self) -> bool {
+        take(&self.untried)
+    }
+}
+
+fn take(taken: &AtomicUsize) -> bool {
+    let more = |taken| (taken < MOST_SET_ASIDE).then_some(taken + 1);
+    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
 impl Lap {
@@ -126,5 +139,29 @@ impl Otherwise {
             Self::Failed(_, judged, _) => judged.counts_as,
             Self::NotLookedAt => Outcome::Skipped,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::InvalidId;
+    use crate::pass::failure::Cause;
+
+    #[test]
+    fn those_who_were_not_tried_take_no_place_of_those_who_failed() {
+        let places = Places::default();
+        let untried = (0..MOST_SET_ASIDE * 2).filter(|_| places.take_untried()).count();
+        let failed = (0..MOST_SET_ASIDE * 2).filter(|_| places.take_failed()).count();
+        assert_eq!((untried, failed), (10_000, 10_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_other_turn_of_who_failed_is_one_attempt_of_ten_seconds() {
+        let failure = Failure::NotAsked(Cause::Id(InvalidId::Empty));
+        let second = Lap::Second(Arc::new(failure)).deadline();
+        assert_eq!(second.less(RECORD_RESERVE).left(), Duration::from_secs(10));
+        assert_eq!(Lap::First.deadline().left(), USER_BUDGET);
+        assert_eq!(Lap::Last.deadline().left(), USER_BUDGET);
     }
 }

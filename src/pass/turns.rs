@@ -27,7 +27,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[must_use]
 pub(crate) fn first_plan(pass: &PassContext, record: &UserRecord, rules: &PassRules<'_>) -> SyncPlan {
     match decide(record, pass.kept_keys(record), rules) {
-        SyncPlan::Sync(_) if !rules.is_named && record.is_known_without_keys() && pass.places.take() => {
+        SyncPlan::Sync(_)
+            if !rules.is_named && record.is_known_without_keys() && pass.places.take_untried() =>
+        {
             SyncPlan::SetAside
         }
         plan => plan,

@@ -49,6 +49,7 @@ mod trouble;
 mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;
+mod waiting;
 mod watched;
 mod world;
 mod wrong_clock;

@@ -191,11 +191,11 @@ impl Call {
         }
     }
 
-    /// Whether this call is about `user`, among others.
-    pub(super) fn concerns(&self, user: &str) -> bool {
+    /// Whether this call is about such a user, among others.
+    pub(super) fn concerns(&self, is_meant: impl Fn(&str) -> bool) -> bool {
         match self.method.service() {
-            Service::Firestore => mentioned_users(self.request.body()).any(|mentioned| mentioned == user),
-            Service::SecretManager | Service::Alpaca | Service::Metadata => self.user() == Some(user),
+            Service::Firestore => mentioned_users(self.request.body()).any(is_meant),
+            Service::SecretManager | Service::Alpaca | Service::Metadata => self.user().is_some_and(is_meant),
         }
     }
 }

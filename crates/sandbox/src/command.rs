@@ -38,10 +38,12 @@ Faults of secret-manager, alpaca and metadata:
   wrong-checksum    a dataCrc32c that does not fit (secret-manager)
   other-secret=ID   the answer of another secret (secret-manager)
   other-account     an account of somebody else's (alpaca)
+  rate-limit=14s    a 429 whose X-RateLimit-Reset is so far ahead (alpaca)
   error=403,reason=SERVICE_DISABLED
                     an error as Google's, with this reason (secret-manager)
 
-Options: user=ID, share=0.1 (of the calls), skip=N (first calls), times=N (calls at most). \
+Options: user=ID (a * is any text), share=0.1 (of the calls), skip=N (first calls), times=N (calls at most), \
+for=1s (from the first such call on). \
 A comma in a value is written \\, and a backslash \\\\.
 
 Examples: alpaca:error=503,share=0.1   firestore/Commit:drop-after,times=1   \

@@ -170,6 +170,7 @@ impl Cloud {
             RestFault::Padding(spaces) => faults::padded(self.handle_rest(call), spaces),
             RestFault::WrongChecksum => faults::corrupt_checksum(self.handle_rest(call)),
             RestFault::OtherAccount => self.alpaca.anothers_answer(Timestamp::now()),
+            RestFault::RateLimit(ends_in) => Alpaca::beyond_rate_limit(Timestamp::now(), ends_in),
             RestFault::Body(body) => answer::json_text(StatusCode::OK, body),
             RestFault::Redirect(location) => {
                 let mut answer = answer::json_text(StatusCode::FOUND, Bytes::new());

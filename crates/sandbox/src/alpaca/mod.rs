@@ -16,6 +16,7 @@ use meter::{CALLS_A_MINUTE, Meter};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 const KEY_ID: HeaderName = HeaderName::from_static("apca-api-key-id");
 const SECRET_KEY: HeaderName = HeaderName::from_static("apca-api-secret-key");
@@ -129,6 +130,12 @@ impl Alpaca {
         Profile::active().answer(scramble(u64::MAX), 0, now)
     }
 
+    /// An answer to a call too many, of keys whose limit ends so much later.
+    pub(super) fn beyond_rate_limit(now: Timestamp, ends_in: Duration) -> Answer {
+        let now = u64::try_from(now.as_second()).unwrap_or(0);
+        limited(call_too_many(), 0, now.saturating_add(ends_in.as_secs()))
+    }
+
     /// Answers one request for anything else.
     pub(super) fn unknown_endpoint() -> Answer {
         answer::json_text(StatusCode::NOT_FOUND, "{\"message\": \"endpoint not found.\"}\n")
@@ -198,17 +205,23 @@ impl Profile {
 /// Counts the call against the rate limit and answers it, or refuses one too many.
 fn metered(meter: &Meter, now: Timestamp, respond: impl FnOnce(u32) -> Answer) -> Answer {
     let reading = meter.count(u64::try_from(now.as_second()).unwrap_or(0));
-    let mut answer = match reading.remaining {
+    let answer = match reading.remaining {
         Some(_) => respond(meter.next_answer()),
-        None => answer::json_text(
-            StatusCode::TOO_MANY_REQUESTS,
-            r#"{"code":42910000,"message":"rate limit exceeded"}"#,
-        ),
+        None => call_too_many(),
     };
+    limited(answer, reading.remaining.unwrap_or(0), reading.reset)
+}
+
+fn call_too_many() -> Answer {
+    answer::json_text(StatusCode::TOO_MANY_REQUESTS, r#"{"code":42910000,"message":"rate limit exceeded"}"#)
+}
+
+/// The answer with what it says of the rate limit.
+fn limited(mut answer: Answer, remaining: u32, reset: u64) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(RATE_LIMIT, CALLS_A_MINUTE.into());
-    headers.insert(RATE_REMAINING, reading.remaining.unwrap_or(0).into());
-    headers.insert(RATE_RESET, reading.reset.into());
+    headers.insert(RATE_REMAINING, remaining.into());
+    headers.insert(RATE_RESET, reset.into());
     answer
 }
 
@@ -284,6 +297,16 @@ mod tests {
         assert_eq!(refused.body(), r#"{"code":42910000,"message":"rate limit exceeded"}"#);
         assert_eq!(refused.headers()[RATE_RESET], "60");
         assert_eq!(refused.headers()[RATE_LIMIT], "200");
+    }
+
+    #[test]
+    fn a_limit_on_demand_ends_when_it_is_said_to() {
+        let refused = Alpaca::beyond_rate_limit(Timestamp::UNIX_EPOCH, Duration::from_secs(14));
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(
+            (&refused.headers()[RATE_REMAINING], &refused.headers()[RATE_RESET]),
+            (&"0".parse().unwrap(), &"14".parse().unwrap())
+        );
     }
 
     #[test]

@@ -13,8 +13,8 @@ pub use rule::InvalidRule;
 pub(super) use rule::{Fault, GrpcFault, RestFault, Rule};
 pub(super) use spec::code_name;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 /// The rules in force.
 #[derive(Default)]
@@ -28,6 +28,8 @@ pub struct Injected {
     rule: Rule,
     matched: AtomicU64,
     applied: AtomicU64,
+    /// When it first might have applied.
+    began: OnceLock<Instant>,
 }
 
 impl Injected {
@@ -55,6 +57,9 @@ impl Injected {
         if before < self.rule.skip || !is_drawn(before, self.rule.share) {
             return false;
         }
+        if self.rule.lasts.is_some_and(|lasts| self.began.get_or_init(Instant::now).elapsed() >= lasts) {
+            return false;
+        }
         let limit = self.rule.times.unwrap_or(u64::MAX);
         let next = |applied: u64| (applied < limit).then(|| applied.saturating_add(1));
         self.applied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
@@ -79,7 +84,8 @@ pub(super) struct Effect {
 impl Faults {
     /// Puts a rule in force, behind those that are.
     pub(super) fn add(&self, rule: Rule) -> Arc<Injected> {
-        let injected = Arc::new(Injected { rule, matched: AtomicU64::new(0), applied: AtomicU64::new(0) });
+        let (matched, applied, began) = Default::default();
+        let injected = Arc::new(Injected { rule, matched, applied, began });
         self.rules.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&injected));
         injected
     }
@@ -151,6 +157,35 @@ mod tests {
         assert_eq!((rule.matched(), rule.applied()), (1, 1));
         faults.clear();
         assert_eq!(faults.judge(&access("ana")), Effect::default());
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text_in_a_users_id() {
+        for (users, user, expected) in [
+            ("silent-*", "silent-7", true),
+            ("*-silent", "user-0007-silent", true),
+            ("user-*-silent", "user-0007-silent", true),
+            ("*", "ana", true),
+            ("an*na", "ana", false),
+            ("silent-*", "user-0007", false),
+            ("silent", "silent-7", false),
+        ] {
+            let faults = Faults::default();
+            faults.inject(&format!("secret-manager:stall,user={users}")).unwrap();
+            assert_eq!(faults.judge(&access(user)).fault.is_some(), expected, "{users} {user}");
+        }
+    }
+
+    #[test]
+    fn a_rule_may_last_for_a_time_from_its_first_call_on() {
+        for (lasts, expected) in [("1h", [true, true]), ("0s", [false, false])] {
+            let faults = Faults::default();
+            let rule = faults.inject(&format!("alpaca:stall,skip=1,for={lasts}")).unwrap();
+            faults.judge(&call("/v2/account"));
+            assert!(rule.began.get().is_none(), "the time begins behind those that are skipped");
+            assert_eq!(struck(&faults, 2), expected, "{lasts}");
+            assert!(rule.began.get().is_some());
+        }
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub(crate) enum RestFault {
     OtherAccount,
     /// The call is not handled, and answered with 200 and this body.
     Body(String),
+    /// The call is not handled, and answered as one beyond Alpaca's rate limit, which ends so much later.
+    RateLimit(Duration),
     /// The answer is about this secret instead of the one that was asked for.
     OtherSecret(String),
     /// The true answer, and so much later, on the same connection, once more: an answer that nobody asked for.
@@ -81,10 +83,13 @@ pub(crate) enum RestFault {
 pub(crate) struct Rule {
     pub(super) service: Service,
     pub(super) method: Option<Method>,
+    /// With a `*` for any text.
     pub(super) user: Option<String>,
     pub(super) share: f64,
     pub(super) skip: u64,
     pub(super) times: Option<u64>,
+    /// From the first call that has the fault.
+    pub(super) lasts: Option<Duration>,
     pub(super) fault: Fault,
 }
 
@@ -114,6 +119,9 @@ impl Rule {
             (Fault::Rest(RestFault::OtherAccount), Service::SecretManager | Service::Metadata) => {
                 return refuse("only alpaca has accounts");
             }
+            (Fault::Rest(RestFault::RateLimit(_)), Service::SecretManager | Service::Metadata) => {
+                return refuse("only alpaca says when its rate limit ends");
+            }
             (Fault::Rest(RestFault::Error { reason: Some(_), .. }), Service::Alpaca) => {
                 return refuse("only Google's services give a reason");
             }
@@ -127,7 +135,8 @@ impl Rule {
             }
             _ => {}
         }
-        Ok(Self { service, method: None, user: None, share: 1.0, skip: 0, times: None, fault })
+        let (method, user, times, lasts) = (None, None, None, None);
+        Ok(Self { service, method, user, share: 1.0, skip: 0, times, lasts, fault })
     }
 
     /// Only for the calls of this method, such as `Commit`.
@@ -164,8 +173,14 @@ impl Rule {
     pub(super) fn matches(&self, call: &Call) -> bool {
         self.service == call.method.service()
             && self.method.is_none_or(|method| method == call.method)
-            && self.user.as_deref().is_none_or(|user| call.concerns(user))
+            && self.user.as_deref().is_none_or(|users| call.concerns(|user| is_one_of(users, user)))
     }
+}
+
+/// Whether the user is one of those that are meant; a `*` stands for any text.
+fn is_one_of(users: &str, user: &str) -> bool {
+    let Some((start, end)) = users.split_once('*') else { return users == user };
+    user.strip_prefix(start).is_some_and(|rest| rest.ends_with(end))
 }
 
 fn check_error(status: StatusCode, headers: &[(HeaderName, HeaderValue)]) -> Result<(), InvalidRule> {

@@ -37,7 +37,7 @@ const CODES: [(&str, Code); 16] = [
 
 const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, goaway, error, break-after, garbage, \
                       slow, truncate, padding, redirect, wrong-checksum, \
-                      other-secret, other-account, stray and body";
+                      other-secret, other-account, rate-limit, stray and body";
 
 /// A name, and the value behind it if there is one.
 type Word = (String, Option<String>);
@@ -215,6 +215,7 @@ fn from_words(service: &str, method: Option<&str>, words: Vec<Word>) -> Result<R
     let share = words.value("share", str::parse::<f64>)?;
     let skip = words.value("skip", str::parse)?;
     let times = words.value("times", str::parse)?;
+    let lasts = words.value("for", humantime::parse_duration)?;
     let fault = take_fault(service, &mut words)?;
     if let Some((name, _)) = words.0.first() {
         return refuse(format!("`{name}` is not a fault or an option here"));
@@ -223,7 +224,7 @@ fn from_words(service: &str, method: Option<&str>, words: Vec<Word>) -> Result<R
     if let Some(method) = method {
         rule = rule.method(method)?;
     }
-    Ok(Rule { user, times, ..rule })
+    Ok(Rule { user, times, lasts, ..rule })
 }
 
 /// The one fault among the words.
@@ -247,6 +248,11 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     faults.extend(words.text("other-secret")?.map(|secret| Fault::Rest(RestFault::OtherSecret(secret))));
     faults.extend(
         words.value("stray", humantime::parse_duration)?.map(|after| Fault::Rest(RestFault::Stray(after))),
+    );
+    faults.extend(
+        words
+            .value("rate-limit", humantime::parse_duration)?
+            .map(|ends_in| Fault::Rest(RestFault::RateLimit(ends_in))),
     );
     for (name, fault) in [
         ("stall", Fault::Stall),
@@ -302,6 +308,7 @@ fn words(rule: &Rule) -> Vec<Word> {
     words.extend((rule.share < 1.0).then(|| word("share", rule.share)));
     words.extend((rule.skip > 0).then(|| word("skip", rule.skip)));
     words.extend(rule.times.map(|times| word("times", times)));
+    words.extend(rule.lasts.map(|lasts| word("for", humantime::format_duration(lasts))));
     words
 }
 
@@ -350,6 +357,7 @@ fn words_of_rest(fault: &RestFault) -> Vec<Word> {
         RestFault::OtherAccount => vec![flag("other-account")],
         RestFault::Body(body) => vec![word("body", body)],
         RestFault::OtherSecret(secret) => vec![word("other-secret", secret)],
+        RestFault::RateLimit(ends_in) => vec![word("rate-limit", humantime::format_duration(*ends_in))],
         RestFault::Stray(after) => vec![word("stray", humantime::format_duration(*after))],
     }
 }
@@ -436,6 +444,8 @@ mod tests {
             ("firestore:stray=1ms", "firestore speaks gRPC"),
             ("alpaca:stray=soon", "expected number"),
             ("secret-manager:other-account", "only alpaca"),
+            ("secret-manager:rate-limit=1s", "only alpaca"),
+            ("alpaca:stall,for=ever", "for=ever"),
             ("secret-manager/AddSecretVersion:wrong-checksum", "only AccessSecretVersion"),
             ("alpaca/Commit:stall", "alpaca has no method `Commit`"),
             ("alpaca:", "is not a fault"),
@@ -526,6 +536,10 @@ mod tests {
                 (Service::SecretManager, Fault::Rest(error))
             }),
             Just((Service::Alpaca, Fault::Rest(RestFault::OtherAccount))),
+            (
+                Just(Service::Alpaca),
+                durations().prop_map(|ends_in| Fault::Rest(RestFault::RateLimit(ends_in)))
+            ),
         ]
     }
 
@@ -535,16 +549,18 @@ mod tests {
             0.0..=1.0_f64,
             any::<u64>(),
             any::<Option<u64>>(),
+            proptest::option::of(durations()),
             any::<Option<proptest::sample::Index>>(),
         );
-        (targets_and_faults(), options).prop_map(|((service, fault), (user, share, skip, times, method))| {
+        (targets_and_faults(), options).prop_map(|((service, fault), options)| {
+            let (user, share, skip, times, lasts, method) = options;
             let mut rule = Rule::new(service, fault).unwrap().share(share).unwrap().skip(skip);
             if let Some(method) = method
                 && !matches!(rule.fault, Fault::Rest(RestFault::WrongChecksum | RestFault::OtherSecret(_)))
             {
                 rule = rule.method(method.get::<&str>(service.methods())).unwrap();
             }
-            Rule { user, times, ..rule }
+            Rule { user, times, lasts, ..rule }
         })
     }
 
