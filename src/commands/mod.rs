@@ -1,6 +1,5 @@
 //! The commands of `pulse`, one file each.
 
-mod advice;
 mod completions;
 #[cfg(feature = "sandbox")]
 mod demo;
@@ -64,7 +63,7 @@ pub async fn refuse(err: clap::Error) -> ExitCode {
     if format.is_json(io::stdout().is_terminal()) && !WITHOUT_LOG.into_iter().any(is) {
         let execution = Execution::from_lookup(environment, Timestamp::now());
         let label = execution.as_ref().map(Execution::label).unwrap_or_default();
-        telemetry::init(LogFormat::Json, &label, environment);
+        telemetry::init((LogFormat::Json, true), &label, environment);
         error!("{}", unreadable.as_ref().map_or_else(|| args::reason(&err), ToString::to_string));
         Stop::default().flush_log().await;
     }

@@ -19,7 +19,7 @@ impl Looked<'_> {
     /// A command of `pulse` for the same place.
     #[must_use]
     pub(crate) fn pulse(&self, command: &str) -> String {
-        format!("pulse {command}{}", self.place.flags())
+        format!("pulse {command}{}", self.place.database.flags())
     }
 
     /// When the last pulse ended, and how.
@@ -54,7 +54,7 @@ impl Looked<'_> {
                 Finding::new(CheckState::Failed, "PulseFailed", sentence).mended_by(self.pulse("doctor"))
             }
             Some(PassStatus::Ok | PassStatus::Degraded) => {
-                let sentence = format!("The last pulse synced {} users.", grouped(counts.success_count));
+                let sentence = format!("The last pulse synced {}.", users(counts.success_count));
                 Finding::new(CheckState::Ok, "PulseWorked", sentence)
             }
             None => {
@@ -63,6 +63,10 @@ impl Looked<'_> {
             }
         }
     }
+}
+
+fn users(count: u64) -> String {
+    if count == 1 { "1 user".into() } else { format!("{} users", grouped(count)) }
 }
 
 #[cfg(test)]

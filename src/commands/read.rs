@@ -155,7 +155,7 @@ impl Seen<'_> {
 
     fn of_verdict(&self, place: &Place) -> Finding {
         let failed = |reason, sentence: String| {
-            let explain = format!("pulse explain {}{}", self.user, place.flags());
+            let explain = format!("pulse explain {}{}", self.user, place.database.flags());
             Finding::new(CheckState::Failed, reason, sentence).mended_by(explain)
         };
         let user = self.user;

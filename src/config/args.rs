@@ -275,6 +275,16 @@ pub(crate) struct SyncArgs {
           help_heading = OUTPUT)]
     pub(crate) log_format: LogFormat,
 
+    /// On a terminal: every line about every user, whole
+    ///
+    /// Otherwise who fails has a short line, and nobody else.
+    ///
+    /// [env: PULSE_VERBOSE]
+    #[arg(short, long, env = "PULSE_VERBOSE", hide_env = true, value_name = "BOOL", default_value = "false",
+          hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch, help_heading = OUTPUT)]
+    pub(crate) verbose: bool,
+
     /// Exit with 1 if any user failed
     ///
     /// [env: PULSE_FAIL_ON_ERROR]
@@ -320,6 +330,7 @@ impl Default for SyncArgs {
             store_raw: false,
             pin_accounts: false,
             log_format: LogFormat::Auto,
+            verbose: false,
             fail_on_error: false,
             project: None,
             database: "(default)".into(),

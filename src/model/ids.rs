@@ -151,6 +151,9 @@ impl fmt::Display for TenantId {
     }
 }
 
+/// The one that is meant where none is named.
+const DEFAULT_DATABASE: &str = "(default)";
+
 /// The database that holds the users: `projects/{project}/databases/{database}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Database {
@@ -165,7 +168,7 @@ impl Database {
     pub(crate) fn parse(project: &str, database: &str) -> Result<Self, InvalidId> {
         // A project id may carry a domain: `example.com:project`.
         Self::check(project, |b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))?;
-        if database != "(default)" {
+        if database != DEFAULT_DATABASE {
             Self::check(database, |b| b.is_ascii_alphanumeric() || b == b'-')?;
         }
         Ok(Self { project: project.into(), database: database.into() })
@@ -177,6 +180,16 @@ impl Database {
             _ if text.len() > 100 => Err(InvalidId::TooLong(100)),
             _ if !text.bytes().all(allowed) => Err(InvalidId::NotAResourceName),
             _ => Ok(()),
+        }
+    }
+
+    /// The flags by which another command looks at the same place, each after a space.
+    #[must_use]
+    pub(crate) fn flags(&self) -> String {
+        let Self { project, database } = self;
+        match &**database {
+            DEFAULT_DATABASE => format!(" --project={project}"),
+            database => format!(" --project={project} --database={database}"),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Trying a user's keys at Alpaca, as the next pulse would, without writing anything.
 
-use crate::commands::advice::{Advice, Who};
 use crate::commands::frame::{CheckState, Finding};
 use crate::config::Place;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
+use crate::model::advice::{Advice, Who};
 use crate::model::ids::{DocumentId, UserId};
 use crate::model::keys::Environment;
 use crate::model::outcome::Code;
@@ -42,13 +42,13 @@ pub(super) async fn ask(user: &DocumentId, place: &Place, desk: &Desk<'_>, accou
         (Ok(secrets), Ok(alpaca)) => (secrets, alpaca),
         (Err(err), _) | (_, Err(err)) => return Asked::unheard(&err),
     };
-    let stored = secrets.keys(&place.database, &id, Deadline::after(USER_BUDGET)).await;
+    let stored = secrets.keys(&place.database, &id, once()).await;
     let StoredKeys { keys, version } = match stored {
         Ok(stored) => stored,
         Err(err) => return of_secret(&err),
     };
     let version = version.as_str().to_owned();
-    match alpaca.account(&keys, Deadline::after(USER_BUDGET)).await {
+    match alpaca.account(&keys, once()).await {
         Ok(answer) => Asked::Took {
             version,
             environment: keys.environment(),
@@ -58,6 +58,11 @@ pub(super) async fn ask(user: &DocumentId, place: &Place, desk: &Desk<'_>, accou
         },
         Err(err) => of_alpaca(&err, version),
     }
+}
+
+/// For one call: whoever asks sees what a single one gives.
+fn once() -> Deadline {
+    Deadline::after(USER_BUDGET).tried_once()
 }
 
 /// A right that the person lacks who asks says nothing about the job's.
@@ -131,6 +136,6 @@ impl Asked {
         let advice = Advice::on(*code, true);
         let state = if advice.who == Who::Nobody { CheckState::Warning } else { CheckState::Failed };
         let finding = Finding::new(state, advice.reason, format!("{sentence}; {}.", advice.act));
-        Some(Finding { mend: advice.mend(user.as_str(), place), ..finding })
+        Some(Finding { mend: advice.mend(user.as_str(), &place.database), ..finding })
     }
 }

@@ -1,11 +1,11 @@
 //! Why a user's figures are fresh or not, who has to act, and when they are tried next: the root cause first.
 
-use crate::commands::advice::{Advice, FLEET_GUARD, NEEDS_REAUTH, Who};
 use crate::commands::explain::ask::Asked;
 use crate::commands::explain::known::Known;
 use crate::commands::explain::next::attempt;
 use crate::commands::frame::{CheckState, Finding, in_words};
 use crate::commands::standing::Cause;
+use crate::model::advice::{Advice, FLEET_GUARD, NEEDS_REAUTH, Who};
 use crate::model::ids::UserId;
 use crate::model::outcome::Code;
 use crate::model::sync_state::{State, SyncState};
@@ -57,12 +57,16 @@ pub(super) fn conclude(known: &Known<'_>) -> Conclusion {
     let why = known
         .of_document()
         .or_else(|| known.of_keys(Cause::User))
-        .or_else(|| known.of_job())
+        .or_else(|| known.of_job().filter(stands_still))
         .or_else(|| known.of_keys(Cause::Ours))
+        .or_else(|| known.of_job())
         .unwrap_or_else(|| known.of_snapshot());
     let next = attempt(known.view.user.as_ref(), known.trouble(), known.looked.now);
-    let stands_still = known.of_job().is_some_and(|why| why.reason != "PulseFailed");
-    let next = if stands_still { format!("{next}, once the job comes round") } else { next };
+    let next = if known.of_job().as_ref().is_some_and(stands_still) {
+        format!("{next}, once the job comes round")
+    } else {
+        next
+    };
     let is_fresh = matches!(known.verdict(), Verdict::Fresh { .. });
     let state = match (is_fresh, why.what.is_empty()) {
         (true, true) => CheckState::Ok,
@@ -72,6 +76,12 @@ pub(super) fn conclude(known: &Known<'_>) -> Conclusion {
     let sentence = known.sentence(&why, &next);
     let Why { reason, who, mend, .. } = why;
     Conclusion { reason, sentence, who, next, mend, state }
+}
+
+/// Whether the job does not come round: then it matters little what it last said of the user. A pulse that failed as a
+/// whole did so for what it says of its users.
+fn stands_still(of_job: &Why) -> bool {
+    of_job.reason != "PulseFailed"
 }
 
 impl Known<'_> {
@@ -181,19 +191,28 @@ impl Known<'_> {
                 let (what, act) = (String::new(), String::new());
                 return Why { reason: "Fresh", what, who: Who::Nobody, act, mend: None };
             }
-            Verdict::Stale { .. } => {
-                ("NotReached", "the pulses do not reach the user, and nothing is recorded")
-            }
+            Verdict::Stale { .. } => ("NotReached", "the pulses do not reach the user"),
             Verdict::Missing => ("NeverReached", "no pulse has reached the user yet"),
             Verdict::Malformed { .. } => ("SnapshotMalformed", "somebody else wrote into the snapshot"),
         };
-        let act = "the operator has to look whether --where leaves the user out".to_owned();
+        let refused = self.pulse.iter().flat_map(|pulse| &pulse.errors);
+        let refused: Vec<_> = refused.filter(|(code, _)| code.starts_with("store_")).collect();
         let mend = Some(self.looked.pulse(&format!("sync --user={}", self.user)));
-        Why { reason, what: what.into(), who: Who::Operator, act, mend }
+        let (what, act) = match refused[..] {
+            // Who cannot be written for cannot be recorded either.
+            [(code, users), ..] => (
+                format!(
+                    "nothing is recorded of the user, and the last pulse could not write for {users} ({code})"
+                ),
+                "the operator has to sync the user alone to see whether it is that",
+            ),
+            [] => (what.to_owned(), "the operator has to look whether --where leaves the user out"),
+        };
+        Why { reason, what, who: Who::Operator, act: act.into(), mend }
     }
 
     fn advised(&self, advice: Advice) -> Why {
-        let mend = advice.mend(self.user.as_str(), self.looked.place);
+        let mend = advice.mend(self.user.as_str(), &self.looked.place.database);
         Why { reason: advice.reason, what: advice.what.into(), who: advice.who, act: advice.act.into(), mend }
     }
 }

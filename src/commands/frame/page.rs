@@ -2,7 +2,7 @@
 
 use crate::commands::frame::finding::{CheckState, Finding};
 use crate::commands::frame::screen::{Paint, Screen};
-use std::borrow::Cow;
+use crate::telemetry::clean;
 use std::fmt::Write;
 
 /// Columns for what stands left of a text: a state, or the name of a value.
@@ -123,26 +123,6 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines.into_iter().map(|line| line.replace(GLUE, " ")).collect()
 }
 
-/// The text with whatever could act on a terminal or change a line's direction as its escape.
-#[must_use]
-pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    let acts = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    if !text.contains(acts) {
-        return text.into();
-    }
-    let mut shown = String::new();
-    for c in text.chars() {
-        match acts(c) {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    shown.into()
-}
-
 /// A number in groups of three digits: `2,030`.
 #[must_use]
 pub(crate) fn grouped(number: u64) -> String {
@@ -223,19 +203,6 @@ mod tests {
             page.gap();
             page.line("x");
             assert_eq!(page.into_text(), expected);
-        }
-    }
-
-    #[test]
-    fn nothing_that_acts_on_a_terminal_gets_there() {
-        for (given, shown) in [
-            ("ana", "ana"),
-            ("a\x1b[31mb", "a\\u{1b}[31mb"),
-            ("a\nb", "a\\nb"),
-            ("a\u{202e}b\u{2028}c", "a\\u{202e}b\\u{2028}c"),
-            ("Zoë", "Zoë"),
-        ] {
-            assert_eq!(clean(given), shown);
         }
     }
 

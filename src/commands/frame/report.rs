@@ -213,7 +213,7 @@ fn code_of_a_job(code: u8, is_wanted: bool) -> u8 {
 async fn log(command: &str, findings: &[Finding]) {
     let execution = Execution::from_lookup(environment, Timestamp::now());
     let label = execution.as_ref().map(Execution::label).unwrap_or_default();
-    telemetry::init(LogFormat::Auto, &label, environment);
+    telemetry::init((LogFormat::Auto, true), &label, environment);
     for Finding { state, reason, sentence, mend } in findings {
         let mend = mend.as_deref();
         match state {

@@ -1,7 +1,7 @@
 //! The terminal, or what stands in for it.
 
+use crate::telemetry::columns_of_stdout;
 use std::borrow::Cow;
-use std::io::{self, IsTerminal};
 
 /// Columns where there is no terminal that says how many it has.
 const WIDTH: usize = 80;
@@ -46,15 +46,10 @@ impl Screen {
     /// Stdout, with the environment's wishes.
     #[must_use]
     pub(crate) fn of_stdout(environment: impl Fn(&str) -> Option<String>) -> Self {
-        let stdout = io::stdout();
-        if !stdout.is_terminal() {
-            return Self::file();
-        }
-        let size = rustix::termios::tcgetwinsize(&stdout);
-        let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+        let Some(columns) = columns_of_stdout() else { return Self::file() };
         let has_no_colour = environment("NO_COLOR").is_some_and(|set| !set.is_empty());
         let is_dumb = environment("TERM").is_some_and(|term| term == "dumb");
-        Self::terminal(columns.unwrap_or(WIDTH), !has_no_colour && !is_dumb)
+        Self::terminal(columns, !has_no_colour && !is_dumb)
     }
 
     /// A terminal of so many columns.

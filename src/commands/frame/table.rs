@@ -1,7 +1,8 @@
 //! Tables that fit the screen, whose rows may come in parts.
 
-use crate::commands::frame::page::{Page, clean};
+use crate::commands::frame::page::Page;
 use crate::commands::frame::screen::Paint;
+use crate::telemetry::clean;
 
 /// Between two columns.
 const GAP: usize = 2;

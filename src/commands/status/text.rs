@@ -1,6 +1,6 @@
 //! How a status is told.
 
-use crate::commands::frame::{Column, GLUE, Page, Report, Table, brief, clean, grouped, in_words, point};
+use crate::commands::frame::{Column, GLUE, Page, Report, Table, brief, grouped, in_words, point};
 use crate::commands::standing::Cause;
 use crate::commands::status::gathered::{Ages, Gathered, Group, Kind, Named};
 use crate::documents::pulse_view::PulseView;
@@ -127,7 +127,7 @@ fn group_row(kind: &Kind, group: &Group, now: Timestamp) -> Vec<String> {
 fn named_row(named: &Named, now: Timestamp) -> Vec<String> {
     let age = named.age_s.map(|age| brief(SignedDuration::from_secs(age)));
     vec![
-        clean(&named.user_id).into_owned(),
+        named.user_id.clone(),
         named.error.unwrap_or_default().to_owned(),
         since(named.failing_since, now),
         age.unwrap_or_else(|| named.snapshot.to_owned()),

@@ -1,6 +1,6 @@
 //! What follows from an error for whoever has to mend it.
 
-use crate::config::Place;
+use crate::model::ids::Database;
 use crate::model::outcome::Code;
 use serde::{Serialize, Serializer};
 
@@ -160,12 +160,22 @@ impl Advice {
         }
     }
 
+    /// The same for a line that has room for little.
+    #[must_use]
+    pub(crate) fn in_few_words(&self) -> &'static str {
+        match self.who {
+            Who::Nobody => "passes by itself",
+            Who::User => "the user's to mend",
+            Who::Operator => "ours to mend",
+        }
+    }
+
     /// The exact command for that user, if one mends it.
     #[must_use]
-    pub(crate) fn mend(&self, user: &str, place: &Place) -> Option<String> {
+    pub(crate) fn mend(&self, user: &str, database: &Database) -> Option<String> {
         let gaps = [
-            ("{flags}", place.flags()),
-            ("{project}", place.database.project.to_string()),
+            ("{flags}", database.flags()),
+            ("{project}", database.project.to_string()),
             ("{user}", user.into()),
         ];
         let command =
@@ -177,8 +187,6 @@ impl Advice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Endpoints;
-    use crate::model::ids::Database;
     use std::collections::BTreeSet;
 
     #[test]
@@ -206,15 +214,14 @@ mod tests {
 
     #[test]
     fn a_command_has_no_gap() {
-        let place =
-            Place { database: Database::parse("p", "d").expect("legal"), endpoints: Endpoints::default() };
+        let database = Database::parse("p", "d").expect("legal");
         for code in Code::ALL {
             for ever_synced in [false, true] {
-                let mend = Advice::on(code, ever_synced).mend("ana", &place).unwrap_or_default();
+                let mend = Advice::on(code, ever_synced).mend("ana", &database).unwrap_or_default();
                 assert!(!mend.contains('{') && !mend.contains('}'), "{mend}");
             }
         }
-        let mend = NEEDS_REAUTH.mend("ana", &place);
+        let mend = NEEDS_REAUTH.mend("ana", &database);
         assert_eq!(mend.as_deref(), Some("pulse keys set ana --project=p --database=d"));
     }
 }
