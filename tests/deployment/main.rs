@@ -16,6 +16,7 @@ mod image;
 mod images;
 mod promql;
 mod rotation;
+mod sandbox_secrets;
 mod secrets;
 mod shell;
 mod version;
