@@ -3,9 +3,13 @@
 mod completions;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod failures;
 #[allow(dead_code, unused_imports, reason = "the commands that use it follow")]
 mod frame;
+mod keys;
+mod office;
 mod sync;
+mod user;
 
 pub use crate::config::args::Cli;
 
@@ -21,12 +25,14 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 3] = ["completions", "demo", "sandbox"];
+const WITHOUT_LOG: [&str; 5] = ["completions", "demo", "keys", "sandbox", "user"];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Sync(args) => sync::sync(&args).await,
+        Command::Keys(command) => keys::run(&command).await,
+        Command::User(command) => user::run(&command).await,
         Command::Completions { shell } => completions::print(shell),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => served(pulse_sandbox::command::run(args).await).await,

@@ -1,5 +1,7 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::keys_args::KeysCommand;
+use crate::config::user_args::UserCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
@@ -55,6 +57,12 @@ pub(crate) enum Command {
     /// snapshot (Firestore). Every flag has an environment variable; the flag wins.
     #[command(after_long_help = EXAMPLES_AND_CODES)]
     Sync(Box<SyncArgs>),
+    /// Try, store and list users' keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Add, pause, resume and remove users
+    #[command(subcommand)]
+    User(UserCommand),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
     #[cfg(feature = "sandbox")]
     Sandbox(pulse_sandbox::command::SandboxArgs),

@@ -5,6 +5,7 @@ mod endpoints;
 mod error;
 mod execution;
 pub(crate) mod filter;
+pub(crate) mod keys_args;
 mod legacy_account;
 #[allow(dead_code, reason = "the commands that use it follow")]
 pub(crate) mod operator_args;
@@ -12,6 +13,7 @@ mod place;
 pub(crate) mod repeat;
 mod selection;
 mod times;
+pub(crate) mod user_args;
 pub(crate) mod variables;
 
 pub(crate) use crate::config::endpoints::Endpoints;

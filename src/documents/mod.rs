@@ -9,9 +9,11 @@ pub(crate) mod ledger;
 #[cfg(test)]
 mod paths;
 mod ramp;
+pub(crate) mod remains;
 pub(crate) mod snapshot;
 pub(crate) mod sync_state;
 pub(crate) mod tenant;
 pub(crate) mod user;
+pub(crate) mod user_changes;
 #[cfg(test)]
 pub(crate) mod written;

@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 
 /// The fields of a tenant's account document that decide, or raise a suspicion.
 const FIELDS: [&str; 3] = [USER_ID, EXTERNAL_ACCOUNT_ID, UPDATED_AT];
-const USER_ID: &str = "user_id";
+pub(super) const USER_ID: &str = "user_id";
 const EXTERNAL_ACCOUNT_ID: &str = "external_account_id";
 const UPDATED_AT: &str = "updated_at";
 
@@ -24,7 +24,7 @@ const UPDATED_AT: &str = "updated_at";
 const SOME_MEMBERS: i32 = 2;
 
 /// The field of `tenants/{tenantId}` that says who owns its account document.
-const OWNER_UID: &str = "owner_uid";
+pub(super) const OWNER_UID: &str = "owner_uid";
 
 /// Full name of a tenant's account document.
 #[must_use]
@@ -32,11 +32,11 @@ pub(super) fn primary_name(database: &Database, tenant: &TenantId) -> String {
     database.document(format_args!("tenants/{}/accounts/primary", tenant.as_str()))
 }
 
-fn membership_name(database: &Database, tenant: &TenantId, user: &str) -> String {
+pub(super) fn membership_name(database: &Database, tenant: &TenantId, user: &str) -> String {
     database.document(format_args!("tenants/{}/users/{user}", tenant.as_str()))
 }
 
-fn tenant_name(database: &Database, tenant: &TenantId) -> String {
+pub(super) fn tenant_name(database: &Database, tenant: &TenantId) -> String {
     database.document(format_args!("tenants/{}", tenant.as_str()))
 }
 

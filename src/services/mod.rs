@@ -6,7 +6,6 @@ pub(crate) mod clients;
 pub(crate) mod desk;
 pub(crate) mod key_cache;
 mod secret_access;
-#[allow(dead_code, reason = "for now")]
 pub(crate) mod secret_changes;
 pub(crate) mod secret_manager;
 pub(crate) mod writer;

@@ -112,13 +112,6 @@ impl Advise for SecretChangeError {
     }
 }
 
-/// A secret that holds some user's keys.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeySecret {
-    /// The user, as the secret's name says.
-    pub(crate) user: String,
-}
-
 /// A version of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VersionInfo {
@@ -169,13 +162,13 @@ pub(crate) fn secret_of(user: &UserId) -> String {
 }
 
 impl SecretManager {
-    /// A page of the secrets with keys, and where the next one begins.
+    /// The users of a page of the secrets with keys, as their names say, and where the next page begins.
     pub(crate) async fn key_secrets(
         &self,
         database: &Database,
         page: &str,
         deadline: Deadline,
-    ) -> Result<(Vec<KeySecret>, Option<String>), SecretChangeError> {
+    ) -> Result<(Vec<String>, Option<String>), SecretChangeError> {
         let parent = format!("projects/{}", database.project);
         let ask = || {
             let request = self.client().list_secrets().set_parent(&parent).set_page_size(SECRETS_OF_A_PAGE);
@@ -185,7 +178,7 @@ impl SecretManager {
         let answer = with_retries(deadline, ask).await?;
         let user = |secret: &Secret| {
             let (_, id) = secret.name.rsplit_once("/secrets/")?;
-            Some(KeySecret { user: id.strip_prefix(PREFIX)?.to_owned() })
+            Some(id.strip_prefix(PREFIX)?.to_owned())
         };
         let next = Some(answer.next_page_token).filter(|token| !token.is_empty());
         Ok((answer.secrets.iter().filter_map(user).collect(), next))
