@@ -19,6 +19,7 @@ mod faults;
 mod frozen;
 mod google;
 mod held_alpaca;
+mod keys_command;
 mod last_pulse;
 mod left_overs;
 mod legacy_account;
@@ -44,6 +45,8 @@ mod tcp_proxy;
 mod tenancy;
 mod traffic;
 mod trouble;
+mod typed;
+mod user_command;
 mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;

@@ -1,0 +1,1 @@
+//! `pulse user`: who takes part, and who does no more.
