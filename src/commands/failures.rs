@@ -108,6 +108,7 @@ pub(super) fn of_secret(user: &UserId, err: &SecretError) -> Finding {
         SecretError::Forbidden { .. } => return unknown("RightMissing", err),
         SecretError::Refused { .. }
         | SecretError::OutOfTime { .. }
+        | SecretError::Silent { .. }
         | SecretError::OutOfBudget { .. }
         | SecretError::Unavailable { .. } => return unknown("SecretManagerUnavailable", err),
     };
@@ -127,6 +128,8 @@ pub(super) fn of_alpaca(err: &AlpacaError) -> Finding {
         | AlpacaError::TooLate(_)
         | AlpacaError::OutOfTime(_)
         | AlpacaError::StoodStill(_)
+        | AlpacaError::StillLimited(_)
+        | AlpacaError::Silent
         | AlpacaError::OutOfBudget(_) => unknown("AlpacaUnavailable", err),
     }
 }

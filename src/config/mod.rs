@@ -112,7 +112,7 @@ impl Config {
     /// Whether this is a pass over all users, rather than over some that a person named.
     #[must_use]
     pub(crate) fn takes_everybody(&self) -> bool {
-        matches!(self.selection, Selection::Lap(_))
+        matches!(self.selection, Selection::Round(_))
     }
 
     /// What kind of pass it is, for those who count the passes in the log: a person's own run proves

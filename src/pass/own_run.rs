@@ -8,6 +8,7 @@ use crate::model::outcome::{Code, Outcome};
 use crate::model::recheck::RecheckSchedule;
 use crate::pass::context::PassContext;
 use crate::pass::plan::{LeftAlone, decide};
+use crate::pass::set_aside::{Lap, TurnEnd};
 use crate::pass::sync_outcome::SyncOutcome;
 use crate::pass::sync_user::sync_user;
 use crate::services::clients::Clients;
@@ -42,7 +43,11 @@ pub(crate) async fn sync_now(
     };
     let plan = decide(&record, keys.map(Arc::downgrade), &pass.rules());
     clients.limits.allow_by(plan.permits(), Deadline::after(USER_BUDGET)).await?;
-    Ok(OwnRun::of(sync_user(Arc::new(pass), Box::new(record), plan).await))
+    match sync_user(Arc::new(pass), Box::new(record), plan, Lap::Last).await {
+        TurnEnd::Outcome(outcome) => Ok(OwnRun::of(outcome)),
+        // Only for want of a service that answers nobody, and the last lap has none.
+        TurnEnd::SetAside(_) => Ok(OwnRun::Failed(Code::BrokerUnavailable)),
+    }
 }
 
 impl OwnRun {

@@ -19,6 +19,8 @@ use std::time::Duration;
 pub(crate) enum SyncPlan {
     /// No keys are read, Alpaca is not asked, nothing is written.
     LeaveAlone(LeftAlone),
+    /// Nothing before all others had their turn: the secret is known to have had no keys.
+    SetAside,
     /// Tenant lookup, keys, account, snapshot.
     Sync(SyncSteps),
 }
@@ -39,6 +41,9 @@ pub(crate) enum LeftAlone {
     WaitsForKeys,
     /// A person named a user who has no document. Counts as failed, with an ERROR.
     Missing,
+    /// The secret had no keys when it was last looked at, and the pass was told to stop before this user's turn, the
+    /// last one. Counts as skipped.
+    NotLookedAt,
 }
 
 /// How a user is synced.

@@ -49,6 +49,12 @@ pub(crate) enum KeyVerdict {
 }
 
 impl NoSnapshot {
+    /// Whether it counts as a failure.
+    #[must_use]
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self.counts_as, Outcome::Failed(_))
+    }
+
     /// Whether it is not recorded at once, but when the pass closes.
     #[must_use]
     pub(crate) fn is_left_to_closing(&self) -> bool {
@@ -61,7 +67,9 @@ impl LeftAlone {
     #[must_use]
     pub(crate) fn counts_as(self) -> Outcome {
         match self {
-            Self::Paused | Self::UnreadableSwitch | Self::WaitsForKeys => Outcome::Skipped,
+            Self::Paused | Self::UnreadableSwitch | Self::WaitsForKeys | Self::NotLookedAt => {
+                Outcome::Skipped
+            }
             Self::WaitsForReauth => Outcome::NeedsReauth,
             Self::Missing => Outcome::Failed(Code::UserUnknown),
         }

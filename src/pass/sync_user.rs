@@ -1,12 +1,12 @@
 //! One user's sync, and all the ways in which it can end.
 
-use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::pass::account::{keys_to_account, same_account};
 use crate::pass::context::PassContext;
 use crate::pass::failure::{Cause, Failure};
 use crate::pass::log_lines::{tell_left_alone, tell_no_snapshot, tell_start, tell_synced};
 use crate::pass::plan::{LeftAlone, SyncPlan, SyncSteps};
+use crate::pass::set_aside::{Lap, SetAside, TurnEnd};
 use crate::pass::snapshot_write::{SnapshotWrite, Written, key_path};
 use crate::pass::state_records::learn_past_and_record;
 use crate::pass::sync_outcome::{NoSnapshot, SyncOutcome};
@@ -96,30 +96,49 @@ use tokio::time::Instant;
 /// - nothing is skipped as unchanged, and a success does not end a state;
 /// - no failure is recorded, neither at once nor at the closing. The fleet guard does not count their rejections, which
 ///   may be old ones, but does count where Alpaca took their keys.
-pub(crate) async fn sync_user(pass: Arc<PassContext>, user: Box<UserRecord>, plan: SyncPlan) -> SyncOutcome {
+pub(crate) async fn sync_user(
+    pass: Arc<PassContext>,
+    user: Box<UserRecord>,
+    plan: SyncPlan,
+    lap: Lap,
+) -> TurnEnd {
     let start = Instant::now();
     let steps = match plan {
         SyncPlan::Sync(steps) => steps,
+        SyncPlan::SetAside => return TurnEnd::SetAside(Box::new(SetAside::untried(user))),
         SyncPlan::LeaveAlone(reason) => return left_alone(&user, reason, start),
     };
-    tell_start(&user);
-    let deadline = Deadline::after(USER_BUDGET);
+    if !matches!(lap, Lap::Second(_)) {
+        tell_start(&user);
+    }
+    let deadline = lap.deadline();
     match take_steps(&pass, &user, &steps, deadline.less(steps.record_reserve())).await {
         Ok(Some(written)) => {
             tell_synced(&pass.clients.writer, user.id(), &written, start);
-            written.outcome()
+            TurnEnd::Outcome(written.outcome())
         }
         // The secret still holds the keys that Alpaca is known to reject.
         Ok(None) => left_alone(&user, LeftAlone::WaitsForReauth, start),
         Err(failure) => {
             let judged = failure.judged(&user.previous, steps.on_failure);
-            tell_no_snapshot(&user, &failure, judged.counts_as, start);
+            let may_wait = matches!(lap, Lap::First) && judged.is_failure() && failure.may_pass();
+            if may_wait && pass.places.take() {
+                return TurnEnd::SetAside(Box::new(SetAside::failed(user, failure, judged, start)));
+            }
+            let failure = lap.telling(Arc::new(failure));
+            tell_no_snapshot(&user.reference(), &failure, judged.counts_as, start);
             if judged.is_left_to_closing() {
-                return SyncOutcome::NoSnapshot(judged);
+                return TurnEnd::Outcome(SyncOutcome::NoSnapshot(judged));
             }
             // Boxed, as most users do not fail, and all would have to carry it.
-            let past = learn_past_and_record(&pass.clients, &user, &failure, steps.on_failure, deadline);
-            SyncOutcome::NoSnapshot(NoSnapshot { past: Box::pin(past).await, ..judged })
+            let past = learn_past_and_record(
+                &pass.clients,
+                &user,
+                &failure,
+                steps.on_failure,
+                deadline.tried_as_usual(),
+            );
+            TurnEnd::Outcome(SyncOutcome::NoSnapshot(NoSnapshot { past: Box::pin(past).await, ..judged }))
         }
     }
 }
@@ -139,13 +158,14 @@ async fn take_steps(
     let found = same_account(pass, user, &lookup, found, deadline).await?;
     let key_path = key_path(pass, user);
     let write = SnapshotWrite::new(pass, user, lookup, &found, key_path.as_deref());
-    let written = write.write(steps.may_skip_write, deadline).await;
+    // What was learned is not lost for one attempt that failed, whichever lap it is.
+    let written = write.write(steps.may_skip_write, deadline.tried_as_usual()).await;
     let written = written.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;
     pass.memory.remember_account(user.id(), &found.answer.account);
     Ok(Some(written))
 }
 
-fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant) -> SyncOutcome {
-    tell_left_alone(user, reason, start);
-    SyncOutcome::LeftAlone(reason)
+fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant) -> TurnEnd {
+    tell_left_alone(&user.reference(), reason, start);
+    TurnEnd::Outcome(SyncOutcome::LeftAlone(reason))
 }

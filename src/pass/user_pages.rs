@@ -100,8 +100,8 @@ impl PageReader {
                 let page = self.named(&users).await?;
                 let _ = pages.send(Ok(page)).await;
             }
-            Selection::Lap(lap) => {
-                for range in lap.ranges() {
+            Selection::Round(round) => {
+                for range in round.ranges() {
                     self.read_range(range, pages).await?;
                 }
             }

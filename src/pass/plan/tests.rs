@@ -75,6 +75,7 @@ fn planned(record: &UserRecord, is_kept: bool, rules: &PassRules<'_>) -> &'stati
         SyncPlan::LeaveAlone(LeftAlone::WaitsForReauth) => "waits",
         SyncPlan::LeaveAlone(LeftAlone::WaitsForKeys) => "waits for keys",
         SyncPlan::LeaveAlone(LeftAlone::Missing) => "missing",
+        SyncPlan::LeaveAlone(LeftAlone::NotLookedAt) | SyncPlan::SetAside => "set aside",
         SyncPlan::Sync(SyncSteps { keys: Err(_), .. }) => "no secret",
         SyncPlan::Sync(SyncSteps { keys: Ok(source), .. }) => match source {
             KeySource::Kept(..) => "kept",
@@ -177,7 +178,7 @@ async fn the_tenants_document_is_a_write_unless_it_is_known_to_be_refused() {
         user.lookup = lookup.map(|lookup| PageLookup { lookup, read_at: Instant::now() });
         match decide(&user, None, &rules) {
             SyncPlan::Sync(steps) => steps.writes,
-            SyncPlan::LeaveAlone(_) => panic!("nothing is in the way"),
+            SyncPlan::LeaveAlone(_) | SyncPlan::SetAside => panic!("nothing is in the way"),
         }
     };
     let owned_by = |owner: &str| {
@@ -195,7 +196,7 @@ fn only_a_user_without_a_state_may_be_left_as_they_are_and_only_in_a_loop_that_r
         let rules = PassRules { remembers_writes, ..rules(false, None) };
         match decide(&record("ana", Switch::On, previous), None, &rules) {
             SyncPlan::Sync(steps) => steps.may_skip_write,
-            SyncPlan::LeaveAlone(_) => panic!("nothing is in the way"),
+            SyncPlan::LeaveAlone(_) | SyncPlan::SetAside => panic!("nothing is in the way"),
         }
     };
     assert!(may_skip(PreviousState::Clean, true) && !may_skip(PreviousState::Clean, false));
@@ -206,7 +207,7 @@ fn only_a_user_without_a_state_may_be_left_as_they_are_and_only_in_a_loop_that_r
 fn a_failure_is_recorded_unless_there_is_no_state_and_judged_unless_a_person_named_the_user() {
     let on_failure = |record: &UserRecord, is_named| match decide(record, None, &rules(is_named, None)) {
         SyncPlan::Sync(steps) => (steps.on_failure, steps.record_reserve()),
-        SyncPlan::LeaveAlone(_) => panic!("nothing is in the way"),
+        SyncPlan::LeaveAlone(_) | SyncPlan::SetAside => panic!("nothing is in the way"),
     };
     let user = record("ana", Switch::On, PreviousState::Clean);
     assert_eq!(on_failure(&user, false), (OnFailure::Record, RECORD_RESERVE));
