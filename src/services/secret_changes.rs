@@ -254,8 +254,7 @@ impl SecretManager {
     pub(crate) async fn holds(
         &self,
         database: &Database,
-        user: &UserId,
-        version: &KeyVersion,
+        (user, version): (&UserId, &KeyVersion),
         payload: &SecretString,
         deadline: Deadline,
     ) -> Result<bool, SecretChangeError> {

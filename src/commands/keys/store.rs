@@ -59,14 +59,14 @@ impl Shelf<'_> {
             Err(err) => return Err(err),
             Ok(versions) => {
                 if let Some(VersionInfo { version, state: VersionState::Enabled, .. }) = versions.first()
-                    && secrets.holds(database, user, version, payload, deadline).await?
+                    && secrets.holds(database, (user, version), payload, deadline).await?
                 {
                     return Ok(Stored { version: version.clone(), was_there: true });
                 }
             }
         }
         let version = secrets.add_version(database, user, payload, deadline).await?;
-        match secrets.holds(database, user, &version, payload, deadline).await? {
+        match secrets.holds(database, (user, &version), payload, deadline).await? {
             true => Ok(Stored { version, was_there: false }),
             false => Err(SecretChangeError::Different),
         }

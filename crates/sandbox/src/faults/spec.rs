@@ -248,18 +248,7 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     faults.extend(
         words.value("stray", humantime::parse_duration)?.map(|after| Fault::Rest(RestFault::Stray(after))),
     );
-    for (name, fault) in [
-        ("stall", Fault::Stall),
-        ("stall-after", Fault::StallAfter),
-        ("drop-before", Fault::DropBefore),
-        ("drop-after", Fault::DropAfter),
-        ("goaway", Fault::GoAway),
-        ("garbage", Fault::Grpc(GrpcFault::Garbage)),
-        ("truncate", Fault::Rest(RestFault::Truncate)),
-        ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
-        ("old-latest", Fault::Rest(RestFault::OldLatest)),
-        ("other-account", Fault::Rest(RestFault::OtherAccount)),
-    ] {
+    for (name, fault) in without_value() {
         if words.flag(name)? {
             faults.push(fault);
         }
@@ -272,6 +261,21 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
         let unknown = unknown.map(|(name, _)| format!("`{name}` is not a fault: "));
         InvalidRule(format!("{}{FAULTS}", unknown.unwrap_or_default()))
     })
+}
+
+fn without_value() -> [(&'static str, Fault); 10] {
+    [
+        ("stall", Fault::Stall),
+        ("stall-after", Fault::StallAfter),
+        ("drop-before", Fault::DropBefore),
+        ("drop-after", Fault::DropAfter),
+        ("goaway", Fault::GoAway),
+        ("garbage", Fault::Grpc(GrpcFault::Garbage)),
+        ("truncate", Fault::Rest(RestFault::Truncate)),
+        ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
+        ("old-latest", Fault::Rest(RestFault::OldLatest)),
+        ("other-account", Fault::Rest(RestFault::OtherAccount)),
+    ]
 }
 
 fn read_error(service: Service, error: &str, words: &mut Words) -> Result<Fault, InvalidRule> {
