@@ -2,13 +2,18 @@
 //! else knows a path or the name of a field.
 
 pub(crate) mod current_pulse;
+pub(crate) mod equity_history;
+#[cfg(test)]
+mod for_readers;
 #[cfg(test)]
 mod indexes;
 pub(crate) mod last_pulse;
 pub(crate) mod ledger;
 #[cfg(test)]
 mod paths;
+pub(crate) mod pulse_view;
 mod ramp;
+pub(crate) mod reader;
 pub(crate) mod remains;
 pub(crate) mod snapshot;
 pub(crate) mod sync_state;

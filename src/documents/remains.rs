@@ -2,13 +2,14 @@
 
 use crate::documents::snapshot::snapshot_name;
 use crate::documents::sync_state::sync_state_name;
-use crate::documents::tenant::{OWNER_UID, USER_ID, membership_name, primary_name, tenant_name};
+use crate::documents::tenant::{OWNER_UID, membership_name, primary_name, tenant_name};
 use crate::documents::user::{TENANT_ID, user_name};
 use crate::firestore::values::string;
 use crate::firestore::write::{Precondition, Write, delete, delete_any, merge_at_all};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId, TenantId};
+use account_reader::documents::snapshot::USER_ID;
 use gcloud_sdk::google::firestore::v1::Document;
 use gcloud_sdk::prost_types;
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! The domain: the ids, values and rules of the job, pure. Nothing here knows a document, a service or a clock.
 
 pub(crate) mod account;
+pub(crate) mod equity_slot;
 pub(crate) mod fleet_guard;
 pub(crate) mod ids;
 pub(crate) mod key_version;

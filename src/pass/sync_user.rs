@@ -48,7 +48,7 @@ use tokio::time::Instant;
 /// - [`LeftAlone::WaitsForReauth`], after a look at the secret: tenant lookup and newest keys are read. They are still
 ///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.
 /// - [`SyncOutcome::Synced`]: all steps. One commit writes the snapshot, the tenant's document where the rules allow
-///   it, and "ok" into the state of a user who was in trouble. If the tenant's document changed meanwhile, it is
+///   it, "ok" into the state of a user who was in trouble, and with `--equity-history` the slot's entry. If the tenant's document changed meanwhile, it is
 ///   decided anew; refused together, or not answered in time, they are written apart, and a WARNING says what is
 ///   missing. Where the rules do not allow the tenant's document (whose it is may have to be read first), a line says
 ///   so on the way, DEBUG for a second member and mostly WARNING else, and the user is synced all the same. A member
@@ -56,7 +56,7 @@ use tokio::time::Instant;
 ///   account over". INFO "Successfully synced" (dry run: "Would have synced"); success, and for the fleet guard an
 ///   acceptance. Next: all steps again.
 /// - [`SyncOutcome::Unchanged`], in a loop: all steps, but the documents that this process wrote say it already, and
-///   are younger than `--refresh-unchanged`: nothing is written. Line and count as `Synced`, with `unchanged`. Next:
+///   are younger than `--refresh-unchanged`: nothing is written but an entry of the equity history. Line and count as `Synced`, with `unchanged`. Next:
 ///   all steps again.
 /// - [`SyncOutcome::NoSnapshot`]: the steps up to the [`Failure`], which says why. ERROR "Could not retrieve" for the
 ///   codes `keys_...`, "Failed" for all others (`broker_...`, `store_...`, `user_id_invalid`); failed, by its code. But
@@ -158,6 +158,7 @@ async fn take_steps(
     let found = same_account(pass, user, &lookup, found, deadline).await?;
     let key_path = key_path(pass, user);
     let write = SnapshotWrite::new(pass, user, lookup, &found, key_path.as_deref());
+    let write = write.with_entry_in(steps.equity_slot);
     // What was learned is not lost for one attempt that failed, whichever lap it is.
     let written = write.write(steps.may_skip_write, deadline.tried_as_usual()).await;
     let written = written.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;

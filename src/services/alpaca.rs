@@ -6,7 +6,7 @@ use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_r
 use crate::limits::slots::answer_within;
 use crate::limits::usage::Usage;
 use crate::model::account::{Account, AnswerError, is_object};
-use crate::model::keys::{AlpacaKeys, Environment};
+use crate::model::keys::{AlpacaKeys, Credentials, Environment};
 use crate::model::outcome::Code;
 use crate::network::http;
 use crate::network::names::Names;
@@ -14,15 +14,16 @@ use crate::services::host_watch::{BrokerWatch, HostWatch, Silent};
 use crate::services::key_turns::{KeyTurn, KeyTurns, StillLimited};
 use crate::services::request_id::RequestId;
 use futures::TryFutureExt;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::value::{Map, RawValue, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 /// Longest one call may take, connection and body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -354,10 +355,7 @@ impl Alpaca {
     }
 
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
-        let request = http
-            .get(self.account_url(keys).clone())
-            .header(KEY_ID, sensitive(keys.key_id()))
-            .header(SECRET_KEY, sensitive(keys.secret_key()));
+        let request = http.get(self.account_url(keys).clone()).headers(headers(keys.credentials()));
         let answer =
             request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
         self.watch(keys).answered();
@@ -404,9 +402,23 @@ fn client(names: &Names, plain_http: bool) -> reqwest::ClientBuilder {
     if plain_http { http.no_proxy() } else { http }
 }
 
+/// What shows whose account it is.
+fn headers(credentials: &Credentials) -> HeaderMap {
+    match credentials {
+        Credentials::Pair { key_id, secret_key } => HeaderMap::from_iter([
+            (KEY_ID, sensitive(key_id.expose_secret())),
+            (SECRET_KEY, sensitive(secret_key.expose_secret())),
+        ]),
+        Credentials::Token(token) => {
+            let bearer = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+            HeaderMap::from_iter([(AUTHORIZATION, sensitive(&bearer))])
+        }
+    }
+}
+
 #[expect(clippy::expect_used, reason = "AlpacaKeys hold printable ASCII only")]
-fn sensitive(secret: &SecretString) -> HeaderValue {
-    let mut value = HeaderValue::from_str(secret.expose_secret()).expect("printable ASCII");
+fn sensitive(secret: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(secret).expect("printable ASCII");
     value.set_sensitive(true);
     value
 }

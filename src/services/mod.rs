@@ -2,7 +2,7 @@
 
 pub(crate) mod alpaca;
 pub(crate) mod clients;
-#[allow(dead_code, reason = "the commands that use it follow")]
+#[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod desk;
 mod host_watch;
 pub(crate) mod key_cache;

@@ -14,6 +14,7 @@ mod credentials;
 mod crowd;
 #[path = "../support/emulator.rs"]
 mod emulator;
+mod equity_history;
 mod error_codes;
 mod faults;
 mod frozen;

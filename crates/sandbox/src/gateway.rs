@@ -88,7 +88,7 @@ impl Cloud {
                 self.firestore.billed(),
             ));
         }
-        let Some(call) = Call::recognise(request, |key_id| self.alpaca.owner(key_id)) else {
+        let Some(call) = Call::recognise(request, |id| self.alpaca.owner(id)) else {
             return answer::whole(answer::json_text(StatusCode::NOT_FOUND, "{}"));
         };
         self.requests.arrived(&call);

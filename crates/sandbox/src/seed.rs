@@ -119,6 +119,12 @@ impl Population {
         (self.has(number) && key_id(number) == key).then_some(number)
     }
 
+    /// The number of the user whose account this token opens.
+    pub(super) fn number_of_token(self, text: &str) -> Option<u32> {
+        let number = text.strip_prefix(TOKEN_PREFIX)?.parse().ok()?;
+        (self.has(number) && token(number) == text).then_some(number)
+    }
+
     fn number_of(self, user: &str) -> Option<u32> {
         let number = user.strip_prefix("user-")?.parse().ok()?;
         // The comparison refuses other spellings of the same number, such as `user-1`.
@@ -167,6 +173,8 @@ impl Population {
 
 const KEY_PREFIX: &str = "PKSANDBOX";
 
+const TOKEN_PREFIX: &str = "not-a-real-token-";
+
 /// The id of the user with this number, counted from 1.
 pub fn user_id(number: u32) -> String {
     format!("user-{number:04}")
@@ -180,6 +188,11 @@ pub fn key_id(number: u32) -> String {
 /// The Alpaca secret key seeded for the user with this number.
 pub fn secret_key(number: u32) -> String {
     format!("not-a-real-secret-{number:022}")
+}
+
+/// The OAuth token that opens the account of the user with this number, as their keys do.
+pub fn token(number: u32) -> String {
+    format!("{TOKEN_PREFIX}{number:019}")
 }
 
 /// Every fourth user is in a tenant, which two users share.
