@@ -2,7 +2,7 @@
 //! to be mended has failed.
 
 use crate::commands::frame::{CheckState, Finding, Refused, Report};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Place};
 use crate::firestore::StoreError;
 use crate::limits::rate::UsedUp;
 use crate::model::ids::UserId;
@@ -100,7 +100,7 @@ impl From<ConfigError> for Stopped {
 }
 
 /// Why a user's keys could not be read.
-pub(super) fn of_secret(user: &UserId, err: &SecretError) -> Finding {
+pub(super) fn of_secret(user: &UserId, err: &SecretError, place: &Place) -> Finding {
     let (state, reason) = match err {
         SecretError::Missing { .. } => (CheckState::Failed, "KeysMissing"),
         SecretError::Disabled { .. } => (CheckState::Failed, "KeysDisabled"),
@@ -112,7 +112,7 @@ pub(super) fn of_secret(user: &UserId, err: &SecretError) -> Finding {
         | SecretError::OutOfBudget { .. }
         | SecretError::Unavailable { .. } => return unknown("SecretManagerUnavailable", err),
     };
-    Finding::new(state, reason, sentence(err)).mended_by(format!("pulse keys set {user}"))
+    Finding::new(state, reason, sentence(err)).mended_by(format!("pulse keys set {user}{}", place.flags()))
 }
 
 /// Why Alpaca gave no account for keys.

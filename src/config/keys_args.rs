@@ -10,6 +10,13 @@ use std::time::Duration;
 
 const KEYS: &str = "Keys";
 
+pub(super) const CODES: &str = "\
+Exit codes:
+  0  done, or fine
+  1  it could not be looked at or done: run it again
+  2  bad usage or configuration, or nobody could be asked: nothing was changed
+  3  found something to act on, and nothing was changed by guess";
+
 /// `pulse keys …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
@@ -17,17 +24,20 @@ pub(crate) enum KeysCommand {
     ///
     /// Says whether they are for paper or live, for which account, and whether the snapshot shows that account. One
     /// access to Secret Manager, one call to Alpaca, nothing is written.
+    #[command(after_long_help = CODES)]
     Check(KeysCheckArgs),
     /// Store keys for a user: the first ones, or others than before
     ///
     /// Asks for them on the terminal, unseen, or reads them from stdin: the key id and the secret key on a line each, or
     /// the secret's JSON. They are tried at Alpaca before anything is stored, read back by the number of their version,
     /// and the user is synced by it. Broken off at any point it can be run again with the same keys, and goes on.
+    #[command(after_long_help = CODES)]
     Set(Box<KeysSetArgs>),
     /// List all secrets with keys, their versions and what they cost
     ///
     /// And who has none, and which belong to nobody. Takes a minute for each 500 secrets, as Secret Manager answers 600
     /// such questions a minute.
+    #[command(after_long_help = CODES)]
     List(KeysListArgs),
 }
 

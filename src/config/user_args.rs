@@ -1,6 +1,6 @@
 //! The command line of `pulse user`.
 
-use crate::config::keys_args::user;
+use crate::config::keys_args::{CODES, user};
 use crate::config::operator_args::{ConfirmArgs, OperatorArgs};
 use crate::model::ids::{TenantId, UserId};
 use clap::{Args, Subcommand};
@@ -13,16 +13,20 @@ pub(crate) enum UserCommand {
     /// Add a user: their document, and their membership of a tenant
     ///
     /// What exists already is kept, so it can be run again. Then store their keys: `pulse keys set USER`.
+    #[command(after_long_help = CODES)]
     Add(UserAddArgs),
     /// Stop syncing a user: sync_enabled becomes false
+    #[command(after_long_help = CODES)]
     Pause(UserSwitchArgs),
     /// Sync a user again
+    #[command(after_long_help = CODES)]
     Resume(UserSwitchArgs),
     /// Delete a user, and all that pulse keeps of them
     ///
     /// Shows first what it will delete: snapshot, history, trouble, the tenant's document where it shows their account,
     /// membership, their document, and the secret with their keys. What other programs keep of the user stays, and is
     /// named. It can be run again after any failure.
+    #[command(after_long_help = CODES)]
     Remove(UserRemoveArgs),
 }
 

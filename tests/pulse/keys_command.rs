@@ -80,7 +80,8 @@ async fn keys_that_alpaca_does_not_take_are_not_stored() {
     synced(&world).await;
     let run = Typed::in_to(&world, &SET, "AKNEW\nwrong\n").await;
     assert_eq!((run.exit, reasons(&report(&run))), (Some(3), vec!["KeysRejected"]));
-    assert_eq!(report(&run)["findings"][0]["mend"], "pulse keys set ana --paper");
+    let mend = format!("pulse keys set ana --paper --project={}", world.project);
+    assert_eq!(report(&run)["findings"][0]["mend"], mend);
     assert_eq!(states(&world, "ana").await, ["ENABLED"]);
     world.fault("alpaca:error=503");
     let run = Typed::in_to(&world, &SET, &new_keys(&world, "ana", "PKNEW")).await;
@@ -160,6 +161,24 @@ async fn an_answer_that_is_lost_stores_the_keys_once() {
         assert_eq!(run.exit, Some(0), "{fault}: {}", run.stdout);
         assert_eq!(states(&world, "ana").await, ["ENABLED"], "{fault}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_stored_with_its_environment_and_said_to_be_one() {
+    let world = sandbox().await;
+    world.put("users/ana", []).await;
+    world.sandbox.alpaca().register_token("ana", "hush-token-0123456789", Profile::active());
+    let run = Typed::in_to(&world, &[&SET[..], &["--token"]].concat(), "hush-token-0123456789\n").await;
+    assert!(run.exit == Some(2) && run.stdout.contains("add --paper or --live"), "{}", run.stdout);
+    let args = [&SET[..], &["--token", "--paper"]].concat();
+    let run = Typed::in_to(&world, &args, "hush-token-0123456789\n").await;
+    let told = report(&run);
+    assert_eq!((run.exit, reasons(&told)), (Some(0), vec!["KeysStored", "Synced"]), "{told}");
+    assert_eq!(told["kind"], "token");
+    let payload = r#"{"oauth_token":"hush-token-0123456789","environment":"paper"}"#;
+    assert_eq!(stored(&world, "ana", "1").await.as_deref(), Some(payload));
+    let run = Run::of(&mut world.bare_command(&["keys", "check", "ana"])).await;
+    assert!(run.exit == Some(0) && run.stdout.contains("read-only"), "{}", run.stdout);
 }
 
 /// Times in which `latest` settles in a test.

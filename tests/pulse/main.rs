@@ -30,6 +30,7 @@ mod logs;
 mod loops;
 mod named_runs;
 mod network;
+mod operators_secrecy;
 mod other_account;
 mod outputs;
 mod ownership;

@@ -16,9 +16,18 @@ impl Typed {
         Run::end_of(Self::start(world, args, input).await).await
     }
 
+    /// The same of a command that is made already.
+    pub(crate) async fn in_to_command(command: Command, input: &str) -> Run {
+        Run::end_of(Self::spawn(command, input).await).await
+    }
+
     /// The same while it runs.
     pub(crate) async fn start(world: &World, args: &[&str], input: &str) -> Child {
-        let mut child = world.bare_command(args).stdin(Stdio::piped()).spawn().expect("pulse starts");
+        Self::spawn(world.bare_command(args), input).await
+    }
+
+    async fn spawn(mut command: Command, input: &str) -> Child {
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("pulse starts");
         let mut stdin = child.stdin.take().expect("a pipe");
         // A command that refuses at once reads nothing.
         let _ = stdin.write_all(input.as_bytes()).await;

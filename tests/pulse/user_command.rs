@@ -29,7 +29,7 @@ on_both! {
     async fn a_user_is_added_once_and_what_is_there_is_kept(world) {
         let (exit, told) = typed(&world, &ADD).await;
         assert_eq!((exit, reasons(&told)), (Some(0), vec!["UserAdded"]), "{told}");
-        assert_eq!(told["findings"][0]["mend"], "pulse keys set ana");
+        assert_eq!(told["findings"][0]["mend"], format!("pulse keys set ana --project={}", world.project));
         let user = world.document("users/ana").await;
         assert_eq!((&user["email"], &user["display_name"]), (&json!("ana@example.com"), &json!("Ana")));
         assert!(user["created_at"]["timestamp"].is_string() && user["keys_updated_at"] == user["created_at"]);

@@ -28,7 +28,7 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     let deadline = Deadline::after(USER_BUDGET);
     let secrets = desk.secrets().await?;
     let stored = secrets.keys(&place.database, user, deadline).await;
-    let stored = stored.map_err(|err| Stopped::Found(of_secret(user, &err)))?;
+    let stored = stored.map_err(|err| Stopped::Found(of_secret(user, &err, place)))?;
     let (version, environment) = (stored.version.as_str(), stored.keys.environment().as_str());
     report.field("user", &user.as_str());
     report.field("key_version", &version);
@@ -38,42 +38,44 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
         page.pair("version", version);
         page.pair("environment", environment);
     });
+    let flags = place.flags();
     let answer = desk.alpaca()?.account(&stored.keys, deadline).await;
-    let rejected = |err| Stopped::Found(of_alpaca(&err)).mended_by(format!("pulse keys set {user}"));
+    let rejected = |err| Stopped::Found(of_alpaca(&err)).mended_by(format!("pulse keys set {user}{flags}"));
     let account = answer.map_err(rejected)?.account;
+    report.field("kind", &kind_of(&stored.keys).0);
     report.field("account", &account.external_account_id);
     report.field("account_status", &account.status.as_str());
     report.text(|page| {
         page.pair("account", &format!("{} ({})", account.external_account_id, account.status.as_str()));
-        page.pair("kind", kind_of(&stored.keys));
+        page.pair("kind", kind_of(&stored.keys).1);
     });
     report.found(Finding::new(CheckState::Ok, "KeysWork", "Alpaca takes the keys."));
     let id = DocumentId::of_existing(user.as_str());
     let pin = desk.store().await?.pin(&id, Deadline::after(USER_BUDGET)).await?;
-    report.found(compared(user, &account, pin.as_ref()));
+    let (state, reason, sentence) = compared(&account, pin.as_ref());
+    let finding = Finding::new(state, reason, sentence);
+    report.found(match state {
+        CheckState::Ok => finding,
+        _ => finding.mended_by(format!("pulse sync --user {user}{flags}")),
+    });
     Ok(())
 }
 
 /// Whether the snapshot shows the account that the keys open.
-fn compared(user: &UserId, account: &Account, pin: Option<&Pin>) -> Finding {
+fn compared(account: &Account, pin: Option<&Pin>) -> (CheckState, &'static str, String) {
     match pin {
-        None => Finding::new(
-            CheckState::Warning,
-            "NoSnapshot",
-            "There is no snapshot yet to compare the account with.",
-        )
-        .mended_by(format!("pulse sync --user {user}")),
-        Some(pin) if pin.account == account.external_account_id => {
-            Finding::new(CheckState::Ok, "SameAccount", "It is the account that the snapshot shows.")
+        None => {
+            let sentence = "There is no snapshot yet to compare the account with.";
+            (CheckState::Warning, "NoSnapshot", sentence.to_owned())
         }
-        Some(pin) => {
-            let sentence = format!(
-                "The snapshot shows another account, {}, made with version {}.",
-                pin.account,
-                pin.version.as_str()
-            );
-            Finding::new(CheckState::Failed, "OtherAccount", sentence)
-                .mended_by(format!("pulse sync --user {user}"))
+        Some(pin) if pin.account == account.external_account_id => {
+            (CheckState::Ok, "SameAccount", "It is the account that the snapshot shows.".to_owned())
+        }
+        Some(Pin { account, version, .. }) => {
+            let version = version.as_str();
+            let sentence =
+                format!("The snapshot shows another account, {account}, made with version {version}.");
+            (CheckState::Failed, "OtherAccount", sentence)
         }
     }
 }

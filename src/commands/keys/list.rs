@@ -85,7 +85,7 @@ async fn list(
     }
     let without: Vec<&String> = users.difference(&with_keys).collect();
     report.field("users_without_secret", &without);
-    listing.find(&without, report);
+    listing.find(&without, &place.flags(), report);
     Ok(())
 }
 
@@ -210,7 +210,7 @@ impl Listing {
         is_old.then_some(row)
     }
 
-    fn find(&self, without: &[&String], report: &mut Report) {
+    fn find(&self, without: &[&String], flags: &str, report: &mut Report) {
         let text = format!("Versions that are not destroyed cost ${:.2} a month.", self.dollars);
         report.field("dollars_a_month", &self.dollars);
         report.found(Finding::new(CheckState::Ok, "KeysListed", text));
@@ -232,7 +232,9 @@ impl Listing {
             ),
             some(CheckState::Warning, "UsersWithoutSecret", without, "have no secret", "pulse keys set {}"),
         ];
-        found.into_iter().flatten().for_each(|finding| report.found(finding));
+        for (finding, command) in found.into_iter().flatten() {
+            report.found(finding.mended_by(format!("{command}{flags}")));
+        }
         if let Some((count, why)) = &self.unknown {
             let sentence = format!("Of {} secrets the versions could not be read: {why}", grouped(*count));
             report.found(Finding::new(CheckState::Unknown, "VersionsUnknown", sentence));
@@ -247,10 +249,10 @@ fn some(
     ids: &[impl AsRef<str>],
     what: &str,
     mend: &str,
-) -> Option<Finding> {
+) -> Option<(Finding, String)> {
     let first = ids.first()?.as_ref();
     let shown: Vec<&str> = ids.iter().take(3).map(AsRef::as_ref).collect();
     let more = if ids.len() > shown.len() { ", …" } else { "" };
     let sentence = format!("{} {what}: {}{more}.", grouped(ids.len() as u64), shown.join(", "));
-    Some(Finding::new(state, reason, sentence).mended_by(mend.replace("{}", first)))
+    Some((Finding::new(state, reason, sentence), mend.replace("{}", first)))
 }

@@ -36,7 +36,7 @@ async fn begin(args: &KeysSetArgs, place: &Place, report: &mut Report) -> Result
     let typed = typed(args).await?;
     let id = DocumentId::of_existing(args.user.as_str());
     let clients = connect(place, &id).await?;
-    let setting = Setting { args, clients: &clients, id: &id };
+    let setting = Setting { args, clients: &clients, id: &id, flags: place.flags() };
     let set = setting.set(typed, report).await;
     report.used(clients.usage.so_far());
     set
@@ -46,6 +46,8 @@ struct Setting<'a> {
     args: &'a KeysSetArgs,
     clients: &'a Arc<Clients>,
     id: &'a DocumentId,
+    /// By which another command works in the same place.
+    flags: String,
 }
 
 impl Setting<'_> {
@@ -92,7 +94,8 @@ impl Setting<'_> {
         let existing = store.existing_user(self.id, None, deadline).await?;
         if existing.profile.is_none() {
             let sentence = format!("There is no user {user}: keys would be stored for nobody.");
-            return Err(Stopped::failed("UserUnknown", sentence).mended_by(format!("pulse user add {user}")));
+            return Err(Stopped::failed("UserUnknown", sentence)
+                .mended_by(format!("pulse user add {user}{}", self.flags)));
         }
         Ok(store.pin(self.id, deadline).await?)
     }
@@ -129,18 +132,19 @@ impl Setting<'_> {
     }
 
     fn again_with(&self, flag: &str) -> String {
-        format!("pulse keys set {} {flag}", self.args.user)
+        format!("pulse keys set {} {flag}{}", self.args.user, self.flags)
     }
 
     fn tell(&self, typed: &TypedKeys, account: Option<&Account>, report: &mut Report) {
         let environment = typed.keys.environment();
         report.field("environment", &environment.as_str());
+        report.field("kind", &kind_of(&typed.keys).0);
         report.field("account", &account.map(|account| &account.external_account_id));
         report.field("account_status", &account.map(|account| account.status.as_str()));
         report.text(|page| {
             page.pair("user", self.args.user.as_str());
             page.pair("environment", out_loud(environment));
-            page.pair("kind", kind_of(&typed.keys));
+            page.pair("kind", kind_of(&typed.keys).1);
             if let Some(account) = account {
                 page.pair(
                     "account",
@@ -187,7 +191,7 @@ impl Setting<'_> {
                 "Paused",
                 "The user is paused, and is not synced until that ends.",
             )
-            .mended_by(format!("pulse user resume {user}")),
+            .mended_by(format!("pulse user resume {user}{}", self.flags)),
             OwnRun::NotOpen => {
                 let sentence = "The account is not open yet: the user is synced once it is.";
                 Finding::new(CheckState::Warning, "AccountNotOpen", sentence)
@@ -195,7 +199,7 @@ impl Setting<'_> {
             OwnRun::Failed(code) => {
                 let sentence = format!("The keys are stored, but the sync failed: {}.", code.as_str());
                 Finding::new(CheckState::Failed, "SyncFailed", sentence)
-                    .mended_by(format!("pulse sync --user {user}"))
+                    .mended_by(format!("pulse sync --user {user}{}", self.flags))
             }
         });
         Ok(run == OwnRun::Synced)

@@ -4,7 +4,7 @@ use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
 use crate::model::ids::{Database, UserId};
 use crate::model::key_version::KeyVersion;
-use crate::model::keys::AlpacaKeys;
+use crate::model::keys::{AlpacaKeys, Credentials};
 use crate::services::secret_changes::{SecretChangeError, VersionInfo, VersionState};
 use crate::services::secret_manager::SecretManager;
 use secrecy::SecretString;
@@ -86,7 +86,10 @@ impl Shelf<'_> {
     }
 }
 
-/// What such keys can do.
-pub(super) fn kind_of(_: &AlpacaKeys) -> &'static str {
-    "a key pair: keys that can trade"
+/// What such keys are, for programs, and what they can do.
+pub(super) fn kind_of(keys: &AlpacaKeys) -> (&'static str, &'static str) {
+    match keys.credentials() {
+        Credentials::Pair { .. } => ("key_pair", "a key pair: keys that can trade"),
+        Credentials::Token(_) => ("token", "a token: read-only, unless it was given the scope `trading`"),
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::commands::failures::Stopped;
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
+use crate::config::Place;
 use crate::config::user_args::UserAddArgs;
 use crate::documents::user_changes::{ExistingUser, NewUser, completion, creation, membership};
 use crate::firestore::write::Write;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 pub(super) async fn run(args: &UserAddArgs) -> ExitCode {
     frame::run("user add", &args.operator, async |place, report| {
         let desk = Desk::at(place);
-        if let Err(stopped) = add(&desk, args, report).await {
+        if let Err(stopped) = add((&desk, place), args, report).await {
             stopped.tell(report);
         }
         report.used(desk.used());
@@ -22,7 +23,11 @@ pub(super) async fn run(args: &UserAddArgs) -> ExitCode {
     .await
 }
 
-async fn add(desk: &Desk<'_>, args: &UserAddArgs, report: &mut Report) -> Result<(), Stopped> {
+async fn add(
+    (desk, place): (&Desk<'_>, &Place),
+    args: &UserAddArgs,
+    report: &mut Report,
+) -> Result<(), Stopped> {
     let (user, id) = (&args.user, DocumentId::of_existing(args.user.as_str()));
     report.field("user", &user.as_str());
     report.field("tenant", &args.tenant.as_ref().map(TenantId::as_str));
@@ -30,7 +35,7 @@ async fn add(desk: &Desk<'_>, args: &UserAddArgs, report: &mut Report) -> Result
     let existing = store.existing_user(&id, args.tenant.as_ref(), Deadline::after(USER_BUDGET)).await?;
     let writes = writes(args, store.database(), &id, &existing)?;
     report.field("is_new", &existing.profile.is_none());
-    let next = format!("pulse keys set {user}");
+    let next = format!("pulse keys set {user}{}", place.flags());
     if writes.is_empty() {
         let sentence = format!("{user} is there already, and nothing was to be changed.");
         report.found(Finding::new(CheckState::Ok, "UserThere", sentence).mended_by(next));

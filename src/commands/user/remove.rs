@@ -22,7 +22,7 @@ pub(super) async fn run(args: &UserRemoveArgs) -> ExitCode {
         let id = DocumentId::of_existing(args.user.as_str());
         match connect(place, &id).await {
             Ok(clients) => {
-                let removal = Removal { args, clients: &clients, id };
+                let removal = Removal { args, clients: &clients, id, flags: place.flags() };
                 if let Err(stopped) = removal.remove(report).await {
                     stopped.tell(report);
                 }
@@ -38,6 +38,8 @@ struct Removal<'a> {
     args: &'a UserRemoveArgs,
     clients: &'a Arc<Clients>,
     id: DocumentId,
+    /// By which another command works in the same place.
+    flags: String,
 }
 
 impl Removal<'_> {
@@ -150,7 +152,7 @@ impl Removal<'_> {
                     "The document of tenant {tenant} is deleted, and {heir}, to whom it falls, could not be synced: it \
                      comes with the next pulse that syncs a member."
                 );
-                let mend = format!("pulse sync --user {heir}");
+                let mend = format!("pulse sync --user {heir}{}", self.flags);
                 Finding::new(CheckState::Warning, "HandOverWaits", sentence).mended_by(mend)
             }
         });
