@@ -15,9 +15,7 @@ mod gcloud;
 mod image;
 mod images;
 mod promql;
-mod rotation;
 mod sandbox_secrets;
-mod secrets;
 mod shell;
 mod version;
 

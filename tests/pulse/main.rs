@@ -20,6 +20,7 @@ mod faults;
 mod frozen;
 mod google;
 mod held_alpaca;
+mod incidents;
 mod keys_command;
 mod last_pulse;
 mod left_overs;

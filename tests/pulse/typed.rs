@@ -3,6 +3,7 @@
 use crate::live::{LOOK_INTERVAL, in_time};
 use crate::world::{Run, World, sandbox};
 use pulse_sandbox::faults::Injected;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,9 +42,28 @@ impl Typed {
         answers: &[(&str, &str)],
     ) -> Option<String> {
         let line = [&[env!("CARGO_BIN_EXE_pulse")], args].concat().join(" ");
+        Self::on_a_terminal_of(world, &line, answers).await
+    }
+
+    /// Runs a script in bash on a terminal, in which `pulse` is found, as a user does who has set `USER_ID`.
+    pub(crate) async fn in_bash(world: &World, script: &str, answers: &[(&str, &str)]) -> Option<String> {
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("typed-{}", world.project));
+        std::fs::write(&file, script).expect("cargo's directory for tests");
+        let shown = Self::on_a_terminal_of(world, &format!("bash {}", file.display()), answers).await;
+        std::fs::remove_file(&file).expect("it was written");
+        shown
+    }
+
+    async fn on_a_terminal_of(world: &World, line: &str, answers: &[(&str, &str)]) -> Option<String> {
+        let binary = Path::new(env!("CARGO_BIN_EXE_pulse")).parent().expect("a directory");
         let mut command = Command::new("script");
-        command.args(["--quiet", "--echo=never", "--return", "--command", &line, "/dev/null"]);
-        command.env_clear().env("PATH", "/usr/bin:/bin").envs(world.sandbox.exports()).env("TERM", "xterm");
+        command.args(["--quiet", "--echo=never", "--return", "--command", line, "/dev/null"]);
+        command
+            .env_clear()
+            .env("PATH", format!("{}:/usr/bin:/bin", binary.display()))
+            .env("USER_ID", "ana")
+            .envs(world.sandbox.exports())
+            .env("TERM", "xterm");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let Ok(mut child) = command.spawn() else {
             assert!(std::env::var("CI").as_deref() != Ok("true"), "no `script` on a CI machine");

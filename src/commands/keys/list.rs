@@ -75,7 +75,7 @@ async fn list(
         let versions = secrets.versions(&place.database, &id, Deadline::after(USER_BUDGET)).await;
         Some((Row::of(id, users.contains(user)), versions))
     };
-    let mut parts = stream::iter(&with_keys).map(look).buffered(LOOKS_AT_ONCE).ready_chunks(PART);
+    let mut parts = stream::iter(&with_keys).map(look).buffered(LOOKS_AT_ONCE).chunks(PART);
     let mut table = Table::new(&COLUMNS);
     report.begin_list("secrets");
     while let Some(part) = parts.next().await {
