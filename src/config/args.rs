@@ -2,7 +2,7 @@
 
 use crate::config::keys_args::KeysCommand;
 use crate::config::operator_args::{
-    EXPLAIN_CODES, ExplainArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
+    EXPLAIN_CODES, ExplainArgs, READ_CODES, ReadArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
 };
 use crate::config::user_args::UserCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
@@ -70,6 +70,9 @@ pub(crate) enum Command {
     /// One user's whole way, why they are fresh or not, and who has to act
     #[command(after_long_help = EXPLAIN_CODES)]
     Explain(Box<ExplainArgs>),
+    /// What a reader may conclude from a user's snapshot, and whether an order may go out
+    #[command(after_long_help = READ_CODES)]
+    Read(Box<ReadArgs>),
     /// Try, store and list users' keys
     #[command(subcommand)]
     Keys(KeysCommand),

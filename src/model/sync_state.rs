@@ -159,10 +159,10 @@ impl PreviousState {
             Code::KeysMissing => false,
             // With keys in hand, these come after Alpaca has taken them.
             Code::AccountIncomplete
-            | Code::BrokerBadAnswer
             | Code::BrokerOtherAccount
             | Code::StoreUnavailable
             | Code::StoreRejected => version.is_none(),
+            // An answer that cannot be used may be a proxy's: it says nothing about the keys.
             Code::KeysForbidden
             | Code::KeysDisabled
             | Code::KeysMalformed
@@ -170,6 +170,7 @@ impl PreviousState {
             | Code::UserIdInvalid
             | Code::UserUnknown
             | Code::BrokerRejected
+            | Code::BrokerBadAnswer
             | Code::BrokerRateLimited
             | Code::BrokerUnavailable
             | Code::Internal => !other_keys,

@@ -111,7 +111,7 @@ fn each_failure_proves_the_keys_gone_others_taken_or_nothing() {
         (Code::AccountIncomplete, taken),
         (Code::BrokerRateLimited, nothing),
         (Code::BrokerUnavailable, nothing),
-        (Code::BrokerBadAnswer, taken),
+        (Code::BrokerBadAnswer, nothing),
         (Code::BrokerOtherAccount, taken),
         (Code::StoreUnavailable, taken),
         (Code::StoreRejected, taken),

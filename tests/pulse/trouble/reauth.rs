@@ -157,12 +157,12 @@ on_both! {
         assert_eq!(record(&world, "ana").await.0, says("retrying", Some("broker_rejected"), 1, Some("1")));
     }
 
-    async fn a_passing_failure_proves_nothing_about_rejected_keys(world) {
+    async fn what_is_no_answer_proves_nothing_about_rejected_keys(world) {
         let user = nobody_looks_at();
         needs_reauth(&world, &user, HOUR).await;
         due(&world, &user).await;
         let left = stored(&world, &user).await;
-        for (code, error) in [(503, "broker_unavailable"), (429, "broker_rate_limited")] {
+        for (code, error) in [(503, "broker_unavailable"), (429, "broker_rate_limited"), (200, "broker_bad_answer")] {
             world.account(&user, status(code));
             let run = world.pulse().await;
             run.assert_completed(ONE_SKIPPED, 0);
