@@ -1,8 +1,10 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::keys_args::KeysCommand;
 use crate::config::operator_args::{
     EXPLAIN_CODES, ExplainArgs, READ_CODES, ReadArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
 };
+use crate::config::user_args::UserCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::model::equity_slot::EquitySlots;
 use crate::telemetry::LogFormat;
@@ -71,6 +73,12 @@ pub(crate) enum Command {
     /// What a reader may conclude from a user's snapshot, and whether an order may go out
     #[command(after_long_help = READ_CODES)]
     Read(Box<ReadArgs>),
+    /// Try, store and list users' keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Add, pause, resume and remove users
+    #[command(subcommand)]
+    User(UserCommand),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
     #[cfg(feature = "sandbox")]
     Sandbox(pulse_sandbox::command::SandboxArgs),

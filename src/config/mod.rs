@@ -5,13 +5,14 @@ mod endpoints;
 mod error;
 mod execution;
 pub(crate) mod filter;
+pub(crate) mod keys_args;
 mod legacy_account;
-#[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod operator_args;
 mod place;
 pub(crate) mod repeat;
 mod selection;
 mod times;
+pub(crate) mod user_args;
 pub(crate) mod variables;
 
 pub(crate) use crate::config::endpoints::Endpoints;

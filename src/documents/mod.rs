@@ -13,9 +13,11 @@ mod paths;
 pub(crate) mod pulse_view;
 mod ramp;
 pub(crate) mod reader;
+pub(crate) mod remains;
 pub(crate) mod snapshot;
 pub(crate) mod sync_state;
 pub(crate) mod tenant;
 pub(crate) mod user;
+pub(crate) mod user_changes;
 #[cfg(test)]
 pub(crate) mod written;

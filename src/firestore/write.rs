@@ -174,6 +174,14 @@ pub(crate) fn delete(name: &str, version: prost_types::Timestamp) -> Write {
 }
 
 /// Whether no two of the changes are about the same field of the document.
+/// The deletion of a document, whatever it says by then, and whether it is there or not.
+#[must_use]
+pub(crate) fn delete_any(name: &str) -> Write {
+    let mut write = Message::with_capacity(USUAL_BYTES);
+    write.bytes(tag::write::DELETE, name.as_bytes());
+    Write(write.into_bytes())
+}
+
 fn have_own_fields(changes: &[FieldChange<'_>]) -> bool {
     let mut seen = HashSet::new();
     changes.iter().all(|(path, _)| seen.insert(path.split('.').next()))

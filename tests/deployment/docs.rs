@@ -48,15 +48,6 @@ pub(crate) fn parts(text: &str) -> (String, String) {
     (blocks, prose)
 }
 
-/// The `sh` blocks of a file's section with that heading.
-pub(crate) fn section(file: &str, heading: &str) -> Vec<String> {
-    let text = read(file);
-    let (_, text) = text.split_once(&format!("\n{heading}\n")).expect(heading);
-    let text = text.split("\n## ").next().unwrap_or(text).split("\n### ").next().unwrap_or(text);
-    let blocks = text.split("```sh\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap_or(block).to_owned()).collect()
-}
-
 /// What a file's commands call, in their order, from an empty terminal: those in its blocks, then those of `gcloud` that
 /// a sentence mentions.
 fn calls_of(file: &str) -> Vec<Call> {

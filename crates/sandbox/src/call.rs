@@ -71,6 +71,7 @@ impl Service {
                 "GetSecret",
                 "GetSecretVersion",
                 "ListSecretVersions",
+                "ListSecrets",
                 UNKNOWN,
             ],
             Self::Alpaca => &["GetAccount", UNKNOWN],

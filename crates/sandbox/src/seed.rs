@@ -106,6 +106,13 @@ impl Population {
         Some(SeededSecret { payload, is_disabled: trouble == Some(Trouble::DisabledVersion) })
     }
 
+    /// The ids of all secrets that were seeded.
+    pub(super) fn secrets(self) -> impl Iterator<Item = String> {
+        let has_secret = move |number: &u32| self.trouble(*number) != Some(Trouble::MissingSecret);
+        let secret = |number| format!("{SECRET_PREFIX}{}", user_id(number));
+        (1..=self.users).filter(has_secret).map(secret)
+    }
+
     /// The number of the user who was seeded with this key id.
     pub(super) fn number_of_key(self, key: &str) -> Option<u32> {
         let number = key.strip_prefix(KEY_PREFIX)?.parse().ok()?;
@@ -253,6 +260,12 @@ mod tests {
         {
             assert!(population.secret(secret).is_none(), "{secret}");
         }
+        let listed = |has_trouble| Population::new(3, has_trouble).secrets().collect::<Vec<_>>();
+        assert_eq!(
+            listed(false),
+            ["alpaca-keys-user-0001", "alpaca-keys-user-0002", "alpaca-keys-user-0003"]
+        );
+        assert_eq!(listed(true), ["alpaca-keys-user-0001", "alpaca-keys-user-0003"], "one has none");
         assert_eq!(population.number_of_key(&key_id(3)), Some(3));
         assert_eq!(population.number_of_key(&key_id(4)), None);
         assert_eq!(population.number_of_key("PKSANDBOX3"), None);
