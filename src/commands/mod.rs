@@ -3,6 +3,8 @@
 mod completions;
 #[cfg(feature = "sandbox")]
 mod demo;
+#[allow(dead_code, unused_imports, reason = "the commands that use it follow")]
+mod frame;
 mod sync;
 
 pub use crate::config::args::Cli;

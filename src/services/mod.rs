@@ -2,6 +2,8 @@
 
 pub(crate) mod alpaca;
 pub(crate) mod clients;
+#[allow(dead_code, reason = "the commands that use it follow")]
+pub(crate) mod desk;
 pub(crate) mod key_cache;
 mod secret_access;
 pub(crate) mod secret_manager;
