@@ -192,6 +192,12 @@ impl Database {
         format!("projects/{}/databases/{}/documents/{path}", self.project, self.database)
     }
 
+    /// The same, of a path whose two parts are around an id.
+    #[must_use]
+    pub(crate) fn document_around(&self, [before, behind]: [&str; 2], id: &str) -> String {
+        self.document(format_args!("{before}{id}{behind}"))
+    }
+
     /// The secret version that holds a user's keys: the path, never the payload.
     #[must_use]
     pub(crate) fn latest_keys(&self, user: &UserId) -> String {
