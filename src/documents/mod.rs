@@ -6,6 +6,8 @@ pub(crate) mod current_pulse;
 mod indexes;
 pub(crate) mod last_pulse;
 pub(crate) mod ledger;
+#[allow(dead_code, reason = "the rest of the migration follows")]
+pub(crate) mod legacy;
 #[cfg(test)]
 mod paths;
 mod ramp;

@@ -4,6 +4,7 @@ use crate::firestore::connection::{Store, attempt, in_time};
 use crate::firestore::error::StoreError;
 use crate::limits::retry::{Deadline, with_retries};
 use gcloud_sdk::GoogleAuthMiddleware;
+use gcloud_sdk::google::firestore::v1::batch_get_documents_request::ConsistencySelector;
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, Document, DocumentMask};
@@ -37,6 +38,17 @@ impl Store {
         mask: Option<DocumentMask>,
         deadline: Deadline,
     ) -> Result<Found, StoreError> {
+        self.found_at(names, mask, None, deadline).await
+    }
+
+    /// The same as it was at a time, if one is given.
+    pub(super) async fn found_at(
+        &self,
+        names: Vec<String>,
+        mask: Option<DocumentMask>,
+        at: Option<gcloud_sdk::prost_types::Timestamp>,
+        deadline: Deadline,
+    ) -> Result<Found, StoreError> {
         if names.is_empty() {
             return Ok(Found::default());
         }
@@ -44,6 +56,7 @@ impl Store {
             database: self.database.name(),
             documents: names,
             mask,
+            consistency_selector: at.map(ConsistencySelector::ReadTime),
             ..BatchGetDocumentsRequest::default()
         };
         let clients = self.clients();
