@@ -2,6 +2,8 @@
 //! without asking anybody, apply.
 
 mod diff;
-mod owners;
-mod reason;
+pub(crate) mod load;
+pub(crate) mod options;
+pub(crate) mod owners;
+pub(crate) mod reason;
 mod stored;
