@@ -8,7 +8,6 @@ mod execution;
 pub mod firestore;
 mod google;
 mod limits;
-#[allow(dead_code, reason = "the rest of the migration follows")]
 mod migration;
 mod model;
 mod network;

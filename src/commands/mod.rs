@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 #[allow(dead_code, unused_imports, reason = "the commands that use it follow")]
 mod frame;
+mod migrate;
 mod sync;
 
 pub use crate::config::args::Cli;
@@ -27,6 +28,7 @@ const WITHOUT_LOG: [&str; 3] = ["completions", "demo", "sandbox"];
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Sync(args) => sync::sync(&args).await,
+        Command::Migrate(command) => migrate::migrate(&command).await,
         Command::Completions { shell } => completions::print(shell),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => served(pulse_sandbox::command::run(args).await).await,

@@ -1,5 +1,6 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::migrate_args::MigrateCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
@@ -61,6 +62,11 @@ pub(crate) enum Command {
     /// Run one pulse against a local cloud in this process, and show what it wrote
     #[cfg(feature = "sandbox")]
     Demo(DemoArgs),
+    /// Move a database of the single-tenant layout to this one
+    ///
+    /// plan -> apply -> verify; rollback undoes all of it. docs/migrate.md has the whole way.
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Print the script by which a shell completes pulse's command line
     ///
     /// For bash: `source <(pulse completions bash)`.

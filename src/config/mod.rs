@@ -6,6 +6,7 @@ mod error;
 mod execution;
 pub(crate) mod filter;
 mod legacy_account;
+pub(crate) mod migrate_args;
 #[allow(dead_code, reason = "the commands that use it follow")]
 pub(crate) mod operator_args;
 mod place;

@@ -4,11 +4,13 @@
 //! and without an index of any of its fields. An entry has the `update_time` of the change that it is of, because both
 //! are in one commit.
 
-use crate::firestore::values::{Fields, bytes, integer, octets, string, text, whole_number};
-use crate::firestore::write::{Precondition, Write, delete, put};
+use crate::firestore::reader::Collection;
+use crate::firestore::values::{Fields, bytes, integer, octets, string, text, time, whole_number};
+use crate::firestore::write::{FieldChange, Precondition, Write, delete, merge_at, put};
 use crate::model::ids::Database;
 use gcloud_sdk::google::firestore::v1::{Document, Value};
 use gcloud_sdk::prost::Message;
+use jiff::Timestamp;
 
 /// Bytes of what was there before in one document, which may have 1 MiB with all else in it.
 const PART_BYTES: usize = 900 << 10;
@@ -50,6 +52,80 @@ impl Journal {
 pub(crate) fn run_path(plan: &str) -> String {
     format!("ops/migrations/runs/{plan}")
 }
+
+/// How far a migration has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunState {
+    /// Changes are being made, or whoever made them was stopped.
+    Applying,
+    /// All are made.
+    Applied,
+    /// They are being undone, or whoever undid them was stopped.
+    RollingBack,
+    /// All are undone that could be.
+    RolledBack,
+}
+
+impl RunState {
+    const ALL: [Self; 4] = [Self::Applying, Self::Applied, Self::RollingBack, Self::RolledBack];
+
+    /// The word in the document.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Applying => "applying",
+            Self::Applied => "applied",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+}
+
+/// A migration's own document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// The plan's id.
+    pub(crate) plan: String,
+    /// Nothing if it is none that is known.
+    pub(crate) state: Option<RunState>,
+    /// The changes that were made, as counted by whoever made the last of them.
+    pub(crate) moved: u64,
+    /// When the document was written.
+    pub(crate) updated_at: Option<Timestamp>,
+}
+
+impl Run {
+    /// Reads it.
+    #[must_use]
+    pub(crate) fn of(document: &Document) -> Self {
+        let word = document.fields.get(STATE).and_then(string);
+        let moved = document.fields.get(MOVED).and_then(whole_number);
+        Self {
+            plan: document.name.rsplit('/').next().unwrap_or_default().to_owned(),
+            state: RunState::ALL.into_iter().find(|state| Some(state.as_str()) == word),
+            moved: moved.and_then(|moved| u64::try_from(moved).ok()).unwrap_or_default(),
+            updated_at: document.fields.get(UPDATED_AT).and_then(time),
+        }
+    }
+
+    /// The write that says how far it has come.
+    #[must_use]
+    pub(crate) fn write(database: &Database, plan: &str, state: RunState, moved: Option<u64>) -> Write {
+        let moved = moved.and_then(|moved| i64::try_from(moved).ok()).map(|moved| integer(moved).into());
+        let mut changes: Vec<FieldChange<'_>> = vec![(STATE, Some(state.as_str().into()))];
+        changes.extend(moved.map(|moved| (MOVED, Some(moved))));
+        let name = database.document(format_args!("{}", run_path(plan)));
+        merge_at(&name, &changes, UPDATED_AT, &Precondition::Nothing)
+    }
+}
+
+/// The collection of all migrations.
+pub(crate) const RUNS: Collection<'static> =
+    Collection { parent: "ops/migrations", id: "runs", is_group: false, fields: None };
+
+const STATE: &str = "state";
+const MOVED: &str = "moved";
+const UPDATED_AT: &str = "updated_at";
 
 /// How a change is undone.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,6 +218,12 @@ impl StoredEntry {
     pub(crate) fn of(document: Document) -> Self {
         let parts = document.fields.get(PARTS).and_then(whole_number);
         Self { parts: parts.and_then(|parts| u32::try_from(parts).ok()).unwrap_or_default(), document }
+    }
+
+    /// Its full name.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        &self.document.name
     }
 
     /// The path of the document that was changed.

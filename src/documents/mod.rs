@@ -6,9 +6,7 @@ pub(crate) mod current_pulse;
 mod indexes;
 pub(crate) mod last_pulse;
 pub(crate) mod ledger;
-#[allow(dead_code, reason = "the rest of the migration follows")]
 pub(crate) mod legacy;
-#[allow(dead_code, reason = "the rest of the migration follows")]
 pub(crate) mod migration;
 #[cfg(test)]
 mod paths;

@@ -142,6 +142,15 @@ impl Reason {
         }
     }
 
+    /// The field that it is about.
+    #[must_use]
+    pub(crate) fn field(self) -> Option<&'static str> {
+        match self {
+            Self::Malformed(field) => Some(field),
+            _ => None,
+        }
+    }
+
     /// The same for people, in the middle of a sentence.
     #[must_use]
     pub(crate) fn words(self) -> String {

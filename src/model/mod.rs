@@ -10,7 +10,6 @@ pub(crate) mod money;
 pub(crate) mod outcome;
 pub(crate) mod past;
 pub(crate) mod pin;
-#[allow(dead_code, reason = "the rest of the migration follows")]
 pub(crate) mod prices;
 pub(crate) mod ramp;
 pub(crate) mod recheck;
