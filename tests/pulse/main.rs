@@ -26,6 +26,7 @@ mod limits;
 mod live;
 mod logs;
 mod loops;
+mod migration;
 mod named_runs;
 mod network;
 mod other_account;
