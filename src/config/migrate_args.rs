@@ -4,6 +4,7 @@ use crate::config::operator_args::{ConfirmArgs, OperatorArgs};
 use clap::{Args, Subcommand, ValueEnum};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const WHOSE: &str = "Whose";
 const PACE: &str = "Pace";
@@ -28,6 +29,12 @@ pub(crate) enum MigrateCommand {
     ///
     /// What somebody else has changed since is left and named.
     Rollback(RollbackArgs),
+    /// Delete what is of the past, in two steps
+    ///
+    /// The first, after a verification that found nothing, deletes the legacy documents, and keeps them in the journal:
+    /// --undo gives them back. The second, a day later, deletes the journal, and the keys of all users who were synced
+    /// from Secret Manager since.
+    Cleanup(Box<CleanupArgs>),
     /// Show the migrations there were, and how far they came
     Status(OperatorArgs),
 }
@@ -65,6 +72,8 @@ pub(crate) enum OpenClass {
     Ambiguous,
     /// A field is not what its reader needs
     Malformed,
+    /// It holds keys: the last step of the clean-up deletes them, although their user was never synced with them
+    Secret,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -108,6 +117,34 @@ pub(crate) struct RollbackArgs {
     /// The id of the plan that was applied
     #[arg(long, value_name = "ID")]
     pub(crate) plan: String,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CleanupArgs {
+    /// The id of the plan that was applied
+    #[arg(long, value_name = "ID")]
+    pub(crate) plan: String,
+
+    /// The id that a clean `pulse migrate verify` of the last hour printed
+    #[arg(long, value_name = "ID", required_unless_present = "undo")]
+    pub(crate) verified: Option<String>,
+
+    /// Give the legacy documents back
+    #[arg(long, conflicts_with = "verified")]
+    pub(crate) undo: bool,
+
+    /// How long the journal is kept at least, such as 24h
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub(crate) after: Duration,
+
+    #[command(flatten)]
+    pub(crate) whose: WhoseArgs,
     #[command(flatten)]
     pub(crate) pace: PaceArgs,
     #[command(flatten)]

@@ -64,10 +64,27 @@ pub(crate) enum RunState {
     RollingBack,
     /// All are undone that could be.
     RolledBack,
+    /// The legacy documents are being deleted, or whoever deleted them was stopped.
+    Cleaning,
+    /// They are deleted, and the journal has them.
+    Cleaned,
+    /// The journal is being deleted, or whoever deleted it was stopped.
+    Closing,
+    /// Nothing of before is left.
+    Closed,
 }
 
 impl RunState {
-    const ALL: [Self; 4] = [Self::Applying, Self::Applied, Self::RollingBack, Self::RolledBack];
+    const ALL: [Self; 8] = [
+        Self::Applying,
+        Self::Applied,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Cleaning,
+        Self::Cleaned,
+        Self::Closing,
+        Self::Closed,
+    ];
 
     /// The word in the document.
     #[must_use]
@@ -77,6 +94,10 @@ impl RunState {
             Self::Applied => "applied",
             Self::RollingBack => "rolling_back",
             Self::RolledBack => "rolled_back",
+            Self::Cleaning => "cleaning",
+            Self::Cleaned => "cleaned",
+            Self::Closing => "closing",
+            Self::Closed => "closed",
         }
     }
 }

@@ -7,7 +7,6 @@ use crate::firestore::write::{Precondition, Write, delete, merge_at_all, put};
 use crate::limits::retry::Deadline;
 use crate::migration::diff::{Action, Change};
 use crate::migration::load::{Judged, Loader};
-use crate::migration::options::Stamp;
 use crate::migration::reason::Class;
 use crate::migration::stored::Stored;
 use crate::model::ids::Database;
@@ -54,7 +53,10 @@ pub(crate) struct Applier<'a> {
     pub(crate) loader: &'a Loader<'a>,
     pub(crate) writer: &'a Writer,
     pub(crate) database: &'a Database,
-    pub(crate) plan: Stamp,
+    /// The plan's id.
+    pub(crate) plan: &'a str,
+    /// What was written later is left.
+    pub(crate) planned_at: jiff::Timestamp,
     pub(crate) stop: &'a Stop,
 }
 
@@ -63,6 +65,20 @@ struct Planned {
     judged: Judged,
     writes: Vec<Write>,
     bytes: usize,
+    /// Whether it deletes the legacy document.
+    is_deletion: bool,
+}
+
+impl Planned {
+    fn new(judged: Judged, writes: Vec<Write>, is_deletion: bool) -> Self {
+        let bytes = writes.iter().map(|write| write.as_bytes().len()).sum();
+        Self { judged, writes, bytes, is_deletion }
+    }
+
+    /// Whether it was made, as its legacy document is by now.
+    fn is_made(&self, now: Option<&Judged>) -> bool {
+        now.is_none_or(|now| !self.is_deletion && now.diff.class() == Class::Same)
+    }
 }
 
 impl Applier<'_> {
@@ -75,15 +91,35 @@ impl Applier<'_> {
         let mut batch = Vec::new();
         for judged in chunk {
             let Some(change) = &judged.diff.change else { continue };
-            if judged.document.updated_at > self.plan.at {
+            if judged.document.updated_at > self.planned_at {
                 each(&judged, Outcome::Late);
                 continue;
             }
-            let writes = writes(self.database, &self.plan.to_string(), &judged.document, change);
-            let bytes = writes.iter().map(|write| write.as_bytes().len()).sum();
-            batch.push(Planned { writes, bytes, judged });
+            let writes = writes(self.database, self.plan, &judged.document, change);
+            batch.push(Planned::new(judged, writes, false));
         }
-        for batch in batches(batch) {
+        self.commit_all(batch, each).await
+    }
+
+    /// Deletes the legacy documents themselves. The journal keeps them.
+    pub(crate) async fn delete(
+        &self,
+        legacy: Vec<Judged>,
+        each: &mut impl FnMut(&Judged, Outcome),
+    ) -> Result<(), ApplyError> {
+        let planned = |judged: Judged| {
+            let writes = deletion(self.database, self.plan, &judged.document);
+            Planned::new(judged, writes, true)
+        };
+        self.commit_all(legacy.into_iter().map(planned).collect(), each).await
+    }
+
+    async fn commit_all(
+        &self,
+        changes: Vec<Planned>,
+        each: &mut impl FnMut(&Judged, Outcome),
+    ) -> Result<(), ApplyError> {
+        for batch in batches(changes) {
             self.commit(batch, each).await?;
         }
         Ok(())
@@ -127,7 +163,7 @@ impl Applier<'_> {
         }
         let path = planned.judged.document.path.as_str();
         let now = self.loader.judge_again(path).await?;
-        let is_made = now.is_none_or(|now| now.diff.class() == Class::Same);
+        let is_made = planned.is_made(now.as_ref());
         Ok(if is_made { Outcome::Moved } else { Outcome::Changed })
     }
 }
@@ -164,6 +200,18 @@ fn writes(database: &Database, plan: &str, source: &Stored, change: &Change) -> 
     };
     let entry = Entry { source: source.path.clone(), target: change.target.clone(), undo };
     std::iter::once(write).chain(entry.to_writes(database, plan, Journal::Applied)).collect()
+}
+
+/// The deletion of a legacy document, and the writes of its entry.
+fn deletion(database: &Database, plan: &str, source: &Stored) -> Vec<Write> {
+    let name = database.document(format_args!("{}", source.path));
+    let entry = Entry {
+        source: source.path.clone(),
+        target: source.path.clone(),
+        undo: Undo::Recreate(source.fields.clone()),
+    };
+    let delete = delete(&name, wire_time(source.updated_at));
+    std::iter::once(delete).chain(entry.to_writes(database, plan, Journal::Cleaned)).collect()
 }
 
 /// The write that undoes an entry, as long as its target is what the change made of it.

@@ -40,7 +40,25 @@ impl<'a> Loader<'a> {
         &self,
         mut each: impl AsyncFnMut(Vec<Judged>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for collection in collections().iter().chain([&key_collection()]) {
+        let ordered = collections().into_iter().chain([key_collection()]);
+        self.walk_through(ordered, &mut each).await
+    }
+
+    /// The same in the opposite order, for deletions: each document still finds those that are taken before it.
+    pub(crate) async fn walk_back<E: From<StoreError>>(
+        &self,
+        mut each: impl AsyncFnMut(Vec<Judged>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.walk_through(collections().into_iter().rev(), &mut each).await
+    }
+
+    async fn walk_through<E: From<StoreError>>(
+        &self,
+        ordered: impl Iterator<Item = Collection<'static>>,
+        each: &mut impl AsyncFnMut(Vec<Judged>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for collection in ordered {
+            let collection = &collection;
             let mut next = Some(self.reader.chunk(collection, None, None).await?);
             while let Some(Chunk { documents, is_last }) = next {
                 let last = documents.last().map(|document| document.name.clone());

@@ -2,6 +2,8 @@
 //! without asking anybody, apply.
 
 pub(crate) mod apply;
+pub(crate) mod cleanup;
+pub(crate) mod close;
 pub(crate) mod diff;
 pub(crate) mod load;
 pub(crate) mod options;

@@ -34,6 +34,12 @@ impl Options {
         self.stamp(at, "verified")
     }
 
+    /// Whether an id is one of a verification with these options.
+    #[must_use]
+    pub(crate) fn verified_at(&self, stamp: &Stamp) -> bool {
+        self.verified(stamp.at) == *stamp
+    }
+
     /// Whether a document of that class waits for the operator.
     #[must_use]
     pub(crate) fn is_open(&self, class: Class) -> bool {

@@ -1,7 +1,9 @@
 //! `pulse migrate apply`.
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
-use crate::commands::migrate::ground::{Changing, budgets, cannot, changing, options, refuse, typed};
+use crate::commands::migrate::ground::{
+    Changing, among, budgets, cannot, changing, ended_early, options, refuse, refuse_in, typed,
+};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
 use crate::config::migrate_args::ApplyArgs;
@@ -60,14 +62,14 @@ fn asked(args: &ApplyArgs, report: &mut Report) -> Option<(Stamp, Options)> {
 /// What was undone is not done again by the same plan: its journal is gone.
 async fn may_begin(database: &Changing, plan: &str, report: &mut Report) -> bool {
     match database.run(plan).await {
-        Ok(Some(run)) if matches!(run.state, Some(RunState::RollingBack | RunState::RolledBack)) => {
-            let sentence = "This plan was rolled back: make a new one.";
-            report.found(
-                Finding::new(CheckState::Failed, "RolledBack", sentence).mended_by("pulse migrate plan"),
-            );
-            false
-        }
-        Ok(_) => true,
+        Ok(None) => true,
+        Ok(Some(run)) => match run.state {
+            None | Some(RunState::Applying | RunState::Applied) => true,
+            Some(state) => {
+                refuse_in(state, plan, report);
+                false
+            }
+        },
         Err(err) => {
             cannot(report, &err);
             false
@@ -85,9 +87,18 @@ struct Applied {
 
 /// Those that were not moved for one cause.
 #[derive(Debug, Default)]
-struct Others {
-    count: u64,
-    named: Vec<String>,
+pub(super) struct Others {
+    pub(super) count: u64,
+    pub(super) named: Vec<String>,
+}
+
+impl Others {
+    pub(super) fn add(&mut self, path: &str) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(path.to_owned());
+        }
+    }
 }
 
 impl Applied {
@@ -98,12 +109,8 @@ impl Applied {
             Outcome::Changed => "changed",
             Outcome::Refused => "refused",
         };
-        let others = self.others.entry(cause).or_default();
-        others.count += 1;
         let path = &judged.document.path;
-        if others.named.len() < NAMED {
-            others.named.push(path.clone());
-        }
+        self.others.entry(cause).or_default().add(path);
         report.item(&serde_json::json!({"source": path, "outcome": cause}));
     }
 }
@@ -125,7 +132,8 @@ async fn move_all(
         loader: &loader,
         writer: &database.writer,
         database: database.reader.database(),
-        plan,
+        plan: &id,
+        planned_at: plan.at,
         stop,
     };
     let mut progress = Progress::new("Moving");
@@ -158,18 +166,7 @@ fn conclude(
             Finding::new(CheckState::Ok, "Applied", format!("{} changes were made.", grouped(applied.moved)))
                 .mended_by(format!("pulse migrate verify{}", typed(&args.whose))),
         ),
-        Err(ApplyError::Stopped) => {
-            let sentence =
-                format!("Stopped after {} changes: run it again to go on.", grouped(applied.moved));
-            report.found(Finding::new(CheckState::Warning, "Stopped", sentence).mended_by(again));
-            report.exit_with(stop.signal().map_or(1, |signal| signal.exit_code()));
-        }
-        Err(ApplyError::Store(err)) => {
-            cannot(report, &err);
-            let sentence =
-                format!("{} changes were made before: run it again to go on.", grouped(applied.moved));
-            report.found(Finding::new(CheckState::Unknown, "Incomplete", sentence).mended_by(again));
-        }
+        Err(err) => ended_early(&err, &grouped(applied.moved), (&again, stop), report),
     }
 }
 
@@ -177,15 +174,12 @@ fn finding(cause: &str, others: &Others) -> Finding {
     let (reason, words) = match cause {
         "late" => (
             "WrittenLater",
-            "legacy documents were written after the plan, so an old writer still runs: stop it, and make a new plan",
+            "were written after the plan, so an old writer still runs: stop it, and make a new plan",
         ),
-        "changed" => {
-            ("ChangedMeanwhile", "documents were changed by somebody else at the same time: make a new plan")
-        }
-        _ => ("RefusedByFirestore", "documents are not taken by Firestore"),
+        "changed" => ("ChangedMeanwhile", "were changed by somebody else at the same time: make a new plan"),
+        _ => ("RefusedByFirestore", "are not taken by Firestore"),
     };
-    let more = if others.count as usize > others.named.len() { ", …" } else { "" };
-    let sentence = format!("{} {words} ({}{more}).", grouped(others.count), others.named.join(", "));
+    let sentence = format!("{} {words}.", among(others.count, &others.named));
     Finding::new(CheckState::Failed, reason, sentence).mended_by("pulse migrate plan")
 }
 

@@ -1,18 +1,20 @@
 //! What all of `pulse migrate` begins with: what the operator said, and a client of Firestore.
 
-use crate::commands::frame::{CheckState, Finding, Report};
+use crate::commands::frame::{CheckState, Finding, Report, grouped};
 use crate::config::migrate_args::{OpenClass, PaceArgs, WhoseArgs};
 use crate::documents::migration::{Run, RunState, run_path};
 use crate::firestore::reader::Reader;
 use crate::firestore::{Store, StoreError};
 use crate::limits::rate::Budgets;
 use crate::limits::retry::Deadline;
+use crate::migration::apply::ApplyError;
 use crate::migration::options::Options;
 use crate::migration::owners::Owners;
 use crate::migration::reason::Class;
 use crate::model::ids::DocumentId;
 use crate::services::desk::Desk;
 use crate::services::writer::Writer;
+use crate::shutdown::Stop;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
@@ -47,6 +49,7 @@ fn read(args: &WhoseArgs) -> Result<Options, String> {
         OpenClass::NewerTarget => Class::NewerTarget,
         OpenClass::Ambiguous => Class::Ambiguous,
         OpenClass::Malformed => Class::Malformed,
+        OpenClass::Secret => Class::Secret,
     });
     Ok(Options { owners: Owners { single, of_tenants }, left_behind: left_behind.collect() })
 }
@@ -65,6 +68,7 @@ pub(super) fn typed(args: &WhoseArgs) -> String {
         OpenClass::NewerTarget => " --leave-behind newer_target".to_owned(),
         OpenClass::Ambiguous => " --leave-behind ambiguous".to_owned(),
         OpenClass::Malformed => " --leave-behind malformed".to_owned(),
+        OpenClass::Secret => " --leave-behind secret".to_owned(),
     });
     owner.chain(owners).chain(left).collect()
 }
@@ -131,6 +135,63 @@ impl Changing {
 pub(super) fn cannot(report: &mut Report, err: &dyn std::error::Error) {
     let sentence = format!("{}.", crate::telemetry::Chain(err));
     report.found(Finding::new(CheckState::Unknown, "FirestoreUnavailable", sentence));
+}
+
+/// How far a migration has come that was begun; nothing, and told, where there is none.
+pub(super) async fn begun(database: &Changing, plan: &str, report: &mut Report) -> Option<RunState> {
+    match database.run(plan).await {
+        Ok(Some(Run { state: Some(state), .. })) => Some(state),
+        Ok(_) => {
+            let finding = Finding::new(CheckState::Failed, "NoMigration", "No migration has this id.");
+            report.found(finding.mended_by("pulse migrate status"));
+            report.exit_with(USAGE);
+            None
+        }
+        Err(err) => {
+            cannot(report, &err);
+            None
+        }
+    }
+}
+
+/// Says that a migration in that state is not for this command.
+pub(super) fn refuse_in(state: RunState, plan: &str, report: &mut Report) {
+    let undo = || format!("pulse migrate cleanup --plan {plan} --undo --yes");
+    let (sentence, mend) = match state {
+        RunState::RollingBack | RunState::RolledBack => {
+            ("It was rolled back: make a new plan.", Some("pulse migrate plan".to_owned()))
+        }
+        RunState::Cleaning | RunState::Cleaned => {
+            ("The legacy documents were deleted: give them back first.", Some(undo()))
+        }
+        RunState::Closing | RunState::Closed => ("It is over: nothing of before is left.", None),
+        RunState::Applying => ("It is not applied to the end: run `pulse migrate apply` again first.", None),
+        RunState::Applied => ("It is applied, and nothing was deleted.", None),
+    };
+    let finding = Finding::new(CheckState::Failed, "NotInThisState", sentence);
+    report.found(Finding { mend, ..finding });
+}
+
+/// So many documents, of which some are named.
+pub(super) fn among(count: u64, named: &[String]) -> String {
+    let more = if count as usize > named.len() { ", …" } else { "" };
+    format!("{} documents ({}{more})", grouped(count), named.join(", "))
+}
+
+/// Says why a command ended before all was done, and what goes on with it.
+pub(super) fn ended_early(err: &ApplyError, done: &str, (again, stop): (&str, &Stop), report: &mut Report) {
+    let (state, reason) = match err {
+        ApplyError::Stopped => (CheckState::Warning, "Stopped"),
+        ApplyError::Store(err) => {
+            cannot(report, err);
+            (CheckState::Unknown, "Incomplete")
+        }
+    };
+    let sentence = format!("{done} changes were made before: run it again to go on.");
+    report.found(Finding::new(state, reason, sentence).mended_by(again));
+    if let ApplyError::Stopped = err {
+        report.exit_with(stop.signal().map_or(1, |signal| signal.exit_code()));
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `pulse migrate`.
 
 mod apply;
+mod cleanup;
+mod close;
 mod ground;
 mod plan;
 mod progress;
@@ -18,6 +20,7 @@ pub(super) async fn migrate(command: &MigrateCommand) -> ExitCode {
         MigrateCommand::Apply(args) => apply::apply(args).await,
         MigrateCommand::Verify(args) => verify::verify(args).await,
         MigrateCommand::Rollback(args) => rollback::rollback(args).await,
+        MigrateCommand::Cleanup(args) => cleanup::cleanup(args).await,
         MigrateCommand::Status(args) => status::status(args).await,
     }
 }

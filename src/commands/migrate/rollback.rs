@@ -1,7 +1,7 @@
 //! `pulse migrate rollback`.
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
-use crate::commands::migrate::ground::{Changing, budgets, cannot, changing};
+use crate::commands::migrate::ground::{Changing, among, begun, budgets, changing, ended_early, refuse_in};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
 use crate::config::migrate_args::RollbackArgs;
@@ -19,15 +19,9 @@ pub(super) async fn rollback(args: &RollbackArgs) -> ExitCode {
     run("migrate rollback", &args.operator, async |place: &Place, report: &mut Report| {
         let desk = Desk::with_budgets(place, &budgets(&args.pace));
         let Some(database) = changing(&desk, report).await else { return };
-        match database.run(&args.plan).await {
-            Ok(Some(_)) => {}
-            Ok(None) => {
-                let sentence = "No migration has this id.";
-                let finding = Finding::new(CheckState::Failed, "NoMigration", sentence);
-                report.found(finding.mended_by("pulse migrate status"));
-                return report.exit_with(2);
-            }
-            Err(err) => return cannot(report, &err),
+        let Some(state) = begun(&database, &args.plan, report).await else { return };
+        if matches!(state, RunState::Cleaning | RunState::Cleaned | RunState::Closing | RunState::Closed) {
+            return refuse_in(state, &args.plan, report);
         }
         let question = format!("Undo {} in project {}?", args.plan, place.database.project);
         if let Err(refused) = confirm(&question, args.confirm).await {
@@ -35,8 +29,14 @@ pub(super) async fn rollback(args: &RollbackArgs) -> ExitCode {
             return report.exit_with(refused.exit_code());
         }
         let stop = Stop::on_signals().unwrap_or_default();
-        let (left, ended) = undo_all(&database, &args.plan, &stop, report).await;
-        conclude(&left, ended, (args, &stop), report);
+        let undoing = Undoing {
+            database: &database,
+            plan: &args.plan,
+            journal: Journal::Applied,
+            states: [RunState::RollingBack, RunState::RolledBack],
+            again: format!("pulse migrate rollback --plan {}", args.plan),
+        };
+        undoing.undo(&stop, report).await;
         report.used(desk.used());
     })
     .await
@@ -65,66 +65,55 @@ impl Left {
     }
 }
 
-async fn undo_all(
-    database: &Changing,
-    plan: &str,
-    stop: &Stop,
-    report: &mut Report,
-) -> (Left, Result<(), ApplyError>) {
-    let mut left = Left::default();
-    if let Err(err) = database.record(plan, RunState::RollingBack, None).await {
-        return (left, Err(err.into()));
-    }
-    report.begin_list("left");
-    let (reader, writer, journal) = (&database.reader, &database.writer, Journal::Applied);
-    let undoer = Undoer { reader, writer, plan, journal, stop };
-    let mut progress = Progress::new("Undoing");
-    let undoing = undoer.undo(|target, outcome| {
-        left.note(target, outcome, report);
-        progress.at(left.undone);
-    });
-    let ended = stop.run_until_stopped_for(DRAIN_LIMIT, undoing).await;
-    let mut ended = ended.unwrap_or(Err(ApplyError::Stopped));
-    if ended.is_ok() {
-        ended = database.record(plan, RunState::RolledBack, None).await.map_err(ApplyError::from);
-    }
-    (left, ended)
+/// A journal that is being undone.
+pub(super) struct Undoing<'a> {
+    pub(super) database: &'a Changing,
+    pub(super) plan: &'a str,
+    pub(super) journal: Journal,
+    /// While it is, and when it was.
+    pub(super) states: [RunState; 2],
+    /// The command that goes on with it.
+    pub(super) again: String,
 }
 
-fn conclude(
-    left: &Left,
-    ended: Result<(), ApplyError>,
-    (args, stop): (&RollbackArgs, &Stop),
-    report: &mut Report,
-) {
-    report.field("undone", &left.undone);
-    if left.changed > 0 {
-        let more = if left.changed as usize > left.named.len() { ", …" } else { "" };
-        let (count, named) = (grouped(left.changed), left.named.join(", "));
-        let sentence = format!(
-            "{count} documents were changed by somebody else since, and are left as they are ({named}{more})."
-        );
-        report.found(Finding::new(CheckState::Failed, "ChangedSince", sentence));
+impl Undoing<'_> {
+    /// Undoes it, and tells what came of it.
+    pub(super) async fn undo(&self, stop: &Stop, report: &mut Report) {
+        let mut left = Left::default();
+        let ended = self.undo_all(&mut left, stop, report).await;
+        report.field("undone", &left.undone);
+        self.conclude(&left, ended, stop, report);
     }
-    let undone = grouped(left.undone);
-    let again = format!("pulse migrate rollback --plan {}", args.plan);
-    match ended {
-        Ok(()) => {
-            report.found(Finding::new(
-                CheckState::Ok,
-                "RolledBack",
-                format!("{undone} changes were undone."),
-            ));
+
+    async fn undo_all(&self, left: &mut Left, stop: &Stop, report: &mut Report) -> Result<(), ApplyError> {
+        let [during, behind] = self.states;
+        self.database.record(self.plan, during, None).await?;
+        report.begin_list("left");
+        let Changing { reader, writer } = self.database;
+        let undoer = Undoer { reader, writer, plan: self.plan, journal: self.journal, stop };
+        let mut progress = Progress::new("Undoing");
+        let undoing = undoer.undo(|target, outcome| {
+            left.note(target, outcome, report);
+            progress.at(left.undone);
+        });
+        let ended = stop.run_until_stopped_for(DRAIN_LIMIT, undoing).await;
+        ended.unwrap_or(Err(ApplyError::Stopped))?;
+        Ok(self.database.record(self.plan, behind, None).await?)
+    }
+
+    fn conclude(&self, left: &Left, ended: Result<(), ApplyError>, stop: &Stop, report: &mut Report) {
+        if left.changed > 0 {
+            let named = among(left.changed, &left.named);
+            let sentence = format!("{named} were changed by somebody else since, and are left as they are.");
+            report.found(Finding::new(CheckState::Failed, "ChangedSince", sentence));
         }
-        Err(ApplyError::Stopped) => {
-            let sentence = format!("Stopped after {undone} changes: run it again to go on.");
-            report.found(Finding::new(CheckState::Warning, "Stopped", sentence).mended_by(again));
-            report.exit_with(stop.signal().map_or(1, |signal| signal.exit_code()));
-        }
-        Err(ApplyError::Store(err)) => {
-            cannot(report, &err);
-            let sentence = format!("{undone} changes were undone before: run it again to go on.");
-            report.found(Finding::new(CheckState::Unknown, "Incomplete", sentence).mended_by(again));
+        let undone = grouped(left.undone);
+        match ended {
+            Ok(()) => {
+                let sentence = format!("{undone} changes were undone.");
+                report.found(Finding::new(CheckState::Ok, "RolledBack", sentence));
+            }
+            Err(err) => ended_early(&err, &undone, (&self.again, stop), report),
         }
     }
 }

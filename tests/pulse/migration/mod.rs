@@ -1,5 +1,6 @@
 //! Section 10: from the single-tenant layout to the documents of today, and back.
 
+mod clean_up;
 mod generated;
 mod interrupted;
 mod others;
@@ -35,6 +36,16 @@ impl World {
     /// Applies a plan.
     async fn apply(&self, plan: &str, whose: &[&str]) -> Run {
         self.migrate(&[&["apply", "--plan", plan, "--yes"], whose].concat()).await
+    }
+
+    /// The id of a verification that found nothing.
+    async fn verified(&self, whose: &[&str]) -> String {
+        let run = self.migrate(&[&["verify"], whose].concat()).await;
+        json(&run)["verified"].as_str().unwrap_or_else(|| panic!("{run:?}")).to_owned()
+    }
+
+    async fn clean_up(&self, plan: &str, more: &[&str]) -> Run {
+        self.migrate(&[&["cleanup", "--plan", plan, "--yes"], more].concat()).await
     }
 
     async fn roll_back(&self, plan: &str) -> Run {

@@ -30,7 +30,7 @@ async fn there_and_back(world: World) {
     assert_eq!((rolled_back.exit, &json(&rolled_back)["undone"]), (Some(0), &json(&applied)["moved"]));
     assert_same(&before, &without_journal(world.everything().await));
     assert_eq!(world.group("entries").await.len() + world.group("parts").await.len(), 0);
-    assert_eq!(reasons(&world.apply(&plan, &WHOSE).await), ["RolledBack"]);
+    assert_eq!(reasons(&world.apply(&plan, &WHOSE).await), ["NotInThisState"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
