@@ -1,12 +1,24 @@
 //! The commands of `pulse`, one file each.
 
+mod advice;
 mod completions;
 #[cfg(feature = "sandbox")]
 mod demo;
-#[allow(dead_code, unused_imports, reason = "the commands that use it follow")]
+mod explain;
+mod failures;
+#[allow(dead_code, unused_imports, reason = "the commands that change something use the rest")]
 mod frame;
+mod keys;
 mod migrate;
+mod office;
+mod pulse_check;
+mod reading;
+mod standing;
+mod status;
 mod sync;
+mod user;
+mod user_list;
+mod users;
 
 pub use crate::config::args::Cli;
 
@@ -22,13 +34,19 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 3] = ["completions", "demo", "sandbox"];
+const WITHOUT_LOG: [&str; 8] =
+    ["completions", "demo", "explain", "keys", "sandbox", "status", "user", "users"];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Sync(args) => sync::sync(&args).await,
         Command::Migrate(command) => migrate::migrate(&command).await,
+        Command::Status(args) => status::status(&args).await,
+        Command::Users(args) => users::users(&args).await,
+        Command::Explain(args) => explain::explain(&args).await,
+        Command::Keys(command) => keys::run(&command).await,
+        Command::User(command) => user::run(&command).await,
         Command::Completions { shell } => completions::print(shell),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => served(pulse_sandbox::command::run(args).await).await,
@@ -39,7 +57,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 
 /// Shows the help that was asked for, or says what is wrong with the command line: to whoever typed it, and where
 /// logs are JSON to their readers too.
-pub async fn explain(err: clap::Error) -> ExitCode {
+pub async fn refuse(err: clap::Error) -> ExitCode {
     if !err.use_stderr() {
         // As for any program, whoever reads slowly is waited for; nothing was begun.
         let _ = err.print();

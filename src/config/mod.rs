@@ -5,14 +5,16 @@ mod endpoints;
 mod error;
 mod execution;
 pub(crate) mod filter;
+pub(crate) mod keys_args;
 mod legacy_account;
 pub(crate) mod migrate_args;
-#[allow(dead_code, reason = "the commands that use it follow")]
+#[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod operator_args;
 mod place;
 pub(crate) mod repeat;
 mod selection;
 mod times;
+pub(crate) mod user_args;
 pub(crate) mod variables;
 
 pub(crate) use crate::config::endpoints::Endpoints;
@@ -26,6 +28,7 @@ use crate::config::error::keep;
 use crate::config::filter::UserFilter;
 use crate::config::repeat::Repeat;
 use crate::limits::rate::Budgets;
+use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::Database;
 use crate::model::selection::Selection;
 use std::num::NonZeroUsize;
@@ -53,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) dry_run: bool,
     /// Write the tenants' documents. `--legacy-tenant-path`.
     pub(crate) legacy_tenant_path: bool,
+    /// The slots in which each user's equity is kept, if it is. `--equity-history`.
+    pub(crate) equity_history: Option<EquitySlots>,
     /// Keep whole answers. `--store-raw`.
     pub(crate) store_raw: bool,
     /// Read each user's snapshot, to know their account. `--pin-accounts`.
@@ -99,6 +104,7 @@ impl Config {
             budgets: budgets(args),
             dry_run: args.dry_run,
             legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
+            equity_history: args.equity_history,
             store_raw: args.store_raw,
             pin_accounts: args.pin_accounts,
             endpoints,
@@ -111,7 +117,7 @@ impl Config {
     /// Whether this is a pass over all users, rather than over some that a person named.
     #[must_use]
     pub(crate) fn takes_everybody(&self) -> bool {
-        matches!(self.selection, Selection::Lap(_))
+        matches!(self.selection, Selection::Round(_))
     }
 
     /// What kind of pass it is, for those who count the passes in the log: a person's own run proves

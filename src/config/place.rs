@@ -5,6 +5,9 @@ use crate::config::error::{ConfigError, keep};
 use crate::config::operator_args::OperatorArgs;
 use crate::model::ids::Database;
 
+/// The one that is meant where none is named.
+const DEFAULT_DATABASE: &str = "(default)";
+
 /// Where a command looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -29,6 +32,18 @@ impl Place {
         match database.filter(|_| wrong.is_empty()) {
             Some(database) => Ok(Self { database, endpoints }),
             None => Err(ConfigError(wrong)),
+        }
+    }
+}
+
+impl Place {
+    /// The flags by which another command looks at the same place, each after a space.
+    #[must_use]
+    pub(crate) fn flags(&self) -> String {
+        let Database { project, database } = &self.database;
+        match &**database {
+            DEFAULT_DATABASE => format!(" --project={project}"),
+            database => format!(" --project={project} --database={database}"),
         }
     }
 }
@@ -60,6 +75,9 @@ mod tests {
         let local = |name: &str| (name == "FIRESTORE_EMULATOR_HOST").then(|| "127.0.0.1:1".to_owned());
         let place = Place::new(&args(Some("p"), "d"), local).expect("a place");
         assert_eq!(place.database, Database::parse("p", "d").expect("legal"));
+        assert_eq!(place.flags(), " --project=p --database=d");
+        let usual = Place::new(&args(Some("p"), "(default)"), local).expect("a place");
+        assert_eq!(usual.flags(), " --project=p");
         assert!(place.endpoints.firestore.is_some() && place.endpoints.alpaca.is_none());
         let far = |name: &str| (name == "APCA_API_BASE_URL").then(|| "http://example.com".to_owned());
         for (place, parts) in [

@@ -3,7 +3,7 @@
 use crate::config::args::SyncArgs;
 use crate::config::filter::UserFilter;
 use crate::model::ids::DocumentId;
-use crate::model::selection::{Lap, Selection};
+use crate::model::selection::{Round, Selection};
 
 /// `--user`, else `PULSE_USERS`, else everybody. Named users that turn out to be nobody are refused: a
 /// script whose variable is empty must not start a pass over all users.
@@ -14,7 +14,7 @@ pub(super) fn selection(
     let from_variable = || lookup("PULSE_USERS").map(|users| ("PULSE_USERS", vec![users]));
     let from_flags = (!users.is_empty()).then(|| ("--user", users.to_vec()));
     let Some((name, users)) = from_flags.or_else(from_variable) else {
-        return Ok(Selection::Lap(Lap::default()));
+        return Ok(Selection::Round(Round::default()));
     };
     let mut named = Vec::new();
     for user in users.iter().flat_map(|users| users.split(',')).map(str::trim).filter(|user| !user.is_empty())
@@ -80,7 +80,7 @@ mod tests {
             (&["ana", "ben,ana"], "", named(&["ana", "ben"])),
             (&["ana"], "ben", named(&["ana"])),
             (&[], "ben", named(&["ben"])),
-            (&[], "", Selection::Lap(Lap::default())),
+            (&[], "", Selection::Round(Round::default())),
         ] {
             assert_eq!(selected(users, variable), Ok(expected), "{users:?} {variable:?}");
         }

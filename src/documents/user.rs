@@ -21,8 +21,8 @@ use std::time::Duration;
 const PAGE_BUDGET: Duration = Duration::from_secs(60);
 
 pub(crate) const TENANT_ID: &str = "tenant_id";
-const SYNC_ENABLED: &str = "sync_enabled";
-const KEYS_UPDATED_AT: &str = "keys_updated_at";
+pub(super) const SYNC_ENABLED: &str = "sync_enabled";
+pub(super) const KEYS_UPDATED_AT: &str = "keys_updated_at";
 
 /// Full name of a user's document.
 #[must_use]
@@ -32,11 +32,11 @@ pub(super) fn user_name(database: &Database, user: &DocumentId) -> String {
 
 impl User {
     /// The fields that the query for users selects.
-    const FIELDS: [&str; 3] = [TENANT_ID, SYNC_ENABLED, KEYS_UPDATED_AT];
+    pub(super) const FIELDS: [&str; 3] = [TENANT_ID, SYNC_ENABLED, KEYS_UPDATED_AT];
 
     /// Reads those fields.
     #[must_use]
-    fn from_fields(id: DocumentId, fields: &Fields) -> Self {
+    pub(super) fn from_fields(id: DocumentId, fields: &Fields) -> Self {
         let tenant = match said(fields, TENANT_ID) {
             None => TenantClaim::Own,
             Some(value) => string(value)

@@ -7,7 +7,7 @@ use crate::model::ids::DocumentId;
 use crate::model::ledger::{Finished, Ledger, TaskRecord, TaskState};
 use crate::model::outcome::PassStatus;
 use crate::model::recheck::RecheckSchedule;
-use crate::model::selection::{Lap, Selection};
+use crate::model::selection::{Round, Selection};
 use crate::model::shards::Shards;
 use crate::model::usage::Used;
 use crate::services::clients::Clients;
@@ -119,22 +119,22 @@ impl TaskAssignment {
     /// Takes what the plan gives this task, less what an earlier attempt has finished.
     pub(super) fn take(&mut self, joined: Joined) -> Result<(), OtherPlan> {
         let Joined { shards, own, previous, now } = joined;
-        let lap = self.share(&shards)?;
+        let round = self.share(&shards)?;
         self.schedule = RecheckSchedule { previous, now };
         self.started_at = now;
         if let Some(own) = own {
             self.go_on(own, now);
         }
-        self.selection = Selection::Lap(lap.rest(self.finished.cursor.as_ref()));
+        self.selection = Selection::Round(round.rest(self.finished.cursor.as_ref()));
         // It comes before all users.
         self.has_legacy_account = self.task == 0 && self.finished.counts.users() == 0;
         Ok(())
     }
 
-    fn share(&self, shards: &Shards) -> Result<Lap, OtherPlan> {
+    fn share(&self, shards: &Shards) -> Result<Round, OtherPlan> {
         let planned = shards.tasks();
-        let lap = shards.lap(self.task).filter(|_| planned == self.tasks);
-        lap.ok_or_else(|| OtherPlan { execution: self.execution.clone(), planned, tasks: self.tasks })
+        let round = shards.round(self.task).filter(|_| planned == self.tasks);
+        round.ok_or_else(|| OtherPlan { execution: self.execution.clone(), planned, tasks: self.tasks })
     }
 
     fn go_on(&mut self, mut own: Ledger, now: Timestamp) {

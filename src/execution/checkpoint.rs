@@ -106,6 +106,11 @@ impl Checkpointer {
         }
     }
 
+    /// A user's other turn has ended; see [`Progress::revise`].
+    pub(crate) fn revise(&self, slot: Slot, counted: UserResult, result: UserResult) {
+        self.shared.tracked().progress.revise(slot, counted, result);
+    }
+
     /// The pass is over; how far it came. Waits for a save that is under way, or the last one might be
     /// overtaken by it.
     pub(crate) async fn close(self, stop: &Stop) -> Finished {

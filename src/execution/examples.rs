@@ -13,7 +13,7 @@ use crate::model::keys::Environment;
 use crate::model::ledger::{Finished, Ledger, TaskRecord, TaskState};
 use crate::model::outcome::{Code, Counts, Outcome};
 use crate::model::recheck::RecheckSchedule;
-use crate::model::selection::{Lap, Selection};
+use crate::model::selection::{Round, Selection};
 use crate::model::shards::Shards;
 use crate::model::usage::Used;
 use gcloud_sdk::tonic::Status;
@@ -92,7 +92,7 @@ pub(super) fn execution(task: usize, tasks: usize) -> Execution {
 /// The part of one of the tasks of an execution that has just begun.
 pub(super) fn assignment(task: usize, tasks: usize) -> TaskAssignment {
     TaskAssignment {
-        selection: Selection::Lap(Lap::default()),
+        selection: Selection::Round(Round::default()),
         has_legacy_account: task == 0,
         schedule: RecheckSchedule { previous: None, now: at(0) },
         finished: Finished::default(),

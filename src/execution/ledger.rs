@@ -144,7 +144,7 @@ impl Ledger {
                 Some(TaskState::Running) => cursor.is_some(),
                 Some(TaskState::Settling | TaskState::Completed | TaskState::Failed) | None => false,
             };
-            self.shards.lap(task).filter(|_| can_begin_there).map(|lap| lap.rest(cursor))
+            self.shards.round(task).filter(|_| can_begin_there).map(|round| round.rest(cursor))
         };
         self.indices().filter_map(left).flat_map(|left| left.ranges().to_vec()).collect()
     }

@@ -28,6 +28,12 @@ pub(crate) struct Late {
 }
 
 impl Finished {
+    fn count(&mut self, result: UserResult) {
+        self.counts.add(result.outcome);
+        self.counts.add_blame(result.blame);
+        self.rejections += result.rejections;
+    }
+
     /// Counts that too, when everybody is finished.
     pub(crate) fn add_late(&mut self, late: &Late) {
         self.rejections += late.rejections;
@@ -39,7 +45,7 @@ impl Finished {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u64);
 
-/// The users that were begun and not yet passed by the cursor, in the order of the lap.
+/// The users that were begun and not yet passed by the cursor, in the order of the round.
 #[derive(Debug)]
 pub(crate) struct Progress {
     finished: Finished,
@@ -65,20 +71,33 @@ impl Progress {
 
     /// It ends; the cursor moves when nobody before them is left.
     pub(crate) fn end(&mut self, slot: Slot, result: UserResult) {
-        let begun = slot.0.checked_sub(self.first).and_then(|n| usize::try_from(n).ok());
-        if let Some((_, end)) = begun.and_then(|n| self.begun.get_mut(n)) {
+        if let Some(end) = self.begun_at(slot) {
             *end = Some(result);
         }
         while let Some((user, Some(result))) = self.begun.pop_front_if(|(_, end)| end.is_some()) {
             self.first += 1;
-            self.finished.counts.add(result.outcome);
-            self.finished.counts.add_blame(result.blame);
-            self.finished.rejections += result.rejections;
+            self.finished.count(result);
             if let Some(user) = user {
                 self.finished.sample.take(&user, self.tasks);
                 self.finished.cursor = Some(user);
             }
         }
+    }
+
+    /// A user who was counted like that for now has ended so, in another turn.
+    pub(crate) fn revise(&mut self, slot: Slot, counted: UserResult, result: UserResult) {
+        match self.begun_at(slot) {
+            Some(end) => *end = Some(result),
+            None => {
+                self.finished.counts.take_back(counted.outcome, counted.blame);
+                self.finished.count(result);
+            }
+        }
+    }
+
+    fn begun_at(&mut self, slot: Slot) -> Option<&mut Option<UserResult>> {
+        let n = usize::try_from(slot.0.checked_sub(self.first)?).ok()?;
+        self.begun.get_mut(n).map(|(_, end)| end)
     }
 
     /// What may be saved: nothing that is not finished is behind it.
@@ -92,6 +111,7 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::model::keys::Environment;
+    use crate::model::outcome::Code;
     use proptest::prelude::*;
 
     fn id(n: usize) -> DocumentId {
@@ -122,6 +142,31 @@ mod tests {
         progress.end(legacy, synced());
         assert_eq!((&progress.finished().cursor, progress.finished().counts.success), (&Some(id(7)), 1));
         assert_eq!(progress.finished().sample.seen, 0, "the legacy account is in nobody's range");
+    }
+
+    #[test]
+    fn who_has_another_turn_is_counted_once_wherever_the_cursor_is() {
+        let outcome = Outcome::Failed(Code::BrokerUnavailable);
+        let blame = Blame { is_ours: true, is_stale: true };
+        let for_now = UserResult { outcome, blame, rejections: Rejections::default() };
+        for is_behind in [true, false] {
+            let mut progress = Progress::resume(Finished::default(), 1);
+            let slots = [0, 1].map(|n| progress.begin(Some(id(n))));
+            progress.end(slots[1], for_now);
+            if is_behind {
+                progress.end(slots[0], synced());
+            }
+            progress.revise(slots[1], for_now, synced());
+            progress.end(slots[0], synced());
+            let Finished { counts, rejections, sample, .. } = progress.finished();
+            assert_eq!(
+                (counts.success, counts.users(), counts.ours, counts.stale),
+                (2, 2, 0, 0),
+                "{is_behind}"
+            );
+            assert!(counts.errors.is_empty());
+            assert_eq!((rejections.at(Environment::Paper).accepted, sample.seen), (2, 2));
+        }
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //! the execution before has seen.
 
 use crate::model::ids::DocumentId;
-use crate::model::selection::{IdRange, Lap};
+use crate::model::selection::{IdRange, Round};
 use crate::model::shards::{Sample, Shards};
 
 /// Ids kept by each task, at least; at most twice as many. When one task has seen everybody, the shares of
@@ -67,8 +67,8 @@ impl Shards {
 
     /// The users of one task in the order in which it serves them, or nothing if there is no such task.
     #[must_use]
-    pub(super) fn lap(&self, task: usize) -> Option<Lap> {
-        Some(Lap::around(self.range(task)?, self.begins_behind().get(&task)))
+    pub(super) fn round(&self, task: usize) -> Option<Round> {
+        Some(Round::around(self.range(task)?, self.begins_behind().get(&task)))
     }
 
     /// The share of one task, or nothing if there is no such task.

@@ -6,6 +6,7 @@ use crate::firestore::protobuf::Message;
 use crate::firestore::write::Write;
 use crate::limits::rate::Permits;
 use crate::limits::retry::{Deadline, with_numbered_retries};
+use crate::limits::slots::answer_within;
 use crate::model::ids::Database;
 use bytes::{BufMut, Bytes};
 use gcloud_sdk::GoogleAuthMiddleware;
@@ -74,7 +75,7 @@ impl Store {
                 }
                 let sent = Instant::now();
                 let sending = attempt(|| send(connections(), request.clone()));
-                match tokio::time::timeout(deadline.for_call(COMMIT_TIMEOUT), sending).await {
+                match answer_within(deadline.for_call(COMMIT_TIMEOUT), &self.patience, sending).await {
                     Ok(answer) => self.learn(sent, self.heed(answer)?.commit_time),
                     Err(_) => return Err(StoreError::late(deadline)),
                 }

@@ -4,6 +4,7 @@ use crate::firestore::dial::{dial, root};
 use crate::firestore::error::StoreError;
 use crate::google::credentials::Identity;
 use crate::limits::clock::ServerClock;
+use crate::limits::patience::Patience;
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::{Deadline, with_retries};
 use crate::limits::usage::Usage;
@@ -71,6 +72,8 @@ pub(crate) struct Store {
     pub(super) usage: Arc<Usage>,
     pub(super) limits: Arc<RateLimits>,
     clock: ServerClock,
+    /// For calls in a user's sync.
+    pub(super) patience: Patience,
 }
 
 impl fmt::Debug for Store {
@@ -101,6 +104,7 @@ impl Store {
             usage,
             limits,
             clock,
+            patience: Patience::default(),
         })
     }
 

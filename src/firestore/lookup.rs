@@ -3,6 +3,7 @@
 use crate::firestore::connection::{Store, attempt, in_time};
 use crate::firestore::error::StoreError;
 use crate::limits::retry::{Deadline, with_retries};
+use crate::limits::slots::answer_within;
 use gcloud_sdk::GoogleAuthMiddleware;
 use gcloud_sdk::google::firestore::v1::batch_get_documents_request::ConsistencySelector;
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
@@ -85,7 +86,8 @@ impl Store {
             }
             Ok(found)
         };
-        self.heed(tokio::time::timeout(deadline.left(), reading).await.unwrap_or(Err(StoreError::OutOfTime)))
+        let found = answer_within(deadline.left(), &self.patience, reading).await;
+        self.heed(found.unwrap_or(Err(StoreError::OutOfTime)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A client for the Firestore of anybody's project: it knows no document and no field of its own.
 
+mod collections;
 mod commit;
 mod connection;
 mod count;

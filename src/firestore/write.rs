@@ -41,7 +41,7 @@ mod tag {
     pub(super) const VALUE_OF_ENTRY: u32 = 2;
 }
 
-/// A snapshot has some 1,000 bytes without `--store-raw`.
+/// A snapshot has some 1,300 bytes without `--store-raw`.
 const USUAL_BYTES: usize = 1536;
 
 /// A field's path and its new value; `None` removes one that an earlier pulse may have left.
@@ -185,6 +185,14 @@ pub(crate) fn delete(name: &str, version: prost_types::Timestamp) -> Write {
 }
 
 /// Whether no two of the changes are about the same field of the document.
+/// The deletion of a document, whatever it says by then, and whether it is there or not.
+#[must_use]
+pub(crate) fn delete_any(name: &str) -> Write {
+    let mut write = Message::with_capacity(USUAL_BYTES);
+    write.bytes(tag::write::DELETE, name.as_bytes());
+    Write(write.into_bytes())
+}
+
 fn have_own_fields(changes: &[FieldChange<'_>]) -> bool {
     let mut seen = HashSet::new();
     changes.iter().all(|(path, _)| seen.insert(path.split('.').next()))

@@ -3,6 +3,7 @@
 //! A budget limits and never shapes: a pass that stays within it is not slowed.
 
 use crate::limits::retry::Deadline;
+use crate::limits::slots::wait_aside;
 use crate::model::ramp::Ramp;
 use jiff::{SignedDuration, Timestamp};
 use leaky_bucket::RateLimiter;
@@ -161,10 +162,12 @@ impl RateLimits {
 
     /// Calls of one kind, whose budget has this flag.
     async fn allow_of(&self, calls: Permits, flag: &'static str, deadline: Deadline) -> Result<(), UsedUp> {
-        tokio::time::timeout(deadline.left(), self.allow(calls)).await.map_err(|_| {
-            warn!("A call was not made: its budget was used up for longer than it could wait ({flag})");
-            UsedUp { flag }
-        })
+        let allowed = wait_aside(tokio::time::timeout(deadline.left(), self.allow(calls))).await;
+        if let Ok(Ok(())) = allowed {
+            return Ok(());
+        }
+        warn!("A call was not made: its budget was used up for longer than it could wait ({flag})");
+        Err(UsedUp { flag })
     }
 
     /// Whether writes have to be allowed at all.

@@ -1,7 +1,7 @@
 //! The one retry policy of the job: at most three attempts for a call, exponential backoff with full
 //! jitter, the server's own word on when to come back, and never past the user's time budget.
 
-use backon::Retryable;
+use crate::limits::slots::wait_aside;
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -14,6 +14,9 @@ const BASE_DELAY: Duration = Duration::from_millis(200);
 
 /// Kept back from a wait that the server asks for, so that the call after it still has time.
 const CALL_RESERVE: Duration = Duration::from_secs(2);
+
+/// A reset further away is none.
+const FURTHEST_RESET: Duration = Duration::from_secs(3600);
 
 /// What to do about a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,35 +33,63 @@ pub(crate) enum Advice {
 pub(crate) trait Advise {
     /// What to do about it.
     fn advice(&self) -> Advice;
+
+    /// Whether it only says that nothing was asked: an attempt before tells more.
+    fn was_not_asked(&self) -> bool {
+        false
+    }
 }
 
-/// The point in time past which nothing is tried any more.
+/// How long, and how often, something is tried.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Instant);
+pub(crate) struct Deadline {
+    /// Past it nothing is tried any more.
+    at: Instant,
+    /// Attempts for one call, the first included.
+    attempts: u32,
+}
 
 impl Deadline {
     /// A budget that starts now.
     #[must_use]
     pub(crate) fn after(budget: Duration) -> Self {
-        Self(Instant::now() + budget)
+        Self { at: Instant::now() + budget, attempts: MAX_ATTEMPTS }
+    }
+
+    /// The same, with one attempt for each call.
+    #[must_use]
+    pub(crate) fn tried_once(self) -> Self {
+        Self { attempts: 1, ..self }
+    }
+
+    /// The same, with the usual attempts for each call.
+    #[must_use]
+    pub(crate) fn tried_as_usual(self) -> Self {
+        Self { attempts: MAX_ATTEMPTS, ..self }
     }
 
     /// The same deadline, with something kept back for afterwards.
     #[must_use]
     pub(crate) fn less(self, reserve: Duration) -> Self {
-        Self(self.0.checked_sub(reserve).unwrap_or(self.0))
+        Self { at: self.at.checked_sub(reserve).unwrap_or(self.at), ..self }
     }
 
     /// What is left of the budget.
     #[must_use]
     pub(crate) fn left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+        self.at.saturating_duration_since(Instant::now())
     }
 
     /// Whether nothing is left of it.
     #[must_use]
     pub(crate) fn is_over(self) -> bool {
         self.left().is_zero()
+    }
+
+    /// Whether a call that begins then still has time.
+    #[must_use]
+    pub(crate) fn allows_call_at(self, begin: Instant) -> bool {
+        begin + CALL_RESERVE <= self.at
     }
 
     /// Time for one call that should take `limit` at most.
@@ -68,20 +99,10 @@ impl Deadline {
     }
 }
 
-/// Upper bounds of the waits between attempts, drawn down to a random share (full jitter), so that
-/// users who failed together do not come back together.
-#[derive(Debug)]
-struct FullJitter {
-    attempt: u32,
-}
-
-impl Iterator for FullJitter {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        self.attempt += 1;
-        (self.attempt < MAX_ATTEMPTS).then(|| delay(self.attempt - 1, fastrand::f64()))
-    }
+/// The wait after failed attempt number `attempt` (from 0), if there is to be another. Drawn down to a random share of
+/// its upper bound (full jitter), so that users who failed together do not come back together.
+fn backoff(attempt: u32, deadline: Deadline) -> Option<Duration> {
+    (attempt + 1 < deadline.attempts).then(|| delay(attempt, fastrand::f64()))
 }
 
 /// Wait after failed attempt number `attempt` (from 0), `share` in `0.0..=1.0` of its upper bound.
@@ -92,8 +113,7 @@ fn delay(attempt: u32, share: f64) -> Duration {
 /// The wait before the next attempt, or `None` when there shall be none.
 ///
 /// A wait that the server asks for and that does not fit in what is left of the budget ends the
-/// tries at once: waiting a part of it would only keep the slot from other users, and the next
-/// pulse comes in a minute.
+/// tries at once: asking before it is over would only be refused again, and the next pulse comes in a minute.
 fn wait(advice: Advice, backoff: Option<Duration>, left: Duration) -> Option<Duration> {
     let wait = match advice {
         Advice::GiveUp => None,
@@ -121,40 +141,43 @@ where
     E: Advise,
     F: Future<Output = Result<T, E>>,
 {
-    let mut attempt = 0;
-    let numbered = || {
+    let (mut attempt, mut before) = (0, None);
+    loop {
         // In a box, because it is large, and whatever holds it is moved: each user's task several times.
-        let call = Box::pin(call(attempt));
+        let failure = match Box::pin(call(attempt)).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) if failure.was_not_asked() => return Err(before.unwrap_or(failure)),
+            Err(failure) => failure,
+        };
+        let pause = wait(failure.advice(), backoff(attempt, deadline), deadline.left());
+        let Some(pause) = pause else { return Err(failure) };
+        if wait_aside(tokio::time::sleep(pause)).await.is_err() {
+            return Err(failure);
+        }
+        before = Some(failure);
         attempt += 1;
-        call
-    };
-    numbered
-        .retry(FullJitter { attempt: 0 })
-        .sleep(tokio::time::sleep)
-        .adjust(|err: &E, backoff| wait(err.advice(), backoff, deadline.left()))
-        .await
+    }
 }
 
-/// Reads a wait from `Retry-After` (seconds or an HTTP date) or `X-RateLimit-Reset` (epoch seconds).
-///
-/// `X-RateLimit-Reset` wins, because it is what Alpaca documents. A time in the past is no wait at
-/// all, and a text that is neither is as good as none.
+/// Reads a wait from `Retry-After` (seconds or an HTTP date) or `X-RateLimit-Reset` (epoch seconds): the longest that
+/// can be believed. A reset that is past, or more than an hour ahead, as one in milliseconds is, says nothing; nor does
+/// a text that is neither.
 #[must_use]
 pub(crate) fn asked_wait(
     reset: Option<&str>,
     retry_after: Option<&str>,
     now: std::time::SystemTime,
 ) -> Option<Duration> {
-    let until = |time: std::time::SystemTime| time.duration_since(now).unwrap_or_default();
+    let until = |time: std::time::SystemTime| time.duration_since(now).ok();
     let reset = reset
         .and_then(|text| text.trim().parse::<u64>().ok())
-        .and_then(|seconds| std::time::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).map(until));
-    let retry_after = || {
-        let text = retry_after?.trim();
+        .and_then(|seconds| std::time::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).and_then(until))
+        .filter(|wait| !wait.is_zero() && *wait <= FURTHEST_RESET);
+    let retry_after = retry_after.map(str::trim).and_then(|text| {
         let seconds = text.parse::<u64>().ok().map(Duration::from_secs);
-        seconds.or_else(|| httpdate::parse_http_date(text).ok().map(until))
-    };
-    reset.or_else(retry_after)
+        seconds.or_else(|| httpdate::parse_http_date(text).ok().map(|time| until(time).unwrap_or_default()))
+    });
+    reset.max(retry_after)
 }
 
 #[cfg(test)]
@@ -190,6 +213,17 @@ mod tests {
     async fn a_call_that_keeps_failing_is_tried_three_times() {
         assert_eq!(exhaust(Advice::BackOff, USER_BUDGET).await.0, 3);
         assert_eq!(exhaust(Advice::GiveUp, USER_BUDGET).await, (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_tried_once_is_tried_once() {
+        let calls = Cell::new(0);
+        let result: Result<(), _> = with_retries(Deadline::after(USER_BUDGET).tried_once(), || {
+            calls.set(calls.get() + 1);
+            async { Err(Failure(Advice::BackOff)) }
+        })
+        .await;
+        assert_eq!((result, calls.get()), (Err(Failure(Advice::BackOff)), 1));
     }
 
     #[tokio::test(start_paused = true)]
@@ -238,11 +272,29 @@ mod tests {
         assert_eq!(wait(None, Some("Sun, 09 Sep 2001 01:46:50 GMT")), Some(10));
         assert_eq!(wait(None, Some("Sun, 09 Sep 2001 01:46:30 GMT")), Some(0));
         assert_eq!(wait(Some("1000000012"), Some("7")), Some(12));
-        assert_eq!(wait(Some("999999990"), None), Some(0));
         assert_eq!(wait(Some("soon"), Some("7")), Some(7));
         assert_eq!(wait(Some("18446744073709551615"), Some("soon")), None);
         for nonsense in ["", "-1", "1.5", "soon", "18446744073709551616"] {
             assert_eq!(wait(None, Some(nonsense)), None, "{nonsense:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_believable_hint_counts() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let wait = |reset, retry_after| asked_wait(Some(reset), retry_after, now).map(|wait| wait.as_secs());
+        for (reset, alone) in [
+            ("1000000012", Some(12)),
+            ("1000003600", Some(3600)),
+            ("1000000000", None),
+            ("999999997", None),
+            ("1000003601", None),
+            ("1000000012000", None),
+            ("18446744073709551615", None),
+        ] {
+            assert_eq!(wait(reset, None), alone, "{reset}");
+            assert_eq!(wait(reset, Some("2")), Some(alone.map_or(2, |alone| alone.max(2))), "{reset}");
+            assert_eq!(wait(reset, Some("7200")), Some(7200), "{reset}");
         }
     }
 
@@ -265,7 +317,8 @@ mod tests {
         fn a_wait_until_any_point_in_time_is_the_time_until_then(now in 0_u64..4_000_000_000, then in 0_u64..4_000_000_000) {
             let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
             let expected = Some(Duration::from_secs(then.saturating_sub(now)));
-            prop_assert_eq!(asked_wait(Some(&then.to_string()), None, at(now)), expected);
+            let believable = expected.filter(|wait| (1..=3600).contains(&wait.as_secs()));
+            prop_assert_eq!(asked_wait(Some(&then.to_string()), None, at(now)), believable);
             prop_assert_eq!(asked_wait(None, Some(&httpdate::fmt_http_date(at(then))), at(now)), expected);
             prop_assert_eq!(asked_wait(None, Some(&then.to_string()), at(now)), Some(Duration::from_secs(then)));
         }

@@ -1,6 +1,7 @@
 //! The domain: the ids, values and rules of the job, pure. Nothing here knows a document, a service or a clock.
 
 pub(crate) mod account;
+pub(crate) mod equity_slot;
 pub(crate) mod fleet_guard;
 pub(crate) mod ids;
 pub(crate) mod key_version;
@@ -14,8 +15,10 @@ pub(crate) mod prices;
 pub(crate) mod ramp;
 pub(crate) mod recheck;
 pub(crate) mod selection;
+pub(crate) mod settling;
 pub(crate) mod shards;
 pub(crate) mod sync_state;
 pub(crate) mod tenancy;
+pub(crate) mod typed_keys;
 pub(crate) mod usage;
 pub(crate) mod user;

@@ -4,6 +4,8 @@ use crate::model::past::Past;
 use account_reader::documents::last_pulse;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use std::fmt;
 
 /// The error codes of logs and documents. Other programs read them: never renamed.
@@ -233,6 +235,28 @@ impl Counts {
         self.stale += u64::from(blame.is_stale);
     }
 
+    /// Counts one of them, who was counted like that, no more.
+    pub(crate) fn take_back(&mut self, outcome: Outcome, blame: Blame) {
+        match outcome {
+            Outcome::Synced => self.success -= 1,
+            Outcome::Skipped => self.skipped -= 1,
+            Outcome::NeedsReauth => {
+                self.skipped -= 1;
+                self.needs_reauth -= 1;
+            }
+            Outcome::Failed(code) => {
+                if let Entry::Occupied(mut count) = self.errors.entry(code) {
+                    *count.get_mut() -= 1;
+                    if *count.get() == 0 {
+                        count.remove();
+                    }
+                }
+            }
+        }
+        self.ours -= u64::from(blame.is_ours);
+        self.stale -= u64::from(blame.is_stale);
+    }
+
     /// Counts all users of another count more.
     pub(crate) fn add_all(&mut self, more: &Self) {
         self.success += more.success;
@@ -288,6 +312,26 @@ mod tests {
         let mut counts = Counts::default();
         outcomes.iter().for_each(|outcome| counts.add(*outcome));
         counts
+    }
+
+    #[test]
+    fn what_is_taken_back_was_never_counted() {
+        let blame = Blame { is_ours: true, is_stale: true };
+        for outcome in [
+            Outcome::Synced,
+            Outcome::Skipped,
+            Outcome::NeedsReauth,
+            Outcome::Failed(Code::KeysMissing),
+            Outcome::Failed(Code::BrokerUnavailable),
+        ] {
+            let before = counts(&[Outcome::Synced, Outcome::NeedsReauth, Outcome::Failed(Code::KeysMissing)]);
+            let mut after = before.clone();
+            after.add(outcome);
+            after.add_blame(blame);
+            assert_ne!(after, before);
+            after.take_back(outcome, blame);
+            assert_eq!(after, before, "{outcome:?}");
+        }
     }
 
     #[test]

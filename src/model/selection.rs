@@ -5,8 +5,8 @@ use crate::model::ids::DocumentId;
 /// Who takes part in a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
-    /// All users of a lap.
-    Lap(Lap),
+    /// All users of a round.
+    Round(Round),
     /// These, named by a person.
     Named(Vec<DocumentId>),
 }
@@ -16,7 +16,7 @@ impl Selection {
     #[must_use]
     pub(crate) fn has_passed(&self, cursor: &DocumentId, user: &DocumentId) -> bool {
         match self {
-            Self::Lap(lap) => lap.place(cursor).is_some_and(|passed| lap.place(user) <= Some(passed)),
+            Self::Round(round) => round.place(cursor).is_some_and(|passed| round.place(user) <= Some(passed)),
             Self::Named(users) => {
                 let place = |id| users.iter().position(|named| named == id);
                 place(cursor).is_some_and(|passed| place(user) <= Some(passed))
@@ -26,18 +26,18 @@ impl Selection {
 }
 
 /// One task's users, in the order in which they are served: one range after the other, nobody in two. All of its share
-/// is a lap that may begin in the middle of it.
+/// is a round that may begin in the middle of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lap(Vec<IdRange>);
+pub(crate) struct Round(Vec<IdRange>);
 
-impl Default for Lap {
+impl Default for Round {
     /// Everybody, in the order of their ids.
     fn default() -> Self {
         Self(vec![IdRange::default()])
     }
 }
 
-impl Lap {
+impl Round {
     /// Once round that range, from behind that id, if it is in it.
     #[must_use]
     pub(crate) fn around(range: IdRange, behind: Option<&DocumentId>) -> Self {

@@ -1,8 +1,9 @@
-//! When a user may be started: in their turn of the spread, and once their calls may be made.
+//! When a user may be started: in their turn of the spread, once their calls may be made, and when a slot is free.
 //!
 //! Users wait here, before their own time begins: none of it is used up, and a stop leaves them unstarted.
 
 use crate::limits::rate::{Permits, RateLimits};
+use crate::limits::slots::{Slots, WorkSlot};
 use crate::model::ids::DocumentId;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(crate) struct Reached {
 #[derive(Debug)]
 pub(crate) struct Admission {
     limits: Arc<RateLimits>,
+    slots: Slots,
     spread: Option<Spread>,
     reached: RefCell<Reached>,
 }
@@ -50,22 +52,27 @@ pub(crate) struct Admission {
 impl Admission {
     /// With everybody still outside.
     #[must_use]
-    pub(crate) fn new(limits: &Arc<RateLimits>, spread: Option<Spread>) -> Self {
-        Self { limits: Arc::clone(limits), spread, reached: RefCell::default() }
+    pub(crate) fn new(limits: &Arc<RateLimits>, slots: &Slots, spread: Option<Spread>) -> Self {
+        Self { limits: Arc::clone(limits), slots: slots.clone(), spread, reached: RefCell::default() }
     }
 
     /// Waits until the next user may be started, who needs these calls. One who needs none, because
     /// there is nothing to do for them, does not wait. The legacy account, which is no user, has no turn.
-    pub(crate) async fn admit(&self, user: Option<&DocumentId>, calls: Permits) {
-        let Some(user) = user else { return self.limits.allow(calls).await };
+    pub(crate) async fn admit(&self, user: Option<&DocumentId>, calls: Permits) -> WorkSlot {
+        let Some(user) = user else { return self.admit_again(calls).await };
         let number = self.reached.borrow().users;
-        if calls != Permits::NONE {
-            if let Some(spread) = self.spread {
-                tokio::time::sleep_until(spread.turn(number)).await;
-            }
-            self.limits.allow(calls).await;
+        if let Some(spread) = self.spread.filter(|_| calls != Permits::NONE) {
+            tokio::time::sleep_until(spread.turn(number)).await;
         }
+        let slot = self.admit_again(calls).await;
         *self.reached.borrow_mut() = Reached { users: number + 1, last: Some(user.clone()) };
+        slot
+    }
+
+    /// The same for one who has been let in before.
+    pub(crate) async fn admit_again(&self, calls: Permits) -> WorkSlot {
+        self.limits.allow(calls).await;
+        self.slots.take().await
     }
 
     /// Who has been let in so far.
@@ -80,6 +87,7 @@ mod tests {
     use super::*;
     use crate::limits::rate::{Budgets, Share};
     use jiff::Timestamp;
+    use std::num::NonZeroUsize;
 
     fn user(id: &str) -> DocumentId {
         DocumentId::parse(id).expect("legal")
@@ -87,7 +95,7 @@ mod tests {
 
     fn admission(spread: Option<Spread>) -> Admission {
         let limits = RateLimits::new(&Budgets::default(), Share::ALL, Timestamp::UNIX_EPOCH);
-        Admission::new(&Arc::new(limits), spread)
+        Admission::new(&Arc::new(limits), &Slots::new(NonZeroUsize::MIN), spread)
     }
 
     /// Seconds from the start at which each user is let in, those with a `false` having nothing to do.

@@ -1,11 +1,14 @@
 //! One pass, as every user's sync needs it.
 
+use crate::limits::slots::Slots;
+use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
 use crate::pass::left_overs::LeftOvers;
 use crate::pass::memory::Memory;
 use crate::pass::plan::PassRules;
+use crate::pass::set_aside::Places;
 use crate::pass::user_pages::PageReader;
 use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::clients::Clients;
@@ -29,6 +32,10 @@ pub(crate) struct PassContext {
     pub(crate) start: Instant,
     /// The tenants whose owners were spoken of.
     pub(crate) told: ToldTenants,
+    /// For those who are at work.
+    pub(crate) slots: Slots,
+    /// For those who are set aside.
+    pub(crate) places: Places,
     /// What deleted users have left.
     pub(crate) left_overs: Arc<LeftOvers>,
 }
@@ -42,15 +49,9 @@ impl PassContext {
         schedule: RecheckSchedule,
         (due, start): (Instant, Instant),
     ) -> Self {
-        Self {
-            clients,
-            memory,
-            schedule,
-            due,
-            start,
-            told: ToldTenants::default(),
-            left_overs: Arc::default(),
-        }
+        let slots = Slots::new(clients.config.concurrency);
+        let (told, places, left_overs) = Default::default();
+        Self { clients, memory, schedule, due, start, told, slots, places, left_overs }
     }
 
     /// What is the same for all users when it is decided what is done for them.
@@ -63,7 +64,16 @@ impl PassContext {
             remembers_writes: self.memory.written.is_some(),
             permits_writes: self.clients.writer.needs_permits(),
             tenants: self.tenant_rules(),
+            equity_slot: self.equity_slot(),
         }
+    }
+
+    /// The slot of the equity history that the pass is in; none, when it keeps none. A person's own run does not know
+    /// which pass was before it.
+    fn equity_slot(&self) -> Option<EquitySlot> {
+        let config = &self.clients.config;
+        let slots = config.equity_history.filter(|_| config.takes_everybody());
+        slots.map(|slots| slots.of_pass(&self.schedule))
     }
 
     /// The rules of tenants' documents; none, when the pass writes no such documents.

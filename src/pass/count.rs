@@ -6,7 +6,7 @@ use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
 use crate::limits::deadlines::{COUNT_BUDGET, LEAST_COUNT_BUDGET};
 use crate::limits::retry::Deadline;
-use crate::model::selection::{Lap, Selection};
+use crate::model::selection::{Round, Selection};
 use crate::pass::admission::{Reached, Spread};
 use crate::pass::context::PassContext;
 use crate::services::clients::Clients;
@@ -45,12 +45,12 @@ impl fmt::Display for Unreached {
     }
 }
 
-/// Spreads the users of a lap over the time that `--spread` gives, from the start of the pass; nobody who was named
+/// Spreads the users of a round over the time that `--spread` gives, from the start of the pass; nobody who was named
 /// is kept waiting.
 pub(crate) async fn spread(pass: &PassContext, selection: &Selection) -> Option<Spread> {
     let Config { spread: window, filter, .. } = &pass.clients.config;
-    let (Some(window), Selection::Lap(lap)) = (*window, selection) else { return None };
-    match count(&pass.clients.store, lap, filter, Deadline::after(COUNT_BUDGET)).await {
+    let (Some(window), Selection::Round(round)) = (*window, selection) else { return None };
+    match count(&pass.clients.store, round, filter, Deadline::after(COUNT_BUDGET)).await {
         Ok(users) => Some(Spread { start: pass.start, window, users }),
         Err(err) => {
             warn!(
@@ -72,13 +72,13 @@ pub(crate) async fn unreached(
     stop: &Stop,
 ) -> Option<Unreached> {
     let told = stop.deadline()?;
-    let lap = match selection {
+    let round = match selection {
         Selection::Named(users) => {
             return Some(Unreached::Users((users.len() as u64).saturating_sub(reached.users)));
         }
-        Selection::Lap(lap) => lap,
+        Selection::Round(round) => round,
     };
-    let rest = lap.rest(reached.last.as_ref());
+    let rest = round.rest(reached.last.as_ref());
     let budget = DRAIN_LIMIT.saturating_sub(told.elapsed()).max(LEAST_COUNT_BUDGET);
     let count = count(&clients.store, &rest, &clients.config.filter, Deadline::after(budget));
     Some(match count.await {
@@ -94,9 +94,14 @@ pub(crate) async fn unreached(
     })
 }
 
-async fn count(store: &Store, lap: &Lap, filter: &UserFilter, deadline: Deadline) -> Result<u64, StoreError> {
+async fn count(
+    store: &Store,
+    round: &Round,
+    filter: &UserFilter,
+    deadline: Deadline,
+) -> Result<u64, StoreError> {
     let mut users = 0;
-    for range in lap.ranges() {
+    for range in round.ranges() {
         users += Pages::of_users(store.database(), range, filter).count(store, deadline).await?;
     }
     Ok(users)

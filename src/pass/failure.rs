@@ -1,6 +1,8 @@
 //! Why a user has no fresh snapshot, and what follows from it.
 
 use crate::firestore::StoreError;
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::{Advice, Advise};
 use crate::model::ids::InvalidId;
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
@@ -70,6 +72,28 @@ impl Cause {
             Self::Store(err) => err.code(),
         }
     }
+
+    /// What the service said to do about it.
+    fn advice(&self) -> Advice {
+        match self {
+            Self::Id(_) | Self::OtherAccount(_) => Advice::GiveUp,
+            Self::Keys(err) => err.advice(),
+            Self::Broker(err) => err.advice(),
+            Self::Store(err) => err.advice(),
+        }
+    }
+
+    /// Whether the time was over, or the service answered nobody: another time may be better.
+    fn is_about_time(&self) -> bool {
+        match self {
+            Self::Id(_) | Self::OtherAccount(_) => false,
+            Self::Keys(err) => matches!(err, SecretError::OutOfTime { .. } | SecretError::Silent { .. }),
+            Self::Broker(err) => {
+                matches!(err, AlpacaError::OutOfTime(_) | AlpacaError::StoodStill(_) | AlpacaError::Silent)
+            }
+            Self::Store(err) => matches!(err, StoreError::OutOfTime),
+        }
+    }
 }
 
 impl From<SecretError> for Failure {
@@ -102,6 +126,32 @@ impl Failure {
             Self::NotAsked(cause) | Self::NoAnswer(cause, _) | Self::KeysAccepted(cause, _) => cause.code(),
             Self::KeysRejected(err, _) => err.code(),
         }
+    }
+
+    /// Whether the same may well work in a while: some service did not answer, or not in its right mind, and did not
+    /// say to come back later than in the pass.
+    #[must_use]
+    pub(crate) fn may_pass(&self) -> bool {
+        use Code::{BrokerUnavailable, KeysUnavailable, StoreUnavailable};
+        let (Self::NotAsked(cause) | Self::NoAnswer(cause, _) | Self::KeysAccepted(cause, _)) = self else {
+            return false;
+        };
+        matches!(self.code(), KeysUnavailable | BrokerUnavailable | StoreUnavailable)
+            && match cause.advice() {
+                Advice::BackOff => true,
+                Advice::After(wait) => wait <= USER_BUDGET,
+                Advice::GiveUp => cause.is_about_time(),
+            }
+    }
+
+    /// Whether some host was not asked because it answers nobody.
+    #[must_use]
+    pub(crate) fn is_of_silent_host(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAsked(Cause::Keys(SecretError::Silent { .. }))
+                | Self::NoAnswer(Cause::Broker(AlpacaError::Silent), _)
+        )
     }
 
     /// What happened and why, with all causes.

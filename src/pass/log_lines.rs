@@ -7,7 +7,7 @@ use crate::model::sync_state::PreviousState;
 use crate::pass::failure::Failure;
 use crate::pass::plan::LeftAlone;
 use crate::pass::snapshot_write::Written;
-use crate::pass::user_record::{KeysAt, UserRecord};
+use crate::pass::user_record::{KeysAt, UserRecord, UserRef};
 use crate::services::writer::Writer;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -25,8 +25,8 @@ pub(crate) fn tell_start(record: &UserRecord) {
 }
 
 /// The user is left alone.
-pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Instant) {
-    let (id, user_id) = (record.id(), record.id().as_str());
+pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant) {
+    let (id, user_id) = (&user.id, user.id.as_str());
     match reason {
         LeftAlone::Paused => {
             info!(user_id, "Skipped Alpaca account for user {id}: sync_enabled is false");
@@ -37,7 +37,7 @@ pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Ins
              paused: store a boolean"
         ),
         LeftAlone::WaitsForReauth => {
-            let (since, next_attempt_at) = rest_of(&record.previous);
+            let (since, next_attempt_at) = rest_of(&user.previous);
             info!(
                 user_id,
                 since,
@@ -46,18 +46,12 @@ pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Ins
                  yet"
             );
         }
-        LeftAlone::WaitsForKeys => {
-            let state = record.previous.record();
-            let error = state.and_then(|state| state.error).map(Code::as_str);
-            let failing_since = state.and_then(|state| state.failing_since).map(|since| since.to_string());
-            info!(
-                user_id,
-                error,
-                failing_since,
-                "Skipped Alpaca account for user {id}: it has had no keys for over an hour, so they are looked for only \
-                 once in five minutes"
-            );
-        }
+        LeftAlone::NotLookedAt => info!(
+            user_id,
+            "Skipped Alpaca account for user {id}: its secret had no keys, and the pass was told to stop before it was \
+             looked at again"
+        ),
+        LeftAlone::WaitsForKeys => tell_waits_for_keys(user),
         LeftAlone::Missing => error!(
             user_id,
             error = Code::UserUnknown.as_str(),
@@ -66,6 +60,20 @@ pub(crate) fn tell_left_alone(record: &UserRecord, reason: LeftAlone, start: Ins
              project and the database"
         ),
     }
+}
+
+fn tell_waits_for_keys(user: &UserRef) {
+    let (id, user_id) = (&user.id, user.id.as_str());
+    let state = user.previous.record();
+    let error = state.and_then(|state| state.error).map(Code::as_str);
+    let failing_since = state.and_then(|state| state.failing_since).map(|since| since.to_string());
+    info!(
+        user_id,
+        error,
+        failing_since,
+        "Skipped Alpaca account for user {id}: it has had no keys for over an hour, so they are looked for only \
+         once in five minutes"
+    );
 }
 
 /// The user's documents say what Alpaca says, or would, without a dry run.
@@ -87,8 +95,8 @@ pub(crate) fn tell_synced(writer: &Writer, id: &DocumentId, written: &Written, s
 }
 
 /// There is no fresh snapshot of the user, who counts as that: an ERROR only where that is a failure.
-pub(crate) fn tell_no_snapshot(record: &UserRecord, failure: &Failure, counts_as: Outcome, start: Instant) {
-    let (id, code, reason, duration_ms) = (record.id(), failure.code(), failure.reason(), millis(start));
+pub(crate) fn tell_no_snapshot(user: &UserRef, failure: &Failure, counts_as: Outcome, start: Instant) {
+    let (id, code, reason, duration_ms) = (&user.id, failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
     match counts_as {
         Outcome::Failed(_) if code.is_about_keys() => {
@@ -98,7 +106,7 @@ pub(crate) fn tell_no_snapshot(record: &UserRecord, failure: &Failure, counts_as
             error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
         }
         Outcome::Synced | Outcome::Skipped | Outcome::NeedsReauth => {
-            let (since, next_attempt_at) = rest_of(&record.previous);
+            let (since, next_attempt_at) = rest_of(&user.previous);
             info!(
                 user_id,
                 error, since, next_attempt_at, duration_ms, "Skipped Alpaca account for user {id}: {reason}"

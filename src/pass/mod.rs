@@ -11,7 +11,9 @@ mod known_accounts;
 mod left_overs;
 mod log_lines;
 mod memory;
+pub(crate) mod own_run;
 mod plan;
+mod set_aside;
 mod snapshot_write;
 mod state_records;
 mod summary;
@@ -19,6 +21,7 @@ mod sync_outcome;
 mod sync_user;
 mod tally;
 mod tenant_write;
+mod turns;
 mod user_pages;
 mod user_record;
 mod written_snapshots;
@@ -28,19 +31,18 @@ pub(crate) use crate::pass::memory::Memory;
 pub(crate) use crate::pass::summary::conclude_unbegun;
 
 use crate::execution::assignment::TaskAssignment;
-use crate::execution::progress::Slot;
+use crate::limits::slots::WorkSlot;
 use crate::model::outcome::PassStatus;
 use crate::pass::admission::Admission;
 use crate::pass::close::Closing;
-use crate::pass::fan_out::{Panicked, fan_out};
-use crate::pass::log_lines::tell_panicked;
-use crate::pass::plan::{SyncPlan, decide};
+use crate::pass::fan_out::fan_out;
+use crate::pass::set_aside::Lap;
 use crate::pass::summary::PassEnd;
-use crate::pass::sync_outcome::SyncOutcome;
 use crate::pass::sync_user::sync_user;
 use crate::pass::tally::Tally;
+use crate::pass::turns::{Begun, Turns, first_plan};
 use crate::pass::user_pages::UserPages;
-use crate::pass::user_record::{UserRecord, UserRef};
+use crate::pass::user_record::UserRecord;
 use crate::shutdown::Stop;
 use futures::{StreamExt, stream};
 use std::sync::Arc;
@@ -48,57 +50,36 @@ use std::sync::Arc;
 /// One pass over all users that are this task's. For each of them it is decided once what is done (`decide`), they
 /// wait until that may begin (`Admission`), it is done in a task of its own ([`sync_user()`], where all the ways in
 /// which it can end are listed), and what becomes of it is counted (`Tally`) and moves the cursor that a retried
-/// attempt goes on from (`Checkpointer`). What only all users together tell is judged, recorded and published at the
-/// end (`Closing`).
+/// attempt goes on from (`Checkpointer`). Some have another turn when all others had theirs (`Turns`). What only all
+/// users together tell is judged, recorded and published at the end (`Closing`).
 pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, stop: &Stop) -> PassStatus {
     let pass = Arc::new(pass);
     pass.memory.begin(pass.due);
     let spread = stop.run_until_stopped(count::spread(&pass, &assignment.selection)).await.flatten();
-    let admission = Admission::new(&pass.clients.limits, spread);
+    let admission = Admission::new(&pass.clients.limits, &pass.slots, spread);
     let mut pages = UserPages::start(pass.page_reader(), assignment.selection.clone());
     let legacy = pass.clients.config.legacy_account.clone().filter(|_| assignment.has_legacy_account);
     let checkpointer = assignment.checkpointer(&pass.clients);
     let rules = pass.rules();
     let records = stream::iter(legacy.map(UserRecord::legacy)).chain(pages.users());
     let users = records.then(async |record| {
-        let plan = decide(&record, pass.kept_keys(&record), &rules);
-        admission.admit(record.id_among_users(), plan.permits()).await;
+        let plan = first_plan(&pass, &record, &rules);
+        let work_slot = admission.admit(record.id_among_users(), plan.permits()).await;
         let slot = checkpointer.begin(record.id_among_users().cloned());
         let begun = Begun { slot, user: record.reference() };
-        (begun, Admitted { record: Box::new(record), plan })
+        (begun, (work_slot, Box::new(record), plan))
     });
-    let mut tally = Tally::after(&assignment.finished, pass.schedule.now);
-    let sync = |Admitted { record, plan }| sync_user(Arc::clone(&pass), record, plan);
-    let take_in = |Begun { slot, user }, outcome: Result<SyncOutcome, Panicked>| {
-        let outcome = outcome.unwrap_or_else(|_| panicked(&user));
-        // Counted twice: in the tally for the log, and, once the cursor has passed the user, for a retry.
-        let result = tally.add(user, outcome);
-        checkpointer.end(slot, result);
+    let sync = |(slot, record, plan): (WorkSlot, _, _)| {
+        slot.hold_during(sync_user(Arc::clone(&pass), record, plan, Lap::First))
     };
-    let fan_out_end = fan_out(users, pass.clients.config.concurrency, stop, sync, take_in).await;
+    let mut turns = Turns::new(&checkpointer, Tally::after(&assignment.finished, pass.schedule.now));
+    let take_in = |begun: Begun, end| turns.end(begun, end);
+    let fan_out_end = fan_out(users, pass.slots.in_all(), stop, sync, take_in).await;
+    let tally = turns.end_all(&pass, &admission, stop).await;
     let unreached = match fan_out_end.is_complete() {
         true => None,
         false => count::unreached(&pass.clients, &assignment.selection, admission.reached(), stop).await,
     };
     let end = PassEnd::new(fan_out_end, unreached, pages.unreadable);
     Closing { pass: &pass, assignment, stop, end }.close(checkpointer, tally).await
-}
-
-/// A user whose sync may begin, and what is to be done. The legacy account is treated like one.
-struct Admitted {
-    record: Box<UserRecord>,
-    plan: SyncPlan,
-}
-
-/// What is kept of them meanwhile, for when their sync ends.
-struct Begun {
-    /// Their place in the order in which the cursor passes users.
-    slot: Slot,
-    user: UserRef,
-}
-
-/// A bug: the task of this user's sync panicked.
-fn panicked(user: &UserRef) -> SyncOutcome {
-    tell_panicked(&user.id);
-    SyncOutcome::Panicked
 }

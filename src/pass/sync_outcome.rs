@@ -16,7 +16,8 @@ pub(crate) enum SyncOutcome {
     /// The snapshot was written (or would be, without a dry run). So were the tenant's document, where the rules allow
     /// it, and the end of the user's state, where there is one, unless a WARNING says otherwise.
     Synced(Environment),
-    /// Alpaca gave the figures that the documents say already, and they are fresh enough: nothing was written.
+    /// Alpaca gave the figures that the documents say already, and they are fresh enough: nothing was written, unless
+    /// an entry of the equity history.
     Unchanged(Environment),
     /// There is no fresh snapshot. Recorded at once as far as the plan says
     /// ([`OnFailure`](crate::pass::plan::OnFailure)); but a rejection of a stored key, unless in a person's own run, is
@@ -49,6 +50,12 @@ pub(crate) enum KeyVerdict {
 }
 
 impl NoSnapshot {
+    /// Whether it counts as a failure.
+    #[must_use]
+    pub(crate) fn is_failure(&self) -> bool {
+        matches!(self.counts_as, Outcome::Failed(_))
+    }
+
     /// Whether it is not recorded at once, but when the pass closes.
     #[must_use]
     pub(crate) fn is_left_to_closing(&self) -> bool {
@@ -61,7 +68,9 @@ impl LeftAlone {
     #[must_use]
     pub(crate) fn counts_as(self) -> Outcome {
         match self {
-            Self::Paused | Self::UnreadableSwitch | Self::WaitsForKeys => Outcome::Skipped,
+            Self::Paused | Self::UnreadableSwitch | Self::WaitsForKeys | Self::NotLookedAt => {
+                Outcome::Skipped
+            }
             Self::WaitsForReauth => Outcome::NeedsReauth,
             Self::Missing => Outcome::Failed(Code::UserUnknown),
         }

@@ -1,12 +1,12 @@
 //! One user's sync, and all the ways in which it can end.
 
-use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::pass::account::{keys_to_account, same_account};
 use crate::pass::context::PassContext;
 use crate::pass::failure::{Cause, Failure};
 use crate::pass::log_lines::{tell_left_alone, tell_no_snapshot, tell_start, tell_synced};
 use crate::pass::plan::{LeftAlone, SyncPlan, SyncSteps};
+use crate::pass::set_aside::{Lap, SetAside, TurnEnd};
 use crate::pass::snapshot_write::{SnapshotWrite, Written, key_path};
 use crate::pass::state_records::learn_past_and_record;
 use crate::pass::sync_outcome::{NoSnapshot, SyncOutcome};
@@ -48,7 +48,7 @@ use tokio::time::Instant;
 /// - [`LeftAlone::WaitsForReauth`], after a look at the secret: tenant lookup and newest keys are read. They are still
 ///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.
 /// - [`SyncOutcome::Synced`]: all steps. One commit writes the snapshot, the tenant's document where the rules allow
-///   it, and "ok" into the state of a user who was in trouble. If the tenant's document changed meanwhile, it is
+///   it, "ok" into the state of a user who was in trouble, and with `--equity-history` the slot's entry. If the tenant's document changed meanwhile, it is
 ///   decided anew; refused together, or not answered in time, they are written apart, and a WARNING says what is
 ///   missing. Where the rules do not allow the tenant's document (whose it is may have to be read first), a line says
 ///   so on the way, DEBUG for a second member and mostly WARNING else, and the user is synced all the same. A member
@@ -56,7 +56,7 @@ use tokio::time::Instant;
 ///   account over". INFO "Successfully synced" (dry run: "Would have synced"); success, and for the fleet guard an
 ///   acceptance. Next: all steps again.
 /// - [`SyncOutcome::Unchanged`], in a loop: all steps, but the documents that this process wrote say it already, and
-///   are younger than `--refresh-unchanged`: nothing is written. Line and count as `Synced`, with `unchanged`. Next:
+///   are younger than `--refresh-unchanged`: nothing is written but an entry of the equity history. Line and count as `Synced`, with `unchanged`. Next:
 ///   all steps again.
 /// - [`SyncOutcome::NoSnapshot`]: the steps up to the [`Failure`], which says why. ERROR "Could not retrieve" for the
 ///   codes `keys_...`, "Failed" for all others (`broker_...`, `store_...`, `user_id_invalid`); failed, by its code. But
@@ -96,30 +96,49 @@ use tokio::time::Instant;
 /// - nothing is skipped as unchanged, and a success does not end a state;
 /// - no failure is recorded, neither at once nor at the closing. The fleet guard does not count their rejections, which
 ///   may be old ones, but does count where Alpaca took their keys.
-pub(crate) async fn sync_user(pass: Arc<PassContext>, user: Box<UserRecord>, plan: SyncPlan) -> SyncOutcome {
+pub(crate) async fn sync_user(
+    pass: Arc<PassContext>,
+    user: Box<UserRecord>,
+    plan: SyncPlan,
+    lap: Lap,
+) -> TurnEnd {
     let start = Instant::now();
     let steps = match plan {
         SyncPlan::Sync(steps) => steps,
+        SyncPlan::SetAside => return TurnEnd::SetAside(Box::new(SetAside::untried(user))),
         SyncPlan::LeaveAlone(reason) => return left_alone(&user, reason, start),
     };
-    tell_start(&user);
-    let deadline = Deadline::after(USER_BUDGET);
+    if !matches!(lap, Lap::Second(_)) {
+        tell_start(&user);
+    }
+    let deadline = lap.deadline();
     match take_steps(&pass, &user, &steps, deadline.less(steps.record_reserve())).await {
         Ok(Some(written)) => {
             tell_synced(&pass.clients.writer, user.id(), &written, start);
-            written.outcome()
+            TurnEnd::Outcome(written.outcome())
         }
         // The secret still holds the keys that Alpaca is known to reject.
         Ok(None) => left_alone(&user, LeftAlone::WaitsForReauth, start),
         Err(failure) => {
             let judged = failure.judged(&user.previous, steps.on_failure);
-            tell_no_snapshot(&user, &failure, judged.counts_as, start);
+            let may_wait = matches!(lap, Lap::First) && judged.is_failure() && failure.may_pass();
+            if may_wait && pass.places.take() {
+                return TurnEnd::SetAside(Box::new(SetAside::failed(user, failure, judged, start)));
+            }
+            let failure = lap.telling(Arc::new(failure));
+            tell_no_snapshot(&user.reference(), &failure, judged.counts_as, start);
             if judged.is_left_to_closing() {
-                return SyncOutcome::NoSnapshot(judged);
+                return TurnEnd::Outcome(SyncOutcome::NoSnapshot(judged));
             }
             // Boxed, as most users do not fail, and all would have to carry it.
-            let past = learn_past_and_record(&pass.clients, &user, &failure, steps.on_failure, deadline);
-            SyncOutcome::NoSnapshot(NoSnapshot { past: Box::pin(past).await, ..judged })
+            let past = learn_past_and_record(
+                &pass.clients,
+                &user,
+                &failure,
+                steps.on_failure,
+                deadline.tried_as_usual(),
+            );
+            TurnEnd::Outcome(SyncOutcome::NoSnapshot(NoSnapshot { past: Box::pin(past).await, ..judged }))
         }
     }
 }
@@ -139,13 +158,15 @@ async fn take_steps(
     let found = same_account(pass, user, &lookup, found, deadline).await?;
     let key_path = key_path(pass, user);
     let write = SnapshotWrite::new(pass, user, lookup, &found, key_path.as_deref());
-    let written = write.write(steps.may_skip_write, deadline).await;
+    let write = write.with_entry_in(steps.equity_slot);
+    // What was learned is not lost for one attempt that failed, whichever lap it is.
+    let written = write.write(steps.may_skip_write, deadline.tried_as_usual()).await;
     let written = written.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;
     pass.memory.remember_account(user.id(), &found.answer.account);
     Ok(Some(written))
 }
 
-fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant) -> SyncOutcome {
-    tell_left_alone(user, reason, start);
-    SyncOutcome::LeftAlone(reason)
+fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant) -> TurnEnd {
+    tell_left_alone(&user.reference(), reason, start);
+    TurnEnd::Outcome(SyncOutcome::LeftAlone(reason))
 }

@@ -62,6 +62,13 @@ impl Tally {
         Self { counts: finished.counts.clone(), rejections: finished.rejections, deferred: Vec::new(), now }
     }
 
+    /// What counts, for a retry, of a user who has another turn in this pass.
+    #[must_use]
+    pub(crate) fn for_now(&self, user: &UserRef, counts_as: Outcome) -> UserResult {
+        let blame = Blame::of(counts_as, user.previous.past().as_ref(), self.now);
+        UserResult { outcome: counts_as, blame, rejections: Rejections::default() }
+    }
+
     /// Takes in what became of one user, and says what of it counts.
     pub(crate) fn add(&mut self, user: UserRef, outcome: SyncOutcome) -> UserResult {
         let (counts_as, has_panicked) = (outcome.counts_as(), outcome == SyncOutcome::Panicked);

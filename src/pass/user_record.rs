@@ -2,6 +2,7 @@
 
 use crate::config::LegacyAccount;
 use crate::model::ids::{DocumentId, InvalidId, UserId};
+use crate::model::outcome::Code;
 use crate::model::sync_state::PreviousState;
 use crate::model::tenancy::TenantLookup;
 use crate::model::user::{Switch, TenantClaim, User};
@@ -95,6 +96,14 @@ impl UserRecord {
             KeysAt::Configuration(_) => None,
             KeysAt::Secret(_) | KeysAt::Nowhere(_) | KeysAt::NoSuchUser => Some(&self.user.id),
         }
+    }
+
+    /// Whether the secret had no keys when it was last looked at, and nobody has said since that it has some.
+    #[must_use]
+    pub(crate) fn is_known_without_keys(&self) -> bool {
+        let PreviousState::Troubled(state) = &self.previous else { return false };
+        let is_news = self.user.keys_updated_at.is_some_and(|updated| updated >= state.since);
+        state.error == Some(Code::KeysMissing) && !is_news
     }
 
     /// What is to be known of the user when their sync has ended, whatever became of it.

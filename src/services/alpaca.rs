@@ -1,23 +1,29 @@
 //! Alpaca's Trading API, of which the job needs one call: `GET /v2/account`.
 
+use crate::limits::patience::Patience;
 use crate::limits::rate::{Permits, RateLimits, UsedUp};
 use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
+use crate::limits::slots::answer_within;
 use crate::limits::usage::Usage;
 use crate::model::account::{Account, AnswerError, is_object};
-use crate::model::keys::{AlpacaKeys, Environment};
+use crate::model::keys::{AlpacaKeys, Credentials, Environment};
 use crate::model::outcome::Code;
 use crate::network::http;
 use crate::network::names::Names;
+use crate::services::host_watch::{BrokerWatch, HostWatch, Silent};
+use crate::services::key_turns::{KeyTurn, KeyTurns, StillLimited};
+use crate::services::request_id::RequestId;
 use futures::TryFutureExt;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::value::{Map, RawValue, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 /// Longest one call may take, connection and body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,9 +63,14 @@ pub(crate) enum AlpacaError {
         /// For Alpaca's support.
         request: RequestId,
     },
-    /// 429.
-    #[error("Alpaca limits the rate of these keys{request}")]
+    /// 429. Only its own words tell what it is that is limited.
+    #[error(
+        "Alpaca limits the rate{}{request}",
+        if *.is_of_keys { " of these keys" } else { ": of these keys, or of the job's address, which it does not say" }
+    )]
     RateLimited {
+        /// Whether it spoke of a limit of keys.
+        is_of_keys: bool,
         /// When to come back, as told.
         wait: Option<Duration>,
         /// For Alpaca's support.
@@ -94,6 +105,12 @@ pub(crate) enum AlpacaError {
     /// Alpaca was not asked: the job's own budget of calls was used up.
     #[error("Alpaca was not asked")]
     OutOfBudget(#[from] UsedUp),
+    /// Alpaca was not asked: it limits the keys, as it told these or other users of them.
+    #[error("Alpaca was not asked: {0}")]
+    StillLimited(#[from] StillLimited),
+    /// Alpaca was not asked: it answers nobody.
+    #[error("Alpaca was not asked: it has answered nobody for 10 s or more")]
+    Silent,
     /// The account is not open and lacks figures: normal for a new one.
     #[error("the account is not open and lacks figures (status {0})")]
     Incomplete(&'static str),
@@ -119,38 +136,19 @@ pub(crate) enum AlpacaError {
     },
 }
 
-/// Alpaca's `X-Request-ID`, which its support asks for. Shown as `, request id …`, or as nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RequestId(Option<String>);
-
-impl RequestId {
-    fn of(headers: &HeaderMap) -> Self {
-        let id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
-        // It goes to the logs, so only what looks like an id does.
-        let plausible =
-            |id: &&str| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        Self(id.filter(plausible).map(str::to_owned))
-    }
-}
-
-impl std::fmt::Display for RequestId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |id| write!(f, ", request id {id}"))
-    }
-}
-
 impl AlpacaError {
     /// The code that logs and documents use for it.
     #[must_use]
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Rejected { .. } => Code::BrokerRejected,
-            Self::RateLimited { .. } => Code::BrokerRateLimited,
+            Self::RateLimited { .. } | Self::StillLimited(_) => Code::BrokerRateLimited,
             Self::Failing { .. }
             | Self::Intercepted { .. }
             | Self::Unreachable(_)
             | Self::TooLate(_)
             | Self::OutOfTime(_)
+            | Self::Silent
             | Self::StoodStill(_)
             | Self::OutOfBudget(_) => Code::BrokerUnavailable,
             Self::Incomplete(_) => Code::AccountIncomplete,
@@ -175,10 +173,16 @@ impl Advise for AlpacaError {
             Self::Rejected { .. }
             | Self::OutOfTime(_)
             | Self::OutOfBudget(_)
+            | Self::StillLimited(_)
+            | Self::Silent
             | Self::Incomplete(_)
             | Self::NoJson { again: false, .. }
             | Self::BadAnswer { .. } => Advice::GiveUp,
         }
+    }
+
+    fn was_not_asked(&self) -> bool {
+        matches!(self, Self::Silent)
     }
 }
 
@@ -222,6 +226,9 @@ pub(crate) struct Alpaca {
     live: Url,
     usage: Arc<Usage>,
     limits: Arc<RateLimits>,
+    watch: BrokerWatch,
+    turns: Arc<KeyTurns>,
+    patience: Arc<Patience>,
 }
 
 impl Alpaca {
@@ -241,7 +248,19 @@ impl Alpaca {
             Ok(http.get(format!("{base}/v2/account")).build()?.url().clone())
         };
         let (paper, live) = (url(Environment::Paper)?, url(Environment::Live)?);
-        Ok(Self { http, unshared: Arc::default(), plain_http, names, paper, live, usage, limits })
+        Ok(Self {
+            http,
+            unshared: Arc::default(),
+            plain_http,
+            names,
+            paper,
+            live,
+            usage,
+            limits,
+            watch: BrokerWatch::default(),
+            turns: Arc::default(),
+            patience: Arc::default(),
+        })
     }
 
     /// The account that the keys belong to. The limits must have allowed the call; further attempts wait
@@ -280,27 +299,46 @@ impl Alpaca {
         deadline: Deadline,
     ) -> Result<Answer, AlpacaError> {
         let asked_again = AtomicBool::new(false);
+        let turn = self.turns.of(keys);
         with_numbered_retries(deadline, |attempt| {
-            let asking = self.ask(http, attempt, keys, deadline);
+            let asking = self.ask_in_turn(http, (attempt, keys), &turn, deadline);
             asking.map_err(|err| once_more(err, &asked_again))
         })
         .await
     }
 
-    async fn ask(
+    /// One call, when the keys may be used and the host is asked, and what follows from it for other users.
+    async fn ask_in_turn(
         &self,
         http: &reqwest::Client,
-        attempt: u32,
-        keys: &AlpacaKeys,
+        (attempt, keys): (u32, &AlpacaKeys),
+        turn: &KeyTurn<'_>,
         deadline: Deadline,
     ) -> Result<Answer, AlpacaError> {
+        let _call = turn.wait(deadline).await?;
+        let entry = self.watch(keys).enter(attempt, deadline).await.map_err(|Silent| AlpacaError::Silent)?;
         if attempt > 0 {
             self.limits.allow_by(Permits::ALPACA_CALL, deadline).await?;
         }
+        let answer = self.ask(http, keys, entry.limit(CALL_TIMEOUT), deadline).await;
+        match &answer {
+            Err(AlpacaError::RateLimited { wait, .. }) => turn.limited(*wait),
+            Err(_) => {}
+            Ok(_) => turn.unlimited(),
+        }
+        answer
+    }
+
+    async fn ask(
+        &self,
+        http: &reqwest::Client,
+        keys: &AlpacaKeys,
+        limit: Duration,
+        deadline: Deadline,
+    ) -> Result<Answer, AlpacaError> {
         self.usage.alpaca_calls.add(1);
-        let limit = deadline.for_call(CALL_TIMEOUT);
-        let asked_at = Instant::now();
-        let answer = tokio::time::timeout(limit, self.call(http, keys)).await;
+        let (limit, asked_at) = (deadline.for_call(limit), Instant::now());
+        let answer = answer_within(limit, &self.patience, self.call(http, keys)).await;
         match (answer, asked_at.elapsed()) {
             (Ok(end), took) if took > CALL_TIMEOUT && is_answer(&end) => Err(AlpacaError::StoodStill(took)),
             (Ok(end), _) => end,
@@ -309,13 +347,18 @@ impl Alpaca {
         }
     }
 
+    fn watch(&self, keys: &AlpacaKeys) -> &HostWatch {
+        match keys.environment() {
+            Environment::Paper => &self.watch.paper,
+            Environment::Live => &self.watch.live,
+        }
+    }
+
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
-        let request = http
-            .get(self.account_url(keys).clone())
-            .header(KEY_ID, sensitive(keys.key_id()))
-            .header(SECRET_KEY, sensitive(keys.secret_key()));
+        let request = http.get(self.account_url(keys).clone()).headers(headers(keys.credentials()));
         let answer =
             request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
+        self.watch(keys).answered();
         let answered_at = Instant::now();
         let request = RequestId::of(answer.headers());
         match answer.status() {
@@ -359,9 +402,23 @@ fn client(names: &Names, plain_http: bool) -> reqwest::ClientBuilder {
     if plain_http { http.no_proxy() } else { http }
 }
 
+/// What shows whose account it is.
+fn headers(credentials: &Credentials) -> HeaderMap {
+    match credentials {
+        Credentials::Pair { key_id, secret_key } => HeaderMap::from_iter([
+            (KEY_ID, sensitive(key_id.expose_secret())),
+            (SECRET_KEY, sensitive(secret_key.expose_secret())),
+        ]),
+        Credentials::Token(token) => {
+            let bearer = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+            HeaderMap::from_iter([(AUTHORIZATION, sensitive(&bearer))])
+        }
+    }
+}
+
 #[expect(clippy::expect_used, reason = "AlpacaKeys hold printable ASCII only")]
-fn sensitive(secret: &SecretString) -> HeaderValue {
-    let mut value = HeaderValue::from_str(secret.expose_secret()).expect("printable ASCII");
+fn sensitive(secret: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(secret).expect("printable ASCII");
     value.set_sensitive(true);
     value
 }
@@ -427,7 +484,9 @@ fn refusal(status: StatusCode, headers: &HeaderMap, request: RequestId) -> Alpac
                 text(headers, "retry-after"),
                 SystemTime::now(),
             );
-            AlpacaError::RateLimited { wait, request }
+            let is_of_keys =
+                headers.contains_key("x-ratelimit-limit") || headers.contains_key("x-ratelimit-reset");
+            AlpacaError::RateLimited { is_of_keys, wait, request }
         }
         status @ (408 | 500..) => AlpacaError::Failing { status, wait: retry_after(headers), request },
         status @ 300..=399 => AlpacaError::BadAnswer {
@@ -521,21 +580,5 @@ mod tests {
         let text = "Alpaca did not answer within the 2.5s that were left for it";
         assert_eq!((over.to_string().as_str(), over.advice()), (text, Advice::GiveUp));
         assert_eq!([early.code(), over.code()], [Code::BrokerUnavailable; 2]);
-    }
-
-    #[test]
-    fn a_request_id_that_is_none_does_not_reach_the_logs() {
-        let shown = |id: &'static str| {
-            let headers = HeaderMap::from_iter([(
-                "x-request-id".parse().expect("a name"),
-                HeaderValue::from_static(id),
-            )]);
-            RequestId::of(&headers).to_string()
-        };
-        assert_eq!(
-            shown("0123456789abcdef0123456789abcdef"),
-            ", request id 0123456789abcdef0123456789abcdef"
-        );
-        assert_eq!(shown("not an id"), "");
     }
 }

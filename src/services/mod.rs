@@ -2,9 +2,13 @@
 
 pub(crate) mod alpaca;
 pub(crate) mod clients;
-#[allow(dead_code, reason = "the commands that use it follow")]
+#[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod desk;
+mod host_watch;
 pub(crate) mod key_cache;
+mod key_turns;
+pub(crate) mod request_id;
 mod secret_access;
+pub(crate) mod secret_changes;
 pub(crate) mod secret_manager;
 pub(crate) mod writer;

@@ -3,14 +3,17 @@
 use crate::google::credentials::failure::NoToken;
 use crate::google::credentials::{Identity, no_token};
 use crate::google::error::Reason;
+use crate::limits::patience::Patience;
 use crate::limits::rate::{Permits, RateLimits, UsedUp};
 use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
+use crate::limits::slots::answer_within;
 use crate::limits::usage::Usage;
 use crate::model::ids::{Database, UserId};
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::{AlpacaKeys, MalformedKeys};
 use crate::model::outcome::Code;
 use crate::network::names::{Names, NoAddress, no_address};
+use crate::services::host_watch::{HostWatch, Silent};
 use crate::services::secret_access::SecretAccess;
 use google_cloud_gax::error::Error as GaxError;
 use google_cloud_gax::error::rpc::{Code as RpcCode, StatusDetails};
@@ -83,6 +86,12 @@ pub(crate) enum SecretError {
         /// Which budget.
         #[source]
         used_up: UsedUp,
+    },
+    /// Secret Manager was not asked: it answers nobody.
+    #[error("Secret Manager was not asked for secret {secret}: it has answered nobody for 10 s or more")]
+    Silent {
+        /// The secret's id.
+        secret: String,
     },
     /// Worth another try: unreachable, overloaded, or an answer that was damaged on its way.
     #[error("Secret Manager did not give secret {secret} this time")]
@@ -160,7 +169,7 @@ pub(crate) struct ErrorAnswer {
 }
 
 impl ErrorAnswer {
-    fn of(err: &GaxError) -> Option<Self> {
+    pub(super) fn of(err: &GaxError) -> Option<Self> {
         let code = match (code(err), err.http_status_code()) {
             (Some(code), _) => code.name().to_owned(),
             (None, Some(status @ 300..=399)) => {
@@ -222,7 +231,7 @@ pub(crate) enum UnavailableCause {
 }
 
 impl UnavailableCause {
-    fn of(err: &GaxError) -> Self {
+    pub(super) fn of(err: &GaxError) -> Self {
         if let Some(failure) = no_token(err) {
             return Self::NoToken(*failure);
         }
@@ -252,6 +261,7 @@ impl SecretError {
             Self::Refused { .. }
             | Self::OutOfTime { .. }
             | Self::OutOfBudget { .. }
+            | Self::Silent { .. }
             | Self::Unavailable { .. } => Code::KeysUnavailable,
         }
     }
@@ -293,11 +303,11 @@ impl SecretError {
 }
 
 /// The code that Google gave: what others answer has none.
-fn code(err: &GaxError) -> Option<RpcCode> {
+pub(super) fn code(err: &GaxError) -> Option<RpcCode> {
     err.status().map(|status| status.code).filter(|code| *code != RpcCode::Unknown)
 }
 
-fn denial(err: &GaxError) -> Denial {
+pub(super) fn denial(err: &GaxError) -> Denial {
     match (reason(err), code(err)) {
         (Some(reason), _) if reason.is_missing_role() => Denial::Role,
         (Some(reason), _) => Denial::Reason(reason),
@@ -312,7 +322,7 @@ fn unusable(err: &GaxError) -> Option<Unusable> {
 }
 
 /// Whether the same request would get the same error.
-fn is_final(code: Option<RpcCode>, status: Option<u16>) -> bool {
+pub(super) fn is_final(code: Option<RpcCode>, status: Option<u16>) -> bool {
     use RpcCode as Rpc;
     match code {
         Some(code) => matches!(
@@ -334,8 +344,13 @@ impl Advise for SecretError {
             | Self::Malformed { .. }
             | Self::Refused { .. }
             | Self::OutOfTime { .. }
-            | Self::OutOfBudget { .. } => Advice::GiveUp,
+            | Self::OutOfBudget { .. }
+            | Self::Silent { .. } => Advice::GiveUp,
         }
+    }
+
+    fn was_not_asked(&self) -> bool {
+        matches!(self, Self::Silent { .. })
     }
 }
 
@@ -355,6 +370,8 @@ pub(crate) struct SecretManager {
     identity: Identity,
     usage: Arc<Usage>,
     limits: Arc<RateLimits>,
+    watch: Arc<HostWatch>,
+    patience: Arc<Patience>,
 }
 
 impl SecretManager {
@@ -368,7 +385,9 @@ impl SecretManager {
         limits: Arc<RateLimits>,
     ) -> Result<Self, reqwest::Error> {
         let access = SecretAccess::new(endpoint, identity.credentials(), names)?;
-        Ok(Self { client: SecretManagerService::from_stub::<SecretAccess>(access), identity, usage, limits })
+        let client = SecretManagerService::from_stub::<SecretAccess>(access);
+        let (watch, patience) = Default::default();
+        Ok(Self { client, identity, usage, limits, watch, patience })
     }
 
     /// The user's keys in their newest version. The limits must have allowed the access; further attempts
@@ -393,25 +412,44 @@ impl SecretManager {
         asked: &Asked<'_>,
         deadline: Deadline,
     ) -> Result<StoredKeys, SecretError> {
-        let secret = &asked.secret;
-        if attempt > 0
-            && let Err(used_up) = self.limits.allow_by(Permits::SECRET_ACCESS, deadline).await
-        {
-            return Err(SecretError::OutOfBudget { secret: secret.clone(), used_up });
+        let secret = || asked.secret.clone();
+        let entry = self.watch.enter(attempt, deadline).await;
+        let entry = entry.map_err(|Silent| SecretError::Silent { secret: secret() })?;
+        if attempt > 0 {
+            let allowed = self.limits.allow_by(Permits::SECRET_ACCESS, deadline).await;
+            allowed.map_err(|used_up| SecretError::OutOfBudget { secret: secret(), used_up })?;
         }
         self.usage.secret_accesses.add(1);
-        let limit = deadline.for_call(CALL_TIMEOUT);
+        let limit = deadline.for_call(entry.limit(CALL_TIMEOUT));
         let call = self.client.access_secret_version().set_name(&asked.name).send();
-        let err = match tokio::time::timeout(limit, call).await {
-            Ok(Ok(answer)) => return read(answer, asked),
-            Ok(Err(err)) => self.heed(SecretError::from_call(secret, &err)),
-            Err(_) => unavailable(secret, UnavailableCause::Timeout),
+        let err = match answer_within(limit, &self.patience, call).await {
+            Ok(Ok(answer)) => {
+                self.watch.answered();
+                return read(answer, asked);
+            }
+            Ok(Err(err)) => {
+                if err.http_status_code().is_some() || err.status().is_some() {
+                    self.watch.answered();
+                }
+                self.heed(SecretError::from_call(&asked.secret, &err))
+            }
+            Err(_) => unavailable(&asked.secret, UnavailableCause::Timeout),
         };
         Err(err.at(deadline))
     }
 }
 
 impl SecretManager {
+    /// Google's client, for the calls of operators' commands.
+    pub(super) fn client(&self) -> &SecretManagerService {
+        &self.client
+    }
+
+    /// A call of theirs was asked for a secret's payload.
+    pub(super) fn count_access(&self) {
+        self.usage.secret_accesses.add(1);
+    }
+
     /// Doubts the token that Secret Manager did not take, so that the next attempt has another one.
     fn heed(&self, err: SecretError) -> SecretError {
         if let SecretError::Unavailable { cause: UnavailableCause::Credentials, .. } = err {

@@ -78,7 +78,7 @@ on_both! {
         // Nor by newer keys that are rejected too, by keys that are gone, or by a failure that will pass.
         world.connect("ana", Profile::Revoked);
         world.pulse_with(&STRICT).await.assert_completed(ONE_FAILED, 1);
-        world.fault("alpaca:error=503,user=ana,times=3");
+        world.fault("alpaca:error=503,user=ana,times=4");
         let run = world.pulse_with(&STRICT).await;
         assert_failed(&run, "Failed to sync Alpaca account for user ana: ", "broker_unavailable");
         world.sandbox.secrets().delete(&secret_of("ana"));

@@ -278,6 +278,13 @@ impl World {
         self.store_payload(user, &payload)
     }
 
+    /// Stores a token for a user, and gives them an account that it opens; returns the number of its version.
+    pub(crate) fn connect_token(&self, user: &str, profile: Profile) -> usize {
+        let token = token_of(user);
+        self.sandbox.alpaca().register_token(user, &token, profile);
+        self.store_payload(user, &json!({"oauth_token": token, "environment": "paper"}).to_string())
+    }
+
     /// Changes how Alpaca answers for a user, whose keys stay as they are.
     pub(crate) fn account(&self, user: &str, profile: Profile) {
         let (key_id, secret_key) = keys_of(user);
@@ -409,6 +416,11 @@ impl Run {
 /// The keys that [`World::connect`] gives to a user: (key id, secret key).
 pub(crate) fn keys_of(user: &str) -> (String, String) {
     (format!("PKTEST{user}"), format!("hush-{user}-0123456789"))
+}
+
+/// The token that [`World::connect_token`] gives to a user.
+pub(crate) fn token_of(user: &str) -> String {
+    format!("hush-token-{user}-0123456789")
 }
 
 pub(crate) fn secret_of(user: &str) -> String {

@@ -122,13 +122,16 @@ pub mod snapshot {
 pub mod equity_history {
     use super::{InvalidId, id};
 
+    /// The collection that the entries are in, below the snapshot.
+    pub const COLLECTION: &str = "equity_history";
+
     /// Path of the entry of a minute of UTC, `202601051430`.
     ///
     /// # Errors
     ///
     /// [`InvalidId`] when one of both would name another document.
     pub fn path(user: &str, minute: &str) -> Result<String, InvalidId> {
-        Ok(format!("{}/equity_history/{}", super::snapshot::path(user)?, id(minute)?))
+        Ok(format!("{}/{COLLECTION}/{}", super::snapshot::path(user)?, id(minute)?))
     }
 
     /// Timestamp: when Alpaca answered.

@@ -17,6 +17,7 @@ GetToken, ...
 Faults of any service:
   latency=200ms     takes longer
   stall             never answers, and keeps the connection open
+  stall-after       handles the call, then never answers
   drop-before       cuts the connection before the call is handled
   drop-after        handles the call, then cuts the connection
   goaway            answers the call, and takes no more over its connection
@@ -37,6 +38,7 @@ Faults of secret-manager, alpaca and metadata:
   stray=5ms         the answer, and so much later the same once more on the same connection
   wrong-checksum    a dataCrc32c that does not fit (secret-manager)
   other-secret=ID   the answer of another secret (secret-manager)
+  old-latest        latest is not the newest version yet, but the one before (secret-manager)
   other-account     an account of somebody else's (alpaca)
   error=403,reason=SERVICE_DISABLED
                     an error as Google's, with this reason (secret-manager)

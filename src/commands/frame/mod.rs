@@ -11,7 +11,7 @@ mod times;
 
 pub(crate) use self::confirm::{Refused, confirm};
 pub(crate) use self::finding::{CheckState, Finding};
-pub(crate) use self::page::{Page, clean, grouped};
+pub(crate) use self::page::{GLUE, Page, clean, grouped};
 pub(crate) use self::report::{Report, run};
 pub(crate) use self::screen::{Paint, Screen};
 pub(crate) use self::table::{Column, Table};

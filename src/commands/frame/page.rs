@@ -8,17 +8,28 @@ use std::fmt::Write;
 /// Columns for what stands left of a text: a state, or the name of a value.
 const MARGIN: usize = 14;
 
+/// Looks like a space, and no line is broken there: between a number and what it counts.
+pub(crate) const GLUE: char = '\u{a0}';
+
 /// A part of a text, in lines that fit the screen.
 #[derive(Debug)]
 pub(crate) struct Page {
     screen: Screen,
     text: String,
+    /// Whether there is something above it.
+    is_later: bool,
 }
 
 impl Page {
     #[must_use]
     pub(crate) fn new(screen: Screen) -> Self {
-        Self { screen, text: String::new() }
+        Self { screen, text: String::new(), is_later: false }
+    }
+
+    /// One that comes below others.
+    #[must_use]
+    pub(super) fn below(screen: Screen, is_later: bool) -> Self {
+        Self { is_later, ..Self::new(screen) }
     }
 
     /// What it is written to.
@@ -40,7 +51,8 @@ impl Page {
 
     /// An empty line, unless there is one, or nothing above.
     pub(crate) fn gap(&mut self) {
-        if !self.text.is_empty() && !self.text.ends_with("\n\n") {
+        let is_at_top = self.text.is_empty();
+        if if is_at_top { self.is_later } else { !self.text.ends_with("\n\n") } {
             self.text.push('\n');
         }
     }
@@ -64,16 +76,8 @@ impl Page {
         self.beside((name, Paint::Dim), text);
     }
 
-    /// All findings, the worst last: there a terminal's reader looks first.
-    pub(crate) fn findings(&mut self, findings: &[Finding]) {
-        let mut sorted: Vec<&Finding> = findings.iter().collect();
-        sorted.sort_by_key(|finding| finding.state);
-        for finding in sorted {
-            self.finding(finding);
-        }
-    }
-
-    fn finding(&mut self, Finding { state, reason, sentence, mend }: &Finding) {
+    /// One finding.
+    pub(crate) fn finding(&mut self, Finding { state, reason, sentence, mend }: &Finding) {
         let paint = match state {
             CheckState::Ok => Paint::Green,
             CheckState::Skipped => Paint::Dim,
@@ -116,7 +120,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
             }
         }
     }
-    lines
+    lines.into_iter().map(|line| line.replace(GLUE, " ")).collect()
 }
 
 /// The text with whatever could act on a terminal or change a line's direction as its escape.
@@ -172,6 +176,7 @@ mod tests {
         ] {
             assert_eq!(wrapped("one two three  four", width), expected, "{width}");
         }
+        assert_eq!(wrapped("a 2\u{a0}b", 3), ["a", "2 b"]);
         assert_eq!(wrapped("", 9), [""; 0]);
         assert_eq!(wrapped("a aVeryLongIdOfAUser b", 8), ["a", "aVeryLongIdOfAUser", "b"]);
     }
@@ -181,13 +186,13 @@ mod tests {
         let command =
             "gcloud secrets versions enable 3 --secret=alpaca-keys-AVeryLongIdOfAUserOfFirebase --project=p";
         let found = [
+            Finding::new(CheckState::Ok, "Fine", "All is well."),
             Finding::new(
                 CheckState::Failed,
                 "KeysDisabled",
                 "The newest version of the user's keys is disabled, and nothing else works.",
             )
             .mended_by(command),
-            Finding::new(CheckState::Ok, "Fine", "All is well."),
         ];
         let expected = format!(
             "ok            Fine: All is well.\n\
@@ -195,8 +200,11 @@ mod tests {
              \u{20}             and nothing else works.\n\
              \u{20}             $ {command}\n"
         );
-        assert_eq!(text(Screen::terminal(80, false), |page| page.findings(&found)), expected);
-        let painted = text(Screen::terminal(80, true), |page| page.findings(&found[1..]));
+        assert_eq!(
+            text(Screen::terminal(80, false), |page| found.iter().for_each(|finding| page.finding(finding))),
+            expected
+        );
+        let painted = text(Screen::terminal(80, true), |page| page.finding(&found[0]));
         assert_eq!(painted, "\x1b[32mok\x1b[0m            Fine: All is well.\n");
     }
 
@@ -210,6 +218,12 @@ mod tests {
             page.pair("count", "3");
         });
         assert_eq!(shown, "Users\n\ncount         3\n");
+        for (is_later, expected) in [(false, "x\n"), (true, "\nx\n")] {
+            let mut page = Page::below(Screen::file(), is_later);
+            page.gap();
+            page.line("x");
+            assert_eq!(page.into_text(), expected);
+        }
     }
 
     #[test]

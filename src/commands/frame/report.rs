@@ -24,7 +24,9 @@ pub(crate) struct Report {
     out: BufWriter<Box<dyn Write>>,
     form: Form,
     findings: Vec<Finding>,
+    conclusion: Option<Finding>,
     used: Used,
+    has_text: bool,
     /// Says more than the findings do.
     exit_code: Option<u8>,
 }
@@ -49,7 +51,8 @@ impl Report {
             Some(screen) => Form::Text(screen),
             None => Form::Json(JsonObject::begin(&mut out).ok()),
         };
-        let mut report = Self { out, form, findings: Vec::new(), used: Used::default(), exit_code: None };
+        let (findings, conclusion, used) = (Vec::new(), None, Used::default());
+        let mut report = Self { out, form, findings, conclusion, used, has_text: false, exit_code: None };
         report.field("version", &VERSION);
         report.field("command", &command);
         report.field("project", &&*place.database.project);
@@ -87,8 +90,9 @@ impl Report {
     /// Writes a part of the text, where it is text.
     pub(crate) fn text(&mut self, write: impl FnOnce(&mut Page)) {
         let Form::Text(screen) = self.form else { return };
-        let mut page = Page::new(screen);
+        let mut page = Page::below(screen, self.has_text);
         write(&mut page);
+        self.has_text = true;
         // Where nobody reads any more, the exit code remains.
         let _ = self.out.write_all(page.into_text().as_bytes()).and_then(|()| self.out.flush());
     }
@@ -96,6 +100,16 @@ impl Report {
     /// Adds a finding, which is told at the end.
     pub(crate) fn found(&mut self, finding: Finding) {
         self.findings.push(finding);
+    }
+
+    /// Adds several.
+    pub(crate) fn found_all(&mut self, findings: Vec<Finding>) {
+        self.findings.extend(findings);
+    }
+
+    /// Adds the one that all comes to, which is told last.
+    pub(crate) fn concludes(&mut self, finding: Finding) {
+        self.conclusion = Some(finding);
     }
 
     /// Says what was used, which is told at the end.
@@ -110,11 +124,14 @@ impl Report {
 
     /// Writes the rest, and returns what was found.
     fn end(mut self) -> (Vec<Finding>, u8) {
-        let (findings, used) = (std::mem::take(&mut self.findings), self.used);
+        let (mut findings, used) = (std::mem::take(&mut self.findings), self.used);
+        // The worst last: there a terminal's reader looks first.
+        findings.sort_by_key(|finding| finding.state);
+        findings.extend(self.conclusion.take());
         let state = worst(&findings);
         self.text(|page| {
             page.gap();
-            page.findings(&findings);
+            findings.iter().for_each(|finding| page.finding(finding));
             page.paragraph(&bill(&used));
         });
         self.field("findings", &findings);
@@ -277,7 +294,7 @@ mod tests {
 
     #[test]
     fn text_and_json_say_the_same_with_one_exit_code() {
-        let text = "Two users\n\
+        let text = "Two users\n\n\
                     failed        Late: It is late.\n\
                     \u{20}             $ pulse sync\n\
                     reads 2,030 documents, makes 1 call to Alpaca\n";

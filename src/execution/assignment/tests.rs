@@ -18,7 +18,7 @@ fn taken(task: usize, own: Option<Ledger>) -> TaskAssignment {
 
 fn range(after: Option<&str>, until: Option<&str>) -> Selection {
     let range = IdRange { after: after.map(id), until: until.map(id) };
-    Selection::Lap(Lap::around(range, None))
+    Selection::Round(Round::around(range, None))
 }
 
 /// A ledger in which that task has finished these of its users.
@@ -105,12 +105,12 @@ fn a_retry_of_a_task_that_began_in_the_middle_goes_round_from_its_cursor_to_wher
         let own = with_record(&[COMPLETED, STOPPED], 1, &users);
         let mut assignment = assignment(1, 2);
         assignment.take(Joined { shards: shards(), ..joined(Some(own)) }).expect("a plan for two");
-        let Selection::Lap(lap) = assignment.selection else { panic!("nobody was named") };
+        let Selection::Round(round) = assignment.selection else { panic!("nobody was named") };
         let range = |(after, until): &(Option<&str>, Option<&str>)| IdRange {
             after: after.map(id),
             until: until.map(id),
         };
-        assert_eq!(lap.ranges(), expected.iter().map(range).collect::<Vec<_>>(), "{cursor:?}");
+        assert_eq!(round.ranges(), expected.iter().map(range).collect::<Vec<_>>(), "{cursor:?}");
     }
 }
 

@@ -218,9 +218,9 @@ fn executions_that_are_cut_short_reach_everybody_in_turn() {
         let mut before = left(&["i"], &[(STOPPED, None, None), (STOPPED, None, None)]);
         before.shards = shards;
         for task in 0..2 {
-            let lap = before.shards.lap(task).expect("a task");
+            let round = before.shards.round(task).expect("a task");
             let served =
-                lap.ranges().iter().flat_map(|range| users.iter().filter(|user| range.contains(user)));
+                round.ranges().iter().flat_map(|range| users.iter().filter(|user| range.contains(user)));
             let served: Vec<_> = served.take(4).collect();
             served.iter().for_each(|user| reached[users.binary_search(user).expect("one of them")] += 1);
             before.tasks.get_mut(&task).expect("a task").finished.cursor =

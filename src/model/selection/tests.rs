@@ -68,8 +68,8 @@ fn a_lap_goes_once_round_its_range() {
         ((Some("p"), Some("c")), None, &[]),
         ((Some("p"), Some("c")), Some("k"), &[]),
     ] {
-        let lap = Lap::around(range(of), behind.map(id).as_ref());
-        assert_eq!(lap.ranges(), ranges(expected), "{of:?} {behind:?}");
+        let round = Round::around(range(of), behind.map(id).as_ref());
+        assert_eq!(round.ranges(), ranges(expected), "{of:?} {behind:?}");
     }
 }
 
@@ -90,23 +90,24 @@ fn what_is_left_of_a_lap_comes_after_the_last_one_in_its_order() {
         (None, Some("c"), &[MIDDLE]),
         (Some("k"), Some("a"), &[(Some("k"), Some("p")), back]),
     ] {
-        let lap = Lap::around(range(MIDDLE), behind.map(id).as_ref());
-        assert_eq!(lap.rest(last.map(id).as_ref()).ranges(), ranges(expected), "{behind:?} {last:?}");
+        let round = Round::around(range(MIDDLE), behind.map(id).as_ref());
+        assert_eq!(round.rest(last.map(id).as_ref()).ranges(), ranges(expected), "{behind:?} {last:?}");
     }
 }
 
 #[test]
 fn the_cursor_passes_users_in_the_order_in_which_they_are_served() {
     let named = Selection::Named(["m", "d", "k"].map(id).to_vec());
-    let lap = |behind: Option<&str>| Selection::Lap(Lap::around(range(MIDDLE), behind.map(id).as_ref()));
+    let round =
+        |behind: Option<&str>| Selection::Round(Round::around(range(MIDDLE), behind.map(id).as_ref()));
     for (selection, cursor, passed) in [
-        (lap(None), "k", &["d", "k"][..]),
-        (lap(None), "n", &["d", "k", "m"]),
+        (round(None), "k", &["d", "k"][..]),
+        (round(None), "n", &["d", "k", "m"]),
         // Of an attempt before, which this one has not come beyond.
-        (lap(None), "c", &[]),
-        (lap(Some("e")), "k", &["k"]),
-        (lap(Some("e")), "n", &["k", "m"]),
-        (lap(Some("e")), "d", &["d", "k", "m"]),
+        (round(None), "c", &[]),
+        (round(Some("e")), "k", &["k"]),
+        (round(Some("e")), "n", &["k", "m"]),
+        (round(Some("e")), "d", &["d", "k", "m"]),
         (named.clone(), "m", &["m"]),
         (named.clone(), "d", &["d", "m"]),
         (named, "z", &[]),
@@ -131,15 +132,15 @@ proptest! {
         let within = |ranges: &[IdRange]| -> Vec<DocumentId> {
             ranges.iter().flat_map(|range| users.iter().filter(|user| range.contains(user)).cloned()).collect()
         };
-        let lap = Lap::around(range.clone(), behind.map(|behind| id(&behind)).as_ref());
-        let mut served = within(lap.ranges());
+        let round = Round::around(range.clone(), behind.map(|behind| id(&behind)).as_ref());
+        let mut served = within(round.ranges());
         let last = last.map(|last| id(&last)).filter(|last| served.contains(last));
-        let left = within(lap.rest(last.as_ref()).ranges());
+        let left = within(round.rest(last.as_ref()).ranges());
         prop_assert!(served.ends_with(&left));
         prop_assert_eq!(last.as_ref(), served[..served.len() - left.len()].last());
         if let Some(last) = last {
-            let lap = Selection::Lap(lap);
-            let has_passed = |user: &&DocumentId| lap.has_passed(&last, user);
+            let round = Selection::Round(round);
+            let has_passed = |user: &&DocumentId| round.has_passed(&last, user);
             prop_assert_eq!(served.iter().filter(has_passed).count(), served.len() - left.len());
         }
         served.sort();

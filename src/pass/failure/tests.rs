@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::sync_state::{State, SyncState};
-use crate::services::alpaca::RequestId;
+use crate::services::request_id::RequestId;
 use jiff::Timestamp;
 use std::time::Duration;
 

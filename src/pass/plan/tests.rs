@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::keys::AlpacaKeys;
 use crate::model::outcome::Code;
@@ -53,7 +54,14 @@ fn without_keys(minutes: i64) -> PreviousState {
 
 fn rules(is_named: bool, previous: Option<Timestamp>) -> PassRules<'static> {
     let schedule = RecheckSchedule { previous, now: NOW };
-    PassRules { schedule, is_named, remembers_writes: true, permits_writes: true, tenants: None }
+    PassRules {
+        schedule,
+        is_named,
+        remembers_writes: true,
+        permits_writes: true,
+        tenants: None,
+        equity_slot: None,
+    }
 }
 
 /// A pass over all users in which nobody's secret is due for a look: the one before was just now.
@@ -75,6 +83,7 @@ fn planned(record: &UserRecord, is_kept: bool, rules: &PassRules<'_>) -> &'stati
         SyncPlan::LeaveAlone(LeftAlone::WaitsForReauth) => "waits",
         SyncPlan::LeaveAlone(LeftAlone::WaitsForKeys) => "waits for keys",
         SyncPlan::LeaveAlone(LeftAlone::Missing) => "missing",
+        SyncPlan::LeaveAlone(LeftAlone::NotLookedAt) | SyncPlan::SetAside => "set aside",
         SyncPlan::Sync(SyncSteps { keys: Err(_), .. }) => "no secret",
         SyncPlan::Sync(SyncSteps { keys: Ok(source), .. }) => match source {
             KeySource::Kept(..) => "kept",
@@ -177,7 +186,7 @@ async fn the_tenants_document_is_a_write_unless_it_is_known_to_be_refused() {
         user.lookup = lookup.map(|lookup| PageLookup { lookup, read_at: Instant::now() });
         match decide(&user, None, &rules) {
             SyncPlan::Sync(steps) => steps.writes,
-            SyncPlan::LeaveAlone(_) => panic!("nothing is in the way"),
+            SyncPlan::LeaveAlone(_) | SyncPlan::SetAside => panic!("nothing is in the way"),
         }
     };
     let owned_by = |owner: &str| {
@@ -195,7 +204,7 @@ fn only_a_user_without_a_state_may_be_left_as_they_are_and_only_in_a_loop_that_r
         let rules = PassRules { remembers_writes, ..rules(false, None) };
         match decide(&record("ana", Switch::On, previous), None, &rules) {
             SyncPlan::Sync(steps) => steps.may_skip_write,
-            SyncPlan::LeaveAlone(_) => panic!("nothing is in the way"),
+            SyncPlan::LeaveAlone(_) | SyncPlan::SetAside => panic!("nothing is in the way"),
         }
     };
     assert!(may_skip(PreviousState::Clean, true) && !may_skip(PreviousState::Clean, false));
@@ -206,10 +215,30 @@ fn only_a_user_without_a_state_may_be_left_as_they_are_and_only_in_a_loop_that_r
 fn a_failure_is_recorded_unless_there_is_no_state_and_judged_unless_a_person_named_the_user() {
     let on_failure = |record: &UserRecord, is_named| match decide(record, None, &rules(is_named, None)) {
         SyncPlan::Sync(steps) => (steps.on_failure, steps.record_reserve()),
-        SyncPlan::LeaveAlone(_) => panic!("nothing is in the way"),
+        SyncPlan::LeaveAlone(_) | SyncPlan::SetAside => panic!("nothing is in the way"),
     };
     let user = record("ana", Switch::On, PreviousState::Clean);
     assert_eq!(on_failure(&user, false), (OnFailure::Record, RECORD_RESERVE));
     assert_eq!(on_failure(&user, true), (OnFailure::RecordOwnRun, RECORD_RESERVE));
     assert_eq!(on_failure(&legacy(), false), (OnFailure::Forget, Duration::ZERO));
+}
+
+#[test]
+fn an_entry_of_the_equity_history_is_a_write_more_for_users_who_lack_one() {
+    let slots = EquitySlots::of(Duration::from_mins(1)).expect("such a length");
+    let history = |previous| {
+        let rules = rules(false, previous);
+        PassRules { equity_slot: Some(slots.of_pass(&rules.schedule)), ..rules }
+    };
+    let steps = |record: &UserRecord, rules: &PassRules<'_>| match decide(record, None, rules) {
+        SyncPlan::Sync(steps) => (steps.equity_slot.is_some(), steps.writes),
+        plan @ (SyncPlan::LeaveAlone(_) | SyncPlan::SetAside) => panic!("{plan:?}"),
+    };
+    let [clean, troubled] = [PreviousState::Clean, recorded(State::Retrying, None)];
+    let [clean, troubled] = [clean, troubled].map(|previous| record("ana", Switch::On, previous));
+    let (new, same) = (history(None), history(Some(NOW)));
+    assert_eq!((steps(&clean, &new), steps(&clean, &same)), ((true, 2), (false, 1)));
+    assert_eq!((steps(&troubled, &new), steps(&troubled, &same)), ((true, 3), (true, 3)));
+    assert_eq!((steps(&legacy(), &new), steps(&clean, &no_look())), ((false, 1), (false, 1)));
+    assert_eq!(steps(&clean, &PassRules { permits_writes: false, ..new }), (true, 0));
 }

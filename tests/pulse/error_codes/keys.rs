@@ -1,6 +1,6 @@
 //! What can be wrong with a user's keys, or with getting them.
 
-use super::{Calls, KEYS, SECRET, SYNC, faulty, row};
+use super::{Calls, KEYS, SECOND_LAP, SECRET, SYNC, faulty, row};
 use crate::on_both;
 use crate::traffic::Traffic;
 use crate::world::{keys_of, secret_of};
@@ -83,7 +83,8 @@ on_both! {
                 with(r#""base_url": "https://paper-api.alpaca.markets", "environment": "live""#),
                 "contradict",
             ),
-            ("token", br#"{"oauth_token": "hush", "environment": "paper"}"#.to_vec(), "not supported yet"),
+            ("token", br#"{"oauth_token": "hush"}"#.to_vec(), "no environment"),
+            ("token-break", br#"{"oauth_token": "hush\nx", "environment": "paper"}"#.to_vec(), "oauth_token has a character"),
             ("token-and-keys", with(r#""oauth_token": "hush""#), "both an oauth_token and a key pair"),
         ];
         for (user, payload, _) in &payloads {
@@ -135,7 +136,7 @@ on_both! {
             ("no-name", r#"secret-manager:body={"payload": {"data": "e30="}}"#),
         ]).await;
         world.delete("users/ben").await;
-        row("keys_unavailable", KEYS, SECRET, 3).fails(&world, &users).await;
+        row("keys_unavailable", KEYS, SECRET, 3 + SECOND_LAP).fails(&world, &users).await;
         assert_eq!(world.account_calls("ben"), 0, "ben's keys are used for nobody");
     }
 
@@ -184,7 +185,7 @@ on_both! {
     async fn a_page_instead_of_a_secret_is_not_taken_for_a_missing_one(world) {
         let page = "secret-manager:error=404,header=Content-Type: text/html,body=<html>Not Found</html>";
         let users = faulty(&world, &[("page", page)]).await;
-        row("keys_unavailable", KEYS, SECRET, 3).fails(&world, &users).await;
+        row("keys_unavailable", KEYS, SECRET, 3 + SECOND_LAP).fails(&world, &users).await;
     }
 
     async fn keys_unavailable(world) {
@@ -207,7 +208,7 @@ on_both! {
             ("aborted", r#"secret-manager:error=409,body={"error": {"code": 409\, "status": "ABORTED"}}"#),
             ("cancelled", r#"secret-manager:error=499,body={"error": {"code": 499\, "status": "CANCELLED"}}"#),
         ]).await;
-        row("keys_unavailable", KEYS, SECRET, 3).fails(&world, &users).await;
+        row("keys_unavailable", KEYS, SECRET, 3 + SECOND_LAP).fails(&world, &users).await;
         assert!(users.iter().all(|user| world.account_calls(user) == 0));
     }
 

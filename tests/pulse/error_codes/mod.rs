@@ -15,6 +15,9 @@ const KEYS: &str = "Could not retrieve Alpaca keys for user";
 const SYNC: &str = "Failed to sync Alpaca account for user";
 const SKIPPED: &str = "Skipped Alpaca account for user";
 
+/// The attempt more, at the end of the pass, of a user who failed for something that passes.
+const SECOND_LAP: usize = 1;
+
 /// Calls that a failing user costs.
 type Calls = fn(&World, &str) -> usize;
 

@@ -23,18 +23,18 @@ async fn a_stall_costs_its_user_the_attempts_that_fit_and_nobody_else_anything()
     run.assert_completed("1 successful, 5 errors", 0);
     // Google's services get five seconds for a call, Alpaca ten.
     for (user, code, line, calls, attempts) in [
-        ("secret-stalls", "keys_unavailable", KEYS, SECRET, 3),
-        ("secret-trickles", "keys_unavailable", KEYS, SECRET, 3),
-        ("broker-stalls", "broker_unavailable", SYNC, ACCOUNT, 2),
-        ("broker-trickles", "broker_unavailable", SYNC, ACCOUNT, 2),
-        ("store-stalls", "store_unavailable", SYNC, COMMIT, 3),
+        ("secret-stalls", "keys_unavailable", KEYS, SECRET, 4),
+        ("secret-trickles", "keys_unavailable", KEYS, SECRET, 4),
+        ("broker-stalls", "broker_unavailable", SYNC, ACCOUNT, 3),
+        ("broker-trickles", "broker_unavailable", SYNC, ACCOUNT, 3),
+        ("store-stalls", "store_unavailable", SYNC, COMMIT, 5),
     ] {
         row(code, line, calls, attempts).is_logged_for(&run, user);
         assert_eq!(calls(&world, user), attempts, "{user}");
     }
-    // The record of the trouble stalls as well, and has to fit into the same 20 s.
+    // The record of the trouble stalls as well, and has to fit into the same 20 s; the second lap has 10 s.
     let whole_pass = run.entry("Completed multi-tenant sync: ")["duration_ms"].as_u64();
-    assert!(whole_pass < Some(30_000), "{whole_pass:?} ms");
+    assert!(whole_pass < Some(45_000), "{whole_pass:?} ms");
     assert_eq!(world.snapshot("zoe").await["status"], "ACTIVE");
     for user in users {
         assert_eq!(world.snapshot(user).await, Json::Null, "{user}");

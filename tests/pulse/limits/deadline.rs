@@ -19,7 +19,7 @@ async fn cut_short(world: &World, args: &[&str]) -> (Run, usize) {
     for user in USERS {
         world.user(user).await;
     }
-    let args = [&["--concurrency", "2", "--deadline", DEADLINE], args].concat();
+    let args = [&["--secret-accesses-per-minute", "2", "--deadline", DEADLINE], args].concat();
     let mut running = Live::start(alpaca.command(world, &args));
     alpaca.arrived(2).await;
     running.until(NEAR, 1).await;
@@ -108,8 +108,8 @@ async fn who_is_in_flight_for_too_long_is_given_up_and_was_reached() {
     let world = sandbox().await;
     world.user("ana").await;
     world.user("ben").await;
-    world.fault("alpaca:stall,user=ana");
-    let run = world.pulse_with(&["--deadline", DEADLINE, "--concurrency", "1"]).await;
+    world.fault("firestore/Commit:stall,user=ana");
+    let run = world.pulse_with(&["--deadline", DEADLINE, "--secret-accesses-per-minute", "1"]).await;
     assert_eq!(run.exit, Some(1), "{}", run.stdout);
     let last = run.entry("Stopped multi-tenant sync");
     assert_eq!(
@@ -138,7 +138,8 @@ async fn a_signal_after_the_deadline_has_the_exit_code() {
     let world = sandbox().await;
     let alpaca = HeldAlpaca::start().await;
     world.crowd(3);
-    let mut running = Live::start(alpaca.command(&world, &["--concurrency", "1", "--deadline", DEADLINE]));
+    let mut running =
+        Live::start(alpaca.command(&world, &["--secret-accesses-per-minute", "1", "--deadline", DEADLINE]));
     alpaca.arrived(1).await;
     running.until(NEAR, 1).await;
     running.signal("TERM");

@@ -10,7 +10,10 @@ use serde_json::json;
 /// A task that is told to stop when so many of its users are synced; who they are.
 async fn stopped_after(world: &World, task: Task<'_>, reached: usize) -> Vec<String> {
     let alpaca = HeldAlpaca::start().await;
-    let mut running = Live::start(task.of(alpaca.command(world, &["--concurrency", "1"])));
+    // Whoever waits for an answer for long leaves the turn to the next one: the budget keeps it from coming.
+    let budget = ((reached + 1) * task.count).to_string();
+    let flags = ["--concurrency", "1", "--secret-accesses-per-minute", &budget];
+    let mut running = Live::start(task.of(alpaca.command(world, &flags)));
     alpaca.let_go(reached);
     alpaca.arrived(reached + 1).await;
     running.signal("TERM");
@@ -32,12 +35,16 @@ async fn served(world: &World, task: Task<'_>) -> Vec<String> {
     served
 }
 
+/// Who was synced, in the order in which they were begun.
 fn in_order(stdout: &str) -> Vec<String> {
-    let synced = stdout.lines().filter_map(|line| {
-        let (_, after) = line.split_once("Successfully synced Alpaca account for user ")?;
-        after.split(['"', ' ']).next().map(str::to_owned)
-    });
-    synced.collect()
+    let told_of = |words: &str| {
+        let user = |line: &str| line.split_once(words)?.1.split(['"', ' ']).next().map(str::to_owned);
+        stdout.lines().filter_map(user).collect::<Vec<_>>()
+    };
+    let begun = told_of("\"Syncing Alpaca account for user ");
+    let mut synced = told_of("\"Successfully synced Alpaca account for user ");
+    synced.sort_by_key(|user| begun.iter().position(|begun| begun == user));
+    synced
 }
 
 fn rotated(users: &[String], first: usize) -> Vec<String> {
@@ -117,7 +124,7 @@ async fn a_deadline_in_the_middle_of_a_round_tells_how_many_are_left_of_it() {
     world.many(&ids).await;
     stopped_after(&world, single("pulse-a"), 5).await;
     let alpaca = HeldAlpaca::start().await;
-    let flags = ["--concurrency", "1", "--deadline", "10s"];
+    let flags = ["--concurrency", "1", "--secret-accesses-per-minute", "2", "--deadline", "10s"];
     let mut running = Live::start(single("pulse-b").of(alpaca.command(&world, &flags)));
     alpaca.let_go(1);
     alpaca.arrived(2).await;

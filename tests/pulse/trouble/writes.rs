@@ -71,7 +71,7 @@ async fn neither_ongoing_trouble_nor_its_absence_is_committed_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_firestore_does_not_take_is_recorded_once_it_takes_anything() {
     for (fault, code) in
-        [("UNAVAILABLE,times=3", "store_unavailable"), ("PERMISSION_DENIED,times=1", "store_rejected")]
+        [("UNAVAILABLE,times=6", "store_unavailable"), ("PERMISSION_DENIED,times=1", "store_rejected")]
     {
         let world = sandbox().await;
         world.user("ana").await;

@@ -1,6 +1,7 @@
 //! A rule: which calls have a fault, and which fault.
 
 use crate::call::{Call, Method, Service};
+use crate::secret_manager::Operation;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
 use tonic::Code;
@@ -12,6 +13,8 @@ pub(crate) enum Fault {
     Latency(Duration),
     /// No answer ever comes, and the connection stays open.
     Stall,
+    /// The call is handled, and no answer ever comes.
+    StallAfter,
     /// The connection is cut before the call is handled. Other calls on it are lost too.
     DropBefore,
     /// The call is handled, and the connection is cut instead of answering. Other calls on it are lost too.
@@ -72,6 +75,8 @@ pub(crate) enum RestFault {
     Body(String),
     /// The answer is about this secret instead of the one that was asked for.
     OtherSecret(String),
+    /// `latest` is not the newest version yet, but the one before. Of calls for `latest` alone.
+    OldLatest,
     /// The true answer, and so much later, on the same connection, once more: an answer that nobody asked for.
     Stray(Duration),
 }
@@ -110,6 +115,9 @@ impl Rule {
             }
             (Fault::Rest(RestFault::OtherSecret(_)), Service::Alpaca) => {
                 return refuse("only secret-manager has secrets");
+            }
+            (Fault::Rest(RestFault::OldLatest), Service::Alpaca | Service::Metadata) => {
+                return refuse("only secret-manager has versions");
             }
             (Fault::Rest(RestFault::OtherAccount), Service::SecretManager | Service::Metadata) => {
                 return refuse("only alpaca has accounts");
@@ -162,8 +170,10 @@ impl Rule {
 
     /// Whether the rule is about this call; share, skip and times come on top.
     pub(super) fn matches(&self, call: &Call) -> bool {
+        let is_about_latest = || call.operation.as_ref().is_some_and(Operation::is_about_latest);
         self.service == call.method.service()
             && self.method.is_none_or(|method| method == call.method)
+            && (self.fault != Fault::Rest(RestFault::OldLatest) || is_about_latest())
             && self.user.as_deref().is_none_or(|user| call.concerns(user))
     }
 }

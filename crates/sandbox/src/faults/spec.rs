@@ -35,9 +35,9 @@ const CODES: [(&str, Code); 16] = [
     ("UNAUTHENTICATED", Code::Unauthenticated),
 ];
 
-const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, goaway, error, break-after, garbage, \
-                      slow, truncate, padding, redirect, wrong-checksum, \
-                      other-secret, other-account, stray and body";
+const FAULTS: &str = "the faults are latency, stall, stall-after, drop-before, drop-after, goaway, error, \
+                      break-after, garbage, slow, truncate, padding, redirect, wrong-checksum, \
+                      other-secret, old-latest, other-account, stray and body";
 
 /// A name, and the value behind it if there is one.
 type Word = (String, Option<String>);
@@ -248,16 +248,7 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     faults.extend(
         words.value("stray", humantime::parse_duration)?.map(|after| Fault::Rest(RestFault::Stray(after))),
     );
-    for (name, fault) in [
-        ("stall", Fault::Stall),
-        ("drop-before", Fault::DropBefore),
-        ("drop-after", Fault::DropAfter),
-        ("goaway", Fault::GoAway),
-        ("garbage", Fault::Grpc(GrpcFault::Garbage)),
-        ("truncate", Fault::Rest(RestFault::Truncate)),
-        ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
-        ("other-account", Fault::Rest(RestFault::OtherAccount)),
-    ] {
+    for (name, fault) in without_value() {
         if words.flag(name)? {
             faults.push(fault);
         }
@@ -270,6 +261,21 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
         let unknown = unknown.map(|(name, _)| format!("`{name}` is not a fault: "));
         InvalidRule(format!("{}{FAULTS}", unknown.unwrap_or_default()))
     })
+}
+
+fn without_value() -> [(&'static str, Fault); 10] {
+    [
+        ("stall", Fault::Stall),
+        ("stall-after", Fault::StallAfter),
+        ("drop-before", Fault::DropBefore),
+        ("drop-after", Fault::DropAfter),
+        ("goaway", Fault::GoAway),
+        ("garbage", Fault::Grpc(GrpcFault::Garbage)),
+        ("truncate", Fault::Rest(RestFault::Truncate)),
+        ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
+        ("old-latest", Fault::Rest(RestFault::OldLatest)),
+        ("other-account", Fault::Rest(RestFault::OtherAccount)),
+    ]
 }
 
 fn read_error(service: Service, error: &str, words: &mut Words) -> Result<Fault, InvalidRule> {
@@ -309,6 +315,7 @@ fn words_of_fault(fault: &Fault) -> Vec<Word> {
     match fault {
         Fault::Latency(latency) => vec![word("latency", humantime::format_duration(*latency))],
         Fault::Stall => vec![flag("stall")],
+        Fault::StallAfter => vec![flag("stall-after")],
         Fault::DropBefore => vec![flag("drop-before")],
         Fault::DropAfter => vec![flag("drop-after")],
         Fault::GoAway => vec![flag("goaway")],
@@ -347,6 +354,7 @@ fn words_of_rest(fault: &RestFault) -> Vec<Word> {
         RestFault::Padding(bytes) => vec![word("padding", bytes)],
         RestFault::Redirect(to) => vec![word("redirect", to.to_str().unwrap_or_default())],
         RestFault::WrongChecksum => vec![flag("wrong-checksum")],
+        RestFault::OldLatest => vec![flag("old-latest")],
         RestFault::OtherAccount => vec![flag("other-account")],
         RestFault::Body(body) => vec![word("body", body)],
         RestFault::OtherSecret(secret) => vec![word("other-secret", secret)],
@@ -428,6 +436,7 @@ mod tests {
             ("alpaca:garbage", "only firestore speaks gRPC"),
             ("alpaca:wrong-checksum", "only secret-manager"),
             ("alpaca:other-secret=x", "only secret-manager"),
+            ("metadata:old-latest", "only secret-manager"),
             ("alpaca:error=403,reason=SERVICE_DISABLED", "only Google's"),
             ("secret-manager:error=403,reason=X,body=x", "a body of its own"),
             ("secret-manager:stall,reason=X", "`reason` is not"),
@@ -474,6 +483,7 @@ mod tests {
         prop_oneof![
             durations().prop_map(Fault::Latency),
             Just(Fault::Stall),
+            Just(Fault::StallAfter),
             Just(Fault::DropBefore),
             Just(Fault::DropAfter),
             Just(Fault::GoAway),
@@ -518,6 +528,7 @@ mod tests {
             (Just(Service::Firestore), grpc_faults()),
             (proptest::sample::select(&Service::ALL[1..]), rest_faults()),
             Just((Service::SecretManager, Fault::Rest(RestFault::WrongChecksum))),
+            Just((Service::SecretManager, Fault::Rest(RestFault::OldLatest))),
             any::<String>()
                 .prop_map(|secret| (Service::SecretManager, Fault::Rest(RestFault::OtherSecret(secret)))),
             (400..600_u16, headers(), any::<String>()).prop_map(|(status, headers, reason)| {

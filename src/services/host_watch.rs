@@ -1,0 +1,177 @@
+//! Whether a host answers anybody.
+
+use crate::limits::retry::Deadline;
+use crate::limits::slots::wait_aside;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+/// A host that has answered nobody for so long is asked by one probe at a time.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Longest a probe may take: those who wait for it have little time.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Watches one host, for all users' tasks.
+#[derive(Debug)]
+pub(crate) struct HostWatch {
+    start: Instant,
+    /// When the first call was made since the last answer: milliseconds after the start, plus 1; 0 when there is none.
+    unanswered_since: AtomicU64,
+    probe: Semaphore,
+}
+
+/// A call may be made.
+#[derive(Debug)]
+pub(crate) enum Entry<'a> {
+    /// The host answers, as far as is known.
+    Open,
+    /// It answers nobody, and this call finds out whether it does again. The next probe waits until this one is over.
+    Probe(#[expect(dead_code, reason = "it is held, not used")] SemaphorePermit<'a>),
+}
+
+/// The host has answered nobody for a while, and a probe is on its way or was in vain: it is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Silent;
+
+impl Default for HostWatch {
+    fn default() -> Self {
+        Self { start: Instant::now(), unanswered_since: AtomicU64::new(0), probe: Semaphore::new(1) }
+    }
+}
+
+impl Entry<'_> {
+    /// Time for this call, one of which may take `limit`.
+    #[must_use]
+    pub(crate) fn limit(&self, limit: Duration) -> Duration {
+        match self {
+            Self::Open => limit,
+            Self::Probe(_) => limit.min(PROBE_TIMEOUT),
+        }
+    }
+}
+
+impl HostWatch {
+    /// Waits, while a probe is on its way, until it is known whether the host answers. `attempt` is how often this user
+    /// has asked before: each probe is another user's, as one user's call may have a trouble of its own.
+    ///
+    /// # Errors
+    /// When the host is not to be asked.
+    pub(crate) async fn enter(&self, attempt: u32, deadline: Deadline) -> Result<Entry<'_>, Silent> {
+        if !self.is_silent() {
+            self.asked();
+            return Ok(Entry::Open);
+        }
+        if attempt > 0 {
+            return Err(Silent);
+        }
+        if let Ok(probe) = self.probe.try_acquire() {
+            return Ok(Entry::Probe(probe));
+        }
+        let over = wait_aside(timeout(deadline.left(), self.probe.acquire())).await;
+        drop(over);
+        if self.is_silent() { Err(Silent) } else { Ok(Entry::Open) }
+    }
+
+    /// The host has answered, whatever it said.
+    pub(crate) fn answered(&self) {
+        if self.unanswered_since.load(Ordering::Relaxed) != 0 {
+            self.unanswered_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn asked(&self) {
+        if self.unanswered_since.load(Ordering::Relaxed) == 0 {
+            self.unanswered_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        let since = self.unanswered_since.load(Ordering::Relaxed);
+        since != 0 && self.now().saturating_sub(since) >= SILENCE.as_millis() as u64
+    }
+
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64 + 1
+    }
+}
+
+/// The watches of Alpaca's two hosts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BrokerWatch {
+    /// Where paper accounts are.
+    pub(crate) paper: Arc<HostWatch>,
+    /// Where live accounts are.
+    pub(crate) live: Arc<HostWatch>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::deadlines::USER_BUDGET;
+    use tokio::time::sleep;
+
+    fn deadline() -> Deadline {
+        Deadline::after(USER_BUDGET)
+    }
+
+    /// A host that was asked and has not answered for so long.
+    async fn silent_for(silence: Duration) -> HostWatch {
+        let watch = HostWatch::default();
+        assert!(matches!(watch.enter(0, deadline()).await, Ok(Entry::Open)));
+        sleep(silence).await;
+        watch
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_was_not_asked_is_not_silent() {
+        let watch = HostWatch::default();
+        sleep(SILENCE * 9).await;
+        assert!(matches!(watch.enter(0, deadline()).await, Ok(Entry::Open)));
+        watch.answered();
+        sleep(SILENCE * 9).await;
+        assert!(matches!(watch.enter(0, deadline()).await, Ok(Entry::Open)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_silent_after_ten_seconds_without_any_answer() {
+        let watch = silent_for(SILENCE - Duration::from_millis(1)).await;
+        assert!(matches!(watch.enter(2, deadline()).await, Ok(Entry::Open)));
+        let watch = silent_for(SILENCE).await;
+        assert_eq!(watch.enter(1, deadline()).await.err(), Some(Silent), "who asked before makes no probe");
+        let probe = watch.enter(0, deadline()).await.expect("a probe");
+        assert_eq!(probe.limit(Duration::from_secs(10)), PROBE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_wait_for_the_probe_and_take_what_it_finds() {
+        for (answers, expected) in [(true, None), (false, Some(Silent))] {
+            let watch = silent_for(SILENCE).await;
+            let start = Instant::now();
+            let probe = watch.enter(0, deadline()).await.expect("a probe");
+            let waiting = futures::future::join_all((0..5).map(|_| watch.enter(0, deadline())));
+            let probing = async {
+                sleep(Duration::from_secs(2)).await;
+                if answers {
+                    watch.answered();
+                }
+                drop(probe);
+            };
+            let (entries, ()) = futures::join!(waiting, probing);
+            assert_eq!(start.elapsed(), Duration::from_secs(2));
+            assert!(entries.into_iter().all(|entry| entry.err() == expected), "{answers}");
+            assert!(watch.enter(0, deadline()).await.is_ok(), "open, or the next probe");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_probe_beyond_their_time() {
+        let watch = silent_for(SILENCE).await;
+        let _probe = watch.enter(0, deadline()).await.expect("a probe");
+        let start = Instant::now();
+        assert_eq!(watch.enter(0, Deadline::after(Duration::from_secs(1))).await.err(), Some(Silent));
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+}
