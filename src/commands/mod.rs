@@ -34,8 +34,8 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 8] =
-    ["completions", "demo", "explain", "keys", "sandbox", "status", "user", "users"];
+const WITHOUT_LOG: [&str; 9] =
+    ["completions", "demo", "explain", "keys", "migrate", "sandbox", "status", "user", "users"];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {

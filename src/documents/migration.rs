@@ -26,6 +26,7 @@ const PARTS: &str = "parts";
 const DELETE: &str = "delete";
 const RESTORE_FIELD: &str = "restore_field";
 const RECREATE: &str = "recreate";
+const DISABLE_SECRET: &str = "disable_secret";
 
 /// Which of a migration's two journals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +158,8 @@ pub(crate) enum Undo {
     RestoreField(String, Option<Value>),
     /// The target had these fields, and was deleted.
     Recreate(Fields),
+    /// The target is a secret, which had no version: that of these keys is disabled.
+    DisableSecret,
 }
 
 /// One change that was made.
@@ -203,6 +206,7 @@ impl Entry {
             Undo::Delete => DELETE,
             Undo::RestoreField(..) => RESTORE_FIELD,
             Undo::Recreate(_) => RECREATE,
+            Undo::DisableSecret => DISABLE_SECRET,
         };
         let mut fields: Fields = [(SOURCE, &self.source), (TARGET, &self.target)]
             .map(|(name, path)| (name.to_owned(), text(path)))
@@ -216,7 +220,7 @@ impl Entry {
 
     fn before(&self) -> Vec<u8> {
         let fields = match &self.undo {
-            Undo::Delete => Fields::new(),
+            Undo::Delete | Undo::DisableSecret => Fields::new(),
             Undo::RestoreField(field, value) => {
                 value.iter().map(|value| (field.clone(), value.clone())).collect()
             }
@@ -283,6 +287,7 @@ impl StoredEntry {
                 Undo::RestoreField(field, value)
             }
             RECREATE => Undo::Recreate(before),
+            DISABLE_SECRET => Undo::DisableSecret,
             _ => return None,
         };
         Some(Entry { source: of(SOURCE)?, target: of(TARGET)?, undo })
@@ -369,7 +374,9 @@ mod tests {
             source in "\\PC{1,40}",
         ) {
             let entry = |undo| Entry { source: source.clone(), target: source.clone(), undo };
-            prop_assert_eq!(read_back(&entry(Undo::Delete)), Some(entry(Undo::Delete)));
+            for undo in [Undo::Delete, Undo::DisableSecret] {
+                prop_assert_eq!(read_back(&entry(undo.clone())), Some(entry(undo)));
+            }
             let Some(Undo::Recreate(read)) = read_back(&entry(Undo::Recreate(fields.clone()))).map(|e| e.undo)
             else { panic!("recreated") };
             prop_assert!(are_same(&read, &fields));

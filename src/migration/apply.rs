@@ -225,5 +225,6 @@ pub(super) fn undoing(database: &Database, entry: &Entry, version: Option<Timest
             Some(merge_at_all(&name, &[(field, before)], &[], &Precondition::Unchanged(version)))
         }
         Undo::Recreate(fields) => Some(put(&name, fields, &Precondition::Absent)),
+        Undo::DisableSecret => None,
     }
 }

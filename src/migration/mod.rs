@@ -11,5 +11,5 @@ pub(crate) mod owners;
 pub(crate) mod reason;
 pub(crate) mod rollback;
 mod shown;
-mod stored;
+pub(crate) mod stored;
 pub(crate) mod tally;

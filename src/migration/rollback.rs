@@ -22,7 +22,7 @@ const COMMIT_ENTRIES: usize = 100;
 const COMMIT_BYTES: usize = 4 << 20;
 
 /// What became of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Undone {
     /// Its change is undone.
     Undone,
@@ -30,6 +30,13 @@ pub(crate) enum Undone {
     Changed,
     /// It cannot be read.
     Unreadable,
+    /// It is of a secret, and is left to whoever has Secret Manager.
+    Secret {
+        /// The document that the keys are from.
+        source: String,
+        /// The entry's full name.
+        entry: String,
+    },
 }
 
 /// Undoes a journal.
@@ -108,6 +115,9 @@ impl Undoer<'_> {
         let parts = stored.parts();
         let parts: Vec<&Document> = parts.iter().filter_map(|name| found.get(name)).collect();
         let entry = stored.entry(&parts).ok_or(Undone::Unreadable)?;
+        if entry.undo == Undo::DisableSecret {
+            return Err(Undone::Secret { source: entry.source, entry: stored.name().to_owned() });
+        }
         let target = found.get(&self.name(&entry.target)).map(|target| target.update_time);
         let was_removed = matches!(entry.undo, Undo::Recreate(_));
         let is_as_applied = match target {

@@ -15,24 +15,24 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Where a user's keys are stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shelf<'a> {
-    pub(super) secrets: &'a SecretManager,
-    pub(super) database: &'a Database,
-    pub(super) user: &'a UserId,
+pub(in crate::commands) struct Shelf<'a> {
+    pub(in crate::commands) secrets: &'a SecretManager,
+    pub(in crate::commands) database: &'a Database,
+    pub(in crate::commands) user: &'a UserId,
 }
 
 /// Keys that are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(in crate::commands) struct Stored {
     /// In this version.
-    pub(super) version: KeyVersion,
+    pub(in crate::commands) version: KeyVersion,
     /// Whether an earlier run, or somebody else, had stored them.
-    pub(super) was_there: bool,
+    pub(in crate::commands) was_there: bool,
 }
 
 impl Shelf<'_> {
     /// Stores the payload as the newest version, unless it is that already, and reads it back by its number.
-    pub(super) async fn put(&self, payload: &SecretString) -> Result<Stored, SecretChangeError> {
+    pub(in crate::commands) async fn put(&self, payload: &SecretString) -> Result<Stored, SecretChangeError> {
         let mut attempt = 1;
         loop {
             let deadline = Deadline::after(USER_BUDGET);

@@ -2,8 +2,10 @@
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
 use crate::commands::migrate::ground::{
-    Changing, among, budgets, cannot, changing, ended_early, options, refuse, refuse_in, typed,
+    Changing, alpaca, among, budgets, cannot, changing, ended_early, options, refuse, refuse_in, secrets,
+    typed,
 };
+use crate::commands::migrate::keys::{KeyLook, KeyMove, KeysOutcome};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
 use crate::config::migrate_args::ApplyArgs;
@@ -11,7 +13,7 @@ use crate::documents::migration::RunState;
 use crate::migration::apply::{Applier, ApplyError, Outcome};
 use crate::migration::load::{Judged, Loader};
 use crate::migration::options::{Options, Stamp};
-use crate::migration::tally::Tally;
+use crate::migration::reason::Class;
 use crate::services::desk::Desk;
 use crate::shutdown::{DRAIN_LIMIT, Stop};
 use std::collections::BTreeMap;
@@ -34,8 +36,10 @@ pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
             return report.exit_with(refused.exit_code());
         }
         let stop = Stop::on_signals().unwrap_or_default();
-        let applied = move_all(&database, (plan, &options), &stop, report).await;
-        conclude(applied, (args, &stop), report);
+        let moving = Moving { desk: &desk, database: &database, plan, options: &options, stop: &stop };
+        let applied = moving.all(report).await;
+        let is_given_up = options.left_behind.contains(&Class::Secret);
+        conclude(applied, (args, is_given_up, &stop), report);
         report.used(desk.used());
     })
     .await
@@ -80,8 +84,9 @@ async fn may_begin(database: &Changing, plan: &str, report: &mut Report) -> bool
 /// What became of all documents.
 #[derive(Debug, Default)]
 struct Applied {
-    all: Tally,
+    seen: u64,
     moved: u64,
+    keys_moved: u64,
     others: BTreeMap<&'static str, Others>,
 }
 
@@ -113,52 +118,93 @@ impl Applied {
         self.others.entry(cause).or_default().add(path);
         report.item(&serde_json::json!({"source": path, "outcome": cause}));
     }
+
+    fn note_keys(&mut self, path: &str, outcome: KeysOutcome, report: &mut Report) {
+        match outcome {
+            KeysOutcome::Moved => self.keys_moved += 1,
+            KeysOutcome::Same | KeysOutcome::Absent => {}
+            left => {
+                self.others.entry(left.as_str()).or_default().add(path);
+                report.item(&serde_json::json!({"source": path, "outcome": left.as_str()}));
+            }
+        }
+    }
 }
 
-async fn move_all(
-    database: &Changing,
-    (plan, options): (Stamp, &Options),
-    stop: &Stop,
-    report: &mut Report,
-) -> (Applied, Result<(), ApplyError>) {
-    let id = plan.to_string();
-    let mut applied = Applied::default();
-    if let Err(err) = database.record(&id, RunState::Applying, None).await {
-        return (applied, Err(err.into()));
+/// What is moved, and by what.
+struct Moving<'a> {
+    desk: &'a Desk<'a>,
+    database: &'a Changing,
+    plan: Stamp,
+    options: &'a Options,
+    stop: &'a Stop,
+}
+
+impl Moving<'_> {
+    async fn all(&self, report: &mut Report) -> (Applied, Result<(), ApplyError>) {
+        let mut applied = Applied::default();
+        let ended = self.stages(&mut applied, report).await;
+        (applied, ended)
     }
-    report.begin_list("not_moved");
-    let loader = Loader::new(database.reader.clone(), &options.owners);
-    let applier = Applier {
-        loader: &loader,
-        writer: &database.writer,
-        database: database.reader.database(),
-        plan: &id,
-        planned_at: plan.at,
-        stop,
-    };
-    let mut progress = Progress::new("Moving");
-    let walking = loader.walk(async |chunk| {
-        chunk.iter().for_each(|judged| applied.all.add(judged));
-        progress.at(applied.all.all());
-        applier.apply(chunk, &mut |judged, outcome| applied.note(judged, outcome, report)).await
-    });
-    let walked = stop.run_until_stopped_for(DRAIN_LIMIT, walking).await;
-    let mut ended = walked.unwrap_or(Err(ApplyError::Stopped));
-    if ended.is_ok() {
-        let recorded = database.record(&id, RunState::Applied, Some(applied.moved)).await;
-        ended = recorded.map_err(ApplyError::from);
+
+    async fn stages(&self, applied: &mut Applied, report: &mut Report) -> Result<(), ApplyError> {
+        let id = self.plan.to_string();
+        self.database.record(&id, RunState::Applying, None).await?;
+        let clients = async { Some((secrets(self.desk, report).await?, alpaca(self.desk, report)?)) };
+        let clients = clients.await;
+        report.begin_list("not_moved");
+        let documents = self.documents(&id, applied, report);
+        let moved = self.stop.run_until_stopped_for(DRAIN_LIMIT, documents).await;
+        moved.unwrap_or(Err(ApplyError::Stopped))?;
+        // It was told why there are none.
+        let Some((secrets, alpaca)) = clients else { return Ok(()) };
+        let look = KeyLook { reader: &self.database.reader, secrets: &secrets };
+        let (writer, plan) = (&self.database.writer, id.as_str());
+        let keys = KeyMove { look, alpaca: &alpaca, writer, plan, stop: self.stop };
+        let moving = keys.all(|path, outcome| applied.note_keys(path, outcome, report));
+        let moved = self.stop.run_until_stopped_for(DRAIN_LIMIT, moving).await;
+        moved.unwrap_or(Err(ApplyError::Stopped))?;
+        Ok(self.database.record(&id, RunState::Applied, Some(applied.moved)).await?)
     }
-    (applied, ended)
+
+    async fn documents(
+        &self,
+        id: &str,
+        applied: &mut Applied,
+        report: &mut Report,
+    ) -> Result<(), ApplyError> {
+        let loader = Loader::new(self.database.reader.clone(), &self.options.owners);
+        let applier = Applier {
+            loader: &loader,
+            writer: &self.database.writer,
+            database: self.database.reader.database(),
+            plan: id,
+            planned_at: self.plan.at,
+            stop: self.stop,
+        };
+        let mut progress = Progress::new("Moving");
+        loader
+            .walk(async |chunk| {
+                applied.seen += chunk.len() as u64;
+                progress.at(applied.seen);
+                applier.apply(chunk, &mut |judged, outcome| applied.note(judged, outcome, report)).await
+            })
+            .await
+    }
 }
 
 fn conclude(
     (applied, ended): (Applied, Result<(), ApplyError>),
-    (args, stop): (&ApplyArgs, &Stop),
+    (args, keys_are_given_up, stop): (&ApplyArgs, bool, &Stop),
     report: &mut Report,
 ) {
     report.field("moved", &applied.moved);
+    report.field("keys_moved", &applied.keys_moved);
     for (cause, others) in &applied.others {
-        report.found(finding(cause, others));
+        let finding = finding(cause, others);
+        let is_given_up = keys_are_given_up && finding.state == CheckState::Failed && cause.contains('_');
+        let state = if is_given_up { CheckState::Warning } else { finding.state };
+        report.found(Finding { state, ..finding });
     }
     let again = format!("pulse migrate apply --plan {}{}", args.plan, typed(&args.whose));
     match ended {
@@ -177,10 +223,38 @@ fn finding(cause: &str, others: &Others) -> Finding {
             "were written after the plan, so an old writer still runs: stop it, and make a new plan",
         ),
         "changed" => ("ChangedMeanwhile", "were changed by somebody else at the same time: make a new plan"),
-        _ => ("RefusedByFirestore", "are not taken by Firestore"),
+        "refused" => ("RefusedByFirestore", "are not taken by Firestore"),
+        other => return keys_finding(other, others),
     };
     let sentence = format!("{} {words}.", among(others.count, &others.named));
     Finding::new(CheckState::Failed, reason, sentence).mended_by("pulse migrate plan")
+}
+
+/// What keeps keys from being moved, by the word of JSON.
+pub(super) fn keys_finding(word: &str, others: &Others) -> Finding {
+    let (state, reason, words) = match word {
+        "keys_not_there" => (CheckState::Failed, "KeysNotMoved", "hold keys that are not in Secret Manager"),
+        "other_keys" => {
+            (CheckState::Failed, "OtherKeys", "hold other keys than the secret's newest version, which stays")
+        }
+        "keys_malformed" => (
+            CheckState::Failed,
+            "KeysMalformed",
+            "hold what are no keys, or their user's id can have no secret",
+        ),
+        "user_unknown" => (
+            CheckState::Failed,
+            "UserUnknown",
+            "hold keys of users without a document: `pulse user add` makes one",
+        ),
+        "keys_rejected" => (CheckState::Failed, "KeysRejected", "hold keys that Alpaca does not take"),
+        _ => (
+            CheckState::Unknown,
+            "KeysNotAsked",
+            "hold keys of which Alpaca or Secret Manager could not be asked: run it again",
+        ),
+    };
+    Finding::new(state, reason, format!("{} {words}.", among(others.count, &others.named)))
 }
 
 fn sentence(text: &str) -> String {

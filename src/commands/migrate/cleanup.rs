@@ -27,14 +27,19 @@ pub(super) async fn cleanup(args: &CleanupArgs) -> ExitCode {
     run("migrate cleanup", &args.operator, async |place: &Place, report: &mut Report| {
         let desk = Desk::with_budgets(place, &budgets(&args.pace));
         let Some(database) = changing(&desk, report).await else { return };
-        step(args, place, &database, report).await;
+        step(args, (place, &desk), &database, report).await;
         report.used(desk.used());
     })
     .await
 }
 
 /// The step that is next.
-async fn step(args: &CleanupArgs, place: &Place, database: &Changing, report: &mut Report) {
+async fn step(
+    args: &CleanupArgs,
+    (place, desk): (&Place, &Desk<'_>),
+    database: &Changing,
+    report: &mut Report,
+) {
     let Some(state) = begun(database, &args.plan, report).await else { return };
     let Some(options) = options(&args.whose, report) else { return };
     let verified = match &args.verified {
@@ -63,7 +68,7 @@ async fn step(args: &CleanupArgs, place: &Place, database: &Changing, report: &m
     }
     let stop = Stop::on_signals().unwrap_or_default();
     match (state, verified) {
-        (_, None) => give_back(args, database, &stop, report).await,
+        (_, None) => give_back(args, (desk, database), &stop, report).await,
         (RunState::Applied | RunState::Cleaning, Some(at)) => {
             delete_legacy(args, (database, &options, at), &stop, report).await;
         }
@@ -102,8 +107,14 @@ async fn verification(
     }
 }
 
-async fn give_back(args: &CleanupArgs, database: &Changing, stop: &Stop, report: &mut Report) {
+async fn give_back(
+    args: &CleanupArgs,
+    (desk, database): (&Desk<'_>, &Changing),
+    stop: &Stop,
+    report: &mut Report,
+) {
     let undoing = Undoing {
+        desk,
         database,
         plan: &args.plan,
         journal: Journal::Cleaned,

@@ -12,7 +12,9 @@ use crate::migration::options::Options;
 use crate::migration::owners::Owners;
 use crate::migration::reason::Class;
 use crate::model::ids::DocumentId;
+use crate::services::alpaca::Alpaca;
 use crate::services::desk::Desk;
+use crate::services::secret_manager::SecretManager;
 use crate::services::writer::Writer;
 use crate::shutdown::Stop;
 use std::collections::BTreeMap;
@@ -97,6 +99,17 @@ pub(super) async fn changing(desk: &Desk<'_>, report: &mut Report) -> Option<Cha
     Some(Changing { reader: Reader::new(store), writer })
 }
 
+/// Secret Manager; nothing, and told, where it cannot be had.
+pub(super) async fn secrets(desk: &Desk<'_>, report: &mut Report) -> Option<SecretManager> {
+    let connected = desk.secrets().await;
+    connected.map_err(|err| unknown(report, "SecretManagerUnavailable", &err)).ok()
+}
+
+/// Alpaca; nothing, and told, where it cannot be had.
+pub(super) fn alpaca(desk: &Desk<'_>, report: &mut Report) -> Option<Alpaca> {
+    desk.alpaca().map_err(|err| unknown(report, "AlpacaUnavailable", &err)).ok()
+}
+
 async fn store(desk: &Desk<'_>, report: &mut Report) -> Option<Arc<Store>> {
     let connected = desk.store().await;
     connected.map_err(|err| cannot(report, &err)).ok()
@@ -133,8 +146,12 @@ impl Changing {
 
 /// Says that Firestore could not be asked, and with it nothing else known.
 pub(super) fn cannot(report: &mut Report, err: &dyn std::error::Error) {
+    unknown(report, "FirestoreUnavailable", err);
+}
+
+fn unknown(report: &mut Report, reason: &'static str, err: &dyn std::error::Error) {
     let sentence = format!("{}.", crate::telemetry::Chain(err));
-    report.found(Finding::new(CheckState::Unknown, "FirestoreUnavailable", sentence));
+    report.found(Finding::new(CheckState::Unknown, reason, sentence));
 }
 
 /// How far a migration has come that was begun; nothing, and told, where there is none.

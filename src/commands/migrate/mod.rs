@@ -4,6 +4,7 @@ mod apply;
 mod cleanup;
 mod close;
 mod ground;
+mod keys;
 mod plan;
 mod progress;
 mod rollback;

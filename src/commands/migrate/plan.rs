@@ -98,8 +98,11 @@ fn conclude(tally: &Tally, options: &Options, (plan, typed): (Stamp, &str), repo
     }
     let secrets = tally.of(Class::Secret);
     if secrets > 0 {
-        let sentence = format!("{} documents hold keys, which are not moved yet.", grouped(secrets));
-        report.found(Finding::new(CheckState::Warning, "KeysInFirestore", sentence));
+        let sentence = format!(
+            "{} documents hold keys, which `apply` moves to Secret Manager once Alpaca took them.",
+            grouped(secrets)
+        );
+        report.found(Finding::new(CheckState::Ok, "KeysInFirestore", sentence));
     }
     let found = match tally.of(Class::Copy) {
         0 => Finding::new(CheckState::Ok, "NothingToMove", "There is nothing to move."),

@@ -1,7 +1,10 @@
 //! `pulse migrate rollback`.
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
-use crate::commands::migrate::ground::{Changing, among, begun, budgets, changing, ended_early, refuse_in};
+use crate::commands::migrate::ground::{
+    self, Changing, among, begun, budgets, changing, ended_early, refuse_in,
+};
+use crate::commands::migrate::keys::{KeyLook, SecretEntry, take_back};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
 use crate::config::migrate_args::RollbackArgs;
@@ -30,6 +33,7 @@ pub(super) async fn rollback(args: &RollbackArgs) -> ExitCode {
         }
         let stop = Stop::on_signals().unwrap_or_default();
         let undoing = Undoing {
+            desk: &desk,
             database: &database,
             plan: &args.plan,
             journal: Journal::Applied,
@@ -48,6 +52,8 @@ struct Left {
     undone: u64,
     changed: u64,
     named: Vec<String>,
+    /// Those are undone at the end.
+    secrets: Vec<SecretEntry>,
 }
 
 impl Left {
@@ -56,7 +62,14 @@ impl Left {
             Undone::Undone => return self.undone += 1,
             Undone::Changed => "changed",
             Undone::Unreadable => "unreadable",
+            Undone::Secret { source, entry } => {
+                return self.secrets.push(SecretEntry { source, entry });
+            }
         };
+        self.leave(target, word, report);
+    }
+
+    fn leave(&mut self, target: &str, word: &str, report: &mut Report) {
         self.changed += 1;
         if self.named.len() < NAMED {
             self.named.push(target.to_owned());
@@ -67,6 +80,7 @@ impl Left {
 
 /// A journal that is being undone.
 pub(super) struct Undoing<'a> {
+    pub(super) desk: &'a Desk<'a>,
     pub(super) database: &'a Changing,
     pub(super) plan: &'a str,
     pub(super) journal: Journal,
@@ -98,7 +112,25 @@ impl Undoing<'_> {
         });
         let ended = stop.run_until_stopped_for(DRAIN_LIMIT, undoing).await;
         ended.unwrap_or(Err(ApplyError::Stopped))?;
+        self.take_back(left, report).await?;
         Ok(self.database.record(self.plan, behind, None).await?)
+    }
+
+    /// Disables the secrets that were stored. None is deleted.
+    async fn take_back(&self, left: &mut Left, report: &mut Report) -> Result<(), ApplyError> {
+        let secrets = std::mem::take(&mut left.secrets);
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let Some(manager) = ground::secrets(self.desk, report).await else { return Err(ApplyError::Stopped) };
+        let look = KeyLook { reader: &self.database.reader, secrets: &manager };
+        for secret in &secrets {
+            match take_back(&look, &self.database.writer, secret).await? {
+                true => left.undone += 1,
+                false => left.leave(&secret.source, "secret_changed", report),
+            }
+        }
+        Ok(())
     }
 
     fn conclude(&self, left: &Left, ended: Result<(), ApplyError>, stop: &Stop, report: &mut Report) {

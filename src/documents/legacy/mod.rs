@@ -2,16 +2,16 @@
 //! their fields in the documents of today.
 
 mod equity;
+mod keys;
 mod signal;
 
 pub(crate) use self::equity::entry_of_today;
+pub(crate) use self::keys::{NoKeys, has_keys, keys_of};
 pub(crate) use self::signal::signal_of_today;
 
 use crate::firestore::reader::Collection;
-use crate::firestore::values::{Fields, is_null, string};
 use crate::model::ids::DocumentId;
 use account_reader::documents::{equity_history, signal as signals};
-use gcloud_sdk::google::firestore::v1::Value;
 
 /// A field that is not what its reader needs it to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,16 +131,6 @@ pub(crate) fn key_collection() -> Collection<'static> {
     Collection { parent: "", id: "secrets", is_group: true, fields: Some(&["__name__"]) }
 }
 
-/// Where older writers put keys.
-const KEY_FIELDS: [&str; 4] = ["key_id", "secret_key", "api_key_id", "api_secret_key"];
-
-/// Whether a document that may have keys has some.
-#[must_use]
-pub(crate) fn has_keys(fields: &Fields) -> bool {
-    let is_said = |value: &Value| !is_null(value) && string(value) != Some("");
-    KEY_FIELDS.iter().filter_map(|name| fields.get(*name)).any(is_said)
-}
-
 /// The older name of a user's tenant, and today's.
 pub(crate) const OLD_TENANT_ID: &str = "tenantId";
 const USER_FIELDS: [&str; 2] = [OLD_TENANT_ID, crate::documents::user::TENANT_ID];
@@ -233,16 +223,6 @@ mod tests {
             SignalCollection::TradingOfUser.rivals(&ana, &s),
             ["tradingSignals/s", "trade_signals/s", "users/ana/signals/s"]
         );
-    }
-
-    #[test]
-    fn a_document_of_nulls_has_no_keys() {
-        use crate::firestore::values::{integer, null, text};
-        let has = |name: &str, value| has_keys(&[(name.to_owned(), value)].into());
-        assert!(
-            has("key_id", text("PK")) && has("api_secret_key", text(" ")) && has("secret_key", integer(7))
-        );
-        assert!(!has("key_id", null()) && !has("key_id", text("")) && !has("configured", text("yes")));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod clean_up;
 mod generated;
 mod interrupted;
+mod keys;
 mod others;
 mod whole_way;
 
@@ -12,8 +13,17 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
 /// What the operator of the sandbox's legacy database says of it.
-const WHOSE: [&str; 6] =
-    ["--owner", "user-0001", "--leave-behind", "ambiguous", "--leave-behind", "malformed"];
+const WHOSE: [&str; 8] = [
+    "--owner",
+    "user-0001",
+    "--leave-behind",
+    "ambiguous",
+    "--leave-behind",
+    "malformed",
+    // Of users without a document.
+    "--leave-behind",
+    "secret",
+];
 
 type Everything = BTreeMap<String, Fields>;
 
@@ -58,11 +68,21 @@ fn json(run: &Run) -> Json {
     serde_json::from_str(&run.stdout).unwrap_or_else(|err| panic!("{err}: {run:?}"))
 }
 
-/// The reasons of what was found.
+/// The reasons of what was found, by the alphabet.
 #[track_caller]
 fn reasons(run: &Run) -> Vec<String> {
     let findings = json(run)["findings"].as_array().cloned().unwrap_or_default();
-    findings.iter().map(|finding| finding["reason"].as_str().unwrap_or_default().to_owned()).collect()
+    let reason = |finding: &Json| finding["reason"].as_str().unwrap_or_default().to_owned();
+    let mut reasons: Vec<String> = findings.iter().map(reason).collect();
+    reasons.sort();
+    reasons
+}
+
+/// How many changes an apply made.
+#[track_caller]
+fn changes(run: &Run) -> u64 {
+    let of = |name: &str| json(run)[name].as_u64().expect("a number");
+    of("moved") + of("keys_moved")
 }
 
 /// All but the migrations' own documents.

@@ -21,7 +21,7 @@ async fn what_an_old_writer_writes_after_the_plan_is_left_and_named() {
     world.put("tradingSignals/late", [("ticker", text("SPY")), ("timestamp", at_noon)]).await;
     world.patch("tradingSignals/form-1", [("did_trade", integer(1))]).await;
     let run = world.apply(&plan, &WHOSE).await;
-    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["WrittenLater".to_owned(), "Applied".to_owned()]));
+    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["Applied".to_owned(), "WrittenLater".to_owned()]));
     let late = ["tradingSignals/form-1", "tradingSignals/late"];
     assert_eq!(
         json(&run)["not_moved"],
@@ -90,7 +90,7 @@ async fn a_target_that_appears_during_the_move_is_left_and_named() {
     let run = running.end().await;
     assert_eq!(
         (run.exit, reasons(&run)),
-        (Some(3), vec!["ChangedMeanwhile".to_owned(), "Applied".to_owned()])
+        (Some(3), vec!["Applied".to_owned(), "ChangedMeanwhile".to_owned()])
     );
     let expected = json!([{"source": "tradingSignals/form-1", "outcome": "changed"}]);
     assert_eq!(json(&run)["not_moved"], expected);
