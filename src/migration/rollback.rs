@@ -23,9 +23,9 @@ const COMMIT_BYTES: usize = 4 << 20;
 
 /// What became of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Undone {
+pub(crate) enum UndoOutcome {
     /// Its change is undone.
-    Undone,
+    Done,
     /// Its target was changed since, and is left as it is.
     Changed,
     /// It cannot be read.
@@ -60,7 +60,7 @@ struct Planned {
 
 impl Undoer<'_> {
     /// Undoes all entries, and tells `each` what became of them, by their targets' paths.
-    pub(crate) async fn undo(&self, mut each: impl FnMut(&str, Undone)) -> Result<(), ApplyError> {
+    pub(crate) async fn undo(&self, mut each: impl FnMut(&str, UndoOutcome)) -> Result<(), ApplyError> {
         let parent = run_path(self.plan);
         let collection = Collection { parent: &parent, id: self.journal.id(), is_group: false, fields: None };
         let mut after: Option<String> = None;
@@ -77,7 +77,7 @@ impl Undoer<'_> {
     async fn undo_chunk(
         &self,
         documents: Vec<Document>,
-        each: &mut impl FnMut(&str, Undone),
+        each: &mut impl FnMut(&str, UndoOutcome),
     ) -> Result<(), ApplyError> {
         let entries: Vec<StoredEntry> = documents.into_iter().map(StoredEntry::of).collect();
         let found = self.targets_and_parts(&entries).await?;
@@ -111,12 +111,16 @@ impl Undoer<'_> {
         self.reader.database().document(format_args!("{path}"))
     }
 
-    fn planned(&self, stored: &StoredEntry, found: &HashMap<String, Document>) -> Result<Planned, Undone> {
+    fn planned(
+        &self,
+        stored: &StoredEntry,
+        found: &HashMap<String, Document>,
+    ) -> Result<Planned, UndoOutcome> {
         let parts = stored.parts();
         let parts: Vec<&Document> = parts.iter().filter_map(|name| found.get(name)).collect();
-        let entry = stored.entry(&parts).ok_or(Undone::Unreadable)?;
+        let entry = stored.entry(&parts).ok_or(UndoOutcome::Unreadable)?;
         if entry.undo == Undo::DisableSecret {
-            return Err(Undone::Secret { source: entry.source, entry: stored.name().to_owned() });
+            return Err(UndoOutcome::Secret { source: entry.source, entry: stored.name().to_owned() });
         }
         let target = found.get(&self.name(&entry.target)).map(|target| target.update_time);
         let was_removed = matches!(entry.undo, Undo::Recreate(_));
@@ -125,9 +129,10 @@ impl Undoer<'_> {
             Some(version) => !was_removed && version == stored.version(),
         };
         if !is_as_applied {
-            return Err(Undone::Changed);
+            return Err(UndoOutcome::Changed);
         }
-        let undoing = undoing(self.reader.database(), &entry, stored.version()).ok_or(Undone::Unreadable)?;
+        let undoing =
+            undoing(self.reader.database(), &entry, stored.version()).ok_or(UndoOutcome::Unreadable)?;
         let writes: Vec<Write> = std::iter::once(undoing).chain(stored.deletions(&parts)).collect();
         let bytes = writes.iter().map(|write| write.as_bytes().len()).sum();
         Ok(Planned { entry: stored.name().to_owned(), target: entry.target, writes, bytes })
@@ -137,7 +142,7 @@ impl Undoer<'_> {
     async fn commit(
         &self,
         batch: Vec<Planned>,
-        each: &mut impl FnMut(&str, Undone),
+        each: &mut impl FnMut(&str, UndoOutcome),
     ) -> Result<(), ApplyError> {
         if batch.is_empty() {
             return Ok(());
@@ -147,7 +152,7 @@ impl Undoer<'_> {
         }
         let writes: Vec<Write> = batch.iter().flat_map(|planned| planned.writes.clone()).collect();
         match self.writer.commit(&writes, Deadline::after(COMMIT_BUDGET)).await {
-            Ok(()) => batch.iter().for_each(|planned| each(&planned.target, Undone::Undone)),
+            Ok(()) => batch.iter().for_each(|planned| each(&planned.target, UndoOutcome::Done)),
             Err(err) if !err.may_be_one_documents() => return Err(err.into()),
             Err(_) => {
                 for planned in &batch {
@@ -159,12 +164,12 @@ impl Undoer<'_> {
     }
 
     /// What becomes of an entry by itself. When the answer to an earlier commit was lost, it is gone by now.
-    async fn alone(&self, planned: &Planned) -> Result<Undone, ApplyError> {
+    async fn alone(&self, planned: &Planned) -> Result<UndoOutcome, ApplyError> {
         match self.writer.commit(&planned.writes, Deadline::after(COMMIT_BUDGET)).await {
-            Ok(()) => Ok(Undone::Undone),
+            Ok(()) => Ok(UndoOutcome::Done),
             Err(err) if err.may_be_one_documents() => {
                 let found = self.reader.found(std::slice::from_ref(&planned.entry)).await?;
-                Ok(if found.documents.is_empty() { Undone::Undone } else { Undone::Changed })
+                Ok(if found.documents.is_empty() { UndoOutcome::Done } else { UndoOutcome::Changed })
             }
             Err(err) => Err(err.into()),
         }

@@ -41,8 +41,16 @@ pub(crate) fn write_documents(
 
 /// What belongs to no user by its path.
 fn shared() -> Vec<(String, Fields)> {
+    let history = (0..MINUTES).map(|minute| {
+        let path = format!("alpacaAccounts/snapshot/equity_history/2025010512{minute:02}");
+        (path, vec![("ts", time(minute * 60)), ("equity", text(&format!("{}.25", 103_820 + minute)))])
+    });
+    accounts().into_iter().chain(signals()).chain(history).collect()
+}
+
+fn accounts() -> Vec<(String, Fields)> {
     let figures = || vec![("equity", text("103820.56")), ("cash", text("1000.05")), ("syncedAt", time(0))];
-    let mut documents = vec![
+    vec![
         ("alpacaAccounts/snapshot".to_owned(), figures()),
         ("tenants/local/accounts/primary".to_owned(), figures()),
         (
@@ -54,6 +62,11 @@ fn shared() -> Vec<(String, Fields)> {
         ("tenants/crowded/accounts/primary".to_owned(), figures()),
         ("tenants/crowded/users/user-0001".to_owned(), vec![]),
         ("tenants/crowded/users/user-0002".to_owned(), vec![]),
+    ]
+}
+
+fn signals() -> Vec<(String, Fields)> {
+    vec![
         (
             "tradingSignals/form-1".to_owned(),
             vec![
@@ -86,17 +99,12 @@ fn shared() -> Vec<(String, Fields)> {
         ),
         ("trade_signals/form-1".to_owned(), vec![("ticker", text("DIA")), ("createdAt", time(3))]),
         ("shadowTradeHistory/without-uid".to_owned(), vec![("price", text("12.50"))]),
-    ];
-    documents.extend((0..MINUTES).map(|minute| {
-        let path = format!("alpacaAccounts/snapshot/equity_history/2025010512{minute:02}");
-        (path, vec![("ts", time(minute * 60)), ("equity", text(&format!("{}.25", 103_820 + minute)))])
-    }));
-    documents
+    ]
 }
 
-/// What nobody meant to write, and somebody did.
-fn dirt() -> Vec<(String, Fields)> {
-    let everything = vec![
+/// A field of each type, and of each odd name.
+fn everything() -> Fields {
+    vec![
         ("null", ValueType::NullValue(0)),
         ("nan", double(f64::NAN)),
         ("negative_zero", double(-0.0)),
@@ -104,17 +112,21 @@ fn dirt() -> Vec<(String, Fields)> {
         ("place", ValueType::GeoPointValue(LatLng { latitude: 40.7, longitude: -74.0 })),
         ("reference", ValueType::ReferenceValue("projects/p/databases/(default)/documents/a/b".into())),
         ("list", ValueType::ArrayValue(ArrayValue { values: vec![value(int(1)), value(text("x"))] })),
-        ("map", map(vec![("", int(1))].into_iter().filter(|(name, _)| !name.is_empty()).collect())),
+        ("map", map(vec![("a", int(1))])),
         ("with space", int(1)),
         ("with.dot", int(2)),
         ("`tick`", int(3)),
-    ];
+    ]
+}
+
+/// What nobody meant to write, and somebody did.
+fn dirt() -> Vec<(String, Fields)> {
     let dated = |mut fields: Fields| {
         fields.push(("timestamp", time(9)));
         fields
     };
     vec![
-        ("tradingSignals/every type".to_owned(), dated(everything.clone())),
+        ("tradingSignals/every type".to_owned(), dated(everything())),
         (format!("tradingSignals/{}", "x".repeat(1500)), dated(vec![])),
         ("tradingSignals/é 1".to_owned(), dated(vec![("ticker", text("é"))])),
         ("tradingSignals/huge".to_owned(), dated(vec![("metadata", text(&"x".repeat(HUGE)))])),
@@ -134,7 +146,7 @@ fn dirt() -> Vec<(String, Fields)> {
         ),
         (
             "users/user-0002/alpacaAccounts/snapshot".to_owned(),
-            dated([vec![("configured", text("yes")), ("account", map(vec![]))], everything].concat()),
+            dated([vec![("configured", text("yes")), ("account", map(vec![]))], everything()].concat()),
         ),
         ("users/nobody/data/snapshot".to_owned(), vec![("equity", text("0"))]),
         (
@@ -177,7 +189,6 @@ fn of_user(number: u32) -> Vec<(String, Fields)> {
     let trade = vec![("uid", text(&user)), ("price", text("12.50")), ("quantity", text("3"))];
     documents.push((format!("shadowTradeHistory/{user}-t"), trade));
     let answer = vec![("createdAt", time(5)), ("userId", text(&user)), ("response", text("hold"))];
-    // The same id as one of the signals above: two documents for one target.
     documents.push((format!("users/{user}/trading_signals/{user}-answer"), answer));
     documents
 }

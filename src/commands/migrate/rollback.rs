@@ -10,7 +10,7 @@ use crate::config::Place;
 use crate::config::migrate_args::RollbackArgs;
 use crate::documents::migration::{Journal, RunState};
 use crate::migration::apply::ApplyError;
-use crate::migration::rollback::{Undoer, Undone};
+use crate::migration::rollback::{UndoOutcome, Undoer};
 use crate::services::desk::Desk;
 use crate::shutdown::{DRAIN_LIMIT, Stop};
 use std::process::ExitCode;
@@ -57,12 +57,12 @@ struct Left {
 }
 
 impl Left {
-    fn note(&mut self, target: &str, outcome: Undone, report: &mut Report) {
+    fn note(&mut self, target: &str, outcome: UndoOutcome, report: &mut Report) {
         let word = match outcome {
-            Undone::Undone => return self.undone += 1,
-            Undone::Changed => "changed",
-            Undone::Unreadable => "unreadable",
-            Undone::Secret { source, entry } => {
+            UndoOutcome::Done => return self.undone += 1,
+            UndoOutcome::Changed => "changed",
+            UndoOutcome::Unreadable => "unreadable",
+            UndoOutcome::Secret { source, entry } => {
                 return self.secrets.push(SecretEntry { source, entry });
             }
         };

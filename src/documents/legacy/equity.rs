@@ -1,6 +1,6 @@
 //! Entries of the single tenant's equity history.
 
-use crate::documents::legacy::Unreadable;
+use crate::documents::legacy::unreadable::Unreadable;
 use crate::firestore::values::{Fields, double, number, string, time};
 use crate::model::money::Figure;
 use account_reader::documents::equity_history::{EQUITY, TS};

@@ -4,18 +4,16 @@
 mod equity;
 mod keys;
 mod signal;
+mod unreadable;
 
 pub(crate) use self::equity::entry_of_today;
 pub(crate) use self::keys::{NoKeys, has_keys, keys_of};
 pub(crate) use self::signal::signal_of_today;
+pub(crate) use self::unreadable::Unreadable;
 
 use crate::firestore::reader::Collection;
 use crate::model::ids::DocumentId;
 use account_reader::documents::{equity_history, signal as signals};
-
-/// A field that is not what its reader needs it to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unreadable(pub(crate) &'static str);
 
 /// Where older writers kept signals, in the order in which one of several with the same id is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Signals of the platform's older writers.
 
-use crate::documents::legacy::Unreadable;
 use crate::documents::legacy::equity::figure;
+use crate::documents::legacy::unreadable::Unreadable;
 use crate::firestore::values::{Fields, double, is_null, number, string, text, time, timestamp};
 use account_reader::documents::signal::{
     ACTION, ARCHIVED, BUY, CREATED_AT, FLAT, NOTIONAL_USD, PROPOSED_BY, REASON, SELL, STATUS, SYMBOL,
@@ -76,7 +76,7 @@ fn moment(value: &Value) -> Option<Timestamp> {
 
 /// Seconds or milliseconds. Nobody wrote signals in the first years after 1970.
 fn since_1970(number: f64) -> Option<Timestamp> {
-    let is_usual = number.is_finite() && number >= 1e8 && number < 1e13;
+    let is_usual = (1e8..1e13).contains(&number);
     let milliseconds = if number < FIRST_MILLISECOND as f64 { number * 1000.0 } else { number };
     let since = SignedDuration::from_millis(is_usual.then_some(milliseconds.round() as i64)?);
     Timestamp::UNIX_EPOCH.checked_add(since).ok()

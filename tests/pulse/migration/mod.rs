@@ -2,6 +2,7 @@
 
 mod clean_up;
 mod generated;
+mod guide;
 mod interrupted;
 mod keys;
 mod others;
