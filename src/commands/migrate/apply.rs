@@ -206,11 +206,11 @@ fn conclude(
         let state = if is_given_up { CheckState::Warning } else { finding.state };
         report.found(Finding { state, ..finding });
     }
-    let again = format!("pulse migrate apply --plan {}{}", args.plan, typed(&args.whose));
+    let again = format!("pulse migrate apply --plan {}{}", args.plan, typed(&args.whose, &args.operator));
     match ended {
         Ok(()) => report.found(
             Finding::new(CheckState::Ok, "Applied", format!("{} changes were made.", grouped(applied.moved)))
-                .mended_by(format!("pulse migrate verify{}", typed(&args.whose))),
+                .mended_by(format!("pulse migrate verify{}", typed(&args.whose, &args.operator))),
         ),
         Err(err) => ended_early(&err, &grouped(applied.moved), (&again, stop), report),
     }

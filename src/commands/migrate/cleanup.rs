@@ -5,6 +5,7 @@ use crate::commands::migrate::apply::Others;
 use crate::commands::migrate::close::close;
 use crate::commands::migrate::ground::{
     Changing, among, begun, budgets, cannot, changing, ended_early, options, refuse, refuse_in, typed,
+    typed_place,
 };
 use crate::commands::migrate::progress::Progress;
 use crate::commands::migrate::rollback::Undoing;
@@ -119,7 +120,7 @@ async fn give_back(
         plan: &args.plan,
         journal: Journal::Cleaned,
         states: [RunState::Cleaning, RunState::Applied],
-        again: format!("pulse migrate cleanup --plan {} --undo", args.plan),
+        again: format!("pulse migrate cleanup --plan {} --undo{}", args.plan, typed_place(&args.operator)),
     };
     undoing.undo(stop, report).await;
 }
@@ -167,7 +168,8 @@ async fn delete_legacy(
             let sentence = format!(
                 "{count} legacy documents were deleted. The journal keeps them: watch your programs for a day, then verify and clean up once more."
             );
-            let undo = format!("pulse migrate cleanup --plan {} --undo", args.plan);
+            let undo =
+                format!("pulse migrate cleanup --plan {} --undo{}", args.plan, typed_place(&args.operator));
             report.found(Finding::new(CheckState::Ok, "Deleted", sentence).mended_by(undo));
         }
         Err(err) => {
@@ -175,7 +177,7 @@ async fn delete_legacy(
             let again = format!(
                 "pulse migrate cleanup --plan {} --verified {verified}{}",
                 args.plan,
-                typed(&args.whose)
+                typed(&args.whose, &args.operator)
             );
             ended_early(&err, &count, (&again, stop), report);
         }

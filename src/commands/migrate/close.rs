@@ -88,8 +88,11 @@ async fn close_all(
 
 fn conclude(closed: Result<Keys, ApplyError>, (args, stop): (&CleanupArgs, &Stop), report: &mut Report) {
     let verified = args.verified.as_deref().unwrap_or_default();
-    let again =
-        format!("pulse migrate cleanup --plan {} --verified {verified}{}", args.plan, typed(&args.whose));
+    let again = format!(
+        "pulse migrate cleanup --plan {} --verified {verified}{}",
+        args.plan,
+        typed(&args.whose, &args.operator)
+    );
     let keys = match closed {
         Ok(keys) => keys,
         Err(err) => return ended_early(&err, "Some", (&again, stop), report),

@@ -2,6 +2,7 @@
 
 use crate::commands::frame::{CheckState, Finding, Report, grouped};
 use crate::config::migrate_args::{OpenClass, PaceArgs, WhoseArgs};
+use crate::config::operator_args::OperatorArgs;
 use crate::documents::migration::{Run, RunState, run_path};
 use crate::firestore::reader::Reader;
 use crate::firestore::{Store, StoreError};
@@ -62,8 +63,19 @@ fn by_tenant(file: &Path) -> Result<BTreeMap<String, String>, String> {
     serde_json::from_str(&text).map_err(|err| cannot(&err))
 }
 
-/// The options as they are typed, for the next command.
-pub(super) fn typed(args: &WhoseArgs) -> String {
+/// What was typed, for the next command: the options that a plan stands for, and where to look.
+pub(super) fn typed(whose: &WhoseArgs, operator: &OperatorArgs) -> String {
+    typed_whose(whose) + &typed_place(operator)
+}
+
+/// Where to look, as it was typed.
+pub(super) fn typed_place(operator: &OperatorArgs) -> String {
+    let project = operator.project.iter().map(|project| format!(" --project {}", quoted(project)));
+    let database = Some(&operator.database).filter(|database| *database != "(default)");
+    project.chain(database.map(|database| format!(" --database {}", quoted(database)))).collect()
+}
+
+fn typed_whose(args: &WhoseArgs) -> String {
     let owner = args.owner.iter().map(|owner| format!(" --owner {}", quoted(owner)));
     let owners = args.owners.iter().map(|file| format!(" --owners {}", quoted(&file.display().to_string())));
     let left = args.leave_behind.iter().map(|class| match class {
@@ -224,7 +236,7 @@ mod tests {
         };
         let expected = " --owner ana@example.com --owners 'my owners'\\''.json' --leave-behind newer_target \
                         --leave-behind malformed";
-        assert_eq!(typed(&args), expected);
+        assert_eq!(typed_whose(&args), expected);
     }
 
     #[test]

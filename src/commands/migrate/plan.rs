@@ -32,7 +32,7 @@ pub(super) async fn plan(args: &PlanArgs) -> ExitCode {
                 report.field("plan_id", &plan.to_string());
                 report.field("read_time", &at.to_string());
                 tell(&tally, &options, desk.used().firestore_reads, report);
-                conclude(&tally, &options, (plan, &typed(&args.whose)), report);
+                conclude(&tally, &options, (plan, &typed(&args.whose, &args.operator)), report);
             }
             Err(err) => cannot(report, &err),
         }

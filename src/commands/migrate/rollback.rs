@@ -2,7 +2,7 @@
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
 use crate::commands::migrate::ground::{
-    self, Changing, among, begun, budgets, changing, ended_early, refuse_in,
+    self, Changing, among, begun, budgets, changing, ended_early, refuse_in, typed_place,
 };
 use crate::commands::migrate::keys::{KeyLook, SecretEntry, take_back};
 use crate::commands::migrate::progress::Progress;
@@ -38,7 +38,7 @@ pub(super) async fn rollback(args: &RollbackArgs) -> ExitCode {
             plan: &args.plan,
             journal: Journal::Applied,
             states: [RunState::RollingBack, RunState::RolledBack],
-            again: format!("pulse migrate rollback --plan {}", args.plan),
+            again: format!("pulse migrate rollback --plan {}{}", args.plan, typed_place(&args.operator)),
         };
         undoing.undo(&stop, report).await;
         report.used(desk.used());

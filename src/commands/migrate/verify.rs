@@ -27,7 +27,7 @@ pub(super) async fn verify(args: &PlanArgs) -> ExitCode {
                 let Some(left) = keys(&desk, &reader, report).await else { return };
                 counts(&tally, report);
                 report.text(|page| groups(&tally, &options, page));
-                conclude((at, &left), &tally, (&options, &typed(&args.whose)), report);
+                conclude((at, &left), &tally, (&options, &typed(&args.whose, &args.operator)), report);
             }
             Err(err) => cannot(report, &err),
         }

@@ -140,7 +140,7 @@ fn one_that_is_not_a_number_is_there_when_it_was_copied() {
     source.fields.insert("tiny".to_owned(), double(-0.0));
     let (path, fields) = created_by(&source, &ana());
     let mut there = Stored { path, fields, updated_at: noon() };
-    assert_eq!(reason(&source, &ana(), &[there.clone()]), Some(Reason::AlreadyThere));
+    assert_eq!(reason(&source, &ana(), std::slice::from_ref(&there)), Some(Reason::AlreadyThere));
     there.fields.insert("tiny".to_owned(), double(0.0));
     assert_eq!(reason(&source, &ana(), &[there]), Some(Reason::TargetDiffers));
 }
@@ -153,8 +153,8 @@ fn of_signals_with_one_id_the_first_is_taken_and_the_others_are_named() {
     let of_ben = signal("trade_signals/s", &[("uid", text("ben"))]);
     let odd = stored("trade_signals/s", &[]);
     assert_eq!(reason(&first, &ana(), &[same.clone(), other.clone()]), Some(Reason::NotThere));
-    assert_eq!(reason(&same, &ana(), &[first.clone()]), Some(Reason::Duplicate));
-    assert_eq!(reason(&other, &ana(), &[first.clone()]), Some(Reason::IdTaken));
+    assert_eq!(reason(&same, &ana(), std::slice::from_ref(&first)), Some(Reason::Duplicate));
+    assert_eq!(reason(&other, &ana(), std::slice::from_ref(&first)), Some(Reason::IdTaken));
     for no_rival in [of_ben, odd] {
         assert_eq!(reason(&other, &ana(), &[no_rival]), Some(Reason::NotThere));
     }

@@ -53,7 +53,7 @@ async fn followed(world: World) {
     assert!(run.status.success(), "{said}\n{}", String::from_utf8_lossy(&run.stderr));
     assert!(said.contains("Verified") && said.contains("Closed"), "{said}");
     let all = without_journal(world.everything().await);
-    for (path, _) in &all {
+    for path in all.keys() {
         let is_legacy = ["tradingSignals/", "trade_signals/", "shadowTradeHistory/", "alpacaAccounts/"]
             .iter()
             .any(|root| path.starts_with(root));

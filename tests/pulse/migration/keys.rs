@@ -75,7 +75,7 @@ async fn only_keys_that_alpaca_takes_are_stored_and_nothing_is_overwritten() {
     world
         .put(
             "users/stranger/secrets/alpaca",
-            [("key_id", text(&key_id(1))), ("secret_key", text(&secret_key(1)))],
+            [("key_id", text(key_id(1))), ("secret_key", text(secret_key(1)))],
         )
         .await;
     world.put("users/user-0001/secrets/other", [("key_id", text("theirs"))]).await;
