@@ -60,6 +60,8 @@ fn tell(runs: &[Run], report: &mut Report) {
         let (reason, command) = match run.state {
             Some(RunState::Applying) => ("Applying", "apply"),
             Some(RunState::RollingBack) => ("RollingBack", "rollback"),
+            Some(RunState::Cleaning) => ("Cleaning", "cleanup"),
+            Some(RunState::Closing) => ("Closing", "cleanup"),
             _ => continue,
         };
         let sentence = format!("{} is under way, or was stopped: run it again to go on.", run.plan);

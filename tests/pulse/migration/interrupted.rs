@@ -78,6 +78,38 @@ async fn lost_answers_to_every_commit_change_nothing() {
     }
 }
 
+/// The clean-up's first step, and its undoing.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_commit_of_the_clean_up_it_ends_the_same() {
+    for commit in 0.. {
+        let world = legacy().await;
+        let plan = world.plan(&WHOSE).await;
+        assert_eq!(world.apply(&plan, &WHOSE).await.exit, Some(0));
+        let before = without_journal(world.everything().await);
+        let verified = world.verified(&WHOSE).await;
+        let args = [&["--verified", &verified], &WHOSE[..]].concat();
+        let whole = [&["cleanup", "--plan", &plan, "--yes"], &args[..]].concat();
+        let was_killed = killed_at(&world, commit, &whole).await;
+        if was_killed {
+            let run = world.clean_up(&plan, &args).await;
+            assert_eq!((run.exit, reasons(&run)), (Some(0), vec!["Deleted".to_owned()]), "{commit}: {run:?}");
+        }
+        let after = without_journal(world.everything().await);
+        assert!(!after.keys().any(|path| path.starts_with("tradingSignals/")), "{commit}");
+        let undo = ["cleanup", "--plan", &plan, "--yes", "--undo"];
+        killed_at(&world, commit, &undo).await;
+        if world.document(&format!("ops/migrations/runs/{plan}")).await["state"] != "applied" {
+            let run = world.migrate(&undo).await;
+            assert_eq!(run.exit, Some(0), "{commit}: {run:?}");
+        }
+        assert_same(&before, &without_journal(world.everything().await));
+        if !was_killed {
+            assert!(commit > 5, "{commit}");
+            return;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_stops_it_between_two_commits_and_it_goes_on_when_run_again() {
     let (expected, _) = undisturbed().await;
