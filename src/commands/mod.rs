@@ -12,6 +12,7 @@ mod keys;
 mod migrate;
 mod office;
 mod pulse_check;
+mod read;
 mod reading;
 mod standing;
 mod status;
@@ -34,8 +35,8 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 9] =
-    ["completions", "demo", "explain", "keys", "migrate", "sandbox", "status", "user", "users"];
+const WITHOUT_LOG: [&str; 10] =
+    ["completions", "demo", "explain", "keys", "migrate", "read", "sandbox", "status", "user", "users"];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -45,6 +46,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => status::status(&args).await,
         Command::Users(args) => users::users(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Read(args) => read::read(&args).await,
         Command::Keys(command) => keys::run(&command).await,
         Command::User(command) => user::run(&command).await,
         Command::Completions { shell } => completions::print(shell),

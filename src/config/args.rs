@@ -3,7 +3,7 @@
 use crate::config::keys_args::KeysCommand;
 use crate::config::migrate_args::MigrateCommand;
 use crate::config::operator_args::{
-    EXPLAIN_CODES, ExplainArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
+    EXPLAIN_CODES, ExplainArgs, READ_CODES, ReadArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
 };
 use crate::config::user_args::UserCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// One user's whole way, why they are fresh or not, and who has to act
     #[command(after_long_help = EXPLAIN_CODES)]
     Explain(Box<ExplainArgs>),
+    /// What a reader may conclude from a user's snapshot, and whether an order may go out
+    #[command(after_long_help = READ_CODES)]
+    Read(Box<ReadArgs>),
     /// Try, store and list users' keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -480,7 +483,7 @@ mod tests {
     #[test]
     fn the_list_of_commands_is_short_and_the_long_help_names_every_variable() {
         let listed = Cli::command().term_width(100).render_long_help().to_string();
-        assert!(listed.lines().count() < 20 && !listed.contains("Exit codes"), "{listed}");
+        assert!(listed.lines().count() < 30 && !listed.contains("Exit codes"), "{listed}");
         let help = help_of("sync", true);
         let cli = Cli::command();
         let flags = cli.find_subcommand("sync").expect("a command").get_arguments();

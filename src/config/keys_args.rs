@@ -54,8 +54,9 @@ pub(crate) struct KeysCheckArgs {
 #[derive(Args, Debug)]
 pub(crate) struct KeysSetArgs {
     /// Whose keys
-    #[arg(value_name = "USER", value_parser = user)]
-    pub(crate) user: UserId,
+    // What is no id may be a key, and the parser would repeat it.
+    #[arg(value_name = "USER")]
+    pub(crate) user: String,
 
     /// They are of a paper account
     ///

@@ -4,13 +4,12 @@
 pub(crate) mod current_pulse;
 pub(crate) mod equity_history;
 #[cfg(test)]
-mod for_readers;
-#[cfg(test)]
 mod indexes;
 pub(crate) mod last_pulse;
 pub(crate) mod ledger;
 pub(crate) mod legacy;
 pub(crate) mod migration;
+pub(crate) mod order_view;
 #[cfg(test)]
 mod paths;
 pub(crate) mod pulse_view;

@@ -28,6 +28,8 @@ const SOME_MEMBERS: i32 = 50;
 pub(crate) struct Remains {
     /// `users/{userId}`.
     pub(crate) user: bool,
+    /// The tenant that it names.
+    pub(crate) claimed: Option<TenantId>,
     /// `users/{userId}/alpacaAccounts/snapshot`.
     pub(crate) snapshot: bool,
     /// Whether there is an entry below the snapshot.
@@ -97,7 +99,7 @@ impl Remains {
 }
 
 impl Store {
-    /// What there is of a user; of a tenant too that their document does not name (any more).
+    /// What there is of a user, in the tenant that their document names; where it names none, in that one.
     pub(crate) async fn remains(
         &self,
         user: &DocumentId,
@@ -110,11 +112,12 @@ impl Store {
         let found = self
             .documents(vec![document.clone(), snapshot.clone(), sync.clone()], &[TENANT_ID], deadline)
             .await?;
-        let claimed = found.get(&document).and_then(|found| string(found.fields.get(TENANT_ID)?));
-        let tenant = tenant.cloned().or_else(|| TenantId::parse(claimed?).ok());
+        let claimed = text(&found, &document, TENANT_ID).and_then(|claimed| TenantId::parse(claimed).ok());
+        let tenant = claimed.as_ref().or(tenant).cloned();
         let history = self.some_ids(snapshot.clone(), HISTORY, 1, deadline).await?;
         let mut remains = Remains {
             user: found.contains_key(&document),
+            claimed,
             snapshot: found.contains_key(&snapshot),
             history: !history.is_empty(),
             sync: found.contains_key(&sync),

@@ -88,6 +88,12 @@ impl<T> Pages<T> {
         }
     }
 
+    /// The same of a collection below that document, by its full name, instead of the database's root.
+    #[must_use]
+    pub(crate) fn below(self, document: String) -> Self {
+        Self { parent: document, ..self }
+    }
+
     /// The next part of the result; `None` when there is no more.
     ///
     /// A page that breaks keeps what has arrived and goes on after it, so that no document is read

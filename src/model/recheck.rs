@@ -1,5 +1,5 @@
-//! When a user whom Alpaca rejects is asked about again, and when somebody looks whether they have stored keys, or
-//! other ones.
+//! Whether a pass asks Alpaca about a user who is in trouble, looks at the secret (every 5 min), or leaves both alone.
+//! How long rejected keys rest is in `sync_state`.
 
 use crate::model::key_version::KeyVersion;
 use crate::model::outcome::Code;

@@ -15,87 +15,95 @@ use crate::pass::user_record::UserRecord;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Does for one user what the plan says, within the user's own time, and says it in the log. Whatever becomes of one
+/// Does for one user what the plan says, within the user's own 20 s, and says it in the log. Whatever becomes of one
 /// user hurts nobody else.
+///
+/// # The documents
+///
+/// The snapshot is `users/{userId}/alpacaAccounts/snapshot`, the state `users/{userId}/alpacaAccounts/sync`, the
+/// tenant's document `tenants/{tenantId}/accounts/primary`. A dry run reads and asks the same, and writes none of them.
+///
+/// # The steps
+///
+/// Every call is tried up to three times within the user's time, with a server's hint how long to wait if that fits
+/// (`limits/retry.rs`); who waits holds no slot, and slows down only those who have the same keys.
+///
+/// 1. The line "Syncing" (INFO). An id that can name no secret fails here (`user_id_invalid`): nothing is asked.
+/// 2. The tenant lookup, where the page's is missing or too old.
+/// 3. The keys: those that a loop kept, and if Alpaca rejects them and the newest version is another, that.
+/// 4. The account. If there is cause to suspect that it is another than this key version's last one, the snapshot is
+///    read; if that names another account, and `keys_updated_at` is no newer, Alpaca is asked once more on a new
+///    connection, and the known account is used with a WARNING. Cause is the account in the user's own tenant document,
+///    the one that an earlier pass of this loop saw, or `--pin-accounts`; without any, another account is simply
+///    written. Of the legacy account the second answer is used whatever it is.
+/// 5. One commit of the snapshot, the tenant's document where the rules allow it, the end of a state of trouble, and
+///    with `--equity-history` the entry of a new slot, which is written also where the others are left as they are. If
+///    one document alone may be the cause of its failure (invalid, contended, changed, no answer in time) they are
+///    written apart, or a changed tenant's document is decided anew, and a WARNING says what is missing. If it is not
+///    (Firestore unavailable, everything forbidden), the user fails. Where the rules do not allow the tenant's
+///    document, a line says so (DEBUG for a second member, mostly WARNING else) and the user is synced without it; with
+///    `--legacy-tenant-path off` there is none. In a pass over everybody a member takes it over (INFO) if `owner_uid`
+///    names them, or if it names no member, the owner is gone and the figures are over 5 min old; that an owner who
+///    stays has old ones is a WARNING, once an hour.
 ///
 /// Nothing is written of an account that was read more than 10 s after the question, or after the user's time: whoever
 /// stood still, stopped or starved, fails with `broker_unavailable` or `store_unavailable`, unless there is time to ask
 /// anew.
 ///
-/// The steps, unless the plan is to leave the user alone: the line "Syncing" (INFO); the tenant lookup (read where the
-/// page's is missing or too old: users who need re-authentication have none from the page); the keys (those that a loop
-/// kept, and if Alpaca rejects them, the newest); the account (if it is another than these keys are known to have,
-/// Alpaca is asked once more, over a new connection: if that is the known one, a WARNING says so and it is used; if
-/// not, the user fails, `broker_other_account`, though Alpaca took the keys; of the legacy account the second answer is
-/// used whatever it is); the snapshot. An id that can name no secret fails right after the line "Syncing"
-/// (`user_id_invalid`): nothing is looked up or asked.
+/// # How it ends
 ///
-/// A user who is deleted meanwhile is synced all the same, from the document that was read; of one whom the pass did
-/// not meet, only the state is removed when it closes (`LeftOvers`).
+/// | end | when | last line | counts as | next pass |
+/// |---|---|---|---|---|
+/// | [`LeftAlone`], nothing asked or written; lines without a code unless one is named | `Paused` by the user's document | INFO "Skipped" | skipped | the same |
+/// | | `UnreadableSwitch`: the switch is no boolean | WARNING "Skipped" | skipped | the same |
+/// | | `WaitsForReauth`: Alpaca rejected these keys twice | INFO "Skipped" | skipped, `needs_reauth` | a look at the secret every 5 min; Alpaca after 15 min, 1 h, 6 h, then every 24 h |
+/// | | `WaitsForKeys`: failing for over an hour with `keys_missing`, or `keys_forbidden` and never synced | INFO "Skipped" with that code | skipped | a look once in 5 min, or at once when `keys_updated_at` is set; without keys it ends as the first time |
+/// | | `NotLookedAt`: no keys when last looked, and the pass was stopped before their turn | INFO "Skipped" | skipped | the same |
+/// | | `Missing`: named by a person, but there is none | ERROR "Failed" | failed, `user_unknown` | |
+/// | [`LeftAlone`] after the keys were read | the secret still holds the keys that Alpaca rejects: it is not asked | INFO "Skipped" | skipped, `needs_reauth` | as `WaitsForReauth` |
+/// | [`SyncOutcome::Synced`] | all steps; with figures an account of any status | INFO "Successfully synced" | success | all steps |
+/// | [`SyncOutcome::Unchanged`] | in a loop: the documents that it wrote say it already, and are young enough | the same | success, `unchanged` | all steps |
+/// | [`SyncOutcome::NoSnapshot`] | no keys that can be used: `keys_missing`, `keys_forbidden`, `keys_disabled`, `keys_malformed`, `keys_unavailable` | ERROR "Could not retrieve" | failed | all steps; once `keys_missing` is recorded, after everybody else (`SetAside`); until `WaitsForKeys` |
+/// | | a 401 or 403 with Alpaca's own JSON error: `broker_rejected` | ERROR "Failed" | failed | all steps; after the second in a row `WaitsForReauth` |
+/// | | any other answer of an edge, a 5xx, none: `broker_unavailable`; 429: `broker_rate_limited` | ERROR "Failed" | failed | all steps |
+/// | | no JSON (asked once more), no usable figure or block flag: `broker_bad_answer` | ERROR "Failed" | failed | all steps |
+/// | | figures are missing, and the status is one of accounts that are not open (`NOT_OPEN`, `model/account.rs`; with any other `broker_bad_answer`): `account_incomplete` | INFO "Skipped" | skipped | all steps |
+/// | | step 4's other account: `broker_other_account` | ERROR "Failed" | failed | all steps |
+/// | | Firestore: `store_unavailable`, `store_rejected` | ERROR "Failed" | failed | all steps |
+/// | | already in `needs_reauth`, and rejected again or not answered | INFO "Skipped" with the failure's code | skipped, `needs_reauth` | as `WaitsForReauth`; a rejection sets the next attempt when the pass closes |
+/// | | step 1's id: `user_id_invalid` | ERROR "Failed" | failed | the same |
+/// | [`SyncOutcome::Panicked`] | a bug: `internal` | ERROR "Failed" | failed | all steps, or as `WaitsForReauth` |
+/// | [`TurnEnd::SetAside`], first lap only | what may pass (`…_unavailable`, unless the host asked for more than 20 s or our own budget ran out; 10,000 places); or, not tried yet, `keys_missing` when last looked | none yet | until then as it is | in this pass: another turn when all others had theirs, for the former with one attempt and 10 s |
+/// | none | not begun, as the pass's time was over or it was told to stop | none | `not_reached` | comes first |
+/// | | the pass was told to stop, and this sync was given up 8 s later | none | nowhere | a retry does it |
 ///
-/// How it ends. For each: what is read, asked and written; the last line; what the user counts as; what the next pass
-/// does. "State" is `users/{userId}/alpacaAccounts/sync`. A dry run does the same, but writes and records nothing.
+/// A person's own run (`--user`) never waits: it always reads the newest keys and asks Alpaca. A user who is deleted
+/// meanwhile is synced all the same. For the exit code see `run_pass`.
 ///
-/// - [`LeftAlone`], by the plan: no step is taken, nothing is written.
-///   - `Paused`: INFO "Skipped"; skipped. `UnreadableSwitch`: the same, at WARNING. Next: the same, until the user's
-///     document is changed.
-///   - `WaitsForReauth`, never in a person's own run: INFO "Skipped"; skipped, and as needing re-authentication. Next:
-///     the same, until the secret is to be looked at, or Alpaca to be asked again. If the state lacks since when the
-///     user fails, that is left to the closing.
-///   - `WaitsForKeys`, never in a person's own run: INFO "Skipped"; skipped. Next: the same, until the secret is to be
-///     looked at, or `keys_updated_at` of the user's document is set.
-///   - `Missing`, only in a person's own run: ERROR "Failed"; failed (`user_unknown`).
-/// - [`LeftAlone::WaitsForReauth`], after a look at the secret: tenant lookup and newest keys are read. They are still
-///   those that Alpaca rejects: it is not asked, nothing is written. The rest as above.
-/// - [`SyncOutcome::Synced`]: all steps. One commit writes the snapshot, the tenant's document where the rules allow
-///   it, "ok" into the state of a user who was in trouble, and with `--equity-history` the slot's entry. If the tenant's document changed meanwhile, it is
-///   decided anew; refused together, or not answered in time, they are written apart, and a WARNING says what is
-///   missing. Where the rules do not allow the tenant's document (whose it is may have to be read first), a line says
-///   so on the way, DEBUG for a second member and mostly WARNING else, and the user is synced all the same. A member
-///   may also take over the document of an owner who is gone, or whom `owner_uid` does not name: INFO "is to take the
-///   account over". INFO "Successfully synced" (dry run: "Would have synced"); success, and for the fleet guard an
-///   acceptance. Next: all steps again.
-/// - [`SyncOutcome::Unchanged`], in a loop: all steps, but the documents that this process wrote say it already, and
-///   are younger than `--refresh-unchanged`: nothing is written but an entry of the equity history. Line and count as `Synced`, with `unchanged`. Next:
-///   all steps again.
-/// - [`SyncOutcome::NoSnapshot`]: the steps up to the [`Failure`], which says why. ERROR "Could not retrieve" for the
-///   codes `keys_...`, "Failed" for all others (`broker_...`, `store_...`, `user_id_invalid`); failed, by its code. But
-///   INFO "Skipped" for an account that is not open yet (skipped), and, unless in a person's own run, where Alpaca was
-///   known to reject the keys and nothing new was learned (skipped, and as needing re-authentication). If Alpaca took
-///   the keys, that is an acceptance, unless in a person's own run.
-///   - In a pass over everybody, a rejection of a stored key is left to the closing. Recorded, it makes the user
-///     "retrying", and the second one in a row (of the same key version, with no other failure recorded between),
-///     unless the fleet guard holds it back, "needs_reauth". The guard (`model/fleet_guard.rs`: at least 3 rejected,
-///     and more than a fifth of them and the accepted, at one of Alpaca's hosts) counts only rejections of keys that
-///     may have worked before, of users who are not in "needs_reauth" yet; one CRITICAL line for each such host says so
-///     when the pass closes. It holds back rejections of keys that may have worked before: nobody becomes
-///     "needs_reauth", and who is in it already rests no longer than before and is asked again in the next pass; but
-///     not of users who have failed for an hour while the host takes the keys of others. Since when the user fails is
-///     read at the closing. Next: all steps again; once "needs_reauth" is the state, the user waits, longer after each
-///     rejection that counts.
-///   - Any other failure there is recorded at once (as "incomplete" for an account that is not open yet, as "retrying"
-///     for all else; not again if the state says so already). The snapshot is read first, in a dry run too, if no state
-///     tells since when the user fails. Next: all steps again. Who is in "needs_reauth" stays there, unless that is
-///     news: the secret is gone, it holds another version, or Alpaca took the keys.
-///   - A person's own run: all failures are recorded at once, so is a rejection; but none counts as one of two in a
-///     row, and who needed re-authentication still does, unless the account turns out not to be open yet.
-///   - The legacy account: nothing is recorded, it has no state.
-/// - [`SyncOutcome::Panicked`], a bug, after any step: ERROR "Failed"; failed (`internal`). Left to the closing: it is
-///   recorded as "retrying", or "needs_reauth" stays. Next: as that says.
-/// - No outcome: a pass that was told to stop starts nobody new, gives what is in flight 8 s, and then gave this sync
-///   up. It is counted nowhere; a retry does it again.
+/// # What is recorded of a failure
 ///
-/// Left to the closing means: recorded when the pass closes. But not in this pass, only in a later one if it happens
-/// again: if 10,000 others came before it (1,000 where a state is only to be completed); if somebody wrote the state
-/// since the pass started; and in a pass that was cut short, if the cursor has not passed the user, or the task is one
-/// of several. The same holds, with a WARNING, for whatever cannot be recorded, or not in time.
+/// State "incomplete" for `account_incomplete`, "retrying" for all else, with since when; not again if it says so
+/// already. At once, but a rejection of stored keys in a pass over everybody, and a panic, when the pass closes; if the
+/// record fails, a WARNING says so, and it is left to the next pass:
+///
+/// - The second rejection in a row (of the same key version, with no other failure recorded between) makes it
+///   "needs_reauth", unless the fleet guard holds that back (`model/fleet_guard.rs`: at least 3 rejected who may have
+///   worked before, and more than a fifth of them and the accepted, at one of Alpaca's hosts; CRITICAL). Held back,
+///   nobody becomes "needs_reauth", and who is in it is asked again in the next pass; but not those who have failed
+///   for an hour while the host takes the keys of others.
+/// - An acceptance, for the guard, is an account that could be read, or one that is not open: whatever fails after it
+///   does not undo it. An answer that cannot be used is none, and nor is any of a person's own run.
+/// - Who is in "needs_reauth" stays there, unless there is news: the secret is gone, it holds another version, or
+///   Alpaca took the keys.
+/// - In a person's own run a rejection is recorded at once as "retrying", and never counts as one of two in a row.
+/// - The legacy account has no state.
+/// - When the pass closes, 10,000 users at most are recorded (1,000 where a state is only to be completed), of a pass
+///   that was cut short only those behind the cursor, none whose state somebody wrote since; the others in a later
+///   pass, if it happens again.
 ///
 /// Where the states could not be read ([`PreviousState::Unknown`](crate::model::sync_state::PreviousState)), an ERROR
-/// says so once, and of users after that point, as always of the legacy account:
-/// - those whom Alpaca rejects are asked about again, as nobody knows of it; keys kept by a loop are dropped;
-/// - nothing is skipped as unchanged, and a success does not end a state;
-/// - no failure is recorded, neither at once nor at the closing. The fleet guard does not count their rejections, which
-///   may be old ones, but does count where Alpaca took their keys.
+/// says so once. For users after that point, as always for the legacy account, nothing is recorded, nothing is skipped
+/// as unchanged, a success ends no state, who is rejected is asked again, and the guard counts no rejection.
 pub(crate) async fn sync_user(
     pass: Arc<PassContext>,
     user: Box<UserRecord>,

@@ -6,24 +6,23 @@ use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_r
 use crate::limits::slots::answer_within;
 use crate::limits::usage::Usage;
 use crate::model::account::{Account, AnswerError, is_object};
-use crate::model::keys::{AlpacaKeys, Credentials, Environment};
+use crate::model::keys::{AlpacaKeys, Environment};
 use crate::model::outcome::Code;
 use crate::network::http;
 use crate::network::names::Names;
+use crate::services::authorization::authorization;
 use crate::services::host_watch::{BrokerWatch, HostWatch, Silent};
 use crate::services::key_turns::{KeyTurn, KeyTurns, StillLimited};
 use crate::services::request_id::RequestId;
 use futures::TryFutureExt;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode, Url};
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::value::{Map, RawValue, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 /// Longest one call may take, connection and body included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,9 +32,6 @@ const LATE_TIMER: Duration = Duration::from_secs(2);
 
 /// Largest answer that is read. A real one has about 1 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-const KEY_ID: HeaderName = HeaderName::from_static("apca-api-key-id");
-const SECRET_KEY: HeaderName = HeaderName::from_static("apca-api-secret-key");
 
 /// Why Alpaca gave no account. One variant for each reaction of the caller.
 #[derive(Debug, thiserror::Error)]
@@ -355,7 +351,7 @@ impl Alpaca {
     }
 
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
-        let request = http.get(self.account_url(keys).clone()).headers(headers(keys.credentials()));
+        let request = http.get(self.account_url(keys).clone()).headers(authorization(keys.credentials()));
         let answer =
             request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
         self.watch(keys).answered();
@@ -400,27 +396,6 @@ fn client(names: &Names, plain_http: bool) -> reqwest::ClientBuilder {
     let http = http::client(names, plain_http);
     // A proxy would see the keys of a call without TLS.
     if plain_http { http.no_proxy() } else { http }
-}
-
-/// What shows whose account it is.
-fn headers(credentials: &Credentials) -> HeaderMap {
-    match credentials {
-        Credentials::Pair { key_id, secret_key } => HeaderMap::from_iter([
-            (KEY_ID, sensitive(key_id.expose_secret())),
-            (SECRET_KEY, sensitive(secret_key.expose_secret())),
-        ]),
-        Credentials::Token(token) => {
-            let bearer = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
-            HeaderMap::from_iter([(AUTHORIZATION, sensitive(&bearer))])
-        }
-    }
-}
-
-#[expect(clippy::expect_used, reason = "AlpacaKeys hold printable ASCII only")]
-fn sensitive(secret: &str) -> HeaderValue {
-    let mut value = HeaderValue::from_str(secret).expect("printable ASCII");
-    value.set_sensitive(true);
-    value
 }
 
 fn unreachable(err: reqwest::Error) -> AlpacaError {

@@ -1,6 +1,7 @@
 //! The services that the job calls, the keys it keeps, and what writes.
 
 pub(crate) mod alpaca;
+mod authorization;
 pub(crate) mod clients;
 #[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod desk;

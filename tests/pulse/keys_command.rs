@@ -1,7 +1,7 @@
 //! `pulse keys`: the safe way to store keys, from the first ones to those that replace others.
 
 use crate::typed::{Killing, Typed};
-use crate::world::{Run, World, sandbox, secret_of};
+use crate::world::{Run, World, off, sandbox, secret_of};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pulse_sandbox::alpaca::{Keys, Profile};
@@ -100,6 +100,22 @@ async fn keys_of_another_account_are_stored_only_when_that_is_meant() {
     let run = Typed::in_to(&world, &[&SET[..], &["--new-account"]].concat(), &keys).await;
     assert_eq!(run.exit, Some(0), "{}", run.stdout);
     assert_eq!(world.snapshot("ana").await["external_account_id"], report(&run)["account"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_paused_or_has_no_open_account_yet_is_told_when_the_keys_count() {
+    let world = sandbox().await;
+    world.put("users/ana", [("sync_enabled", off())]).await;
+    let run = Typed::in_to(&world, &SET, &new_keys(&world, "ana", "PKNEW")).await;
+    assert_eq!((run.exit, reasons(&report(&run))), (Some(0), vec!["KeysStored", "Paused"]));
+    assert_eq!(world.snapshot("ana").await, Json::Null);
+    let keys = new_keys(&world, "ben", "PKBEN");
+    let pair = Keys { key_id: "PKBEN".into(), secret_key: "new-hush-PKBEN".into() };
+    world.sandbox.alpaca().register("ben", pair, Profile::onboarding());
+    world.put("users/ben", []).await;
+    let run = Typed::in_to(&world, &["keys", "set", "ben", "--yes", "--json"], &keys).await;
+    assert_eq!((run.exit, reasons(&report(&run))), (Some(0), vec!["KeysStored", "AccountNotOpen"]));
+    assert_eq!(world.trouble("ben").await["state"], "incomplete");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,7 @@ mod operators_secrecy;
 mod other_account;
 mod outputs;
 mod ownership;
+mod read;
 mod refused_documents;
 mod safety;
 mod secrecy;

@@ -113,4 +113,13 @@ async fn what_is_typed_wrong_is_not_repeated() {
         assert_eq!(run.exit, Some(2), "{}", run.stdout);
         assert_kept(&world, &run, "arguments");
     }
+    let run =
+        Typed::in_to(&world, &["keys", "set", "planted/secret/in/the/place/of/a/user", "--yes"], "").await;
+    assert!(run.exit == Some(2) && run.stdout.contains("no user's id"), "{}", run.stdout);
+    assert!(
+        !run.stdout.contains("planted") && !run.stderr.contains("planted"),
+        "{} {}",
+        run.stdout,
+        run.stderr
+    );
 }

@@ -184,6 +184,21 @@ async fn nothing_is_removed_without_a_yes_and_what_would_be_is_shown_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_tenant_has_is_removed_once_the_user_is() {
+    let world = sandbox().await;
+    crowded(&world).await;
+    world.membership("zeta", "ana").await;
+    world.put("tenants/zeta/accounts/primary", [("user_id", text("ana"))]).await;
+    let from_zeta = ["user", "remove", "ana", "--tenant", "zeta"];
+    let (exit, told) = typed(&world, &from_zeta).await;
+    assert_eq!((exit, reasons(&told)), (Some(3), vec!["OtherTenant"]), "{told}");
+    assert_eq!(typed(&world, &["user", "remove", "ana"]).await.0, Some(0));
+    assert_eq!(typed(&world, &from_zeta).await.0, Some(0));
+    assert_removed(&world, "ana").await;
+    assert_eq!(world.document("tenants/zeta/users/ana").await, Json::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_is_refused_says_which_right_is_missing_and_is_repeated() {
     let world = sandbox().await;
     crowded(&world).await;

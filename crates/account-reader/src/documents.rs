@@ -212,13 +212,16 @@ pub mod last_pulse {
 pub mod signal {
     use super::{InvalidId, id};
 
+    /// The collection that they are in, below the user.
+    pub const COLLECTION: &str = "tradingSignals";
+
     /// Path of a user's signal.
     ///
     /// # Errors
     ///
     /// [`InvalidId`] when the user's id or the key would name another document.
     pub fn path(user: &str, key: &str) -> Result<String, InvalidId> {
-        Ok(format!("users/{}/tradingSignals/{}", id(user)?, id(key)?))
+        Ok(format!("users/{}/{COLLECTION}/{}", id(user)?, id(key)?))
     }
 
     /// Text: what to trade.

@@ -42,7 +42,9 @@ enum Missing {
 impl Waiting<'_> {
     /// Destroys the older versions, once that is safe; else says what to do later.
     pub(super) async fn destroy_old(&self, args: &KeysSetArgs, report: &mut Report) -> Result<(), Stopped> {
-        if let Err(missing) = self.wait(args).await {
+        let waited = self.wait(args).await;
+        clear_progress();
+        if let Err(missing) = waited {
             let why = match missing {
                 Missing::Latest => "Secret Manager does not give the new version as `latest` for good yet",
                 Missing::Pulse => "no pulse has synced the user by the new version yet",
@@ -118,6 +120,13 @@ impl Waiting<'_> {
         let pin = self.store.pin(self.id, Deadline::after(USER_BUDGET)).await;
         let pin = pin.ok().flatten().filter(|pin| pin.version == *self.version);
         pin.is_some_and(|pin| pin.updated_at > self.own_snapshot)
+    }
+}
+
+fn clear_progress() {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        let _ = stderr.write_all(b"\r\x1b[K");
     }
 }
 

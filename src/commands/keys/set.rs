@@ -4,7 +4,7 @@ use crate::commands::failures::{Stopped, of_alpaca};
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::commands::keys::destroy::Waiting;
 use crate::commands::keys::store::{Shelf, Stored, kind_of};
-use crate::commands::keys::typed::typed;
+use crate::commands::keys::typed::{typed, unusable};
 use crate::commands::office::connect;
 use crate::config::Place;
 use crate::config::keys_args::KeysSetArgs;
@@ -12,7 +12,7 @@ use crate::documents::user_changes::keys_updated;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::account::Account;
-use crate::model::ids::DocumentId;
+use crate::model::ids::{DocumentId, UserId};
 use crate::model::keys::Environment;
 use crate::model::pin::Pin;
 use crate::model::typed_keys::TypedKeys;
@@ -33,10 +33,11 @@ pub(super) async fn run(args: &KeysSetArgs) -> ExitCode {
 }
 
 async fn begin(args: &KeysSetArgs, place: &Place, report: &mut Report) -> Result<(), Stopped> {
+    let user = UserId::parse(&args.user).map_err(|err| unusable(format!("That is no user's id: {err}.")))?;
     let typed = typed(args).await?;
-    let id = DocumentId::of_existing(args.user.as_str());
+    let id = DocumentId::of_existing(user.as_str());
     let clients = connect(place, &id).await?;
-    let setting = Setting { args, clients: &clients, id: &id, flags: place.flags() };
+    let setting = Setting { args, clients: &clients, user: &user, id: &id, flags: place.flags() };
     let set = setting.set(typed, report).await;
     report.used(clients.usage.so_far());
     set
@@ -45,6 +46,7 @@ async fn begin(args: &KeysSetArgs, place: &Place, report: &mut Report) -> Result
 struct Setting<'a> {
     args: &'a KeysSetArgs,
     clients: &'a Arc<Clients>,
+    user: &'a UserId,
     id: &'a DocumentId,
     /// By which another command works in the same place.
     flags: String,
@@ -52,7 +54,7 @@ struct Setting<'a> {
 
 impl Setting<'_> {
     async fn set(&self, typed: TypedKeys, report: &mut Report) -> Result<(), Stopped> {
-        let (user, environment) = (&self.args.user, typed.keys.environment());
+        let (user, environment) = (self.user, typed.keys.environment());
         report.field("user", &user.as_str());
         let pin = self.known_account().await?;
         let account = self.tried(&typed, pin.as_ref()).await?;
@@ -89,7 +91,7 @@ impl Setting<'_> {
 
     /// Which account the user's snapshot shows. Whoever does not exist gets no keys.
     async fn known_account(&self) -> Result<Option<Pin>, Stopped> {
-        let (store, user) = (&self.clients.store, &self.args.user);
+        let (store, user) = (&self.clients.store, self.user);
         let deadline = Deadline::after(USER_BUDGET);
         let existing = store.existing_user(self.id, None, deadline).await?;
         if existing.profile.is_none() {
@@ -132,7 +134,7 @@ impl Setting<'_> {
     }
 
     fn again_with(&self, flag: &str) -> String {
-        format!("pulse keys set {} {flag}{}", self.args.user, self.flags)
+        format!("pulse keys set {} {flag}{}", self.user, self.flags)
     }
 
     fn tell(&self, typed: &TypedKeys, account: Option<&Account>, report: &mut Report) {
@@ -142,7 +144,7 @@ impl Setting<'_> {
         report.field("account", &account.map(|account| &account.external_account_id));
         report.field("account_status", &account.map(|account| account.status.as_str()));
         report.text(|page| {
-            page.pair("user", self.args.user.as_str());
+            page.pair("user", self.user.as_str());
             page.pair("environment", out_loud(environment));
             page.pair("kind", kind_of(&typed.keys).1);
             if let Some(account) = account {
@@ -178,7 +180,7 @@ impl Setting<'_> {
 
     /// Whether the snapshot is made with these keys.
     async fn sync(&self, keys: &Arc<StoredKeys>, report: &mut Report) -> Result<bool, Stopped> {
-        let user = &self.args.user;
+        let user = self.user;
         let run = sync_now(self.clients, self.id, Some(keys)).await?;
         report.field("is_synced", &(run == OwnRun::Synced));
         report.found(match run {

@@ -60,6 +60,6 @@ fn piped() -> io::Result<SecretString> {
     Ok(SecretString::from(text.as_str()))
 }
 
-fn unusable(sentence: impl Into<String>) -> Stopped {
+pub(super) fn unusable(sentence: impl Into<String>) -> Stopped {
     Stopped::Usage(Finding::new(CheckState::Failed, "KeysUnusable", sentence))
 }

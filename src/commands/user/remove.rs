@@ -46,6 +46,7 @@ impl Removal<'_> {
     async fn remove(&self, report: &mut Report) -> Result<(), Stopped> {
         let user = &self.args.user;
         let remains = self.remains().await?;
+        self.is_of_no_other_tenant(&remains)?;
         let has_secret = self.has_secret().await?;
         let listed = self.listed(&remains, has_secret);
         report.field("user", &user.as_str());
@@ -72,6 +73,21 @@ impl Removal<'_> {
         report.found(Finding::new(CheckState::Ok, "UserRemoved", sentence));
         self.tell_others(&remains, report);
         Ok(())
+    }
+
+    /// Only one tenant is looked at, and the document that names it goes last.
+    fn is_of_no_other_tenant(&self, Remains { claimed, .. }: &Remains) -> Result<(), Stopped> {
+        let user = &self.args.user;
+        match (claimed, &self.args.tenant) {
+            (Some(claimed), Some(given)) if claimed != given => {
+                let sentence = format!(
+                    "{user} is of tenant {claimed}: remove them from that one first, and then from {given}."
+                );
+                let mend = format!("pulse user remove {user}{}", self.flags);
+                Err(Stopped::failed("OtherTenant", sentence).mended_by(mend))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn listed(&self, remains: &Remains, has_secret: bool) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! What is written and read of a snapshot.
 
 use super::*;
-use crate::documents::for_readers::for_readers;
+use crate::documents::reader::to_reader;
 use crate::documents::written::Written;
 use crate::firestore::values::arbitrary::any_fields;
 use crate::firestore::values::{double, integer, null, text, timestamp};
@@ -217,7 +217,7 @@ fn after(mut document: Fields, write: &Write, committed: Timestamp) -> Fields {
 
 /// What a reader makes of a document at that time.
 fn assert_says(document: &Fields, source: Source, sent: &Sent, now: Timestamp) {
-    let document = for_readers(document);
+    let document = to_reader(document);
     let documents = Documents { snapshot: Some(&document), sync: Lookup::Absent, last_pulse: Lookup::Absent };
     let snapshot = account_reader::Snapshot::read(source, documents);
     let Verdict::Fresh { account, .. } = snapshot.verdict(now) else { panic!("{:?}", snapshot.verdict(now)) };
@@ -254,7 +254,7 @@ fn a_snapshot_of_an_older_version_is_read_and_promises_nothing() {
     let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
     let mut document = after(Fields::new(), &snapshot(&account, &version).to_write("x/documents/n"), at(0));
     document.retain(|name, _| name != field::FRESH_UNTIL);
-    let read = for_readers(&document);
+    let read = to_reader(&document);
     let documents = Documents { snapshot: Some(&read), sync: Lookup::Absent, last_pulse: Lookup::Absent };
     let read = account_reader::Snapshot::read(Source::User("ana".into()), documents);
     let verdict = |second| read.verdict(Timestamp::from_second(second).expect("in range")).as_str();
