@@ -7,6 +7,7 @@ mod explain;
 mod failures;
 mod frame;
 mod keys;
+mod migrate;
 mod office;
 mod pulse_check;
 mod read;
@@ -32,13 +33,14 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 9] =
-    ["completions", "demo", "explain", "keys", "read", "sandbox", "status", "user", "users"];
+const WITHOUT_LOG: [&str; 10] =
+    ["completions", "demo", "explain", "keys", "migrate", "read", "sandbox", "status", "user", "users"];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Sync(args) => sync::sync(&args).await,
+        Command::Migrate(command) => migrate::migrate(&command).await,
         Command::Status(args) => status::status(&args).await,
         Command::Users(args) => users::users(&args).await,
         Command::Explain(args) => explain::explain(&args).await,

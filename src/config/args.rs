@@ -1,6 +1,7 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
 use crate::config::keys_args::KeysCommand;
+use crate::config::migrate_args::MigrateCommand;
 use crate::config::operator_args::{
     EXPLAIN_CODES, ExplainArgs, READ_CODES, ReadArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
 };
@@ -85,6 +86,11 @@ pub(crate) enum Command {
     /// Run one pulse against a local cloud in this process, and show what it wrote
     #[cfg(feature = "sandbox")]
     Demo(DemoArgs),
+    /// Move a database of the single-tenant layout to this one
+    ///
+    /// plan -> apply -> verify; rollback undoes all of it. docs/migrate.md has the whole way.
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Print the script by which a shell completes pulse's command line
     ///
     /// For bash: `source <(pulse completions bash)`.

@@ -7,6 +7,7 @@ mod execution;
 pub(crate) mod filter;
 pub(crate) mod keys_args;
 mod legacy_account;
+pub(crate) mod migrate_args;
 pub(crate) mod operator_args;
 mod place;
 pub(crate) mod repeat;

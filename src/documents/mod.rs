@@ -7,6 +7,8 @@ pub(crate) mod equity_history;
 mod indexes;
 pub(crate) mod last_pulse;
 pub(crate) mod ledger;
+pub(crate) mod legacy;
+pub(crate) mod migration;
 pub(crate) mod order_view;
 #[cfg(test)]
 mod paths;

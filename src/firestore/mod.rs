@@ -10,6 +10,7 @@ pub(crate) mod filter;
 mod lookup;
 mod protobuf;
 pub(crate) mod query;
+pub(crate) mod reader;
 pub mod values;
 pub(crate) mod write;
 

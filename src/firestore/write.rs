@@ -1,6 +1,7 @@
 //! Writes of documents: some fields replaced, all others left alone.
 
 use crate::firestore::protobuf::Message;
+use crate::firestore::values::Fields;
 use gcloud_sdk::google::firestore::v1::Value;
 use gcloud_sdk::google::firestore::v1::document_transform::field_transform::ServerValue;
 use gcloud_sdk::prost_types;
@@ -151,14 +152,24 @@ pub(crate) fn merge_at_all(
             transform.number(tag::field_transform::SET_TO_SERVER_VALUE, ServerValue::RequestTime as u64);
         });
     }
-    match precondition {
-        Precondition::Nothing => {}
-        Precondition::Absent => require_existence(&mut write, false),
-        Precondition::Unchanged(None) => require_existence(&mut write, true),
-        Precondition::Unchanged(Some(version)) => write.message(tag::write::CURRENT_DOCUMENT, |condition| {
-            condition.embed(tag::precondition::UPDATE_TIME, version);
-        }),
-    }
+    require(&mut write, precondition);
+    Write(write.into_bytes())
+}
+
+/// A write that gives a document these fields, and removes all others.
+#[must_use]
+pub(crate) fn put(name: &str, fields: &Fields, precondition: &Precondition) -> Write {
+    let mut write = Message::with_capacity(USUAL_BYTES);
+    write.message(tag::write::UPDATE, |document| {
+        document.bytes(tag::document::NAME, name.as_bytes());
+        for (name, value) in fields {
+            document.message(tag::document::FIELDS, |entry| {
+                entry.bytes(tag::KEY_OF_ENTRY, name.as_bytes());
+                entry.embed(tag::VALUE_OF_ENTRY, value);
+            });
+        }
+    });
+    require(&mut write, precondition);
     Write(write.into_bytes())
 }
 
@@ -185,6 +196,17 @@ pub(crate) fn delete_any(name: &str) -> Write {
 fn have_own_fields(changes: &[FieldChange<'_>]) -> bool {
     let mut seen = HashSet::new();
     changes.iter().all(|(path, _)| seen.insert(path.split('.').next()))
+}
+
+fn require(write: &mut Message, precondition: &Precondition) {
+    match precondition {
+        Precondition::Nothing => {}
+        Precondition::Absent => require_existence(write, false),
+        Precondition::Unchanged(None) => require_existence(write, true),
+        Precondition::Unchanged(Some(version)) => write.message(tag::write::CURRENT_DOCUMENT, |condition| {
+            condition.embed(tag::precondition::UPDATE_TIME, version);
+        }),
+    }
 }
 
 fn require_existence(write: &mut Message, exists: bool) {
@@ -247,7 +269,7 @@ impl Write {
 mod tests {
     use super::*;
     use crate::firestore::values::arbitrary::any_value;
-    use crate::firestore::values::{Fields, double, map, text};
+    use crate::firestore::values::{double, map, text};
     use gcloud_sdk::google::firestore::v1;
     use gcloud_sdk::google::firestore::v1::document_transform::FieldTransform;
     use gcloud_sdk::google::firestore::v1::document_transform::field_transform::TransformType;

@@ -14,6 +14,7 @@ pub(crate) mod money;
 pub(crate) mod outcome;
 pub(crate) mod past;
 pub(crate) mod pin;
+pub(crate) mod prices;
 pub(crate) mod ramp;
 pub(crate) mod recheck;
 pub(crate) mod selection;

@@ -10,8 +10,9 @@ use google_cloud_gax::options::RequestOptions;
 use google_cloud_gax::response::{Parts, Response};
 use google_cloud_secretmanager_v1::model::{
     AccessSecretVersionRequest, AccessSecretVersionResponse, AddSecretVersionRequest, CreateSecretRequest,
-    DeleteSecretRequest, DestroySecretVersionRequest, ListSecretVersionsRequest, ListSecretVersionsResponse,
-    ListSecretsRequest, ListSecretsResponse, Secret, SecretPayload, SecretVersion,
+    DeleteSecretRequest, DestroySecretVersionRequest, DisableSecretVersionRequest, ListSecretVersionsRequest,
+    ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, Secret, SecretPayload,
+    SecretVersion,
 };
 use google_cloud_secretmanager_v1::stub::SecretManagerService;
 use http::HeaderMap;
@@ -141,6 +142,14 @@ impl SecretManagerService for SecretAccess {
         _: RequestOptions,
     ) -> Answer<SecretVersion> {
         self.post(self.url(&format!("{}:destroy", request.name))?, &serde_json::Map::new()).await
+    }
+
+    async fn disable_secret_version(
+        &self,
+        request: DisableSecretVersionRequest,
+        _: RequestOptions,
+    ) -> Answer<SecretVersion> {
+        self.post(self.url(&format!("{}:disable", request.name))?, &serde_json::Map::new()).await
     }
 
     async fn delete_secret(&self, request: DeleteSecretRequest, _: RequestOptions) -> Answer<()> {

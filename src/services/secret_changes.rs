@@ -293,6 +293,22 @@ impl SecretManager {
         }
     }
 
+    /// Disables a version, which can be enabled again.
+    pub(crate) async fn disable_version(
+        &self,
+        database: &Database,
+        user: &UserId,
+        version: &KeyVersion,
+        deadline: Deadline,
+    ) -> Result<(), SecretChangeError> {
+        let name = version_name(database, user, version);
+        let ask = || {
+            let request = self.client().disable_secret_version().set_name(&name);
+            within(request.send(), "secretmanager.versions.disable", deadline)
+        };
+        with_retries(deadline, ask).await.map(drop)
+    }
+
     /// Deletes a user's secret with all its versions. One that is gone already is no failure.
     pub(crate) async fn delete_secret(
         &self,

@@ -47,7 +47,7 @@ async fn states(world: &World, user: &str) -> Vec<String> {
     versions.iter().rev().filter_map(|version| Some(version["state"].as_str()?.to_owned())).collect()
 }
 
-async fn stored(world: &World, user: &str, version: &str) -> Option<String> {
+pub(crate) async fn stored(world: &World, user: &str, version: &str) -> Option<String> {
     let answer = asked(world, user, &format!("versions/{version}:access")).await;
     let payload = STANDARD.decode(answer["payload"]["data"].as_str()?).expect("base64");
     Some(String::from_utf8(payload).expect("a text"))

@@ -30,6 +30,7 @@ mod limits;
 mod live;
 mod logs;
 mod loops;
+mod migration;
 mod named_runs;
 mod network;
 mod operators_secrecy;

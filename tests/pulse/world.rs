@@ -61,10 +61,31 @@ pub(crate) async fn sandbox() -> World {
 impl World {
     /// An empty world, or `None` where there is no emulator to run against.
     pub(crate) async fn new(backend: Backend) -> Option<Self> {
+        Self::with(backend, Options::default()).await
+    }
+
+    /// One with a database of the single-tenant layout, of so many users.
+    pub(crate) async fn legacy(backend: Backend, users: u32) -> Option<Self> {
+        let world = Self::with(backend, Options { users, legacy: true, ..Options::default() }).await?;
+        if backend == Backend::Emulator {
+            let database = format!("projects/{}/databases/(default)", world.project);
+            for document in world.sandbox.firestore().documents(&database) {
+                world
+                    .write(
+                        Operation::Update(Document { update_time: None, create_time: None, ..document }),
+                        None,
+                    )
+                    .await;
+            }
+        }
+        Some(world)
+    }
+
+    async fn with(backend: Backend, options: Options) -> Option<Self> {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let project = format!("pulse-test-{}-{number}", std::process::id());
-        let sandbox = Sandbox::start(Options { project: project.clone(), ..Options::default() }).await;
+        let sandbox = Sandbox::start(Options { project: project.clone(), ..options }).await;
         let sandbox = sandbox.expect("loopback has a free port");
         sandbox.requests().keep_received();
         let firestore_host = match backend {
@@ -186,6 +207,29 @@ impl World {
             documents.extend(answer.document.map(|Document { name, fields, .. }| {
                 let path = name.strip_prefix(&root).expect("a document of this world");
                 (path.to_owned(), fields_to_json(fields))
+            }));
+        }
+        documents
+    }
+
+    /// Every document of the database, by its path.
+    pub(crate) async fn everything(&self) -> BTreeMap<String, Fields> {
+        let query = StructuredQuery {
+            from: vec![CollectionSelector { collection_id: String::new(), all_descendants: true }],
+            ..StructuredQuery::default()
+        };
+        let request = RunQueryRequest {
+            parent: format!("projects/{}/databases/(default)/documents", self.project),
+            query_type: Some(QueryType::StructuredQuery(query)),
+            ..RunQueryRequest::default()
+        };
+        let answers = self.client.clone().max_decoding_message_size(usize::MAX).run_query(request).await;
+        let mut answers = answers.expect("the test's own query").into_inner();
+        let mut documents = BTreeMap::new();
+        while let Some(answer) = answers.message().await.expect("an answer") {
+            let root = self.name("");
+            documents.extend(answer.document.map(|Document { name, fields, .. }| {
+                (name.strip_prefix(&root).expect("a document of this world").to_owned(), fields)
             }));
         }
         documents

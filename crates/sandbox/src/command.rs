@@ -68,6 +68,12 @@ pub struct SandboxArgs {
     #[arg(long)]
     healthy: bool,
 
+    /// Begin with a database of the single-tenant layout, to try `pulse migrate` on
+    ///
+    /// With every kind of legacy document, keys in Firestore, and dirt. Secret Manager is empty.
+    #[arg(long)]
+    legacy: bool,
+
     /// How long every call takes at least, such as 20ms or 1s
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = humantime::parse_duration)]
     latency: Duration,
@@ -82,12 +88,12 @@ pub struct SandboxArgs {
 
 /// Serves until SIGINT or SIGTERM, and then exits with success.
 pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
-    let SandboxArgs { users, healthy, latency, port, faults } = args;
+    let SandboxArgs { users, healthy, legacy, latency, port, faults } = args;
     // Before anything is printed, so that whoever waits for the output can already stop us.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let sandbox =
-        Sandbox::start(Options { users, trouble: !healthy, latency, port, ..Options::default() }).await?;
+    let options = Options { users, trouble: !healthy, legacy, latency, port, ..Options::default() };
+    let sandbox = Sandbox::start(options).await?;
     for rule in faults {
         sandbox.faults().add(rule);
     }
@@ -155,6 +161,7 @@ mod tests {
     fn defaults_are_a_small_sandbox_with_some_trouble_on_a_free_port() {
         let args = parse(&[]).unwrap();
         assert_eq!((args.users, args.healthy, args.latency, args.port), (25, false, Duration::ZERO, 0));
+        assert!(!args.legacy && parse(&["--legacy"]).unwrap().legacy);
         assert!(args.faults.is_empty());
     }
 

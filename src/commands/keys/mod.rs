@@ -4,7 +4,7 @@ mod check;
 mod destroy;
 mod list;
 mod set;
-mod store;
+pub(super) mod store;
 mod typed;
 
 use crate::config::keys_args::KeysCommand;

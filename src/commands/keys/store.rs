@@ -15,24 +15,24 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Where a user's keys are stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shelf<'a> {
-    pub(super) secrets: &'a SecretManager,
-    pub(super) database: &'a Database,
-    pub(super) user: &'a UserId,
+pub(crate) struct Shelf<'a> {
+    pub(crate) secrets: &'a SecretManager,
+    pub(crate) database: &'a Database,
+    pub(crate) user: &'a UserId,
 }
 
 /// Keys that are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     /// In this version.
-    pub(super) version: KeyVersion,
+    pub(crate) version: KeyVersion,
     /// Whether an earlier run, or somebody else, had stored them.
-    pub(super) was_there: bool,
+    pub(crate) was_there: bool,
 }
 
 impl Shelf<'_> {
     /// Stores the payload as the newest version, unless it is that already, and reads it back by its number.
-    pub(super) async fn put(&self, payload: &SecretString) -> Result<Stored, SecretChangeError> {
+    pub(crate) async fn put(&self, payload: &SecretString) -> Result<Stored, SecretChangeError> {
         let mut attempt = 1;
         loop {
             let deadline = Deadline::after(USER_BUDGET);
