@@ -26,7 +26,9 @@ const LEDGER: [&str; 6] = ["plan", "tasks", "started_at", "ended_at", "touched_a
 /// Each override of the file, by its collection group and field.
 fn overrides() -> BTreeMap<(String, String), Json> {
     let file: Json = serde_json::from_str(include_str!("../../firestore.indexes.json")).expect("JSON");
-    assert_eq!(file["indexes"], json!([]), "no query of the job has more than one field and the name");
+    let composite = file["indexes"].as_array().expect("a list");
+    let is_of_readers = |index: &Json| index["collectionGroup"] == "tradingSignals";
+    assert!(composite.iter().all(is_of_readers), "no query of the job has more than one field and the name");
     let entries = file["fieldOverrides"].as_array().expect("a list");
     let of = |entry: &Json, key| entry[key].as_str().expect("a text").to_owned();
     let overrides: BTreeMap<_, _> = entries

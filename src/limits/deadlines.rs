@@ -11,7 +11,8 @@ pub(crate) const USER_BUDGET: Duration = Duration::from_secs(20);
 /// The part of a user's budget that is kept for recording why there is no snapshot.
 pub(crate) const RECORD_RESERVE: Duration = Duration::from_secs(3);
 
-/// The part of a user's budget that is kept for the snapshot when more is read about a tenant.
+/// The part of a user's budget that is kept for the snapshot when more is read about a tenant: half of what is left, if
+/// that is less.
 pub(crate) const COMMIT_RESERVE: Duration = Duration::from_secs(6);
 
 /// The part of a user's budget that is kept for the snapshot alone, when it cannot be committed with the

@@ -88,9 +88,13 @@ impl Cause {
         match self {
             Self::Id(_) | Self::OtherAccount(_) => false,
             Self::Keys(err) => matches!(err, SecretError::OutOfTime { .. } | SecretError::Silent { .. }),
-            Self::Broker(err) => {
-                matches!(err, AlpacaError::OutOfTime(_) | AlpacaError::StoodStill(_) | AlpacaError::Silent)
-            }
+            Self::Broker(err) => matches!(
+                err,
+                AlpacaError::OutOfTime(_)
+                    | AlpacaError::StoodStill(_)
+                    | AlpacaError::Silent
+                    | AlpacaError::NoTurn(_)
+            ),
             Self::Store(err) => matches!(err, StoreError::OutOfTime),
         }
     }

@@ -60,6 +60,7 @@ use std::sync::Arc;
 pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, stop: &Stop) -> PassStatus {
     let pass = Arc::new(pass);
     pass.memory.begin(pass.due);
+    pass.clients.begin_pass();
     let spread = stop.run_until_stopped(count::spread(&pass, &assignment.selection)).await.flatten();
     let admission = Admission::new(&pass.clients.limits, &pass.slots, spread);
     let mut pages = UserPages::start(pass.page_reader(), assignment.selection.clone());

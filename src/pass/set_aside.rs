@@ -169,13 +169,24 @@ impl Otherwise {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::InvalidId;
+    use crate::pass::failure::Cause;
 
     #[test]
     fn those_who_were_not_tried_take_no_place_of_those_who_failed() {
         let places = Places::default();
         let untried = (0..MOST_SET_ASIDE * 2).filter(|_| places.take_untried()).count();
         let failed = (0..MOST_SET_ASIDE * 2).filter(|_| places.take_failed()).count();
-        assert_eq!((untried, failed), (MOST_SET_ASIDE, MOST_SET_ASIDE));
+        assert_eq!((untried, failed), (10_000, 10_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_other_turn_of_who_failed_is_one_attempt_of_ten_seconds() {
+        let failure = Failure::NotAsked(Cause::Id(InvalidId::Empty));
+        let second = Lap::Second(Arc::new(failure)).deadline();
+        assert_eq!(second.less(RECORD_RESERVE).left(), Duration::from_secs(10));
+        assert_eq!(Lap::First.deadline().left(), USER_BUDGET);
+        assert_eq!(Lap::Last.deadline().left(), USER_BUDGET);
     }
 
     #[tokio::test(start_paused = true)]

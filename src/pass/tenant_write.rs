@@ -49,8 +49,10 @@ pub(crate) async fn tenant_write(
     let (user, claim) = (record.id().as_str(), &record.user.tenant);
     let mut decision = decide(user, claim, lookup, None, &rules);
     if let Decision::Ask(inquiry) = &decision {
+        // Whoever has waited for long has time to ask all the same.
+        let reserve = COMMIT_RESERVE.min(deadline.left() / 2);
         // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
-        let findings = pass.clients.store.findings(user, inquiry, deadline.less(COMMIT_RESERVE));
+        let findings = pass.clients.store.findings(user, inquiry, deadline.less(reserve));
         decision = match Box::pin(findings).await {
             Ok(found) => decide(user, claim, lookup, Some(&found), &rules),
             Err(err) => {

@@ -10,8 +10,8 @@ use crate::model::keys::{AlpacaKeys, Environment};
 use crate::model::outcome::Code;
 use crate::network::http;
 use crate::network::names::Names;
-use crate::services::host_watch::{BrokerWatch, HostWatch, Silent};
-use crate::services::key_turns::{KeyTurn, KeyTurns, StillLimited};
+use crate::services::host_watch::{BrokerWatch, Silent};
+use crate::services::key_turns::{KeyTurn, KeyTurns, NoTurn};
 use crate::services::request_id::RequestId;
 use futures::TryFutureExt;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -104,9 +104,9 @@ pub(crate) enum AlpacaError {
     /// Alpaca was not asked: the job's own budget of calls was used up.
     #[error("Alpaca was not asked")]
     OutOfBudget(#[from] UsedUp),
-    /// Alpaca was not asked: it limits the keys, as it told these or other users of them.
-    #[error("Alpaca was not asked: {0}")]
-    StillLimited(#[from] StillLimited),
+    /// Alpaca was not asked: it limits the keys, as it told these or other users of them, or those are too many.
+    #[error("Alpaca was not asked")]
+    NoTurn(#[from] NoTurn),
     /// Alpaca was not asked: it answers nobody.
     #[error("Alpaca was not asked: it has answered nobody for 10 s or more")]
     Silent,
@@ -141,7 +141,8 @@ impl AlpacaError {
     pub(crate) fn code(&self) -> Code {
         match self {
             Self::Rejected { .. } => Code::BrokerRejected,
-            Self::RateLimited { .. } | Self::StillLimited(_) => Code::BrokerRateLimited,
+            Self::RateLimited { .. } => Code::BrokerRateLimited,
+            Self::NoTurn(why) => why.code(),
             Self::Failing { .. }
             | Self::Intercepted { .. }
             | Self::Unreachable(_)
@@ -172,7 +173,7 @@ impl Advise for AlpacaError {
             Self::Rejected { .. }
             | Self::OutOfTime(_)
             | Self::OutOfBudget(_)
-            | Self::StillLimited(_)
+            | Self::NoTurn(_)
             | Self::Silent
             | Self::Incomplete(_)
             | Self::NoJson { again: false, .. }
@@ -286,6 +287,11 @@ impl Alpaca {
         Ok(self.unshared.get_or_init(|| http))
     }
 
+    /// A pass begins.
+    pub(crate) fn begin_pass(&self) {
+        self.watch.begin_pass();
+    }
+
     /// Where calls go.
     pub(crate) fn urls(&self) -> [&Url; 2] {
         [&self.paper, &self.live]
@@ -315,15 +321,17 @@ impl Alpaca {
         deadline: Deadline,
     ) -> Result<Answer, AlpacaError> {
         let _call = turn.wait(deadline).await?;
-        let entry = self.watch(keys).enter(attempt, deadline).await.map_err(|Silent| AlpacaError::Silent)?;
+        let watch = self.watch.of(keys.environment());
+        let entry = watch.enter(attempt, deadline).await.map_err(|Silent| AlpacaError::Silent)?;
         if attempt > 0 {
             self.limits.allow_by(Permits::ALPACA_CALL, deadline).await?;
         }
+        let asked_at = Instant::now();
         let answer = self.ask(http, keys, entry.limit(CALL_TIMEOUT), deadline).await;
         match &answer {
             Err(AlpacaError::RateLimited { wait, .. }) => turn.limited(*wait),
             Err(_) => {}
-            Ok(_) => turn.unlimited(),
+            Ok(_) => turn.unlimited(asked_at),
         }
         answer
     }
@@ -346,13 +354,6 @@ impl Alpaca {
         }
     }
 
-    fn watch(&self, keys: &AlpacaKeys) -> &HostWatch {
-        match keys.environment() {
-            Environment::Paper => &self.watch.paper,
-            Environment::Live => &self.watch.live,
-        }
-    }
-
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
         let request = http
             .get(self.account_url(keys).clone())
@@ -360,7 +361,7 @@ impl Alpaca {
             .header(SECRET_KEY, sensitive(keys.secret_key()));
         let answer =
             request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
-        self.watch(keys).answered();
+        self.watch.of(keys.environment()).answered();
         let answered_at = Instant::now();
         let request = RequestId::of(answer.headers());
         match answer.status() {

@@ -107,6 +107,12 @@ impl Clients {
         })
     }
 
+    /// A pass begins: it finds out by itself who answers.
+    pub(crate) fn begin_pass(&self) {
+        self.secrets.begin_pass();
+        self.alpaca.begin_pass();
+    }
+
     /// Returns once there is a token for Google's services, and the names of all hosts were looked up: in a loop, the
     /// token of the start may be over.
     pub(crate) async fn ready(&self) -> Result<(), ConnectError> {

@@ -2,6 +2,7 @@
 
 use crate::limits::retry::Deadline;
 use crate::limits::slots::wait_aside;
+use crate::model::keys::Environment;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +14,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Longest a probe may take: those who wait for it have little time.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Longest a user waits for others' probes: more than one of them, as that one's call may have a trouble of its own.
+const PATIENCE: Duration = Duration::from_secs(7);
 
 /// Watches one host, for all users' tasks.
 #[derive(Debug)]
@@ -54,8 +58,9 @@ impl Entry<'_> {
 }
 
 impl HostWatch {
-    /// Waits, while a probe is on its way, until it is known whether the host answers. `attempt` is how often this user
-    /// has asked before: each probe is another user's, as one user's call may have a trouble of its own.
+    /// Waits, while a probe is on its way, until it is known whether the host answers, or until it is this user's turn to
+    /// find out. `attempt` is how often this user has asked before: each probe is another user's, as one user's call may
+    /// have a trouble of its own.
     ///
     /// # Errors
     /// When the host is not to be asked.
@@ -67,12 +72,12 @@ impl HostWatch {
         if attempt > 0 {
             return Err(Silent);
         }
-        if let Ok(probe) = self.probe.try_acquire() {
-            return Ok(Entry::Probe(probe));
+        let turn = timeout(deadline.left().min(PATIENCE), self.probe.acquire());
+        match (wait_aside(turn).await, self.is_silent()) {
+            (_, false) => Ok(Entry::Open),
+            (Ok(Ok(Ok(probe))), true) => Ok(Entry::Probe(probe)),
+            (_, true) => Err(Silent),
         }
-        let over = wait_aside(timeout(deadline.left(), self.probe.acquire())).await;
-        drop(over);
-        if self.is_silent() { Err(Silent) } else { Ok(Entry::Open) }
     }
 
     /// The host has answered, whatever it said.
@@ -80,6 +85,12 @@ impl HostWatch {
         if self.unanswered_since.load(Ordering::Relaxed) != 0 {
             self.unanswered_since.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// A pass begins, and is to find out by itself: the last one asked before may have been the only one without an
+    /// answer, and nobody was asked since.
+    pub(crate) fn begin_pass(&self) {
+        self.answered();
     }
 
     fn asked(&self) {
@@ -101,10 +112,25 @@ impl HostWatch {
 /// The watches of Alpaca's two hosts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BrokerWatch {
-    /// Where paper accounts are.
-    pub(crate) paper: Arc<HostWatch>,
-    /// Where live accounts are.
-    pub(crate) live: Arc<HostWatch>,
+    paper: Arc<HostWatch>,
+    live: Arc<HostWatch>,
+}
+
+impl BrokerWatch {
+    /// The watch of the host where such accounts are.
+    #[must_use]
+    pub(crate) fn of(&self, environment: Environment) -> &HostWatch {
+        match environment {
+            Environment::Paper => &self.paper,
+            Environment::Live => &self.live,
+        }
+    }
+
+    /// A pass begins.
+    pub(crate) fn begin_pass(&self) {
+        self.paper.begin_pass();
+        self.live.begin_pass();
+    }
 }
 
 #[cfg(test)]
@@ -146,24 +172,51 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn others_wait_for_the_probe_and_take_what_it_finds() {
-        for (answers, expected) in [(true, None), (false, Some(Silent))] {
-            let watch = silent_for(SILENCE).await;
-            let start = Instant::now();
-            let probe = watch.enter(0, deadline()).await.expect("a probe");
-            let waiting = futures::future::join_all((0..5).map(|_| watch.enter(0, deadline())));
-            let probing = async {
-                sleep(Duration::from_secs(2)).await;
-                if answers {
-                    watch.answered();
-                }
+    async fn a_pass_finds_out_by_itself() {
+        let watch = silent_for(SILENCE).await;
+        watch.begin_pass();
+        assert!(matches!(watch.enter(0, deadline()).await, Ok(Entry::Open)));
+        sleep(SILENCE).await;
+        assert!(matches!(watch.enter(0, deadline()).await, Ok(Entry::Probe(_))));
+    }
+
+    /// What becomes of a user who comes while a probe is on its way, and when.
+    async fn enters(watch: &HostWatch, probe_takes: Duration) -> (&'static str, Duration) {
+        let start = Instant::now();
+        let entered = match watch.enter(0, deadline()).await {
+            Ok(Entry::Open) => "open",
+            Err(Silent) => "silent",
+            Ok(probe @ Entry::Probe(_)) => {
+                let began = start.elapsed();
+                sleep(probe_takes).await;
                 drop(probe);
-            };
-            let (entries, ()) = futures::join!(waiting, probing);
-            assert_eq!(start.elapsed(), Duration::from_secs(2));
-            assert!(entries.into_iter().all(|entry| entry.err() == expected), "{answers}");
-            assert!(watch.enter(0, deadline()).await.is_ok(), "open, or the next probe");
-        }
+                return ("probe", began);
+            }
+        };
+        (entered, start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_wait_for_the_probe_and_are_the_next_ones_if_it_was_in_vain() {
+        let (watch, probe_takes) = (silent_for(SILENCE).await, Duration::from_secs(3));
+        let users = futures::future::join_all((0..5).map(|_| enters(&watch, probe_takes)));
+        let seconds = |(entered, after): (&'static str, Duration)| (entered, after.as_secs());
+        let ends: Vec<_> = users.await.into_iter().map(seconds).collect();
+        assert_eq!(ends, [("probe", 0), ("probe", 3), ("probe", 6), ("silent", 7), ("silent", 7)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_the_probe_lets_all_of_them_ask() {
+        let watch = silent_for(SILENCE).await;
+        let probe = watch.enter(0, deadline()).await.expect("a probe");
+        let waiting = futures::future::join_all((0..5).map(|_| enters(&watch, Duration::ZERO)));
+        let probing = async {
+            sleep(Duration::from_secs(2)).await;
+            watch.answered();
+            drop(probe);
+        };
+        let (entered, ()) = futures::join!(waiting, probing);
+        assert_eq!(entered, [("open", Duration::from_secs(2)); 5]);
     }
 
     #[tokio::test(start_paused = true)]

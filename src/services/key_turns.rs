@@ -4,6 +4,7 @@
 use crate::limits::retry::Deadline;
 use crate::limits::slots::{Crowded, wait_aside};
 use crate::model::keys::AlpacaKeys;
+use crate::model::outcome::Code;
 use secrecy::ExposeSecret;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -13,7 +14,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// Calls with the same keys at the same time. As long as their rate is known to be limited, one call takes all of them.
-const CALLS_AT_ONCE: usize = 4;
+const CALLS_AT_ONCE: usize = 16;
+
+/// The least that a limit is waited for, where Alpaca says less or nothing: its users would find out one by one.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Limited keys that are remembered. Beyond, every user finds out alone.
 const MOST_LIMITED: usize = 10_000;
@@ -49,15 +53,29 @@ pub(crate) struct KeyTurn<'a> {
     turns: Arc<Turns>,
 }
 
-/// There is no turn.
+/// Why there is no turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum StillLimited {
+pub(crate) enum NoTurn {
     /// For longer than the user's time.
     #[error("it limits the rate of these keys for longer than the call could wait")]
     TooLong,
     /// Whoever waits needs memory.
     #[error("it limits the rate of these keys, and too many users wait already")]
     Crowded,
+    /// It limits nothing, as far as is known.
+    #[error("the calls of other users with the same keys were not over in time")]
+    Busy,
+}
+
+impl NoTurn {
+    /// The code that logs and documents use for it.
+    #[must_use]
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Self::TooLong | Self::Crowded => Code::BrokerRateLimited,
+            Self::Busy => Code::BrokerUnavailable,
+        }
+    }
 }
 
 impl KeyTurns {
@@ -83,15 +101,15 @@ impl KeyTurn<'_> {
     ///
     /// # Errors
     /// When there is none in time; at once, if that is known.
-    pub(crate) async fn wait(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, StillLimited> {
+    pub(crate) async fn wait(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, NoTurn> {
         loop {
             let mut call = self.call(deadline).await?;
             let limit = self.turns.limit();
             match limit.until.filter(|until| *until > Instant::now()) {
-                Some(until) if !deadline.allows_call_at(until) => return Err(StillLimited::TooLong),
+                Some(until) if !deadline.allows_call_at(until) => return Err(NoTurn::TooLong),
                 Some(until) => {
                     drop(call);
-                    wait_aside(sleep_until(until)).await.map_err(|Crowded| StillLimited::Crowded)?;
+                    wait_aside(sleep_until(until)).await.map_err(|Crowded| NoTurn::Crowded)?;
                 }
                 None if limit.is_careful && call.num_permits() < CALLS_AT_ONCE => {}
                 None if limit.is_careful => return Ok(call),
@@ -104,30 +122,31 @@ impl KeyTurn<'_> {
         }
     }
 
-    async fn call(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, StillLimited> {
+    async fn call(&self, deadline: Deadline) -> Result<SemaphorePermit<'_>, NoTurn> {
         let share = if self.turns.limit().is_careful { CALLS_AT_ONCE as u32 } else { 1 };
         if let Ok(call) = self.turns.calls.try_acquire_many(share) {
             return Ok(call);
         }
         let turn = timeout(deadline.left(), self.turns.calls.acquire_many(share));
-        match wait_aside(turn).await {
-            Ok(Ok(Ok(call))) => Ok(call),
-            Ok(_) => Err(StillLimited::TooLong),
-            Err(Crowded) => Err(StillLimited::Crowded),
+        match (wait_aside(turn).await, self.turns.limit().is_careful) {
+            (Ok(Ok(Ok(call))), _) => Ok(call),
+            (_, false) => Err(NoTurn::Busy),
+            (Ok(_), true) => Err(NoTurn::TooLong),
+            (Err(Crowded), true) => Err(NoTurn::Crowded),
         }
     }
 
     /// Alpaca limits the rate of the keys, and said for how long, or did not.
     pub(crate) fn limited(&self, wait: Option<Duration>) {
-        let until = wait.and_then(|wait| Instant::now().checked_add(wait));
+        let until = Instant::now().checked_add(wait.unwrap_or_default().max(LEAST_WAIT));
         let mut limit = lock(&self.turns.limit);
         *limit = Limit { until: limit.until.max(until), is_careful: true };
     }
 
-    /// Alpaca answered something else.
-    pub(crate) fn unlimited(&self) {
+    /// Alpaca answered something else to a call of then. One that was made before it limited the keys says nothing.
+    pub(crate) fn unlimited(&self, asked_at: Instant) {
         let mut limit = lock(&self.turns.limit);
-        if limit.is_careful {
+        if limit.until.is_some_and(|until| until <= asked_at) {
             *limit = Limit::default();
         }
     }
@@ -176,10 +195,11 @@ mod tests {
             let turn = turns.of_hash(7);
             for _ in 0..3 {
                 let Ok(call) = turn.wait(deadline).await else { return };
+                let asked_at = Instant::now();
                 tokio::time::sleep(SECOND).await;
                 match answer(calls.fetch_add(1, Ordering::SeqCst)) {
                     None => {
-                        turn.unlimited();
+                        turn.unlimited(asked_at);
                         served.fetch_add(1, Ordering::SeqCst);
                         return;
                     }
@@ -195,8 +215,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_one_user_is_told_counts_for_all_of_the_keys() {
-        assert_eq!(ask(300, |_| Some(14 * SECOND)).await, (5, 0), "four at first, and one after the wait");
+        assert_eq!(
+            ask(300, |_| Some(14 * SECOND)).await,
+            (17, 0),
+            "sixteen at first, and one after the wait"
+        );
         assert_eq!(ask(16, |call| (call < 4).then_some(2 * SECOND)).await.1, 16);
+        let (calls, served) = ask(300, |_| Some(Duration::ZERO)).await;
+        assert!(calls <= 30 && served == 0, "a wait of nothing is one of a second: {calls}");
         assert_eq!(ask(50, |_| None).await, (50, 50));
     }
 
@@ -205,15 +231,40 @@ mod tests {
         let turns = KeyTurns::default();
         turns.of_hash(7).limited(Some(19 * SECOND));
         let start = Instant::now();
-        assert_eq!(
-            turns.of_hash(7).wait(Deadline::after(USER_BUDGET)).await.err(),
-            Some(StillLimited::TooLong)
-        );
+        assert_eq!(turns.of_hash(7).wait(Deadline::after(USER_BUDGET)).await.err(), Some(NoTurn::TooLong));
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert!(turns.of_hash(8).wait(Deadline::after(USER_BUDGET)).await.is_ok(), "other keys");
         tokio::time::advance(19 * SECOND).await;
         drop(turns.of_hash(7));
         assert!(lock(&turns.keys).is_empty(), "its time is over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_to_a_call_from_before_does_not_end_a_limit() {
+        let turns = KeyTurns::default();
+        let (turn, start) = (turns.of_hash(7), Instant::now());
+        turn.limited(Some(2 * SECOND));
+        for (asked_at, waited) in [(start, 2 * SECOND), (start + 2 * SECOND, Duration::ZERO)] {
+            turn.unlimited(asked_at);
+            let begin = Instant::now();
+            assert!(turn.wait(Deadline::after(USER_BUDGET)).await.is_ok());
+            assert_eq!(begin.elapsed(), waited);
+        }
+        assert!(!turn.turns.limit().is_careful);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whose_turn_does_not_come_is_not_told_of_a_limit_that_there_is_not() {
+        let turns = KeyTurns::default();
+        let (turn, start) = (turns.of_hash(7), Instant::now());
+        let calls =
+            futures::future::join_all((0..CALLS_AT_ONCE).map(|_| turn.wait(Deadline::after(USER_BUDGET))));
+        let calls = calls.await;
+        assert_eq!(turn.wait(Deadline::after(SECOND)).await.err(), Some(NoTurn::Busy));
+        assert_eq!(start.elapsed(), SECOND);
+        turn.limited(Some(SECOND));
+        assert_eq!(turn.wait(Deadline::after(SECOND)).await.err(), Some(NoTurn::TooLong));
+        drop(calls);
     }
 
     #[tokio::test(start_paused = true)]

@@ -390,6 +390,11 @@ impl SecretManager {
         Ok(Self { client, identity, usage, limits, watch, patience })
     }
 
+    /// A pass begins.
+    pub(crate) fn begin_pass(&self) {
+        self.watch.begin_pass();
+    }
+
     /// The user's keys in their newest version. The limits must have allowed the access; further attempts
     /// wait for it.
     pub(crate) async fn keys(

@@ -154,6 +154,23 @@ fn the_policy_on_ledgers_is_that_of_the_index_file() {
     assert_eq!(update, ["expires_at", "--collection-group=executions", "--enable-ttl", "--async"]);
 }
 
+/// Lists of signals, and what is pending of them.
+#[test]
+fn the_queries_for_signals_have_their_indexes() {
+    let file: Json = serde_json::from_str(&read("firestore.indexes.json")).expect("JSON");
+    let field = |field: &Json| format!("{} {}", field["fieldPath"], field["order"]).replace('"', "");
+    let of_one = |index: &Json| {
+        assert_eq!(
+            (&index["collectionGroup"], &index["queryScope"]),
+            (&"tradingSignals".into(), &"COLLECTION".into())
+        );
+        index["fields"].as_array().expect("fields").iter().map(field).collect::<Vec<_>>().join(", ")
+    };
+    let indexes: Vec<String> = file["indexes"].as_array().expect("a list").iter().map(of_one).collect();
+    let pending = "proposed_by ASCENDING, status ASCENDING, expires_at ASCENDING";
+    assert_eq!(indexes, ["status ASCENDING, created_at DESCENDING", pending]);
+}
+
 #[test]
 fn firebase_json_names_the_two_files() {
     let file: Json = serde_json::from_str(&read("firebase.json")).expect("JSON");

@@ -31,6 +31,7 @@ mod network;
 mod other_account;
 mod outputs;
 mod ownership;
+mod readers;
 mod refused_documents;
 mod safety;
 mod secrecy;
@@ -47,6 +48,7 @@ mod trouble;
 mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;
+mod waiting;
 mod world;
 mod wrong_clock;
 

@@ -80,13 +80,13 @@ pub mod snapshot {
     pub const EXACT: &str = "exact";
     /// Text, absent if Alpaca sent none: by how much credit multiplies cash.
     pub const MULTIPLIER: &str = "multiplier";
-    /// Bool, absent if Alpaca sent none.
+    /// Bool, absent if Alpaca sent none: Alpaca takes no order.
     pub const TRADING_BLOCKED: &str = "trading_blocked";
-    /// Bool, absent if Alpaca sent none.
+    /// Bool, absent if Alpaca sent none: the user can do nothing with the account.
     pub const ACCOUNT_BLOCKED: &str = "account_blocked";
-    /// Bool, absent if Alpaca sent none.
+    /// Bool, absent if Alpaca sent none: the user has forbidden orders.
     pub const TRADE_SUSPENDED_BY_USER: &str = "trade_suspended_by_user";
-    /// Bool, absent if Alpaca sent none.
+    /// Bool, absent if Alpaca sent none: no money goes in or out.
     pub const TRANSFERS_BLOCKED: &str = "transfers_blocked";
     /// The fields that say that an account is blocked; any of them true is one too many.
     pub const BLOCKS: [&str; 4] =

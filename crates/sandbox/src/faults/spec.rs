@@ -244,6 +244,19 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     );
     faults.extend(words.text("body")?.map(|body| Fault::Rest(RestFault::Body(body))));
     faults.extend(words.text("other-secret")?.map(|secret| Fault::Rest(RestFault::OtherSecret(secret))));
+    take_flags(words, &mut faults)?;
+    if faults.len() > 1 {
+        return refuse("a rule has one fault; use two rules for two");
+    }
+    faults.pop().ok_or_else(|| {
+        let unknown = words.0.first();
+        let unknown = unknown.map(|(name, _)| format!("`{name}` is not a fault: "));
+        InvalidRule(format!("{}{FAULTS}", unknown.unwrap_or_default()))
+    })
+}
+
+/// The faults that are one word.
+fn take_flags(words: &mut Words, faults: &mut Vec<Fault>) -> Result<(), InvalidRule> {
     for (name, fault) in [
         ("stall", Fault::Stall),
         ("drop-before", Fault::DropBefore),
@@ -258,14 +271,7 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
             faults.push(fault);
         }
     }
-    if faults.len() > 1 {
-        return refuse("a rule has one fault; use two rules for two");
-    }
-    faults.pop().ok_or_else(|| {
-        let unknown = words.0.first();
-        let unknown = unknown.map(|(name, _)| format!("`{name}` is not a fault: "));
-        InvalidRule(format!("{}{FAULTS}", unknown.unwrap_or_default()))
-    })
+    Ok(())
 }
 
 /// The faults among them that are a time.
