@@ -2,7 +2,7 @@
 
 mod asking;
 mod explain;
-mod reference;
+pub(crate) mod reference;
 mod screens;
 mod status;
 mod users;
