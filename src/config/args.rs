@@ -1,5 +1,6 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::cost_args::{COST_CODES, CostArgs};
 use crate::config::keys_args::KeysCommand;
 use crate::config::migrate_args::MigrateCommand;
 use crate::config::operator_args::{
@@ -74,6 +75,9 @@ pub(crate) enum Command {
     /// What a reader may conclude from a user's snapshot, and whether an order may go out
     #[command(after_long_help = READ_CODES)]
     Read(Box<ReadArgs>),
+    /// What a month costs by the list prices, and what each setting would save
+    #[command(after_long_help = COST_CODES)]
+    Cost(Box<CostArgs>),
     /// Try, store and list users' keys
     #[command(subcommand)]
     Keys(KeysCommand),

@@ -1,6 +1,7 @@
 //! The configuration of one pass: a pure function of the command line and the environment. One file for each concern.
 
 pub(crate) mod args;
+pub(crate) mod cost_args;
 mod endpoints;
 mod error;
 mod execution;
