@@ -4,6 +4,7 @@ mod completions;
 mod cost;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod doctor;
 mod explain;
 mod failures;
 mod frame;
@@ -34,10 +35,11 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 11] = [
+const WITHOUT_LOG: [&str; 12] = [
     "completions",
     "cost",
     "demo",
+    "doctor",
     "explain",
     "keys",
     "migrate",
@@ -57,6 +59,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Users(args) => users::users(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Read(args) => read::read(&args).await,
+        Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Cost(args) => cost::cost(&args).await,
         Command::Keys(command) => keys::run(&command).await,
         Command::User(command) => user::run(&command).await,
