@@ -50,7 +50,8 @@ def is_pending(signal, written, snapshot, now):
     if status == "proposed":
         return not isinstance(expiry, datetime) or now < expiry
     if status == "executed":
-        return None in (written, snapshot.updated_at) or written > snapshot.updated_at - UNSEEN
+        is_known = isinstance(written, datetime) and snapshot.updated_at is not None
+        return not is_known or written > snapshot.updated_at - UNSEEN
     return status not in OVER
 
 

@@ -111,6 +111,25 @@ test("no amount that is no decimal is allowed", () => {
   }
 });
 
+test("what was executed counts in full where nobody knows when", () => {
+  const snapshot = { updatedAt: 1_000_000 };
+  const sum = (fields, updateTime, now = 1_000_000) => {
+    const signal = { fields: { proposed_by: "backend", action: "buy", notional_usd: 5, ...fields }, updateTime };
+    return plain(pendingSum([signal], snapshot, now));
+  };
+  const at = (time) => ({ toMillis: () => time });
+  for (const unknown of [null, undefined, NaN, Infinity, "0", {}, { seconds: 0 }, new Date(0), at(NaN)]) {
+    assert.equal(sum({ status: "executed" }, unknown), "5", String(unknown));
+  }
+  for (const time of [940_001, at(940_001)]) assert.equal(sum({ status: "executed" }, time), "5");
+  for (const time of [940_000, at(940_000)]) assert.equal(sum({ status: "executed" }, time), "0");
+  assert.equal(sum({ status: "proposed", expires_at: at(1_000_001) }, null), "5");
+  for (const wrong of [null, NaN, "1000000", at(1_000_000), new Date(0)]) {
+    assert.throws(() => sum({ status: "proposed", expires_at: at(1) }, null, wrong), TypeError);
+  }
+  assert.throws(() => pendingSum([], snapshot), TypeError);
+});
+
 test("decimals and times are read as they are written", () => {
   for (const [text, expected] of [
     ["0", "0"], ["-0.00", "0"], ["-23140.20", "-23140.2"], ["122011.09751111286868", "122011.09751111286868"],
