@@ -11,6 +11,7 @@ from reader import decimal
 
 UNSEEN = timedelta(seconds=60)  # So long before the broker's answer an order may be executed that it does not show.
 EXACT = Context(prec=2000)  # Python's own rounds to 28 digits.
+FUNDS = ("buying_power", "non_marginable_buying_power", "cash")
 LATEST_EXECUTION = timedelta(hours=24)  # So long after its end a signal may become executed; it begins before that.
 OVER = ("rejected", "failed", "cancelled", "expired", "archived")
 
@@ -65,12 +66,15 @@ def amount(signal):
 def decide(order, snapshot, policy, pending):
     """{"allow": the most that may be spent} or {"deny": code}; of several causes the first one.
 
-    `order` has user, side, notional and closes (it only reduces a position), `policy` environment, currency, funds (the
-    figure that pays) and reserve; `pending` is the sum above. Judge the snapshot at the moment of the order."""
+    `order` has user, side, notional and closes (it only reduces a position: True and nothing else), `policy`
+    environment, currency, funds (the figure that pays, one of FUNDS) and reserve; `pending` is the sum above. Judge the
+    snapshot at the moment of the order."""
+    if policy["funds"] not in FUNDS:
+        raise ValueError(f"no figure that pays: {policy['funds']}")
     try:
         check_terms(order, policy, pending)
         check_standing(order, snapshot, policy)
-        if order["closes"]:  # Never denied for money or age.
+        if order["closes"] is True:  # Never denied for money or age.
             return {"allow": order["notional"]}
         return {"allow": available(order, snapshot, policy, pending)}
     except Denied as denied:
@@ -90,7 +94,7 @@ def check_terms(order, policy, pending):
     amounts = (order["notional"], policy["reserve"], pending or Decimal(0))
     # A NaN is neither less than 0 nor anything else.
     deny_if(not all(each.is_finite() and each >= 0 for each in amounts), "invalid_order")
-    deny_if(order["notional"] == 0 and not order["closes"], "invalid_order")
+    deny_if(order["notional"] == 0 and order["closes"] is not True, "invalid_order")
 
 
 def check_standing(order, snapshot, policy):

@@ -93,7 +93,7 @@ def standing_of(document, source, owner):
     check(document.get("broker") == "alpaca", "broker")
     if source != "legacy":
         name = {"user": "user_id", "tenant": "tenant_id"}[source]
-        check(document.get(name) == owner, name)
+        check(is_text(owner) and document.get(name) == owner, name)
     check(is_text(document.get("user_id")), "user_id")
     check(document.get("environment") in ("paper", "live"), "environment")
     for name in BLOCKS:

@@ -131,6 +131,37 @@ class Amounts(unittest.TestCase):
                 self.assertEqual(decision, {"deny": "invalid_order"}, text)
 
 
+class Arguments(unittest.TestCase):
+    def test_nothing_but_true_closes_and_only_what_pays_is_funds(self):
+        file = File("decisions.json", FIELDS | {"order", "policy", "signals"})
+        snapshot = file.judge(file.cases[0])
+        order = {"user": "ana", "side": "buy", "notional": Decimal(1_000_000), "closes": False}
+        policy = {"environment": "paper", "currency": "USD", "funds": "cash", "reserve": Decimal(0)}
+        for closes in ("false", "true", 1, [1], None):
+            for notional, code in ((order["notional"], "insufficient_funds"), (Decimal(0), "invalid_order")):
+                asked = {**order, "closes": closes, "notional": notional}
+                self.assertEqual(orders.decide(asked, snapshot, policy, Decimal(0)), {"deny": code}, closes)
+        self.assertIn("allow", orders.decide({**order, "closes": True}, snapshot, policy, Decimal(0)))
+        for funds in ("equity", "last_equity", "", None):
+            with self.assertRaises(ValueError):
+                orders.decide(order, snapshot, {**policy, "funds": funds}, Decimal(0))
+
+    def test_what_was_executed_counts_in_full_where_nobody_knows_when(self):
+        now = time("2026-01-05T14:30:00.000Z")
+        snapshot = reader.Snapshot("fresh", "user", "ok", updated_at=now)
+        signal = {"proposed_by": "backend", "action": "buy", "status": "executed", "notional_usd": 5}
+        for written in (None, 0, "", now.timestamp(), now):
+            self.assertEqual(orders.pending_sum([(signal, written)], snapshot, now), 5, written)
+        self.assertEqual(orders.pending_sum([(signal, now - orders.UNSEEN)], snapshot, now), 0)
+
+    def test_an_owner_that_is_none_owns_nothing(self):
+        file = File("snapshots.json", FIELDS)
+        user = file.document({"base": "user", "set": {}, "remove": []})
+        for source in ("user", "tenant"):
+            judged = reader.judge(user, None, None, time(file.cases[0]["now"]), source)
+            self.assertEqual(judged.verdict, "malformed")
+
+
 class Reference:
     def __init__(self, path, fields):
         self.path, self.fields, self.reference = path, fields, self

@@ -195,19 +195,21 @@ function amount({ notional_usd: number }) {
 
 /**
  * `{ allow: the most that may be spent }` or `{ deny: code }`; of several causes the first one. `order` has user, side,
- * notional and closes (it only reduces a position), `policy` environment, currency, funds (the figure that pays) and
- * reserve. Judge the snapshot at the moment of the order.
+ * notional and closes (it only reduces a position: `true` and nothing else), `policy` environment, currency, funds (the
+ * figure that pays: buying_power, non_marginable_buying_power or cash) and reserve. Judge the snapshot at the moment of
+ * the order.
  */
 export function decide(order, snapshot, policy, pending) {
+  if (!FUNDS.includes(policy.funds)) throw new TypeError(`no figure that pays: ${policy.funds}`);
   const denied = deniedByTerms(order, policy, pending) ?? deniedByStanding(order, snapshot, policy);
   if (denied) return { deny: denied };
   // Never denied for money or age.
-  return order.closes ? { allow: order.notional } : decideByMoney(order, snapshot, policy, pending);
+  return order.closes === true ? { allow: order.notional } : decideByMoney(order, snapshot, policy, pending);
 }
 
 function deniedByTerms(order, policy, pending) {
   const amounts = [order.notional, policy.reserve, pending ?? ZERO];
-  const isNone = order.notional?.digits === 0n && !order.closes;
+  const isNone = order.notional?.digits === 0n && order.closes !== true;
   const isValid = amounts.every((each) => typeof each?.digits === "bigint" && each.digits >= 0n);
   return isNone || !isValid ? "invalid_order" : null;
 }

@@ -130,6 +130,36 @@ test("what was executed counts in full where nobody knows when", () => {
   assert.throws(() => pendingSum([], snapshot), TypeError);
 });
 
+test("no argument that is none opens anything", () => {
+  const { documents, cases } = file("decisions.json", [...FIELDS, ...OF_ORDERS]);
+  const snapshot = judged(documents, cases[0]);
+  const zero = decimal("0");
+  const order = { user: "ana", side: "buy", notional: decimal("1000000"), closes: false };
+  const policy = { environment: "paper", currency: "USD", funds: "cash", reserve: zero };
+  for (const closes of ["false", "true", 1, {}, [], undefined, null]) {
+    assert.deepEqual(decide({ ...order, closes }, snapshot, policy, zero), { deny: "insufficient_funds" });
+    assert.deepEqual(decide({ ...order, closes, notional: zero }, snapshot, policy, zero), { deny: "invalid_order" });
+  }
+  assert.ok(decide({ ...order, closes: true }, snapshot, policy, zero).allow);
+  for (const funds of ["equity", "last_equity", "", "toString", ["cash"], undefined, null]) {
+    assert.throws(() => decide(order, snapshot, { ...policy, funds }, zero), TypeError);
+  }
+});
+
+test("whose the figures are is said, or nothing is judged", () => {
+  const { documents, cases } = file("snapshots.json", FIELDS);
+  const now = Date.parse(cases[0].now);
+  for (const source of ["users", "", "toString", undefined, null]) {
+    for (const snapshot of [documents.user, null]) {
+      assert.throws(() => judge({ snapshot, sync: null, lastPulse: null, source, owner: "ana", now }), TypeError);
+    }
+  }
+  const snapshot = values(documents.user);
+  for (const source of ["user", "tenant"]) {
+    assert.equal(judge({ snapshot, sync: null, lastPulse: null, source, now }).verdict, "malformed");
+  }
+});
+
 test("decimals and times are read as they are written", () => {
   for (const [text, expected] of [
     ["0", "0"], ["-0.00", "0"], ["-23140.20", "-23140.2"], ["122011.09751111286868", "122011.09751111286868"],
