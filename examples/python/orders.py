@@ -4,10 +4,10 @@ Only `read` needs a client. Nothing here reserves money: two programs that decid
 that can be, propose (crates/account-reader).
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal
 
-from reader import decimal
+from reader import decimal, parse_iso
 
 UNSEEN = timedelta(seconds=60)  # So long before the broker's answer an order may be executed that it does not show.
 EXACT = Context(prec=2000)  # Python's own rounds to 28 digits.
@@ -16,17 +16,18 @@ LATEST_EXECUTION = timedelta(hours=24)  # So long after its end a signal may bec
 OVER = ("rejected", "failed", "cancelled", "expired", "archived")
 
 
-def read(client, user, snapshot, now):
-    """The user's signals that may be pending, with the time of their last write. Needs an index on `proposed_by`,
-    `status` and `expires_at`."""
+def read(client, user, document):
+    """The user's signals that may be pending on that snapshot's document, with the time of their last write. Needs the
+    index on `proposed_by`, `status` and `expires_at` of firestore.indexes.json."""
     from google.cloud.firestore import FieldFilter as Where  # What is pure needs no client.
 
-    since = min(snapshot.updated_at or now, now) - LATEST_EXECUTION
+    now = datetime.now(timezone.utc)
+    since = min(parse_iso((document or {}).get("updated_at_iso")) or now, now) - LATEST_EXECUTION
     signals = client.collection(f"users/{user}/tradingSignals").where(filter=Where("proposed_by", "==", "backend"))
     executing = signals.where(filter=Where("status", "==", "executing"))
     others = signals.where(filter=Where("status", "in", ["proposed", "executed"]))
     others = others.where(filter=Where("expires_at", ">", since))
-    return [(found.to_dict(), found.update_time) for query in (executing, others) for found in query.stream()]
+    return [(found.to_dict(), found.update_time) for query in (executing, others) for found in query.stream(timeout=10)]
 
 
 def pending_sum(signals, snapshot, now):

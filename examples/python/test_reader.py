@@ -1,10 +1,16 @@
 """Runs the cases of crates/account-reader/vectors: python3 -m unittest discover examples/python"""
 
+import contextlib
+import datetime as clocks
+import io
 import json
+import runpy
+import types
 import unittest
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from unittest import mock
 
 import orders
 import reader
@@ -179,7 +185,7 @@ class Client:
     def document(self, path):
         return Reference(path, self.documents.get(path))
 
-    def get_all(self, references):
+    def get_all(self, references, timeout):
         return reversed(list(references))
 
 
@@ -189,13 +195,61 @@ class Reading(unittest.TestCase):
         user, failing = (file.document({"base": base, "set": {}, "remove": []}) for base in ("user", "failing"))
         client = Client({"users/ana/alpacaAccounts/snapshot": user, "users/ana/alpacaAccounts/sync": failing})
         now = time("2026-01-05T14:31:00.000Z")
-        self.assertEqual(reader.read(client, "ana", now)[:3], ("fresh", "user", "retrying"))
-        self.assertEqual(reader.read(client, "bob", now)[:3], ("missing", "user", "ok"))
+        for owner, expected in (("ana", ("fresh", "user", "retrying")), ("bob", ("missing", "user", "ok"))):
+            documents = reader.read(client, owner)
+            self.assertEqual(reader.judge(*documents, now, "user", owner)[:3], expected)
 
     def test_no_id_leads_to_another_document(self):
         for wrong in ("", "a/b", "../x"):
             with self.assertRaises(ValueError):
                 reader.read(Client({}), wrong)
+
+
+class SlowClient(Client):
+    """Its answers take long, by `Clock`."""
+
+    def get_all(self, references, timeout):
+        Clock.time += timedelta(seconds=25)
+        return super().get_all(references, timeout)
+
+    def collection(self, path):
+        return self
+
+    def where(self, filter):
+        return self
+
+    def stream(self, timeout):
+        Clock.time += timedelta(seconds=25)
+        return []
+
+
+class Clock(datetime):
+    @classmethod
+    def now(cls, zone):
+        return cls.time
+
+
+class Backend(unittest.TestCase):
+    def run_at(self, text):
+        """What the program says of the money, begun at that time."""
+        user = File("snapshots.json", FIELDS).document({"base": "user", "set": {}, "remove": ["fresh_until"]})
+        client = SlowClient({"users/ana/alpacaAccounts/snapshot": user})
+        library = types.SimpleNamespace(Client=lambda project: client, FieldFilter=lambda *terms: terms)
+        cloud = types.SimpleNamespace(firestore=library)
+        modules = {"google": types.SimpleNamespace(), "google.cloud": cloud, "google.cloud.firestore": library}
+        modules["datetime"] = types.SimpleNamespace(datetime=Clock, timezone=clocks.timezone)
+        Clock.time = time(f"2026-01-05T{text}.000Z")
+        program = str(Path(__file__).with_name("backend.py"))
+        said = io.StringIO()
+        arguments = mock.patch("sys.argv", [program, "my-project", "ana", "400"])
+        with mock.patch.dict("sys.modules", modules), arguments, contextlib.redirect_stdout(said):
+            runpy.run_path(program, run_name="__main__")
+        return said.getvalue().splitlines()[1:]
+
+    def test_figures_are_as_old_as_they_are_after_the_last_read(self):
+        # They are of 14:30:00, and three reads take 75 s.
+        self.assertEqual(self.run_at("14:33:45"), ["500.05 USD, 300 s old", "allowed, up to 400.05"])
+        self.assertEqual(self.run_at("14:33:46"), ["500.05 USD, 301 s old", "denied: snapshot_stale"])
 
 
 if __name__ == "__main__":
