@@ -132,7 +132,7 @@ def may_stand(document, sync, pulse, now):
 
 
 def judge(document, sync, pulse, now, source, owner=None):
-    """What the documents are worth, by a `now` after they were read: `source` is user, tenant or legacy, `owner` whose."""
+    """What the documents are worth at a time after their read: `source` is user, tenant or legacy, `owner` whose."""
     said = Snapshot("missing", source, sync_state(sync))
     if document is None:
         return said
