@@ -4,7 +4,7 @@ mod asking;
 mod cost;
 mod doctor;
 mod explain;
-mod reference;
+pub(crate) mod reference;
 mod screens;
 mod status;
 mod users;

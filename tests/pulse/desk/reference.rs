@@ -64,7 +64,7 @@ fn usual_text(name: &str, text: &str) -> String {
 }
 
 /// What stands below the command in the reference.
-fn example(command: &str) -> Json {
+pub(crate) fn example(command: &str) -> Json {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");
     let reference = std::fs::read_to_string(path).expect("the reference");
     let below = reference.split_once(&format!("`{command} --json`:\n\n```json\n"));
