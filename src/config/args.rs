@@ -504,7 +504,7 @@ mod tests {
     fn a_short_help_has_a_line_for_each_flag_in_groups() {
         let help = help_of("sync", false);
         let is_flag = |line: &&str| line.trim_start().starts_with('-');
-        assert_eq!(help.lines().filter(is_flag).count(), 24, "{help}");
+        assert_eq!(help.lines().filter(is_flag).count(), 25, "{help}");
         let rest: Vec<&str> = help.lines().filter(|line| !is_flag(line) && !line.is_empty()).collect();
         let groups = ["Options:", "Which users:", "Pace:", "Loop:", "Output:", "Where:"];
         assert_eq!(rest[..2], ["One pass over all users", "Usage: pulse sync [OPTIONS]"], "{help}");

@@ -114,14 +114,15 @@ impl Admin {
 fn refusal(api: AdminApi, status: StatusCode, body: Option<&Json>) -> Result<AdminError, String> {
     let error = body.map(|body| &body["error"]);
     let message = error.and_then(|error| error["message"].as_str()).map(shown);
-    let details = error.and_then(|error| error["details"].as_array()).into_iter().flatten();
-    let reason = details.filter_map(|detail| Reason::parse(detail["reason"].as_str()?)).next();
-    let is_disabled = reason.is_some_and(|reason| reason.to_string() == "SERVICE_DISABLED");
     let told = message.unwrap_or_else(|| status.to_string());
-    match status {
-        StatusCode::FORBIDDEN if is_disabled => Ok(AdminError::Disabled(api.name())),
-        StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Ok(AdminError::Denied(told)),
-        StatusCode::NOT_FOUND => Ok(AdminError::Missing),
+    let details = error.and_then(|error| error["details"].as_array()).into_iter().flatten();
+    let mut reasons = details.filter_map(|detail| detail["reason"].as_str());
+    match (status, reasons.find_map(|reason| Some((reason, Reason::parse(reason)?)))) {
+        (StatusCode::FORBIDDEN, Some(("SERVICE_DISABLED", _))) => Ok(AdminError::Disabled(api.name())),
+        // No right of whoever asked would help.
+        (_, Some((_, reason))) if !reason.is_missing_role() => Err(format!("{told} ({reason})")),
+        (StatusCode::FORBIDDEN, _) => Ok(AdminError::Denied(told)),
+        (StatusCode::NOT_FOUND, _) => Ok(AdminError::Missing),
         _ => Err(told),
     }
 }

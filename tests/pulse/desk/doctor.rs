@@ -124,6 +124,8 @@ async fn what_cannot_be_looked_at_is_unknown_with_the_right_that_is_missing() {
         for (fault, words) in [
             ("error=403,reason=IAM_PERMISSION_DENIED", right),
             ("error=403,reason=SERVICE_DISABLED", "is not enabled"),
+            ("error=403,reason=SECURITY_POLICY_VIOLATED", "VPC Service Controls"),
+            ("error=401", "did not say"),
             ("error=503", "did not say"),
         ] {
             let world = world().await;
