@@ -1,5 +1,6 @@
 //! What a call is: its service, its method, and the user it is about.
 
+use super::admin::Admin;
 use super::firestore_users::mentioned_users;
 use super::secret_manager::Operation;
 use super::{firestore, metadata, seed};
@@ -21,11 +22,14 @@ pub enum Service {
     Alpaca,
     /// Google Cloud's metadata server, over REST.
     Metadata,
+    /// Google's admin APIs, over REST.
+    Admin,
 }
 
 impl Service {
     /// Every service, in the order of their declaration.
-    pub(crate) const ALL: [Self; 4] = [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata, Self::Admin];
 
     /// The service as fault specs and the control surface spell it.
     pub fn name(self) -> &'static str {
@@ -34,6 +38,7 @@ impl Service {
             Self::SecretManager => "secret-manager",
             Self::Alpaca => "alpaca",
             Self::Metadata => "metadata",
+            Self::Admin => "admin",
         }
     }
 
@@ -76,6 +81,17 @@ impl Service {
             ],
             Self::Alpaca => &["GetAccount", UNKNOWN],
             Self::Metadata => &["GetProjectId", "GetToken", UNKNOWN],
+            Self::Admin => &[
+                "GetDatabase",
+                "GetIamPolicy",
+                "GetRelease",
+                "GetRuleset",
+                "GetRunJob",
+                "GetSchedulerJob",
+                "ListFields",
+                "ListIndexes",
+                UNKNOWN,
+            ],
         }
     }
 }
@@ -98,7 +114,7 @@ impl FromStr for Service {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no service `{0}`: there are firestore, secret-manager, alpaca and metadata")]
+#[error("no service `{0}`: there are firestore, secret-manager, alpaca, metadata and admin")]
 pub struct UnknownService(String);
 
 const UNKNOWN: &str = "Unknown";
@@ -163,6 +179,8 @@ impl Call {
         let mut key_owner = None;
         let method = if let Some(rpc) = path.strip_prefix(firestore::SERVICE) {
             Method::named_or_unknown(Service::Firestore, rpc)
+        } else if let Some(name) = Admin::method_name(request.method(), &path) {
+            Method::named_or_unknown(Service::Admin, name)
         } else if path.starts_with("/v1/projects/") {
             operation = Operation::parse(request.method(), &path, request.uri().query());
             let name = operation.as_ref().map_or(UNKNOWN, Operation::method_name);
@@ -188,7 +206,7 @@ impl Call {
                 self.operation.as_ref().and_then(|operation| seed::user_of_secret(operation.secret()))
             }
             Service::Alpaca => self.key_owner.as_deref(),
-            Service::Metadata => None,
+            Service::Metadata | Service::Admin => None,
         }
     }
 
@@ -196,7 +214,9 @@ impl Call {
     pub(super) fn concerns(&self, is_meant: impl Fn(&str) -> bool) -> bool {
         match self.method.service() {
             Service::Firestore => mentioned_users(self.request.body()).any(is_meant),
-            Service::SecretManager | Service::Alpaca | Service::Metadata => self.user().is_some_and(is_meant),
+            Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Admin => {
+                self.user().is_some_and(is_meant)
+            }
         }
     }
 }

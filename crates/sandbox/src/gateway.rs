@@ -1,5 +1,6 @@
 //! The way of every call through the sandbox: recognised, noted, judged, handled, answered.
 
+use super::admin::Admin;
 use super::alpaca::Alpaca;
 use super::answer::{self, Answer};
 use super::call::{Call, Service};
@@ -31,6 +32,7 @@ pub(super) struct Cloud {
     pub(super) secrets: SecretManager,
     pub(super) alpaca: Alpaca,
     pub(super) metadata: Metadata,
+    pub(super) admin: Admin,
     pub(super) faults: Faults,
     pub(super) requests: Requests,
     /// How long every call takes at least.
@@ -109,7 +111,7 @@ impl Cloud {
     fn handle(&self, call: &Call) -> Response<Body> {
         match call.method.service() {
             Service::Firestore => self.firestore.answer(&call.path, call.request.body().clone()),
-            Service::SecretManager | Service::Alpaca | Service::Metadata => {
+            Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Admin => {
                 answer::whole(self.handle_rest(call))
             }
         }
@@ -122,6 +124,7 @@ impl Cloud {
             }
             Service::Alpaca => Alpaca::unknown_endpoint(),
             Service::Metadata => self.metadata.answer(&call.path, call.request.headers()),
+            Service::Admin => self.admin.answer(call.method.name(), &call.path),
             _ => self.secrets.answer(call.operation.as_ref(), call.request.body()),
         }
     }

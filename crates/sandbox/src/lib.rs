@@ -5,6 +5,7 @@
 
 #![allow(missing_docs, reason = "what a name says is not said again")]
 
+pub mod admin;
 pub mod alpaca;
 mod answer;
 pub mod call;
@@ -23,6 +24,7 @@ mod server;
 pub mod showcase;
 mod stray;
 
+use admin::Admin;
 use alpaca::Alpaca;
 use faults::Faults;
 use firestore::Firestore;
@@ -99,6 +101,7 @@ impl Sandbox {
             secrets: SecretManager::new(&project, secrets),
             alpaca: Alpaca::new(population),
             metadata: Metadata::new(&project),
+            admin: Admin::new(&project),
             faults: Faults::default(),
             requests: Requests::new(),
             latency,
@@ -128,6 +131,12 @@ impl Sandbox {
         ]
     }
 
+    /// The variables that lead `pulse doctor`, and `gcloud`, to its admin APIs.
+    pub fn admin_exports(&self) -> Vec<(&'static str, String)> {
+        let url = format!("http://{}/", self.address);
+        admin::OVERRIDES.map(|name| (name, url.clone())).into()
+    }
+
     pub(crate) fn population(&self) -> Population {
         self.population
     }
@@ -146,6 +155,10 @@ impl Sandbox {
 
     pub fn metadata(&self) -> &Metadata {
         &self.cloud.metadata
+    }
+
+    pub fn admin(&self) -> &Admin {
+        &self.cloud.admin
     }
 
     /// The faults in force.

@@ -1,6 +1,8 @@
 //! Section 9: the commands by which an operator looks, at the wire.
 
 mod asking;
+mod cost;
+mod doctor;
 mod explain;
 pub(crate) mod reference;
 mod screens;
@@ -15,7 +17,8 @@ use serde_json::Value as Json;
 impl World {
     /// An operator's command, whose answer is one JSON object whatever was found.
     async fn look(&self, args: &[&str]) -> (Json, Option<i32>) {
-        let run = Run::of(&mut self.bare_command(&[args, &["--json"]].concat())).await;
+        let mut command = self.bare_command(&[args, &["--json"]].concat());
+        let run = Run::of(command.envs(self.sandbox.admin_exports())).await;
         assert!(!run.stdout.contains("hush"), "no secret: {}", run.stdout);
         let object = serde_json::from_str(&run.stdout);
         let object: Json = object.unwrap_or_else(|err| panic!("{err}: {}{}", run.stdout, run.stderr));
