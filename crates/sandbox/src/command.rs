@@ -106,7 +106,8 @@ pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
     }
     let (mut exports, mut hint) = (Vec::new(), Vec::new());
     print_exports(&sandbox, &mut exports)?;
-    print_hint(&sandbox, &mut hint)?;
+    let first = if legacy { "pulse migrate plan --owner user-0001" } else { "pulse sync" };
+    print_hint(&sandbox, first, &mut hint)?;
     // Whoever does not read this neither stops the sandbox nor keeps it from being stopped.
     let _printing = tokio::task::spawn_blocking(move || {
         let _ = io::stdout().write_all(&exports).and_then(|()| io::stdout().flush());
@@ -127,12 +128,12 @@ fn print_exports(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn print_hint(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
+fn print_hint(sandbox: &Sandbox, first: &str, out: &mut impl Write) -> io::Result<()> {
     let address = sandbox.address();
     let users = sandbox.population().len();
     writeln!(
         out,
-        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: pulse sync"
+        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: {first}"
     )?;
     for (user, trouble) in sandbox.population().troubled() {
         writeln!(out, "  {user} has trouble: {trouble}")?;

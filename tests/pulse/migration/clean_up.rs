@@ -3,6 +3,7 @@
 use super::{Everything, WHOSE, assert_same, json, raw, reasons, without_journal};
 use crate::world::{Backend, World};
 use alpaca_pulse::firestore::values::{integer, text};
+use serde_json::json;
 
 const USERS: u32 = 12;
 
@@ -152,4 +153,26 @@ async fn what_is_below_a_legacy_document_goes_with_it_unless_somebody_writes_it_
     assert_eq!(legacy(&all), expected);
     let others = all.into_iter().filter(|(path, _)| path != keys).collect();
     assert!(!raw(&others).contains("PKPLANTED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_users_whom_no_pulse_has_synced_with_the_secret_are_left_until_one_has() {
+    let world = World::legacy(Backend::Sandbox, 4).await.expect("a sandbox");
+    let whose = &WHOSE[..6];
+    let plan = world.plan(whose).await;
+    assert_eq!(world.apply(&plan, whose).await.exit, Some(0));
+    let verified = world.verified(whose).await;
+    let args = [&["--verified", &verified, "--after", "0s"], whose].concat();
+    assert_eq!(world.clean_up(&plan, &args).await.exit, Some(0));
+    let run = world.clean_up(&plan, &args).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["KeysLeft".to_owned()]), "{run:?}");
+    let left: Vec<_> = [1, 2, 4].map(|user| json!(format!("users/user-000{user}/secrets/alpaca"))).into();
+    let mut named = json(&run)["keys_left"].as_array().expect("a list").clone();
+    named.sort_by_key(ToString::to_string);
+    assert_eq!((named, &json(&run)["keys_deleted"]), (left, &json!(1)), "the document of nulls goes");
+
+    world.pulse().await;
+    let run = world.clean_up(&plan, &args).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(0), vec!["Closed".to_owned()]), "{run:?}");
+    assert_eq!((&json(&run)["keys_left"], &json(&run)["keys_deleted"]), (&json!([]), &json!(3)));
 }
