@@ -1,12 +1,12 @@
 //! Whether a host answers anybody.
 
 use crate::limits::retry::Deadline;
-use crate::limits::slots::wait_aside;
+use crate::limits::slots::{Crowded, wait_aside};
 use crate::model::keys::Environment;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 /// A host that has answered nobody for so long is asked by one probe at a time.
@@ -25,6 +25,10 @@ pub(crate) struct HostWatch {
     /// When the first call was made since the last answer: milliseconds after the start, plus 1; 0 when there is none.
     unanswered_since: AtomicU64,
     probe: Semaphore,
+    /// A probe was answered. Whoever waits for it does not wait until it is over: it may be waiting for their slots.
+    open_again: Notify,
+    /// Whether a probe was in vain, in this lap and since the last answer.
+    is_probed_in_vain: AtomicBool,
 }
 
 /// A call may be made.
@@ -33,7 +37,14 @@ pub(crate) enum Entry<'a> {
     /// The host answers, as far as is known.
     Open,
     /// It answers nobody, and this call finds out whether it does again. The next probe waits until this one is over.
-    Probe(#[expect(dead_code, reason = "it is held, not used")] SemaphorePermit<'a>),
+    Probe(#[expect(dead_code, reason = "it is held, not used")] Probe<'a>),
+}
+
+/// The only call to a host that answers nobody.
+#[derive(Debug)]
+pub(crate) struct Probe<'a> {
+    watch: &'a HostWatch,
+    _only: SemaphorePermit<'a>,
 }
 
 /// The host has answered nobody for a while, and a probe is on its way or was in vain: it is not asked.
@@ -42,7 +53,13 @@ pub(crate) struct Silent;
 
 impl Default for HostWatch {
     fn default() -> Self {
-        Self { start: Instant::now(), unanswered_since: AtomicU64::new(0), probe: Semaphore::new(1) }
+        Self {
+            start: Instant::now(),
+            unanswered_since: AtomicU64::new(0),
+            probe: Semaphore::new(1),
+            open_again: Notify::new(),
+            is_probed_in_vain: AtomicBool::new(false),
+        }
     }
 }
 
@@ -54,6 +71,12 @@ impl Entry<'_> {
             Self::Open => limit,
             Self::Probe(_) => limit.min(PROBE_TIMEOUT),
         }
+    }
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.watch.is_probed_in_vain.store(self.watch.is_silent(), Ordering::Relaxed);
     }
 }
 
@@ -72,12 +95,29 @@ impl HostWatch {
         if attempt > 0 {
             return Err(Silent);
         }
-        let turn = timeout(deadline.left().min(PATIENCE), self.probe.acquire());
-        match (wait_aside(turn).await, self.is_silent()) {
+        let turn = match wait_aside(self.turn_to_probe(deadline, PATIENCE)).await {
+            Ok(turn) => turn,
+            Err(Crowded) if self.is_probed_in_vain.load(Ordering::Relaxed) => None,
+            // The silence may be that of those alone who asked last. Who waits for the first probe may keep the slot:
+            // there is nothing to do with the host until it is over.
+            Err(Crowded) => self.turn_to_probe(deadline, PROBE_TIMEOUT).await,
+        };
+        match (turn, self.is_silent()) {
             (_, false) => Ok(Entry::Open),
-            (Ok(Ok(Ok(probe))), true) => Ok(Entry::Probe(probe)),
-            (_, true) => Err(Silent),
+            (Some(only), true) => Ok(Entry::Probe(Probe { watch: self, _only: only })),
+            (None, true) => Err(Silent),
         }
+    }
+
+    async fn turn_to_probe(&self, deadline: Deadline, patience: Duration) -> Option<SemaphorePermit<'_>> {
+        let turn = async {
+            tokio::select! {
+                biased;
+                () = self.open_again.notified() => None,
+                only = self.probe.acquire() => only.ok(),
+            }
+        };
+        timeout(deadline.left().min(patience), turn).await.ok()?
     }
 
     /// The host has answered, whatever it said.
@@ -85,12 +125,21 @@ impl HostWatch {
         if self.unanswered_since.load(Ordering::Relaxed) != 0 {
             self.unanswered_since.store(0, Ordering::Relaxed);
         }
+        if self.probe.available_permits() == 0 {
+            self.open_again.notify_waiters();
+        }
+    }
+
+    /// The users who were set aside come: probes of the lap before say nothing of now.
+    pub(crate) fn begin_lap(&self) {
+        self.is_probed_in_vain.store(false, Ordering::Relaxed);
     }
 
     /// A pass begins, and is to find out by itself: the last one asked before may have been the only one without an
     /// answer, and nobody was asked since.
     pub(crate) fn begin_pass(&self) {
         self.answered();
+        self.begin_lap();
     }
 
     fn asked(&self) {
@@ -130,6 +179,12 @@ impl BrokerWatch {
     pub(crate) fn begin_pass(&self) {
         self.paper.begin_pass();
         self.live.begin_pass();
+    }
+
+    /// The users who were set aside come.
+    pub(crate) fn begin_lap(&self) {
+        self.paper.begin_lap();
+        self.live.begin_lap();
     }
 }
 
@@ -208,12 +263,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_to_the_probe_lets_all_of_them_ask() {
         let watch = silent_for(SILENCE).await;
-        let probe = watch.enter(0, deadline()).await.expect("a probe");
+        let _probe =
+            watch.enter(0, deadline()).await.expect("a probe, which is not over when its answer is there");
         let waiting = futures::future::join_all((0..5).map(|_| enters(&watch, Duration::ZERO)));
         let probing = async {
             sleep(Duration::from_secs(2)).await;
             watch.answered();
-            drop(probe);
         };
         let (entered, ()) = futures::join!(waiting, probing);
         assert_eq!(entered, [("open", Duration::from_secs(2)); 5]);

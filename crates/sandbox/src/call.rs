@@ -26,6 +26,42 @@ pub enum Service {
     Admin,
 }
 
+const FIRESTORE_METHODS: &[&str] = &[
+    "BatchGetDocuments",
+    "BatchWrite",
+    "BeginTransaction",
+    "Commit",
+    "CreateDocument",
+    "DeleteDocument",
+    "ExecutePipeline",
+    "GetDocument",
+    "ListCollectionIds",
+    "ListDocuments",
+    "Listen",
+    "PartitionQuery",
+    "Rollback",
+    "RunAggregationQuery",
+    "RunQuery",
+    "UpdateDocument",
+    "Write",
+    UNKNOWN,
+];
+
+const SECRET_MANAGER_METHODS: &[&str] = &[
+    "AccessSecretVersion",
+    "AddSecretVersion",
+    "CreateSecret",
+    "DeleteSecret",
+    "DestroySecretVersion",
+    "DisableSecretVersion",
+    "EnableSecretVersion",
+    "GetSecret",
+    "GetSecretVersion",
+    "ListSecretVersions",
+    "ListSecrets",
+    UNKNOWN,
+];
+
 impl Service {
     /// Every service, in the order of their declaration.
     pub(crate) const ALL: [Self; 5] =
@@ -45,40 +81,8 @@ impl Service {
     /// The methods told apart; the last one stands for all others.
     pub(crate) fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Firestore => &[
-                "BatchGetDocuments",
-                "BatchWrite",
-                "BeginTransaction",
-                "Commit",
-                "CreateDocument",
-                "DeleteDocument",
-                "ExecutePipeline",
-                "GetDocument",
-                "ListCollectionIds",
-                "ListDocuments",
-                "Listen",
-                "PartitionQuery",
-                "Rollback",
-                "RunAggregationQuery",
-                "RunQuery",
-                "UpdateDocument",
-                "Write",
-                UNKNOWN,
-            ],
-            Self::SecretManager => &[
-                "AccessSecretVersion",
-                "AddSecretVersion",
-                "CreateSecret",
-                "DeleteSecret",
-                "DestroySecretVersion",
-                "DisableSecretVersion",
-                "EnableSecretVersion",
-                "GetSecret",
-                "GetSecretVersion",
-                "ListSecretVersions",
-                "ListSecrets",
-                UNKNOWN,
-            ],
+            Self::Firestore => FIRESTORE_METHODS,
+            Self::SecretManager => SECRET_MANAGER_METHODS,
             Self::Alpaca => &["GetAccount", UNKNOWN],
             Self::Metadata => &["GetProjectId", "GetToken", UNKNOWN],
             Self::Admin => &[

@@ -1,10 +1,9 @@
 //! What is found out by doing what the job does: documents, a query, a secret, Alpaca's hosts.
 
-use crate::commands::doctor::skip;
+use crate::commands::doctor::skipped::skip;
 use crate::commands::frame::{CheckState, Finding};
 use crate::config::Place;
 use crate::config::filter::UserFilter;
-
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
 use crate::limits::deadlines::USER_BUDGET;

@@ -4,6 +4,7 @@ mod cloud_build;
 mod data;
 mod judge;
 mod project;
+mod skipped;
 
 use crate::commands::doctor::project::Project;
 use crate::commands::frame::{CheckState, Finding, run};
@@ -51,9 +52,4 @@ async fn examine(args: &DoctorArgs, place: &Place, desk: &Desk<'_>) -> Vec<Findi
     }
     findings.push(alpaca);
     findings
-}
-
-/// A check that had to wait for another.
-fn skip(check: &'static str, because: &str) -> Finding {
-    Finding::new(CheckState::Skipped, check, format!("Not checked, because of {because}."))
 }

@@ -2,7 +2,7 @@
 
 use crate::commands::doctor::data::deploy_rules;
 use crate::commands::doctor::judge::{self, Judged};
-use crate::commands::doctor::skip;
+use crate::commands::doctor::skipped::skip;
 use crate::commands::frame::{CheckState, Finding};
 use crate::config::doctor_args::DoctorArgs;
 use crate::config::{AdminApi, Place};

@@ -107,10 +107,7 @@ impl Rule {
     /// Gives `fault` to every call of `service`; refused when the service cannot have that fault.
     pub(crate) fn new(service: Service, fault: Fault) -> Result<Self, InvalidRule> {
         match (&fault, service) {
-            (
-                Fault::Grpc(_),
-                Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Admin,
-            ) => {
+            (Fault::Grpc(_), service) if service != Service::Firestore => {
                 return refuse(
                     "only firestore speaks gRPC: no gRPC code, broken stream or message elsewhere",
                 );
@@ -127,16 +124,10 @@ impl Rule {
             (Fault::Rest(RestFault::OldLatest), Service::Alpaca | Service::Metadata | Service::Admin) => {
                 return refuse("only secret-manager has versions");
             }
-            (
-                Fault::Rest(RestFault::OtherAccount),
-                Service::SecretManager | Service::Metadata | Service::Admin,
-            ) => {
+            (Fault::Rest(RestFault::OtherAccount), service) if service != Service::Alpaca => {
                 return refuse("only alpaca has accounts");
             }
-            (
-                Fault::Rest(RestFault::RateLimit(_)),
-                Service::SecretManager | Service::Metadata | Service::Admin,
-            ) => {
+            (Fault::Rest(RestFault::RateLimit(_)), service) if service != Service::Alpaca => {
                 return refuse("only alpaca says when its rate limit ends");
             }
             (Fault::Rest(RestFault::Error { reason: Some(_), .. }), Service::Alpaca) => {
