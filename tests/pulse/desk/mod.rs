@@ -37,7 +37,8 @@ impl World {
     async fn age_snapshot(&self, user: &str, age: SignedDuration) {
         let then = Timestamp::now() - age;
         let iso = format!("{:.3}", Timestamp::from_millisecond(then.as_millisecond()).expect("in range"));
-        let fields = [("updated_at_iso", text(iso)), ("updated_at", timestamp(then))];
+        let until = timestamp(then + SignedDuration::from_mins(5));
+        let fields = [("updated_at_iso", text(iso)), ("updated_at", timestamp(then)), ("fresh_until", until)];
         self.patch(&format!("users/{user}/alpacaAccounts/snapshot"), fields).await;
     }
 
