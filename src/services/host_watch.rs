@@ -4,7 +4,7 @@ use crate::limits::retry::Deadline;
 use crate::limits::slots::{Crowded, wait_aside};
 use crate::model::keys::Environment;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
@@ -27,8 +27,8 @@ pub(crate) struct HostWatch {
     probe: Semaphore,
     /// A probe was answered. Whoever waits for it does not wait until it is over: it may be waiting for their slots.
     open_again: Notify,
-    /// Whether a probe was in vain, in this lap and since the last answer.
-    is_probed_in_vain: AtomicBool,
+    /// When the first probe was made, in this lap and since the last answer; 0 when there is none.
+    probed_since: AtomicU64,
 }
 
 /// A call may be made.
@@ -37,14 +37,7 @@ pub(crate) enum Entry<'a> {
     /// The host answers, as far as is known.
     Open,
     /// It answers nobody, and this call finds out whether it does again. The next probe waits until this one is over.
-    Probe(#[expect(dead_code, reason = "it is held, not used")] Probe<'a>),
-}
-
-/// The only call to a host that answers nobody.
-#[derive(Debug)]
-pub(crate) struct Probe<'a> {
-    watch: &'a HostWatch,
-    _only: SemaphorePermit<'a>,
+    Probe(#[expect(dead_code, reason = "it is held, not used")] SemaphorePermit<'a>),
 }
 
 /// The host has answered nobody for a while, and a probe is on its way or was in vain: it is not asked.
@@ -58,7 +51,7 @@ impl Default for HostWatch {
             unanswered_since: AtomicU64::new(0),
             probe: Semaphore::new(1),
             open_again: Notify::new(),
-            is_probed_in_vain: AtomicBool::new(false),
+            probed_since: AtomicU64::new(0),
         }
     }
 }
@@ -71,12 +64,6 @@ impl Entry<'_> {
             Self::Open => limit,
             Self::Probe(_) => limit.min(PROBE_TIMEOUT),
         }
-    }
-}
-
-impl Drop for Probe<'_> {
-    fn drop(&mut self) {
-        self.watch.is_probed_in_vain.store(self.watch.is_silent(), Ordering::Relaxed);
     }
 }
 
@@ -97,14 +84,17 @@ impl HostWatch {
         }
         let turn = match wait_aside(self.turn_to_probe(deadline, PATIENCE)).await {
             Ok(turn) => turn,
-            Err(Crowded) if self.is_probed_in_vain.load(Ordering::Relaxed) => None,
             // The silence may be that of those alone who asked last. Who waits for the first probe may keep the slot:
             // there is nothing to do with the host until it is over.
-            Err(Crowded) => self.turn_to_probe(deadline, PROBE_TIMEOUT).await,
+            Err(Crowded) => self.turn_to_probe(deadline, self.left_for_first_probe()).await,
         };
         match (turn, self.is_silent()) {
             (_, false) => Ok(Entry::Open),
-            (Some(only), true) => Ok(Entry::Probe(Probe { watch: self, _only: only })),
+            (Some(probe), true) => {
+                let _ =
+                    self.probed_since.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+                Ok(Entry::Probe(probe))
+            }
             (None, true) => Err(Silent),
         }
     }
@@ -124,6 +114,7 @@ impl HostWatch {
     pub(crate) fn answered(&self) {
         if self.unanswered_since.load(Ordering::Relaxed) != 0 {
             self.unanswered_since.store(0, Ordering::Relaxed);
+            self.probed_since.store(0, Ordering::Relaxed);
         }
         if self.probe.available_permits() == 0 {
             self.open_again.notify_waiters();
@@ -132,7 +123,7 @@ impl HostWatch {
 
     /// The users who were set aside come: probes of the lap before say nothing of now.
     pub(crate) fn begin_lap(&self) {
-        self.is_probed_in_vain.store(false, Ordering::Relaxed);
+        self.probed_since.store(0, Ordering::Relaxed);
     }
 
     /// A pass begins, and is to find out by itself: the last one asked before may have been the only one without an
@@ -151,6 +142,14 @@ impl HostWatch {
     fn is_silent(&self) -> bool {
         let since = self.unanswered_since.load(Ordering::Relaxed);
         since != 0 && self.now().saturating_sub(since) >= SILENCE.as_millis() as u64
+    }
+
+    /// Nothing once it was in vain.
+    fn left_for_first_probe(&self) -> Duration {
+        match self.probed_since.load(Ordering::Relaxed) {
+            0 => PROBE_TIMEOUT,
+            since => PROBE_TIMEOUT.saturating_sub(Duration::from_millis(self.now().saturating_sub(since))),
+        }
     }
 
     fn now(&self) -> u64 {
