@@ -22,9 +22,10 @@ FROM dependencies AS build
 # Of which commit the sources are: no repository comes with them. Part of the version, in `pulse --version` and `ops/last_pulse`.
 ARG PULSE_COMMIT=
 COPY build.rs ./
+COPY crates/account-reader/src crates/account-reader/src
 COPY src src
 # Files keep their time, and cargo takes what is older than the empty crate's build for built.
-RUN touch src/lib.rs src/main.rs \
+RUN touch crates/account-reader/src/lib.rs src/lib.rs src/main.rs \
  && cargo build --locked --release --package alpaca-pulse --no-default-features
 
 FROM ${RUNTIME_IMAGE}

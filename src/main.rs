@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     let code = runtime.block_on(async {
         match usage {
             Ok(cli) => commands::run(cli).await,
-            Err(err) => commands::explain(err).await,
+            Err(err) => commands::refuse(err).await,
         }
     });
     // Dropping the runtime would wait for a name server that does not answer.

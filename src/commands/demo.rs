@@ -19,7 +19,7 @@ pub(super) async fn demo(args: &DemoArgs) -> std::io::Result<ExitCode> {
     let label = execution.label();
     if args.verbose {
         let only_colours = |name: &str| std::env::var(name).ok().filter(|_| name == "NO_COLOR");
-        telemetry::init(LogFormat::Text, &label, only_colours);
+        telemetry::init((LogFormat::Text, true), &label, only_colours);
     }
     let config = Config::new(&SyncArgs::default(), environment, execution).map_err(Error::other)?;
     let stop = Stop::on_signals()?;

@@ -3,7 +3,16 @@
 mod completions;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod explain;
+#[allow(dead_code, unused_imports, reason = "the commands that change something use the rest")]
+mod frame;
+mod pulse_check;
+mod reading;
+mod standing;
+mod status;
 mod sync;
+mod user_list;
+mod users;
 
 pub use crate::config::args::Cli;
 
@@ -19,12 +28,15 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 3] = ["completions", "demo", "sandbox"];
+const WITHOUT_LOG: [&str; 6] = ["completions", "demo", "explain", "sandbox", "status", "users"];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Sync(args) => sync::sync(&args).await,
+        Command::Status(args) => status::status(&args).await,
+        Command::Users(args) => users::users(&args).await,
+        Command::Explain(args) => explain::explain(&args).await,
         Command::Completions { shell } => completions::print(shell),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => served(pulse_sandbox::command::run(args).await).await,
@@ -35,7 +47,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 
 /// Shows the help that was asked for, or says what is wrong with the command line: to whoever typed it, and where
 /// logs are JSON to their readers too.
-pub async fn explain(err: clap::Error) -> ExitCode {
+pub async fn refuse(err: clap::Error) -> ExitCode {
     if !err.use_stderr() {
         // As for any program, whoever reads slowly is waited for; nothing was begun.
         let _ = err.print();
@@ -49,7 +61,7 @@ pub async fn explain(err: clap::Error) -> ExitCode {
     if format.is_json(io::stdout().is_terminal()) && !WITHOUT_LOG.into_iter().any(is) {
         let execution = Execution::from_lookup(environment, Timestamp::now());
         let label = execution.as_ref().map(Execution::label).unwrap_or_default();
-        telemetry::init(LogFormat::Json, &label, environment);
+        telemetry::init((LogFormat::Json, true), &label, environment);
         error!("{}", unreadable.as_ref().map_or_else(|| args::reason(&err), ToString::to_string));
         Stop::default().flush_log().await;
     }

@@ -1,5 +1,8 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::operator_args::{
+    EXPLAIN_CODES, ExplainArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
+};
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
@@ -55,6 +58,15 @@ pub(crate) enum Command {
     /// snapshot (Firestore). Every flag has an environment variable; the flag wins.
     #[command(after_long_help = EXAMPLES_AND_CODES)]
     Sync(Box<SyncArgs>),
+    /// How the last pulse went, who is failing since when, and how old the figures are
+    #[command(after_long_help = STATUS_CODES)]
+    Status(Box<StatusArgs>),
+    /// One line a user: state, error, since when, the snapshot's age
+    #[command(after_long_help = USERS_CODES)]
+    Users(Box<UsersArgs>),
+    /// One user's whole way, why they are fresh or not, and who has to act
+    #[command(after_long_help = EXPLAIN_CODES)]
+    Explain(Box<ExplainArgs>),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
     #[cfg(feature = "sandbox")]
     Sandbox(pulse_sandbox::command::SandboxArgs),
@@ -250,6 +262,16 @@ pub(crate) struct SyncArgs {
           help_heading = OUTPUT)]
     pub(crate) log_format: LogFormat,
 
+    /// On a terminal: every line about every user, whole
+    ///
+    /// Otherwise who fails has a short line, and nobody else.
+    ///
+    /// [env: PULSE_VERBOSE]
+    #[arg(short, long, env = "PULSE_VERBOSE", hide_env = true, value_name = "BOOL", default_value = "false",
+          hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch, help_heading = OUTPUT)]
+    pub(crate) verbose: bool,
+
     /// Exit with 1 if any user failed
     ///
     /// [env: PULSE_FAIL_ON_ERROR]
@@ -294,6 +316,7 @@ impl Default for SyncArgs {
             store_raw: false,
             pin_accounts: false,
             log_format: LogFormat::Auto,
+            verbose: false,
             fail_on_error: false,
             project: None,
             database: "(default)".into(),
@@ -428,7 +451,7 @@ mod tests {
     fn a_short_help_has_a_line_for_each_flag_in_groups() {
         let help = help_of("sync", false);
         let is_flag = |line: &&str| line.trim_start().starts_with('-');
-        assert_eq!(help.lines().filter(is_flag).count(), 22, "{help}");
+        assert_eq!(help.lines().filter(is_flag).count(), 23, "{help}");
         let rest: Vec<&str> = help.lines().filter(|line| !is_flag(line) && !line.is_empty()).collect();
         let groups = ["Options:", "Which users:", "Pace:", "Loop:", "Output:", "Where:"];
         assert_eq!(rest[..2], ["One pass over all users", "Usage: pulse sync [OPTIONS]"], "{help}");
@@ -439,7 +462,7 @@ mod tests {
     #[test]
     fn the_list_of_commands_is_short_and_the_long_help_names_every_variable() {
         let listed = Cli::command().term_width(100).render_long_help().to_string();
-        assert!(listed.lines().count() < 20 && !listed.contains("Exit codes"), "{listed}");
+        assert!(listed.lines().count() < 30 && !listed.contains("Exit codes"), "{listed}");
         let help = help_of("sync", true);
         let cli = Cli::command();
         let flags = cli.find_subcommand("sync").expect("a command").get_arguments();

@@ -6,6 +6,9 @@ mod error;
 mod execution;
 pub(crate) mod filter;
 mod legacy_account;
+#[allow(dead_code, reason = "the commands that change something use the rest")]
+pub(crate) mod operator_args;
+mod place;
 pub(crate) mod repeat;
 mod selection;
 mod times;
@@ -15,6 +18,7 @@ pub(crate) use crate::config::endpoints::Endpoints;
 pub(crate) use crate::config::error::ConfigError;
 pub(crate) use crate::config::execution::Execution;
 pub(crate) use crate::config::legacy_account::LegacyAccount;
+pub(crate) use crate::config::place::Place;
 
 use crate::config::args::{OnOff, SyncArgs};
 use crate::config::error::keep;
@@ -72,7 +76,7 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let lookup = |name: &str| environment(name).filter(|value| !value.is_empty());
         let mut wrong = Vec::new();
-        let database = keep(&mut wrong, database(args, &lookup));
+        let database = keep(&mut wrong, place::database((args.project.as_deref(), &args.database), &lookup));
         let selection = keep(&mut wrong, selection::selection(&args.users, &lookup));
         let filter = keep(&mut wrong, selection::filter(args, &lookup));
         wrong.extend(times::misfits(args).map(str::to_owned));
@@ -119,17 +123,6 @@ impl Config {
             (false, false) => "named users",
         }
     }
-}
-
-fn database(args: &SyncArgs, lookup: &impl Fn(&str) -> Option<String>) -> Result<Database, String> {
-    let project = args
-        .project
-        .clone()
-        .or_else(|| ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"].into_iter().find_map(lookup))
-        .ok_or("Missing GCP_PROJECT or GCLOUD_PROJECT environment variable")?;
-    Database::parse(&project, &args.database).map_err(|err| {
-        format!("--project {project:?} and --database {:?} name no database: {err}", args.database)
-    })
 }
 
 fn budgets(args: &SyncArgs) -> Budgets {

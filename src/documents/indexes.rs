@@ -1,7 +1,7 @@
 //! `firestore.indexes.json` against what the code writes and asks for.
 
-use crate::documents::snapshot::{Snapshot, iso_millis};
-use crate::firestore::write::{FieldChange, FieldValue, SERVER_TIME_FIELD};
+use crate::documents::snapshot::Snapshot;
+use crate::firestore::write::{FieldChange, FieldValue};
 use crate::model::account::Account;
 use crate::model::ids::TenantId;
 use crate::model::key_version::KeyVersion;
@@ -9,6 +9,8 @@ use crate::model::keys::Environment;
 use crate::model::outcome::Code;
 use crate::model::past::LastSuccess;
 use crate::model::sync_state::{State, SyncState};
+use account_reader::documents::snapshot::UPDATED_AT;
+use account_reader::time::iso;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use jiff::Timestamp;
 use serde_json::{Value as Json, json};
@@ -70,7 +72,7 @@ fn written() -> BTreeMap<(Group, String), bool> {
     ];
     let mut written = BTreeMap::new();
     for (group, changes) in groups {
-        written.insert((group, SERVER_TIME_FIELD.to_owned()), true);
+        written.insert((group, UPDATED_AT.to_owned()), true);
         for (field, value) in &changes {
             *written.entry((group, (*field).to_owned())).or_default() |= is_costly(value.as_ref());
         }
@@ -86,10 +88,10 @@ fn now() -> Timestamp {
 /// collection's writes, or is a map, whose every entry is indexed.
 fn is_costly(value: Option<&FieldValue<'_>>) -> bool {
     match value {
-        Some(FieldValue::Text(text)) => *text == iso_millis(now()),
+        Some(FieldValue::Text(text)) => *text == iso(now()),
         Some(FieldValue::Texts(_)) => true,
         Some(FieldValue::Any(value)) => match &value.value_type {
-            Some(ValueType::StringValue(text)) => *text == iso_millis(now()),
+            Some(ValueType::StringValue(text)) => *text == iso(now()),
             kind => matches!(kind, Some(ValueType::TimestampValue(_) | ValueType::MapValue(_))),
         },
         Some(FieldValue::Double(_)) | None => false,

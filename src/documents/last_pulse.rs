@@ -6,12 +6,10 @@ use crate::firestore::write::{FieldChange, Precondition, Write, merge_at_all};
 use crate::model::ids::{Database, DocumentId};
 use crate::model::outcome::{Counts, PassStatus};
 use crate::model::usage::Used;
+use account_reader::documents::last_pulse::{PATH, STATUS, TIMESTAMP};
 use gcloud_sdk::google::firestore::v1::{Document, Value};
 use jiff::Timestamp;
 use std::time::Duration;
-
-/// The field that gets the server's time of the commit.
-const TIMESTAMP: &str = "timestamp";
 
 /// The field that says when a pass last synced anybody.
 const LAST_SYNCED_AT: &str = "last_synced_at";
@@ -57,7 +55,7 @@ impl LastPulse {
             ("stale_count", number(counts.stale)),
             ("users_count", number(counts.users())),
             ("errors", map(errors.collect())),
-            ("status", text(status.as_str())),
+            (STATUS, text(status.as_str())),
             ("execution", text(execution.as_str())),
             ("started_at", timestamp(*started_at)),
             ("duration_ms", integer(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))),
@@ -113,7 +111,7 @@ impl LastExecution {
 /// Full name of the document.
 #[must_use]
 pub(crate) fn last_pulse_name(database: &Database) -> String {
-    database.document(format_args!("ops/last_pulse"))
+    database.document(format_args!("{PATH}"))
 }
 
 /// When a pass last synced anybody, as the document says it.

@@ -14,6 +14,7 @@ use crate::model::outcome::{Code, Counts, PassStatus};
 use crate::model::ramp::Ramp;
 use crate::model::shards::{Sample, Shards};
 use crate::model::usage::Used;
+use account_reader::documents::last_pulse::PATH;
 use gcloud_sdk::google::firestore::v1::Value;
 use jiff::{SignedDuration, Timestamp};
 
@@ -44,7 +45,7 @@ const MOST: u64 = 1 << 48;
 /// Full name of an execution's ledger.
 #[must_use]
 pub(crate) fn ledger_name(database: &Database, execution: &DocumentId) -> String {
-    database.document(format_args!("ops/last_pulse/executions/{}", execution.as_str()))
+    database.document(format_args!("{PATH}/executions/{}", execution.as_str()))
 }
 
 impl Store {

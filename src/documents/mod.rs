@@ -8,7 +8,9 @@ pub(crate) mod last_pulse;
 pub(crate) mod ledger;
 #[cfg(test)]
 mod paths;
+pub(crate) mod pulse_view;
 mod ramp;
+pub(crate) mod reader;
 pub(crate) mod snapshot;
 pub(crate) mod sync_state;
 pub(crate) mod tenant;

@@ -3,7 +3,7 @@
 
 use crate::documents::tenant::primary_name;
 use crate::firestore::values::{Fields, json_object, number, string, time};
-use crate::firestore::write::{FieldChange, FieldValue, Precondition, Write, merge};
+use crate::firestore::write::{FieldChange, FieldValue, Precondition, Write, merge_at};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::account::Account;
@@ -13,6 +13,8 @@ use crate::model::keys::Environment;
 use crate::model::past::LastSuccess;
 use crate::model::pin::Pin;
 use crate::model::tenancy::TenantWrite;
+use account_reader::documents::snapshot as field;
+use account_reader::time::iso;
 use jiff::Timestamp;
 
 /// Fields of other writers that would contradict live figures, such as those of a placeholder for a user who had not
@@ -22,13 +24,13 @@ const LEFT_OVERS: [&str; 4] = ["configured", "note", "syncedAt", "account"];
 /// Full name of a user's snapshot.
 #[must_use]
 pub(crate) fn snapshot_name(database: &Database, user: &DocumentId) -> String {
-    database.document(format_args!("users/{}/alpacaAccounts/snapshot", user.as_str()))
+    database.document_around(field::AROUND_USER, user.as_str())
 }
 
 /// Full name of the snapshot of the legacy account, which is no user.
 #[must_use]
 pub(crate) fn legacy_snapshot_name(database: &Database) -> String {
-    database.document(format_args!("alpacaAccounts/snapshot"))
+    database.document(format_args!("{}", field::LEGACY_PATH))
 }
 
 /// Everything a snapshot is made of.
@@ -52,14 +54,15 @@ impl<'a> Snapshot<'a> {
     /// The write of the document of that full name.
     #[must_use]
     pub(crate) fn to_write(&self, name: &str) -> Write {
-        merge(name, &self.user_document(), &Precondition::Nothing)
+        merge_at(name, &self.user_document(), field::UPDATED_AT, &Precondition::Nothing)
     }
 
     /// The write of a tenant's document.
     #[must_use]
     pub(crate) fn to_tenant_write(&self, database: &Database, write: &TenantWrite) -> Write {
         let (tenant, precondition) = (write.tenant(), write.precondition());
-        merge(&primary_name(database, tenant), &self.tenant_document(tenant), &precondition)
+        let (name, fields) = (primary_name(database, tenant), self.tenant_document(tenant));
+        merge_at(&name, &fields, field::UPDATED_AT, &precondition)
     }
 
     /// The fields of `users/{userId}/alpacaAccounts/snapshot` that the job owns.
@@ -68,10 +71,10 @@ impl<'a> Snapshot<'a> {
         let (path, version) = self.keys.unzip();
         let mut fields = self.figures();
         fields.extend([
-            ("encrypted_key_path", path.map(Into::into)),
-            ("key_version", version.map(|version| version.as_str().into())),
+            (field::ENCRYPTED_KEY_PATH, path.map(Into::into)),
+            (field::KEY_VERSION, version.map(|version| version.as_str().into())),
             // Figures of now beside an answer of then would contradict each other.
-            ("raw", self.raw.as_ref().map(|raw| json_object(raw).into())),
+            (field::RAW, self.raw.as_ref().map(|raw| json_object(raw).into())),
         ]);
         fields
     }
@@ -84,73 +87,71 @@ impl<'a> Snapshot<'a> {
     {
         let mut fields: Vec<FieldChange<'b>> = self.figures();
         // No answer of then is kept beside figures of now here either.
-        fields.extend([("tenant_id", Some(tenant.as_str().into())), ("raw", None)]);
+        fields.extend([(field::TENANT_ID, Some(tenant.as_str().into())), (field::RAW, None)]);
         fields
     }
 
     fn figures(&self) -> Vec<FieldChange<'a>> {
         let Account { external_account_id, status, currency, equity, buying_power, cash } = self.account;
-        let exact =
-            vec![("equity", equity.text()), ("buying_power", buying_power.text()), ("cash", cash.text())];
+        let figures = [(field::EQUITY, equity), (field::BUYING_POWER, buying_power), (field::CASH, cash)];
+        let exact = figures.map(|(name, figure)| (name, figure.text()));
         let mut fields = vec![
-            ("broker", Some("alpaca".into())),
-            ("user_id", Some(self.user_id.into())),
-            ("external_account_id", Some(external_account_id.as_str().into())),
-            ("status", Some(status.as_str().into())),
-            ("environment", Some(self.environment.as_str().into())),
-            ("currency", Some(currency.as_str().into())),
-            ("equity", Some(equity.to_double().into())),
-            ("buying_power", Some(buying_power.to_double().into())),
-            ("cash", Some(cash.to_double().into())),
-            ("exact", Some(FieldValue::Texts(exact))),
-            ("updated_at_iso", Some(iso_millis(self.answered_at).into())),
+            (field::BROKER, Some(field::ALPACA.into())),
+            (field::USER_ID, Some(self.user_id.into())),
+            (field::EXTERNAL_ACCOUNT_ID, Some(external_account_id.as_str().into())),
+            (field::STATUS, Some(status.as_str().into())),
+            (field::ENVIRONMENT, Some(self.environment.as_str().into())),
+            (field::CURRENCY, Some(currency.as_str().into())),
+            (field::EXACT, Some(FieldValue::Texts(exact.to_vec()))),
+            (field::UPDATED_AT_ISO, Some(iso(self.answered_at).into())),
         ];
+        fields.extend(figures.map(|(name, figure)| (name, Some(figure.to_double().into()))));
         fields.extend(LEFT_OVERS.map(|field| (field, None)));
         fields
     }
 }
 
-/// `2026-01-05T14:30:00.123Z`: UTC, exactly milliseconds. Readers parse it with Python's
-/// `datetime.fromisoformat`, which before 3.11 took three or six decimals and nothing else.
-#[must_use]
-pub(crate) fn iso_millis(time: Timestamp) -> String {
-    let millis = Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time);
-    format!("{millis:.3}")
-}
+/// The figures without which there is no snapshot.
+const FIGURES: [&str; 3] = [field::EQUITY, field::BUYING_POWER, field::CASH];
 
 impl LastSuccess {
     /// The fields of the snapshot that tell.
-    const FIELDS: [&str; 6] =
-        ["updated_at_iso", "updated_at", "key_version", "equity", "buying_power", "cash"];
+    const FIELDS: [&str; 6] = [
+        field::UPDATED_AT_ISO,
+        field::UPDATED_AT,
+        field::KEY_VERSION,
+        field::EQUITY,
+        field::BUYING_POWER,
+        field::CASH,
+    ];
 
     /// Reads them. A placeholder, without figures or without the time of an answer, is no success.
     #[must_use]
     fn from_snapshot(fields: &Fields) -> Option<Self> {
-        let has_figures = ["equity", "buying_power", "cash"]
-            .iter()
-            .all(|figure| fields.get(*figure).and_then(number).is_some_and(f64::is_finite));
-        let answered: Timestamp = fields.get("updated_at_iso").and_then(string)?.parse().ok()?;
+        let has_figures =
+            FIGURES.iter().all(|figure| fields.get(*figure).and_then(number).is_some_and(f64::is_finite));
+        let answered: Timestamp = fields.get(field::UPDATED_AT_ISO).and_then(string)?.parse().ok()?;
         // No answer is newer than the commit that stored it, whatever the clock of that time said.
-        let written = fields.get("updated_at").and_then(time);
+        let written = fields.get(field::UPDATED_AT).and_then(time);
         has_figures.then(|| Self {
             at: written.map_or(answered, |written| written.min(answered)),
-            key_version: fields.get("key_version").and_then(string).and_then(KeyVersion::parse),
+            key_version: fields.get(field::KEY_VERSION).and_then(string).and_then(KeyVersion::parse),
         })
     }
 }
 
 impl Pin {
     /// The fields of a snapshot that pin an account.
-    const FIELDS: [&str; 3] = ["external_account_id", "key_version", "updated_at"];
+    const FIELDS: [&str; 3] = [field::EXTERNAL_ACCOUNT_ID, field::KEY_VERSION, field::UPDATED_AT];
 
     /// Reads those fields. A snapshot without figures of ours, such as a placeholder, pins nothing.
     #[must_use]
     fn from_fields(fields: &Fields) -> Option<Self> {
         let text = |name: &str| fields.get(name).and_then(string).filter(|text| !text.is_empty());
         Some(Self {
-            account: text("external_account_id")?.to_owned(),
-            version: KeyVersion::parse(text("key_version")?)?,
-            updated_at: fields.get("updated_at").and_then(time),
+            account: text(field::EXTERNAL_ACCOUNT_ID)?.to_owned(),
+            version: KeyVersion::parse(text(field::KEY_VERSION)?)?,
+            updated_at: fields.get(field::UPDATED_AT).and_then(time),
         })
     }
 }

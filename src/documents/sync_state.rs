@@ -4,7 +4,7 @@
 use crate::firestore::filter;
 use crate::firestore::query::{Pages, Query};
 use crate::firestore::values::{Fields, integer, string, text, time, timestamp, whole_number};
-use crate::firestore::write::{Precondition, Write, merge};
+use crate::firestore::write::{Precondition, Write, merge_at};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId};
@@ -13,6 +13,10 @@ use crate::model::outcome::Code;
 use crate::model::past::LastSuccess;
 use crate::model::selection::IdRange;
 use crate::model::sync_state::{State, SyncState};
+use account_reader::documents::sync::{
+    AROUND_USER, COLLECTION, ERROR, FAILING_SINCE, KEY_VERSION, LAST_SUCCESS_AT, LAST_SUCCESS_KEY_VERSION,
+    NEXT_ATTEMPT_AT, REJECTIONS, SINCE, STATE, UPDATED_AT,
+};
 use gcloud_sdk::google::firestore::v1::{Document, Value};
 use jiff::Timestamp;
 use std::collections::HashSet;
@@ -21,26 +25,17 @@ use std::time::Duration;
 /// Everybody waits for the sync states, and the pass can do without.
 const PAGE_BUDGET: Duration = Duration::from_secs(14);
 
-const STATE: &str = "state";
-const ERROR: &str = "error";
-const SINCE: &str = "since";
-const FAILING_SINCE: &str = "failing_since";
-const LAST_SUCCESS_AT: &str = "last_success_at";
-const LAST_SUCCESS_KEY_VERSION: &str = "last_success_key_version";
-const REJECTIONS: &str = "rejections";
-const KEY_VERSION: &str = "key_version";
-const NEXT_ATTEMPT_AT: &str = "next_attempt_at";
-
 /// Full name of the document that holds a user's sync state.
 #[must_use]
 pub(super) fn sync_state_name(database: &Database, user: &DocumentId) -> String {
-    database.document(format_args!("users/{}/alpacaAccounts/sync", user.as_str()))
+    database.document_around(AROUND_USER, user.as_str())
 }
 
 /// The user whose sync state a document of that full name holds, if it is one.
 fn user_of_sync_state(database: &Database, name: &str) -> Option<DocumentId> {
-    let path = name.strip_prefix(&database.document(format_args!("users/")))?;
-    DocumentId::parse(path.strip_suffix("/alpacaAccounts/sync")?).ok()
+    let [before, behind] = AROUND_USER;
+    let path = name.strip_prefix(&database.document(format_args!("{before}")))?;
+    DocumentId::parse(path.strip_suffix(behind)?).ok()
 }
 
 impl SyncState {
@@ -104,7 +99,7 @@ impl SyncState {
 #[must_use]
 pub(crate) fn sync_state_write(database: &Database, user: &DocumentId, record: &SyncState) -> Write {
     let fields = record.to_fields().map(|(field, value)| (field, value.map(Into::into)));
-    merge(&sync_state_name(database, user), &fields, &Precondition::Nothing)
+    merge_at(&sync_state_name(database, user), &fields, UPDATED_AT, &Precondition::Nothing)
 }
 
 impl Store {
@@ -135,7 +130,7 @@ impl Pages<(DocumentId, SyncState)> {
         let name = |id: &DocumentId| sync_state_name(database, id);
         let states = State::IN_TROUBLE.map(|state| text(state.as_str()));
         let query = Query {
-            collection: "alpacaAccounts",
+            collection: COLLECTION,
             is_group: true,
             filter: Some(filter::one_of(STATE, states.to_vec())),
             fields: &SyncState::FIELDS,

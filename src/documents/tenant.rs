@@ -10,15 +10,13 @@ use crate::model::tenancy::{
     Findings, Inquiry, Primary, Revision, TenantLookup, TenantWrite, tenant_in_question,
 };
 use crate::model::user::TenantClaim;
+use account_reader::documents::snapshot::{AROUND_TENANT, EXTERNAL_ACCOUNT_ID, UPDATED_AT, USER_ID};
 use gcloud_sdk::google::firestore::v1::Document;
 use gcloud_sdk::prost_types;
 use std::collections::{BTreeSet, HashMap};
 
 /// The fields of a tenant's account document that decide, or raise a suspicion.
 const FIELDS: [&str; 3] = [USER_ID, EXTERNAL_ACCOUNT_ID, UPDATED_AT];
-const USER_ID: &str = "user_id";
-const EXTERNAL_ACCOUNT_ID: &str = "external_account_id";
-const UPDATED_AT: &str = "updated_at";
 
 /// Members that are read: enough to know whether there is another than a given one.
 const SOME_MEMBERS: i32 = 2;
@@ -29,7 +27,7 @@ const OWNER_UID: &str = "owner_uid";
 /// Full name of a tenant's account document.
 #[must_use]
 pub(super) fn primary_name(database: &Database, tenant: &TenantId) -> String {
-    database.document(format_args!("tenants/{}/accounts/primary", tenant.as_str()))
+    database.document_around(AROUND_TENANT, tenant.as_str())
 }
 
 fn membership_name(database: &Database, tenant: &TenantId, user: &str) -> String {

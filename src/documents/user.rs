@@ -32,11 +32,11 @@ pub(super) fn user_name(database: &Database, user: &DocumentId) -> String {
 
 impl User {
     /// The fields that the query for users selects.
-    const FIELDS: [&str; 3] = [TENANT_ID, SYNC_ENABLED, KEYS_UPDATED_AT];
+    pub(super) const FIELDS: [&str; 3] = [TENANT_ID, SYNC_ENABLED, KEYS_UPDATED_AT];
 
     /// Reads those fields.
     #[must_use]
-    fn from_fields(id: DocumentId, fields: &Fields) -> Self {
+    pub(super) fn from_fields(id: DocumentId, fields: &Fields) -> Self {
         let tenant = match said(fields, TENANT_ID) {
             None => TenantClaim::Own,
             Some(value) => string(value)

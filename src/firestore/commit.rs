@@ -162,7 +162,7 @@ impl Decoder for CommitCodec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::firestore::write::{Precondition, merge};
+    use crate::firestore::write::{Precondition, merge_at};
     use gcloud_sdk::google::firestore::v1;
 
     #[test]
@@ -170,8 +170,8 @@ mod tests {
         let database = Database::parse("p", "(default)").expect("legal");
         let long = "x".repeat(70_000);
         let writes = [
-            merge("a", &[("f", Some(long.as_str().into()))], &Precondition::Nothing),
-            merge("b", &[], &Precondition::Absent),
+            merge_at("a", &[("f", Some(long.as_str().into()))], "t", &Precondition::Nothing),
+            merge_at("b", &[], "t", &Precondition::Absent),
         ];
         let request = v1::CommitRequest::decode(commit_request(&database, &writes)).expect("a commit");
         let decoded = |write: &Write| v1::Write::decode(write.as_bytes()).expect("a write");

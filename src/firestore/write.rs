@@ -8,9 +8,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-/// The field that gets the server's time of the commit.
-pub(crate) const SERVER_TIME_FIELD: &str = "updated_at";
-
 /// Tags of the messages in `google/firestore/v1`: `write.proto`, `document.proto` and `common.proto`.
 mod tag {
     pub(super) mod write {
@@ -110,13 +107,8 @@ impl fmt::Debug for Write {
     }
 }
 
-/// A write that replaces the given fields and `updated_at`, and leaves all others alone.
-#[must_use]
-pub(crate) fn merge(name: &str, changes: &[FieldChange<'_>], precondition: &Precondition) -> Write {
-    merge_at(name, changes, SERVER_TIME_FIELD, precondition)
-}
-
-/// The same, with another field for the server's time.
+/// A write that replaces the given fields and one that gets the server's time of the commit, and leaves all others
+/// alone.
 #[must_use]
 pub(crate) fn merge_at(
     name: &str,
@@ -299,9 +291,9 @@ mod tests {
 
     #[test]
     fn a_merge_masks_what_it_sets_and_what_it_removes() {
-        let write = merge("n", &[("a", Some("1".into())), ("b", None)], &Precondition::Nothing);
+        let write = merge_at("n", &[("a", Some("1".into())), ("b", None)], "t", &Precondition::Nothing);
         let fields = Fields::from([("a".into(), text("1"))]);
-        let expected = generated("n", fields, &["a", "b"], "updated_at", &Precondition::Nothing);
+        let expected = generated("n", fields, &["a", "b"], "t", &Precondition::Nothing);
         assert_eq!(decoded(&write), expected);
     }
 

@@ -151,6 +151,9 @@ impl fmt::Display for TenantId {
     }
 }
 
+/// The one that is meant where none is named.
+const DEFAULT_DATABASE: &str = "(default)";
+
 /// The database that holds the users: `projects/{project}/databases/{database}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Database {
@@ -165,7 +168,7 @@ impl Database {
     pub(crate) fn parse(project: &str, database: &str) -> Result<Self, InvalidId> {
         // A project id may carry a domain: `example.com:project`.
         Self::check(project, |b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))?;
-        if database != "(default)" {
+        if database != DEFAULT_DATABASE {
             Self::check(database, |b| b.is_ascii_alphanumeric() || b == b'-')?;
         }
         Ok(Self { project: project.into(), database: database.into() })
@@ -180,6 +183,16 @@ impl Database {
         }
     }
 
+    /// The flags by which another command looks at the same place, each after a space.
+    #[must_use]
+    pub(crate) fn flags(&self) -> String {
+        let Self { project, database } = self;
+        match &**database {
+            DEFAULT_DATABASE => format!(" --project={project}"),
+            database => format!(" --project={project} --database={database}"),
+        }
+    }
+
     /// `projects/{project}/databases/{database}`.
     #[must_use]
     pub(crate) fn name(&self) -> String {
@@ -190,6 +203,12 @@ impl Database {
     #[must_use]
     pub(crate) fn document(&self, path: fmt::Arguments<'_>) -> String {
         format!("projects/{}/databases/{}/documents/{path}", self.project, self.database)
+    }
+
+    /// The same, of a path whose two parts are around an id.
+    #[must_use]
+    pub(crate) fn document_around(&self, [before, behind]: [&str; 2], id: &str) -> String {
+        self.document(format_args!("{before}{id}{behind}"))
     }
 
     /// The secret version that holds a user's keys: the path, never the payload.

@@ -22,8 +22,8 @@ impl Environment {
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Paper => "paper",
-            Self::Live => "live",
+            Self::Paper => account_reader::Environment::Paper.as_str(),
+            Self::Live => account_reader::Environment::Live.as_str(),
         }
     }
 

@@ -1,6 +1,9 @@
 //! The domain: the ids, values and rules of the job, pure. Nothing here knows a document, a service or a clock.
 
 pub(crate) mod account;
+pub(crate) mod advice;
+pub(crate) mod durations;
+pub(crate) mod failing;
 pub(crate) mod fleet_guard;
 pub(crate) mod ids;
 pub(crate) mod key_version;

@@ -1,6 +1,7 @@
 //! How each user's sync ended, and what that makes of the whole pass.
 
 use crate::model::past::Past;
+use account_reader::documents::last_pulse;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -201,9 +202,9 @@ impl PassStatus {
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Ok => "ok",
-            Self::Degraded => "degraded",
-            Self::Failed => "failed",
+            Self::Ok => last_pulse::OK,
+            Self::Degraded => last_pulse::DEGRADED,
+            Self::Failed => last_pulse::FAILED,
         }
     }
 

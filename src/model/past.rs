@@ -4,7 +4,7 @@ use crate::model::key_version::KeyVersion;
 use jiff::{SignedDuration, Timestamp};
 
 /// Readers call figures stale at this age: nothing that is in order lets them become so old.
-pub(crate) const READERS_CALL_STALE_AFTER: SignedDuration = SignedDuration::from_secs(300);
+pub(crate) const READERS_CALL_STALE_AFTER: SignedDuration = account_reader::MAX_AGE;
 
 /// A user's last success, as their snapshot tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use crate::model::fleet_guard::Guard;
 use crate::model::key_version::KeyVersion;
 use crate::model::outcome::Code;
 use crate::model::past::{LastSuccess, Past};
+use account_reader::documents::sync;
 use jiff::{SignedDuration, Timestamp};
 
 /// Rejected pulses in a row, for one key version, that make a user need re-authentication: one 401
@@ -38,10 +39,10 @@ impl State {
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Retrying => "retrying",
-            Self::NeedsReauth => "needs_reauth",
-            Self::Incomplete => "incomplete",
-            Self::Ok => "ok",
+            Self::Retrying => sync::RETRYING,
+            Self::NeedsReauth => sync::NEEDS_REAUTH,
+            Self::Incomplete => sync::INCOMPLETE,
+            Self::Ok => sync::OK,
         }
     }
 }

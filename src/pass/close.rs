@@ -12,9 +12,10 @@ use crate::model::ledger::{Finished, TaskState};
 use crate::model::outcome::{Code, Counts, PassStatus};
 use crate::pass::context::PassContext;
 use crate::pass::state_records::{last_successes, settle};
-use crate::pass::summary::{Figures, PassEnd, conclude};
+use crate::pass::summary::{Figures, PassEnd, conclude, tell_failing_long};
 use crate::pass::tally::Tally;
 use crate::shutdown::{CLOSING_LIMIT, Stop};
+use crate::telemetry::{columns_of_stdout, is_watched, output};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, warn};
 
@@ -67,7 +68,8 @@ impl Closing<'_> {
         if let Some(silence) = worth.and_then(|worth| worth.silence) {
             silence.tell(&tally.counts, &clients.config);
         }
-        self.conclude(&tally.counts, worth.map(|worth| worth.status));
+        tell_failing_long(&tally.failing_long, now);
+        self.conclude(tally, worth.map(|worth| worth.status));
         // What is published includes what the records cost; what is left of the time is for publishing.
         let deadline = Deadline::after(USER_BUDGET);
         let records = tally.records(of_others, now);
@@ -83,7 +85,8 @@ impl Closing<'_> {
     async fn cut_short(&self, finished: Finished, tally: &mut Tally) -> Leave {
         let Self { pass, assignment, .. } = self;
         let (clients, now) = (&*pass.clients, pass.clients.store.clock().now());
-        self.conclude(&tally.counts, Some(PassStatus::Failed));
+        tell_failing_long(&tally.failing_long, now);
+        self.conclude(tally, Some(PassStatus::Failed));
         let deadline = Deadline::after(USER_BUDGET);
         let leave = assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await;
         self.look_back(tally, now).await;
@@ -106,10 +109,14 @@ impl Closing<'_> {
         Leaving { state: self.end.state(), finished, counts, start: self.pass.start }
     }
 
-    fn conclude(&self, counts: &Counts, status: Option<PassStatus>) {
+    fn conclude(&self, tally: &Tally, status: Option<PassStatus>) {
         let Self { pass, assignment, end, .. } = self;
         let (scope, used) = (Some(pass.clients.config.scope()), assignment.used(&pass.clients));
-        conclude(&Figures { scope, status, counts, used, start: pass.start }, end);
+        let Tally { counts, durations, .. } = tally;
+        conclude(&Figures { scope, status, counts, durations, used, start: pass.start }, end);
+        if let Some(columns) = columns_of_stdout().filter(|_| is_watched()) {
+            output::print(&tally.failed.summary(counts, &pass.clients.config.database, columns));
+        }
     }
 
     /// Reads when those last succeeded who are left to the closing, as far as it is not known yet.

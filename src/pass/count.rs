@@ -6,13 +6,16 @@ use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
 use crate::limits::deadlines::{COUNT_BUDGET, LEAST_COUNT_BUDGET};
 use crate::limits::retry::Deadline;
+use crate::model::outcome::Counts;
 use crate::model::selection::{Round, Selection};
 use crate::pass::admission::{Reached, Spread};
 use crate::pass::context::PassContext;
 use crate::services::clients::Clients;
 use crate::shutdown::{DRAIN_LIMIT, Stop};
-use crate::telemetry::Chain;
+use crate::telemetry::{Chain, Progress, SILENCE};
 use std::fmt;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 /// The users who were not started before the deadline.
@@ -61,6 +64,50 @@ pub(crate) async fn spread(pass: &PassContext, selection: &Selection) -> Option<
             None
         }
     }
+}
+
+/// A pass's line of progress; once it is dropped, nobody draws it.
+pub(crate) struct Told {
+    progress: Progress,
+    counting: Option<JoinHandle<()>>,
+}
+
+impl Told {
+    /// How far the pass is.
+    pub(crate) fn tell(&self, counts: &Counts) {
+        self.progress.set(counts.users(), counts.error());
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.progress.end();
+        if let Some(counting) = &self.counting {
+            counting.abort();
+        }
+    }
+}
+
+/// Shows the progress of a pass to whoever watches. The users are counted only for a pass that takes long.
+pub(crate) fn progress(pass: &Arc<PassContext>, selection: &Selection) -> Option<Told> {
+    let progress = Progress::begin()?;
+    let round = match selection {
+        Selection::Named(users) => {
+            progress.set_total(users.len() as u64);
+            return Some(Told { progress, counting: None });
+        }
+        Selection::Round(round) => round.clone(),
+    };
+    let (pass, shared) = (Arc::clone(pass), progress.share());
+    let counting = tokio::spawn(async move {
+        tokio::time::sleep(SILENCE).await;
+        let Clients { store, config, .. } = &*pass.clients;
+        // Without a total the line says less.
+        if let Ok(users) = count(store, &round, &config.filter, Deadline::after(COUNT_BUDGET)).await {
+            shared.set_total(users);
+        }
+    });
+    Some(Told { progress, counting: Some(counting) })
 }
 
 /// Counts the users who come after those that were reached, where it was the deadline that stopped the pass: in what

@@ -23,6 +23,7 @@ mod tenant_write;
 mod turns;
 mod user_pages;
 mod user_record;
+mod watched;
 mod written_snapshots;
 
 pub(crate) use crate::pass::context::PassContext;
@@ -45,6 +46,7 @@ use crate::pass::user_record::UserRecord;
 use crate::shutdown::Stop;
 use futures::{StreamExt, stream};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// One pass over all users that are this task's. For each of them it is decided once what is done (`decide`), they
 /// wait until that may begin (`Admission`), it is done in a task of its own ([`sync_user()`], where all the ways in
@@ -72,16 +74,23 @@ pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, sto
         let plan = first_plan(&pass, &record, &rules);
         let work_slot = admission.admit(record.id_among_users(), plan.permits()).await;
         let slot = checkpointer.begin(record.id_among_users().cloned());
-        let begun = Begun { slot, user: record.reference() };
+        let begun = Begun { slot, user: record.reference(), since: Instant::now() };
         (begun, (work_slot, Box::new(record), plan))
     });
     let sync = |(slot, record, plan): (WorkSlot, _, _)| {
         slot.hold_during(sync_user(Arc::clone(&pass), record, plan, Lap::First))
     };
     let mut turns = Turns::new(&checkpointer, Tally::after(&assignment.finished, pass.schedule.now));
-    let take_in = |begun: Begun, end| turns.end(begun, end);
+    let progress = count::progress(&pass, &assignment.selection);
+    let take_in = |begun: Begun, end| {
+        turns.end(begun, end);
+        if let Some(progress) = &progress {
+            progress.tell(turns.counts());
+        }
+    };
     let fan_out_end = fan_out(users, pass.slots.in_all(), stop, sync, take_in).await;
     let tally = turns.end_all(&pass, &admission, stop).await;
+    drop(progress);
     let unreached = match fan_out_end.is_complete() {
         true => None,
         false => count::unreached(&pass.clients, &assignment.selection, admission.reached(), stop).await,

@@ -1,5 +1,7 @@
 //! The last lines of a pass.
 
+use crate::model::durations::Durations;
+use crate::model::failing::FailingLong;
 use crate::model::ledger::TaskState;
 use crate::model::outcome::{Counts, PassStatus};
 use crate::model::usage::Used;
@@ -10,8 +12,9 @@ use crate::pass::user_pages::Unreadable;
 use crate::shutdown::Stop;
 use crate::telemetry::Chain;
 use crate::telemetry::output;
+use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{Level, event};
+use tracing::{Level, event, warn};
 
 /// How reading and syncing the users ended.
 pub(crate) struct PassEnd {
@@ -55,6 +58,8 @@ pub(crate) struct Figures<'a> {
     pub(crate) status: Option<PassStatus>,
     /// What became of the users.
     pub(crate) counts: &'a Counts,
+    /// How long the ways of those took who were synced.
+    pub(crate) durations: &'a Durations,
     /// What the task has used, all attempts together.
     pub(crate) used: Used,
     /// When the pass began.
@@ -65,9 +70,10 @@ pub(crate) struct Figures<'a> {
 pub(crate) fn conclude_unbegun(stop: &Stop, start: Instant) {
     let unreached = stop.deadline().map(|_| Unreached::Unknown);
     let end = PassEnd { fan_out_end: FanOutEnd::Stopped, unreached, unreadable: None };
-    let (counts, used) = (Counts::default(), Used::default());
+    let (counts, durations, used) = (Counts::default(), Durations::default(), Used::default());
     let status = Some(PassStatus::Failed);
-    conclude(&Figures { scope: None, status, counts: &counts, used, start }, &end);
+    let figures = Figures { scope: None, status, counts: &counts, durations: &durations, used, start };
+    conclude(&figures, &end);
 }
 
 /// The last line of the log, but for its numbers.
@@ -113,9 +119,27 @@ impl PassEnd {
     }
 }
 
+/// Says who has been failing for long, if anybody has.
+pub(crate) fn tell_failing_long(failing: &FailingLong, now: Timestamp) {
+    let (failing_count, longest_failing_s) = (failing.count, failing.longest(now).as_secs());
+    let users = match failing_count {
+        0 => return,
+        1 => "1 user has".to_owned(),
+        count => format!("{count} users have"),
+    };
+    warn!(failing_count, longest_failing_s, "{users} been failing for 5 minutes or more");
+}
+
+/// The errors as an object, which the log makes one of.
+fn errors(counts: &Counts) -> String {
+    let errors: Vec<_> = counts.errors.iter().map(|(code, count)| format!("\"{code}\":{count}")).collect();
+    format!("{{{}}}", errors.join(","))
+}
+
 /// Logs the last line of the pass, with its numbers as fields by the names of `ops/last_pulse`.
 pub(crate) fn conclude(figures: &Figures<'_>, end: &PassEnd) {
-    let Figures { scope, status, counts, used, start } = figures;
+    let Figures { scope, status, counts, durations, used, start } = figures;
+    let errors = errors(counts);
     let LastLine { level, severity, error, not_reached, message } = end.last_line(counts);
     macro_rules! log_at {
         ($level:expr) => {
@@ -134,6 +158,11 @@ pub(crate) fn conclude(figures: &Figures<'_>, end: &PassEnd) {
                 needs_reauth_count = counts.needs_reauth,
                 stale_count = counts.stale,
                 users_count = counts.users(),
+                unreached_count = not_reached,
+                errors,
+                p50_ms = durations.percentile_ms(50),
+                p95_ms = durations.percentile_ms(95),
+                p99_ms = durations.percentile_ms(99),
                 firestore_reads = used.firestore_reads,
                 firestore_writes = used.firestore_writes,
                 secret_accesses = used.secret_accesses,

@@ -1,6 +1,8 @@
 //! What the pass learns from its users: the counts, and what can only be judged when it closes.
 
 use crate::execution::progress::{Late, UserResult};
+use crate::model::durations::Durations;
+use crate::model::failing::FailingLong;
 use crate::model::fleet_guard::{AtHost, Guard, Rejections};
 use crate::model::ids::DocumentId;
 use crate::model::key_version::KeyVersion;
@@ -11,6 +13,7 @@ use crate::model::past::{LastSuccess, Past};
 use crate::model::sync_state::{self, PreviousState, SyncState};
 use crate::pass::sync_outcome::{KeyVerdict, SyncOutcome};
 use crate::pass::user_record::UserRef;
+use crate::pass::watched::Failed;
 use jiff::Timestamp;
 use std::collections::HashMap;
 
@@ -32,6 +35,12 @@ pub(crate) struct Tally {
     pub(crate) counts: Counts,
     /// For the fleet guard, at each host: users whose keys it took, and users whose keys it took before and rejects.
     pub(crate) rejections: Rejections,
+    /// How long the ways of those took who were synced.
+    pub(crate) durations: Durations,
+    /// Who has been failing for long, in this attempt of the pass.
+    pub(crate) failing_long: FailingLong,
+    /// Some of those who failed, for a person who watches.
+    pub(crate) failed: Failed,
     deferred: Vec<Deferred>,
     /// When the pass started.
     now: Timestamp,
@@ -59,7 +68,7 @@ impl Tally {
     /// Goes on from what an earlier attempt has learned, in a pass that started at `now`.
     #[must_use]
     pub(crate) fn after(finished: &Finished, now: Timestamp) -> Self {
-        Self { counts: finished.counts.clone(), rejections: finished.rejections, deferred: Vec::new(), now }
+        Self { counts: finished.counts.clone(), rejections: finished.rejections, now, ..Self::default() }
     }
 
     /// What counts, for a retry, of a user who has another turn in this pass.
@@ -75,6 +84,10 @@ impl Tally {
         let (key_verdict, past) = outcome.into_findings();
         let past = past.or_else(|| user.previous.past());
         let blame = Blame::of(counts_as, past.as_ref(), self.now);
+        self.failing_long.add(blame, past.as_ref(), self.now);
+        if let Outcome::Failed(code) = counts_as {
+            self.failed.add(code, &user.id);
+        }
         let open = match &key_verdict {
             Some(KeyVerdict::Rejected(host, version)) => Some(Open::Rejected(*host, version.clone())),
             _ if has_panicked => Some(Open::Panicked),
@@ -120,7 +133,9 @@ impl Tally {
             let last_success = read.get(&deferred.user.id);
             deferred.past = last_success.map(|last| deferred.user.previous.past_with(last.clone(), now));
             late.rejections += deferred.rejection();
-            late.stale += u64::from(Blame::of(deferred.counts_as, deferred.past.as_ref(), self.now).is_stale);
+            let blame = Blame::of(deferred.counts_as, deferred.past.as_ref(), self.now);
+            self.failing_long.add(blame, deferred.past.as_ref(), self.now);
+            late.stale += u64::from(blame.is_stale);
         }
         self.rejections += late.rejections;
         self.counts.stale += late.stale;

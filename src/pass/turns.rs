@@ -3,6 +3,7 @@
 use crate::execution::checkpoint::Checkpointer;
 use crate::execution::progress::{Slot, UserResult};
 use crate::limits::slots::WorkSlot;
+use crate::model::outcome::{Counts, Outcome};
 use crate::pass::admission::Admission;
 use crate::pass::context::PassContext;
 use crate::pass::fan_out::{Panicked, fan_out};
@@ -41,6 +42,8 @@ pub(crate) struct Begun {
     pub(crate) slot: Slot,
     /// Who it is.
     pub(crate) user: UserRef,
+    /// Since when.
+    pub(crate) since: Instant,
 }
 
 /// A user whose other turn has not ended.
@@ -65,18 +68,27 @@ impl<'a> Turns<'a> {
         Self { checkpointer, tally, set_aside: Vec::new() }
     }
 
+    /// What became of the users so far.
+    #[must_use]
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.tally.counts
+    }
+
     /// A user's first turn has ended.
     pub(crate) fn end(&mut self, begun: Begun, end: Result<TurnEnd, Panicked>) {
-        let Begun { slot, user } = begun;
+        let Begun { slot, user, since } = begun;
         match end {
             Ok(TurnEnd::SetAside(set_aside)) => {
                 let SetAside { user: record, otherwise } = *set_aside;
                 let counted = self.tally.for_now(&user, otherwise.counts_as());
                 self.checkpointer.end(slot, counted);
-                let begun = Begun { slot, user };
+                let begun = Begun { slot, user, since };
                 self.set_aside.push((record, Waiting { begun, otherwise, counted }));
             }
-            Ok(TurnEnd::Outcome(outcome)) => self.checkpointer.end(slot, self.tally.add(user, outcome)),
+            Ok(TurnEnd::Outcome(outcome)) => {
+                self.time(&outcome, since);
+                self.checkpointer.end(slot, self.tally.add(user, outcome));
+            }
             Err(Panicked) => {
                 let outcome = panicked(&user);
                 self.checkpointer.end(slot, self.tally.add(user, outcome));
@@ -131,7 +143,15 @@ impl<'a> Turns<'a> {
         self.revise(begun, counted, outcome);
     }
 
+    /// Only who is synced has gone the whole way.
+    fn time(&mut self, outcome: &SyncOutcome, since: Instant) {
+        if outcome.counts_as() == Outcome::Synced {
+            self.tally.durations.add(since.elapsed());
+        }
+    }
+
     fn revise(&mut self, begun: Begun, counted: UserResult, outcome: SyncOutcome) {
+        self.time(&outcome, begun.since);
         let result = self.tally.add(begun.user, outcome);
         self.checkpointer.revise(begun.slot, counted, result);
     }

@@ -158,7 +158,7 @@ async fn look_up_all(endpoints: &Endpoints, alpaca: &Alpaca, names: &Names) {
 }
 
 #[expect(clippy::expect_used, reason = "Google's is one")]
-fn secret_manager(endpoints: &Endpoints) -> Url {
+pub(super) fn secret_manager(endpoints: &Endpoints) -> Url {
     endpoints.secret_manager.clone().unwrap_or_else(|| SECRET_MANAGER.parse().expect("a URL"))
 }
 

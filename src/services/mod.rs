@@ -2,6 +2,8 @@
 
 pub(crate) mod alpaca;
 pub(crate) mod clients;
+#[allow(dead_code, reason = "the commands that change something use the rest")]
+pub(crate) mod desk;
 mod host_watch;
 pub(crate) mod key_cache;
 mod key_turns;

@@ -3,6 +3,7 @@
 //! No maintained crate writes it, so the few lines it takes are here.
 
 use crate::telemetry::chain::Chain;
+use crate::telemetry::clean::clean_json;
 use crate::telemetry::label::ExecutionLabel;
 use jiff::Timestamp;
 use serde::ser::SerializeMap;
@@ -80,12 +81,12 @@ where
             seen: &seen,
         };
         let json = serde_json::to_string(&entry).map_err(|_| fmt::Error)?;
-        writeln!(line, "{json}")
+        writeln!(line, "{}", clean_json(&json))
     }
 }
 
 /// Cloud Logging's name for a level; it has none below DEBUG.
-fn severity_of(level: Level) -> &'static str {
+pub(super) fn severity_of(level: Level) -> &'static str {
     match level {
         Level::ERROR => "ERROR",
         Level::WARN => "WARNING",
@@ -100,11 +101,11 @@ fn capped(message: &str) -> &str {
 
 /// What an event carries.
 #[derive(Default)]
-struct Seen {
-    message: String,
+pub(super) struct Seen {
+    pub(super) message: String,
     /// Replaces the level's, for CRITICAL, which `tracing` does not have.
-    severity: Option<String>,
-    fields: Vec<(&'static str, Value)>,
+    pub(super) severity: Option<String>,
+    pub(super) fields: Vec<(&'static str, Value)>,
 }
 
 impl Seen {
@@ -112,6 +113,11 @@ impl Seen {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             ("severity", Value::String(text)) => self.severity = Some(text),
+            // An event's fields are single values: an object comes as its text.
+            ("errors", Value::String(text)) => {
+                let object = serde_json::from_str(&text).ok().filter(Value::is_object);
+                self.fields.push(("errors", object.unwrap_or(Value::String(text))));
+            }
             // Names of the entry itself, as a library's own event might use them.
             ("time" | "execution" | "task_index" | "target", _) => {}
             (name, value) => self.fields.push((name, value)),

@@ -1,6 +1,7 @@
 //! Log lines: objects in Cloud Logging's structured form, or readable text on a terminal.
 
 mod chain;
+mod clean;
 mod cloud_logging;
 mod label;
 mod log_format;
@@ -8,24 +9,36 @@ mod log_format;
 mod memory;
 pub(crate) mod output;
 mod pen;
+mod progress;
 mod queue;
 mod targets;
+mod terminal;
+mod text;
 
 pub(crate) use self::chain::Chain;
+pub(crate) use self::clean::clean;
 pub(crate) use self::label::ExecutionLabel;
 pub(crate) use self::log_format::LogFormat;
+pub(crate) use self::progress::{Progress, SILENCE};
+pub(crate) use self::terminal::{columns_of_stdout, is_watched};
 
 use self::cloud_logging::CloudLogging;
 use self::targets::{as_named_now, discretion, usual};
+use self::terminal::{can_redraw, is_watched_from_now_on};
+use self::text::{Text, is_good_news};
 use std::any::Any;
 use std::io::IsTerminal;
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts logging to stdout, once for the process. `lookup` is the environment.
-pub(crate) fn init(format: LogFormat, label: &ExecutionLabel, lookup: impl Fn(&str) -> Option<String>) {
+/// Starts logging to stdout, once for the process. `lookup` is the environment; `is_verbose` tells who watches all of it.
+pub(crate) fn init(
+    (format, is_verbose): (LogFormat, bool),
+    label: &ExecutionLabel,
+    lookup: impl Fn(&str) -> Option<String>,
+) {
     let wanted = lookup("RUST_LOG").filter(|filter| !filter.is_empty());
     let parsed = wanted.as_deref().map(str::parse::<Targets>);
     let is_ignored = matches!(parsed, Some(Err(_)));
@@ -37,15 +50,10 @@ pub(crate) fn init(format: LogFormat, label: &ExecutionLabel, lookup: impl Fn(&s
     // A second start, as in tests of one process, keeps the first.
     let _ = match (format, terminal) {
         (LogFormat::Text, _) | (LogFormat::Auto, true) => {
-            let colours = terminal && lookup("NO_COLOR").is_none_or(|set| set.is_empty());
-            lines
-                .with_ansi(colours)
-                .with_target(false)
-                .compact()
-                .finish()
-                .with(filter)
-                .with(discretion())
-                .try_init()
+            let text = text(terminal, is_verbose, &lookup);
+            let is_short = terminal && !is_verbose;
+            let wanted = filter_fn(move |kind| !(is_short && is_good_news(kind)));
+            lines.event_format(text).finish().with(filter).with(discretion()).with(wanted).try_init()
         }
         (LogFormat::Json, _) | (LogFormat::Auto, false) => lines
             .event_format(CloudLogging(label.clone()))
@@ -61,6 +69,18 @@ pub(crate) fn init(format: LogFormat, label: &ExecutionLabel, lookup: impl Fn(&s
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "Panicked, which is a bug: {}", said_of_panic(panic.payload()));
     }));
+}
+
+/// How lines look to people.
+fn text(is_terminal: bool, is_verbose: bool, lookup: impl Fn(&str) -> Option<String>) -> Text {
+    if !is_terminal {
+        return Text::Kept;
+    }
+    is_watched_from_now_on();
+    let term = lookup("TERM");
+    let wants_colours = lookup("NO_COLOR").is_none_or(|set| set.is_empty());
+    let has_colours = wants_colours && term.as_deref() != Some("dumb");
+    Text::Watched { has_colours, is_drawn_over: can_redraw(term.as_deref()), is_verbose }
 }
 
 /// The words of a panic that stand in the program. A text that was made when it panicked may quote anything, such as

@@ -91,6 +91,7 @@ fn set_sources(cloud: &Cloud, commit: &str) {
         "Cargo.lock",
         "build.rs",
         "crates/account-reader/Cargo.toml",
+        "crates/account-reader/src/lib.rs",
         "crates/sandbox/Cargo.toml",
         "src/main.rs",
     ] {

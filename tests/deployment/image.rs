@@ -64,7 +64,10 @@ fn dependencies_are_built_before_the_source_is_there() {
         "crates/sandbox/Cargo.toml crates/sandbox/",
     ];
     assert_eq!(all(&dependencies, "COPY"), manifests);
-    assert_eq!(all(&build, "COPY"), ["build.rs ./", "src src"]);
+    assert_eq!(
+        all(&build, "COPY"),
+        ["build.rs ./", "crates/account-reader/src crates/account-reader/src", "src src"]
+    );
     // Known to cargo by its environment; in the first stage every commit would build all dependencies again.
     assert_eq!((all(&dependencies, "ARG").len(), all(&build, "ARG")), (0, vec!["PULSE_COMMIT="]));
     for stage in [&dependencies, &build] {
@@ -72,7 +75,9 @@ fn dependencies_are_built_before_the_source_is_there() {
         assert!(run.ends_with(&format!("&& {BUILD}")), "{run}");
     }
     // What cargo would otherwise take for built.
-    assert!(all(&build, "RUN")[0].starts_with("touch src/lib.rs src/main.rs &&"));
+    assert!(
+        all(&build, "RUN")[0].starts_with("touch crates/account-reader/src/lib.rs src/lib.rs src/main.rs &&")
+    );
 }
 
 #[test]
@@ -96,8 +101,9 @@ fn the_context_is_what_the_stages_copy() {
     let mut rules = ignored.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     assert_eq!(rules.next(), Some("*"));
     let allowed: Vec<&str> = rules.map(|rule| rule.strip_prefix('!').expect("an exception")).collect();
-    let manifests = ["crates/account-reader/Cargo.toml", "crates/sandbox/Cargo.toml"];
-    assert_eq!(allowed, [&["Cargo.toml", "Cargo.lock", "build.rs", "src"], &manifests[..]].concat());
+    let members =
+        ["crates/account-reader/Cargo.toml", "crates/account-reader/src", "crates/sandbox/Cargo.toml"];
+    assert_eq!(allowed, [&["Cargo.toml", "Cargo.lock", "build.rs", "src"], &members[..]].concat());
 }
 
 /// A benchmark, say, that the manifest names has no file there, and cargo would refuse to begin.

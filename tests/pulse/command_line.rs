@@ -450,6 +450,8 @@ async fn help_names_every_flag_variable_and_exit_code() {
             "PULSE_LOG_FORMAT",
             "--fail-on-error",
             "PULSE_FAIL_ON_ERROR",
+            "--verbose",
+            "PULSE_VERBOSE",
             "--where",
             "PULSE_WHERE",
             "--spread",

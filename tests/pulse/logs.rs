@@ -97,6 +97,9 @@ on_both! {
         for name in ["secret_accesses", "alpaca_calls"] {
             assert_eq!(line[name], document[name]["integer"], "{name}");
         }
+        assert_eq!(line["errors"], json!({"broker_bad_answer": 1, "keys_missing": 1}));
+        let percentiles = ["p50_ms", "p95_ms", "p99_ms"].map(|name| line[name].as_u64().expect("a number"));
+        assert!(percentiles[0] > 0 && percentiles.is_sorted(), "{percentiles:?}");
         // The line comes before what is left to be recorded.
         for name in ["firestore_reads", "firestore_writes"] {
             let [so_far, all] = [&line[name], &document[name]["integer"]].map(|number| number.as_u64().expect("a number"));

@@ -12,6 +12,7 @@ mod answers;
 mod command_line;
 mod credentials;
 mod crowd;
+mod desk;
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod error_codes;
@@ -42,12 +43,14 @@ mod strays;
 mod tasks;
 mod tcp_proxy;
 mod tenancy;
+mod terminal;
 mod traffic;
 mod trouble;
 mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;
 mod waiting;
+mod watched;
 mod world;
 mod wrong_clock;
 

@@ -22,6 +22,7 @@ async fn a_variable_that_is_not_utf_8_is_refused_by_its_name() {
         "PULSE_DATABASE",
         "PULSE_LOG_FORMAT",
         "PULSE_DRY_RUN",
+        "PULSE_VERBOSE",
         "PULSE_SPREAD",
         "PULSE_ALLOW_INSECURE_ENDPOINTS",
         "GCP_PROJECT",

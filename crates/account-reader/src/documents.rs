@@ -23,9 +23,17 @@ fn id(text: &str) -> Result<&str, InvalidId> {
     is_id.then_some(text).ok_or(InvalidId)
 }
 
+/// The path with that id in its gap.
+fn around([before, behind]: [&str; 2], text: &str) -> Result<String, InvalidId> {
+    Ok(format!("{before}{}{behind}", id(text)?))
+}
+
 /// `users/{user}/alpacaAccounts/snapshot` and `tenants/{tenant}/accounts/primary`: an account's figures.
 pub mod snapshot {
-    use super::{InvalidId, id};
+    use super::{InvalidId, around};
+
+    /// What stands before and behind the user's id in [`path`].
+    pub const AROUND_USER: [&str; 2] = ["users/", "/alpacaAccounts/snapshot"];
 
     /// Path of a user's snapshot.
     ///
@@ -33,8 +41,11 @@ pub mod snapshot {
     ///
     /// [`InvalidId`] when the user's id would name another document.
     pub fn path(user: &str) -> Result<String, InvalidId> {
-        Ok(format!("users/{}/alpacaAccounts/snapshot", id(user)?))
+        around(AROUND_USER, user)
     }
+
+    /// What stands before and behind the tenant's id in [`tenant_path`].
+    pub const AROUND_TENANT: [&str; 2] = ["tenants/", "/accounts/primary"];
 
     /// Path of a tenant's document, with the figures of the member whom its `user_id` names.
     ///
@@ -42,7 +53,7 @@ pub mod snapshot {
     ///
     /// [`InvalidId`] when the tenant's id would name another document.
     pub fn tenant_path(tenant: &str) -> Result<String, InvalidId> {
-        Ok(format!("tenants/{}/accounts/primary", id(tenant)?))
+        around(AROUND_TENANT, tenant)
     }
 
     /// Path of the snapshot of the single account that a deployment without users has.
@@ -130,7 +141,13 @@ pub mod equity_history {
 
 /// `users/{user}/alpacaAccounts/sync`: what keeps a user from being synced. Absent for who never had trouble.
 pub mod sync {
-    use super::{InvalidId, id};
+    use super::{InvalidId, around};
+
+    /// The collection that it is in, beside the snapshot.
+    pub const COLLECTION: &str = "alpacaAccounts";
+
+    /// What stands before and behind the user's id in [`path`].
+    pub const AROUND_USER: [&str; 2] = ["users/", "/alpacaAccounts/sync"];
 
     /// Path of a user's sync state.
     ///
@@ -138,7 +155,7 @@ pub mod sync {
     ///
     /// [`InvalidId`] when the user's id would name another document.
     pub fn path(user: &str) -> Result<String, InvalidId> {
-        Ok(format!("users/{}/alpacaAccounts/sync", id(user)?))
+        around(AROUND_USER, user)
     }
 
     /// Text: [`OK`], [`RETRYING`], [`NEEDS_REAUTH`] or [`INCOMPLETE`].

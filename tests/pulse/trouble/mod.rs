@@ -2,6 +2,7 @@
 
 mod clocks;
 mod crowd;
+mod failing;
 mod fleet_guard;
 mod missing_keys;
 mod past;

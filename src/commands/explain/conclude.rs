@@ -1,0 +1,218 @@
+//! Why a user's figures are fresh or not, who has to act, and when they are tried next: the root cause first.
+
+use crate::commands::explain::ask::Asked;
+use crate::commands::explain::known::Known;
+use crate::commands::explain::next::attempt;
+use crate::commands::frame::{CheckState, Finding, in_words};
+use crate::commands::standing::Cause;
+use crate::model::advice::{Advice, FLEET_GUARD, NEEDS_REAUTH, Who};
+use crate::model::ids::UserId;
+use crate::model::outcome::Code;
+use crate::model::sync_state::{State, SyncState};
+use crate::model::user::Switch;
+use account_reader::Verdict;
+use jiff::SignedDuration;
+use serde::Serialize;
+
+/// A single rejection is followed by another, or by success, before this: who goes on without being marked is held by the
+/// guard against marking many at once.
+const ONE_REJECTION: SignedDuration = SignedDuration::from_mins(5);
+
+/// What it comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Conclusion {
+    /// The stable name for programs.
+    pub(super) reason: &'static str,
+    /// For people.
+    pub(super) sentence: String,
+    /// Who has to act.
+    pub(super) who: Who,
+    /// When the user is tried next.
+    pub(super) next: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mend: Option<String>,
+    #[serde(skip)]
+    state: CheckState,
+}
+
+impl Conclusion {
+    pub(super) fn finding(&self) -> Finding {
+        let finding = Finding::new(self.state, self.reason, self.sentence.clone());
+        Finding { mend: self.mend.clone(), ..finding }
+    }
+}
+
+/// Why, who and how.
+struct Why {
+    reason: &'static str,
+    /// Behind "because"; nothing where all is well.
+    what: String,
+    who: Who,
+    act: String,
+    mend: Option<String>,
+}
+
+/// The root cause: what keeps everything behind it from working comes first.
+pub(super) fn conclude(known: &Known<'_>) -> Conclusion {
+    let why = known
+        .of_document()
+        .or_else(|| known.of_keys(Cause::User))
+        .or_else(|| known.of_job().filter(stands_still))
+        .or_else(|| known.of_keys(Cause::Ours))
+        .or_else(|| known.of_job())
+        .unwrap_or_else(|| known.of_snapshot());
+    let next = attempt(known.view.user.as_ref(), known.trouble(), known.looked.now);
+    let next = if known.of_job().as_ref().is_some_and(stands_still) {
+        format!("{next}, once the job comes round")
+    } else {
+        next
+    };
+    let is_fresh = matches!(known.verdict(), Verdict::Fresh { .. });
+    let state = match (is_fresh, why.what.is_empty()) {
+        (true, true) => CheckState::Ok,
+        (true, false) => CheckState::Warning,
+        (false, _) => CheckState::Failed,
+    };
+    let sentence = known.sentence(&why, &next);
+    let Why { reason, who, mend, .. } = why;
+    Conclusion { reason, sentence, who, next, mend, state }
+}
+
+/// Whether the job does not come round: then it matters little what it last said of the user. A pulse that failed as a
+/// whole did so for what it says of its users.
+fn stands_still(of_job: &Why) -> bool {
+    of_job.reason != "PulseFailed"
+}
+
+impl Known<'_> {
+    fn trouble(&self) -> Option<&SyncState> {
+        self.view.trouble.as_ref()
+    }
+
+    fn sentence(&self, why: &Why, next: &str) -> String {
+        let figures = match self.verdict() {
+            Verdict::Fresh { age, .. } => format!("the figures are fresh ({} old)", in_words(age)),
+            Verdict::Stale { age, .. } => format!("the figures are stale ({} old)", in_words(age)),
+            Verdict::Missing => "there are no figures".to_owned(),
+            Verdict::Malformed { field } => format!("the figures cannot be read ({field} is wrong)"),
+        };
+        let user = self.user;
+        if why.what.is_empty() {
+            return format!("{user}: {figures}, nobody has to act, and the user is tried {next}.");
+        }
+        let since = self.trouble().map(|trouble| trouble.failing_since.unwrap_or(trouble.since));
+        let since =
+            since.map(|since| format!(", for {} now", in_words(self.looked.now.duration_since(since))));
+        let (what, act) = (&why.what, &why.act);
+        let joint = if matches!(self.verdict(), Verdict::Fresh { .. }) { "but" } else { "because" };
+        format!("{user}: {figures}, {joint} {what}{}; {act}; tried again {next}.", since.unwrap_or_default())
+    }
+
+    /// The user's own document.
+    fn of_document(&self) -> Option<Why> {
+        let user = match &self.view.user {
+            None => return Some(self.advised(Advice::on(Code::UserUnknown, false))),
+            Some(user) => user,
+        };
+        let (reason, what) = match user.sync {
+            Switch::Off => ("Paused", "sync_enabled is false in the user's document"),
+            Switch::Unreadable => {
+                ("SwitchUnreadable", "sync_enabled is neither true nor false in the user's document")
+            }
+            Switch::On if UserId::parse(user.id.as_str()).is_err() => {
+                return Some(self.advised(Advice::on(Code::UserIdInvalid, false)));
+            }
+            Switch::On => return None,
+        };
+        let act = "whoever wants the user synced has to switch that on".to_owned();
+        let mend = Some(self.looked.pulse(&format!("user resume {}", self.user)));
+        Some(Why { reason, what: what.into(), who: Who::Operator, act, mend })
+    }
+
+    /// The keys and what Alpaca says to them, if that is whose cause: what was heard just now, else what is recorded.
+    fn of_keys(&self, cause: Cause) -> Option<Why> {
+        let (advice, is_ours) = match (&self.asked, self.trouble()) {
+            (Some(Asked::Refused { code, .. }), trouble) => {
+                let known = trouble.filter(|trouble| trouble.error == Some(*code));
+                (
+                    known.map_or_else(
+                        || Advice::on(*code, self.has_ever_synced()),
+                        |known| self.recorded(known),
+                    ),
+                    code.is_ours(self.has_ever_synced()),
+                )
+            }
+            (_, Some(trouble)) => (self.recorded(trouble), self.standing().cause == Some(Cause::Ours)),
+            (_, None) => return None,
+        };
+        (is_ours == (cause == Cause::Ours)).then(|| self.after_asking(self.advised(advice)))
+    }
+
+    fn recorded(&self, trouble: &SyncState) -> Advice {
+        match (trouble.state, trouble.error) {
+            (State::NeedsReauth, _) => NEEDS_REAUTH,
+            (_, Some(Code::BrokerRejected)) if self.rejected_for_long(trouble) => FLEET_GUARD,
+            (_, Some(code)) => Advice::on(code, self.has_ever_synced()),
+            (_, None) => Advice::on(Code::Internal, true),
+        }
+    }
+
+    fn rejected_for_long(&self, trouble: &SyncState) -> bool {
+        let since = trouble.failing_since.unwrap_or(trouble.since);
+        self.looked.now.duration_since(since) > ONE_REJECTION
+    }
+
+    /// Alpaca takes by now what is recorded as rejected or unavailable: the next pulse ends it.
+    fn after_asking(&self, why: Why) -> Why {
+        let Some(Asked::Took { version, .. }) = &self.asked else { return why };
+        let act =
+            format!("Alpaca takes version {version} of the keys by now, so that the next pulse ends it");
+        let mend = Some(self.looked.pulse(&format!("sync --user={}", self.user)));
+        Why { act, mend, who: Who::Nobody, ..why }
+    }
+
+    /// The job, which comes round or does not.
+    fn of_job(&self) -> Option<Why> {
+        let failed = self.looked.at_pulse(self.pulse.as_ref());
+        let failed = failed.into_iter().find(|finding| finding.state == CheckState::Failed)?;
+        let what = match failed.reason {
+            "PulseNever" => "no pulse has ever ended in this database",
+            "PulseLate" => "the job does not come round any more",
+            _ => "the last pulse failed as a whole",
+        };
+        let act = "the operator has to find out why".to_owned();
+        Some(Why { reason: failed.reason, what: what.into(), who: Who::Operator, act, mend: failed.mend })
+    }
+
+    /// Nothing is recorded against the user, and the job comes round.
+    fn of_snapshot(&self) -> Why {
+        let (reason, what) = match self.verdict() {
+            Verdict::Fresh { .. } => {
+                let (what, act) = (String::new(), String::new());
+                return Why { reason: "Fresh", what, who: Who::Nobody, act, mend: None };
+            }
+            Verdict::Stale { .. } => ("NotReached", "the pulses do not reach the user"),
+            Verdict::Missing => ("NeverReached", "no pulse has reached the user yet"),
+            Verdict::Malformed { .. } => ("SnapshotMalformed", "somebody else wrote into the snapshot"),
+        };
+        let refused = self.pulse.iter().flat_map(|pulse| &pulse.errors);
+        let refused: Vec<_> = refused.filter(|(code, _)| code.starts_with("store_")).collect();
+        let mend = Some(self.looked.pulse(&format!("sync --user={}", self.user)));
+        let (what, act) = match refused[..] {
+            // Who cannot be written for cannot be recorded either.
+            [(code, users), ..] => (
+                format!(
+                    "nothing is recorded of the user, and the last pulse could not write for {users} ({code})"
+                ),
+                "the operator has to sync the user alone to see whether it is that",
+            ),
+            [] => (what.to_owned(), "the operator has to look whether --where leaves the user out"),
+        };
+        Why { reason, what, who: Who::Operator, act: act.into(), mend }
+    }
+
+    fn advised(&self, advice: Advice) -> Why {
+        let mend = advice.mend(self.user.as_str(), &self.looked.place.database);
+        Why { reason: advice.reason, what: advice.what.into(), who: advice.who, act: advice.act.into(), mend }
+    }
+}

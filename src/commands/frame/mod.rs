@@ -1,0 +1,18 @@
+//! What all commands for operators share: where they look, what they found, how it is told, and what they exit with.
+
+mod confirm;
+mod finding;
+mod json;
+mod page;
+mod report;
+mod screen;
+mod table;
+mod times;
+
+pub(crate) use self::confirm::{Refused, confirm};
+pub(crate) use self::finding::{CheckState, Finding};
+pub(crate) use self::page::{GLUE, Page, grouped};
+pub(crate) use self::report::{Report, run};
+pub(crate) use self::screen::{Paint, Screen};
+pub(crate) use self::table::{Column, Table};
+pub(crate) use self::times::{brief, in_words, point};

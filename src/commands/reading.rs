@@ -1,0 +1,75 @@
+//! What commands that look read first, and what they say when they cannot.
+
+use crate::commands::frame::{CheckState, Finding, grouped};
+use crate::commands::user_list::{Foreseen, UserList};
+use crate::documents::pulse_view::PulseView;
+use crate::firestore::{Store, StoreError};
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
+use crate::services::clients::ConnectError;
+use crate::services::desk::Desk;
+use crate::telemetry::{Chain, output};
+use std::error::Error;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// What could not be looked at, and why.
+#[derive(Debug)]
+pub(crate) struct Unread(Finding);
+
+impl Unread {
+    /// Firestore, of which nothing could be read.
+    #[must_use]
+    pub(crate) fn firestore(err: &dyn Error) -> Self {
+        Self(unknown("FirestoreUnread", "Firestore could not be read", err))
+    }
+
+    /// The users, of whom at least some could not be read.
+    #[must_use]
+    pub(crate) fn users(err: &StoreError) -> Self {
+        Self(unknown("UsersUnread", "Not all users could be read", err))
+    }
+
+    /// The tenant of one user.
+    #[must_use]
+    pub(crate) fn tenant(err: &StoreError) -> Self {
+        Self(unknown("TenantUnread", "The tenant could not be read", err))
+    }
+
+    /// The finding itself.
+    #[must_use]
+    pub(crate) fn finding(&self) -> &Finding {
+        &self.0
+    }
+
+    /// With the checks that depend on it.
+    #[must_use]
+    pub(crate) fn with_skipped(self, checks: &[&'static str]) -> Vec<Finding> {
+        let because = self.0.reason;
+        let skipped = checks.iter().map(|check| {
+            Finding::new(CheckState::Skipped, check, format!("Not checked, because of {because}."))
+        });
+        let skipped: Vec<_> = skipped.collect();
+        [self.0].into_iter().chain(skipped).collect()
+    }
+}
+
+fn unknown(reason: &'static str, what: &str, err: &dyn Error) -> Finding {
+    Finding::new(CheckState::Unknown, reason, format!("{what}: {}.", Chain(err)))
+}
+
+/// Connects, and reads `ops/last_pulse`, if it exists.
+pub(crate) async fn read_pulse(desk: &Desk<'_>) -> Result<(Arc<Store>, Option<PulseView>), Unread> {
+    let store = desk.store().await.map_err(|err: ConnectError| Unread::firestore(&err))?;
+    let pulse = store.pulse_view(Deadline::after(USER_BUDGET)).await;
+    let pulse = pulse.map_err(|err| Unread::firestore(&err))?;
+    Ok((store, pulse))
+}
+
+/// Says what reading everybody will cost, on stderr: stdout is for the answer.
+pub(crate) async fn announce(list: &UserList<'_>) -> Result<(), StoreError> {
+    let Some(Foreseen { users, reads }) = list.foreseen().await? else { return Ok(()) };
+    let line = format!("reading about {} documents for {} users", grouped(reads), grouped(users));
+    output::tell(move || writeln!(io::stderr(), "{line}")).await;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! `pulse status`: how the last pulse went, who is failing, and how old everybody's figures are.
+
+mod findings;
+mod gathered;
+mod text;
+
+use crate::commands::frame::{Report, run};
+use crate::commands::pulse_check::Looked;
+use crate::commands::reading::{Unread, announce, read_pulse};
+use crate::commands::standing::Standing;
+use crate::commands::status::findings::of_users;
+use crate::commands::status::gathered::Gathered;
+use crate::commands::user_list::UserList;
+use crate::config::Place;
+use crate::config::operator_args::StatusArgs;
+use crate::documents::pulse_view::PulseView;
+use crate::firestore::{Store, StoreError};
+use crate::services::desk::Desk;
+use jiff::SignedDuration;
+use std::process::ExitCode;
+
+/// Looks, tells, and exits with 3 where somebody has to act.
+pub(crate) async fn status(args: &StatusArgs) -> ExitCode {
+    run("status", &args.common, async |place, report| {
+        let desk = Desk::at(place);
+        look(args, (place, &desk), report).await;
+        report.used(desk.used());
+    })
+    .await
+}
+
+async fn look(args: &StatusArgs, (place, desk): (&Place, &Desk<'_>), report: &mut Report) {
+    let (store, pulse) = match read_pulse(desk).await {
+        Ok(read) => read,
+        Err(unread) => return report.found_all(unread.with_skipped(&["PulseLate", "UsersStale"])),
+    };
+    let now = store.clock().now();
+    let pulse = pulse.as_ref();
+    text::pulse(report, pulse, now);
+    let stale = SignedDuration::try_from(args.stale).unwrap_or(SignedDuration::MAX);
+    let looked = Looked { place, now, stale };
+    report.found_all(looked.at_pulse(pulse));
+    match gather(&store, pulse, args.all).await {
+        Ok(mut gathered) => {
+            text::users(report, &mut gathered, now);
+            report.found_all(of_users(&looked, &gathered));
+        }
+        Err(err) => report.found_all(Unread::users(&err).with_skipped(&["UsersStale"])),
+    }
+}
+
+async fn gather(store: &Store, pulse: Option<&PulseView>, is_of_all: bool) -> Result<Gathered, StoreError> {
+    let mut list = UserList::new(store, pulse, is_of_all);
+    announce(&list).await?;
+    let mut gathered = Gathered::new(is_of_all);
+    while let Some(views) = list.next().await? {
+        let now = store.clock().now();
+        views.iter().for_each(|view| gathered.add(&Standing::of(view, now), now));
+    }
+    Ok(gathered)
+}

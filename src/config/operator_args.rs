@@ -1,0 +1,156 @@
+//! What all commands for operators take.
+
+use crate::model::outcome::Code;
+use crate::model::sync_state::State;
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use humantime::parse_duration;
+use std::time::Duration;
+
+const WHERE: &str = "Where";
+const OUTPUT: &str = "Output";
+const WHICH_USERS: &str = "Which users";
+
+pub(crate) const STATUS_CODES: &str = "\
+Exit codes:
+  0  fine, or nothing that cannot wait
+  1  could not look
+  2  bad usage or configuration
+  3  the last pulse is older than --stale or failed, or a user is stale for a cause of ours";
+
+pub(crate) const USERS_CODES: &str = "\
+Without --all it reads those in trouble alone, by one query, and for each their document and snapshot.
+
+Exit codes:
+  0  listed, however many there are
+  1  could not look
+  2  bad usage or configuration";
+
+pub(crate) const EXPLAIN_CODES: &str = "\
+Exit codes:
+  0  readers see fresh figures of the user, whatever else there is to know
+  1  could not look
+  2  bad usage or configuration
+  3  readers see no fresh figures of the user: the last finding says why, and who has to act";
+
+/// What a user whom nothing is wrong with but that nobody wants them synced is called.
+pub(crate) const PAUSED: &str = "paused";
+
+/// Where to look, and how to tell it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OperatorArgs {
+    /// Print one JSON object instead of text
+    ///
+    /// The same findings and the same exit code. Its names are stable, and docs/reference.md has an example of each.
+    #[arg(long, help_heading = OUTPUT)]
+    pub(crate) json: bool,
+
+    /// Exit with 3 for findings as a Cloud Run job too
+    ///
+    /// There a finding is a WARNING in the log, and the exit code 0: it is no reason for a retry.
+    #[arg(long, help_heading = OUTPUT)]
+    pub(crate) exit_code: bool,
+
+    /// Google Cloud project of the users and secrets
+    ///
+    /// [env: GCP_PROJECT, then GCLOUD_PROJECT, then GOOGLE_CLOUD_PROJECT]
+    #[arg(long, value_name = "ID", help_heading = WHERE)]
+    pub(crate) project: Option<String>,
+
+    /// Firestore database
+    ///
+    /// [env: PULSE_DATABASE]
+    #[arg(long, value_name = "ID", env = "PULSE_DATABASE", hide_env = true, default_value = "(default)",
+          help_heading = WHERE)]
+    pub(crate) database: String,
+}
+
+/// Of commands that change something.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct ConfirmArgs {
+    /// Do it without asking
+    ///
+    /// Where nobody can be asked, without a terminal, nothing is changed unless this is given.
+    #[arg(short, long, help_heading = OUTPUT)]
+    pub(crate) yes: bool,
+}
+
+/// The options of `pulse status`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StatusArgs {
+    /// Age at which the last pulse is too old
+    #[arg(long, value_name = "TIME", default_value = "300s", value_parser = parse_duration)]
+    pub(crate) stale: Duration,
+
+    /// Read every user's snapshot too
+    ///
+    /// Tells how old they are: the median, the oldest of 95 and of 99 in 100, and the oldest of all. Reads two documents
+    /// for each user, and says how many before it begins.
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    #[command(flatten)]
+    pub(crate) common: OperatorArgs,
+}
+
+/// The options of `pulse users`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UsersArgs {
+    /// Only users in this state
+    ///
+    /// ok and paused are states of users whom nobody has to help: for them every user is read, as with --all.
+    #[arg(long, value_name = "STATE", value_parser = states(), help_heading = WHICH_USERS)]
+    pub(crate) state: Option<String>,
+
+    /// Only users with this error
+    #[arg(long, value_name = "CODE", value_parser = codes(), hide_possible_values = true,
+          help_heading = WHICH_USERS)]
+    pub(crate) error: Option<String>,
+
+    /// Only users who have been failing for so long
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = WHICH_USERS)]
+    pub(crate) failing_for: Option<Duration>,
+
+    /// Everybody, not only users in trouble
+    ///
+    /// Reads two documents for each user, and says how many before it begins.
+    #[arg(long, help_heading = WHICH_USERS)]
+    pub(crate) all: bool,
+
+    #[command(flatten)]
+    pub(crate) common: OperatorArgs,
+}
+
+impl UsersArgs {
+    /// Whether users are asked for whom the query for trouble does not find.
+    #[must_use]
+    pub(crate) fn is_about_everybody(&self) -> bool {
+        self.all || self.state.as_deref().is_some_and(|state| state == State::Ok.as_str() || state == PAUSED)
+    }
+}
+
+/// The options of `pulse explain`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExplainArgs {
+    /// Whose way is told
+    #[arg(value_name = "USER")]
+    pub(crate) user: String,
+
+    /// Try the keys at Alpaca
+    ///
+    /// One access to the secret and one call, as the next pulse would make them. Nothing is written.
+    #[arg(long)]
+    pub(crate) ask: bool,
+
+    #[command(flatten)]
+    pub(crate) common: OperatorArgs,
+}
+
+fn states() -> PossibleValuesParser {
+    let states = State::IN_TROUBLE.into_iter().chain([State::Ok]).map(State::as_str);
+    states.chain([PAUSED]).collect::<Vec<_>>().into()
+}
+
+fn codes() -> PossibleValuesParser {
+    Code::ALL.map(Code::as_str).into()
+}

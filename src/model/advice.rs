@@ -1,0 +1,227 @@
+//! What follows from an error for whoever has to mend it.
+
+use crate::model::ids::Database;
+use crate::model::outcome::Code;
+use serde::{Serialize, Serializer};
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// It passes by itself, or nothing is wrong.
+    Nobody,
+    /// The customer.
+    User,
+    /// Whoever runs the job.
+    Operator,
+}
+
+impl Who {
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::User => "user",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl Serialize for Who {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// What is wrong, who has to act, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Advice {
+    /// The stable name for programs.
+    pub(crate) reason: &'static str,
+    /// What is wrong, behind "because".
+    pub(crate) what: &'static str,
+    /// Who has to act.
+    pub(crate) who: Who,
+    /// What they have to do.
+    pub(crate) act: &'static str,
+    /// The command that mends it, with gaps.
+    mend: &'static str,
+}
+
+const SET_KEYS: &str = "pulse keys set {user}{flags}";
+const DOCTOR: &str = "pulse doctor{flags}";
+const ASK: &str = "pulse explain {user} --ask{flags}";
+const LOG: &str = "gcloud logging read 'jsonPayload.user_id=\"{user}\" severity>=ERROR' --project={project} --limit=5 \
+                   --format='value(jsonPayload.message)'";
+const GRANT: &str = "gcloud secrets add-iam-policy-binding alpaca-keys-{user} --project={project} \
+                     --member=serviceAccount:pulse-job@{project}.iam.gserviceaccount.com \
+                     --role=roles/secretmanager.secretAccessor";
+
+/// What Alpaca rejects for good.
+pub(crate) const NEEDS_REAUTH: Advice = Advice {
+    reason: "NeedsReauth",
+    what: "Alpaca rejects their keys",
+    who: Who::User,
+    act: "the user has to reconnect their Alpaca account",
+    mend: SET_KEYS,
+};
+
+/// What Alpaca rejects of so many at once that nobody is held responsible.
+pub(crate) const FLEET_GUARD: Advice = Advice {
+    reason: "BrokerRejectsMany",
+    what: "Alpaca rejects the keys of many users at once, which is no user's fault",
+    who: Who::Operator,
+    act: "the operator has to find out what Alpaca holds against the calls",
+    mend: "pulse status{flags}",
+};
+
+impl Advice {
+    /// For a user who fails with that code; whether they `ever_synced` tells keys that were never stored from such that
+    /// may not be read.
+    #[must_use]
+    pub(crate) fn on(code: Code, ever_synced: bool) -> Self {
+        let advice = |reason, what, (who, act), mend| Self { reason, what, who, act, mend };
+        let connect = (Who::User, "the user has to connect their Alpaca account");
+        let passes = (Who::Nobody, "nobody has to act, as it passes by itself");
+        match code {
+            Code::KeysMissing => advice("KeysMissing", "no keys are stored for them", connect, SET_KEYS),
+            Code::KeysForbidden if !ever_synced => {
+                advice("KeysForbidden", "there are no keys for them that the job may read", connect, SET_KEYS)
+            }
+            Code::KeysForbidden => {
+                let act = (Who::Operator, "the operator has to grant it the right");
+                advice("KeysForbidden", "the job may not read their secret", act, GRANT)
+            }
+            Code::KeysDisabled => {
+                let what = "the newest version of their keys is disabled or destroyed";
+                advice("KeysDisabled", what, connect, SET_KEYS)
+            }
+            Code::KeysMalformed => {
+                advice("KeysMalformed", "what is stored as their keys cannot be used", connect, SET_KEYS)
+            }
+            Code::KeysUnavailable => {
+                advice("KeysUnavailable", "Secret Manager does not give their keys", passes, DOCTOR)
+            }
+            Code::UserIdInvalid => {
+                let act = (Who::Operator, "the operator has to give the user another id");
+                advice("UserIdInvalid", "their id cannot name a secret", act, "")
+            }
+            Code::UserUnknown => {
+                let act = (Who::Operator, "the operator has to check the id, the project and the database");
+                advice(
+                    "UserUnknown",
+                    "there is no such document in users",
+                    act,
+                    "pulse user add {user}{flags}",
+                )
+            }
+            Code::BrokerRejected => {
+                let act = (Who::Nobody, "nobody has to act yet, as one rejection proves little");
+                advice("BrokerRejected", "Alpaca rejected their keys", act, ASK)
+            }
+            other => Self::on_broker_or_store(other),
+        }
+    }
+
+    fn on_broker_or_store(code: Code) -> Self {
+        let advice = |reason, what, (who, act), mend| Self { reason, what, who, act, mend };
+        let passes = (Who::Nobody, "nobody has to act, as it passes by itself");
+        match code {
+            Code::AccountIncomplete => {
+                let act = (Who::User, "the user has to finish opening it, and Alpaca to approve it");
+                advice("AccountIncomplete", "their account at Alpaca is not open yet", act, "")
+            }
+            Code::BrokerRateLimited => {
+                let act = (Who::Operator, "the operator has to find out who else uses them");
+                advice("BrokerRateLimited", "Alpaca limits the rate of their keys", act, ASK)
+            }
+            Code::BrokerUnavailable => {
+                advice("BrokerUnavailable", "Alpaca does not answer as it should", passes, ASK)
+            }
+            Code::BrokerBadAnswer => {
+                let act = (Who::Operator, "the operator has to tell Alpaca's support what the log says");
+                advice("BrokerBadAnswer", "Alpaca's answer for their account cannot be used", act, LOG)
+            }
+            Code::BrokerOtherAccount => {
+                let what = "Alpaca answers with another account than their snapshot's";
+                let act = (Who::Operator, "the operator has to find out whether the user changed it");
+                advice("BrokerOtherAccount", what, act, "pulse keys set {user} --new-account{flags}")
+            }
+            Code::StoreUnavailable => {
+                advice("StoreUnavailable", "Firestore does not take their snapshot", passes, DOCTOR)
+            }
+            Code::StoreRejected => {
+                let act = (Who::Operator, "the operator has to set the project up right");
+                advice("StoreRejected", "Firestore refuses their snapshot", act, DOCTOR)
+            }
+            _ => {
+                let act = (Who::Operator, "the operator has to report the bug with what the log says");
+                advice("Internal", "pulse has a bug", act, LOG)
+            }
+        }
+    }
+
+    /// The same for a line that has room for little.
+    #[must_use]
+    pub(crate) fn in_few_words(&self) -> &'static str {
+        match self.who {
+            Who::Nobody => "passes by itself",
+            Who::User => "the user's to mend",
+            Who::Operator => "ours to mend",
+        }
+    }
+
+    /// The exact command for that user, if one mends it.
+    #[must_use]
+    pub(crate) fn mend(&self, user: &str, database: &Database) -> Option<String> {
+        let gaps = [
+            ("{flags}", database.flags()),
+            ("{project}", database.project.to_string()),
+            ("{user}", user.into()),
+        ];
+        let command =
+            gaps.iter().fold(self.mend.to_owned(), |command, (gap, filling)| command.replace(gap, filling));
+        (!command.is_empty()).then_some(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn whoever_has_to_act_is_the_one_whose_cause_it_is() {
+        for code in Code::ALL {
+            for ever_synced in [false, true] {
+                let advice = Advice::on(code, ever_synced);
+                // Ours is what the operator mends or what passes; and only ours are an unknown user and a useless id.
+                let is_ours =
+                    advice.who != Who::User && !matches!(code, Code::UserIdInvalid | Code::UserUnknown);
+                assert_eq!(is_ours, code.is_ours(ever_synced), "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_code_has_a_reason_of_its_own_that_reads_like_it() {
+        let reasons: BTreeSet<_> = Code::ALL.iter().map(|code| Advice::on(*code, true).reason).collect();
+        assert_eq!(reasons.len(), Code::ALL.len());
+        for code in Code::ALL {
+            let camel = Advice::on(code, true).reason.to_lowercase();
+            assert_eq!(camel, code.as_str().replace('_', ""), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_command_has_no_gap() {
+        let database = Database::parse("p", "d").expect("legal");
+        for code in Code::ALL {
+            for ever_synced in [false, true] {
+                let mend = Advice::on(code, ever_synced).mend("ana", &database).unwrap_or_default();
+                assert!(!mend.contains('{') && !mend.contains('}'), "{mend}");
+            }
+        }
+        let mend = NEEDS_REAUTH.mend("ana", &database);
+        assert_eq!(mend.as_deref(), Some("pulse keys set ana --project=p --database=d"));
+    }
+}

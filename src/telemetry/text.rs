@@ -1,0 +1,135 @@
+//! Lines for people: with all fields where they are kept, and short where somebody watches.
+
+use crate::model::advice::Advice;
+use crate::model::outcome::Code;
+use crate::telemetry::clean::clean;
+use crate::telemetry::cloud_logging::{Seen, severity_of};
+use jiff::Timestamp;
+use std::fmt;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Takes away a line that is to be drawn over.
+pub(super) const CLEAR_LINE: &str = "\r\x1b[K";
+
+/// How lines look.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Text {
+    /// Whole, for whoever reads them later.
+    Kept,
+    /// Short, on a terminal.
+    Watched {
+        has_colours: bool,
+        /// A line of progress may be where the line comes.
+        is_drawn_over: bool,
+        /// With everything that is known.
+        is_verbose: bool,
+    },
+}
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut seen = Seen::default();
+        event.record(&mut seen);
+        let severity = seen.severity.clone();
+        let severity = severity.as_deref().unwrap_or(severity_of(*event.metadata().level()));
+        writeln!(line, "{}", self.line(severity, &seen, Timestamp::now()))
+    }
+}
+
+/// Lines about single users that are neither errors nor warnings: who watches does not want thousands of them.
+pub(super) fn is_good_news(kind: &Metadata<'_>) -> bool {
+    *kind.level() >= tracing::Level::INFO && kind.fields().field("user_id").is_some()
+}
+
+impl Text {
+    fn line(self, severity: &str, seen: &Seen, now: Timestamp) -> String {
+        let message = clean(&seen.message);
+        match self {
+            Self::Kept => format!("{now:.6} {severity:>8} {message}{}", fields(seen)),
+            Self::Watched { has_colours, is_drawn_over, is_verbose } => {
+                let start = if is_drawn_over { CLEAR_LINE } else { "" };
+                let time = now.strftime("%H:%M:%S");
+                let failure = failure(seen).filter(|_| severity == "ERROR" && !is_verbose);
+                let told = failure.unwrap_or_else(|| {
+                    let fields = if is_verbose { fields(seen) } else { String::new() };
+                    format!("{severity:<8}  {message}{fields}")
+                });
+                format!("{start}{time}  {}", painted(&told, severity, has_colours))
+            }
+        }
+    }
+}
+
+/// Of a user who failed: who, the code, what to do.
+fn failure(seen: &Seen) -> Option<String> {
+    let text =
+        |name| seen.fields.iter().find(|(field, _)| *field == name).and_then(|(_, value)| value.as_str());
+    let (user, code) = (text("user_id")?, Code::parse(text("error")?)?);
+    Some(format!("{}  {code}  {}", clean(user), Advice::on(code, true).in_few_words()))
+}
+
+fn fields(seen: &Seen) -> String {
+    seen.fields.iter().map(|(name, value)| format!(" {name}={}", clean(&value.to_string()))).collect()
+}
+
+fn painted(text: &str, severity: &str, has_colours: bool) -> String {
+    let colour = match severity {
+        "CRITICAL" => "1;31",
+        "ERROR" => "31",
+        "WARNING" => "33",
+        _ => return text.to_owned(),
+    };
+    if has_colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn seen(message: &str, fields: &[(&'static str, serde_json::Value)]) -> Seen {
+        Seen { message: message.to_owned(), severity: None, fields: fields.to_vec() }
+    }
+
+    const WATCHED: Text = Text::Watched { has_colours: false, is_drawn_over: false, is_verbose: false };
+    const VERBOSE: Text = Text::Watched { has_colours: false, is_drawn_over: false, is_verbose: true };
+
+    #[test]
+    fn a_failure_is_short_where_somebody_watches_and_whole_where_it_is_kept() {
+        let failed =
+            seen("Failed: x", &[("user_id", json!("a\u{202e}na")), ("error", json!("keys_missing"))]);
+        let now: Timestamp = "2026-01-05T14:30:00.5Z".parse().expect("a time");
+        for (text, severity, expected) in [
+            (WATCHED, "ERROR", "14:30:00  a\\u{202e}na  keys_missing  the user's to mend"),
+            (
+                VERBOSE,
+                "ERROR",
+                "14:30:00  ERROR     Failed: x user_id=\"a\\u{202e}na\" error=\"keys_missing\"",
+            ),
+            (
+                Text::Kept,
+                "ERROR",
+                "2026-01-05T14:30:00.500000Z    ERROR Failed: x user_id=\"a\\u{202e}na\" error=\"keys_missing\"",
+            ),
+            (WATCHED, "WARNING", "14:30:00  WARNING   Failed: x"),
+        ] {
+            assert_eq!(text.line(severity, &failed, now), expected);
+        }
+    }
+
+    #[test]
+    fn critical_reads_critical_and_colours_are_for_who_wants_them() {
+        let now = Timestamp::UNIX_EPOCH;
+        let line = |text: Text| text.line("CRITICAL", &seen("no\nusers", &[]), now);
+        assert_eq!(line(WATCHED), "00:00:00  CRITICAL  no\\nusers");
+        let coloured = Text::Watched { has_colours: true, is_drawn_over: true, is_verbose: false };
+        assert_eq!(line(coloured), "\r\x1b[K00:00:00  \x1b[1;31mCRITICAL  no\\nusers\x1b[0m");
+    }
+}
