@@ -89,7 +89,7 @@ fn of_alpaca(err: &AlpacaError, version: String) -> Asked {
         | AlpacaError::BadAnswer { .. } => Asked::refused(err.code(), Some(version), err),
         AlpacaError::Intercepted { .. }
         | AlpacaError::RateLimited { .. }
-        | AlpacaError::StillLimited(_)
+        | AlpacaError::NoTurn(_)
         | AlpacaError::Silent
         | AlpacaError::Failing { .. }
         | AlpacaError::Unreachable(_)
