@@ -6,6 +6,7 @@ mod error;
 mod execution;
 pub(crate) mod filter;
 mod legacy_account;
+mod metrics;
 #[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod operator_args;
 mod place;
@@ -18,6 +19,7 @@ pub(crate) use crate::config::endpoints::Endpoints;
 pub(crate) use crate::config::error::ConfigError;
 pub(crate) use crate::config::execution::Execution;
 pub(crate) use crate::config::legacy_account::LegacyAccount;
+pub(crate) use crate::config::metrics::MetricsTarget;
 pub(crate) use crate::config::place::Place;
 
 use crate::config::args::{OnOff, SyncArgs};
@@ -58,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) pin_accounts: bool,
     /// Replacements of the services' own addresses.
     pub(crate) endpoints: Endpoints,
+    /// Who gets a pass's metrics, if anybody. `OTEL_EXPORTER_OTLP_ENDPOINT` and the like, `PULSE_METRICS`.
+    pub(crate) metrics: Option<MetricsTarget>,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
     pub(crate) legacy_account: Option<Arc<LegacyAccount>>,
     /// How the pulse is repeated, if it is. `--every`, `--for`, `--key-ttl`, `--refresh-unchanged`.
@@ -81,6 +85,7 @@ impl Config {
         let filter = keep(&mut wrong, selection::filter(args, &lookup));
         wrong.extend(times::misfits(args).map(str::to_owned));
         let endpoints = Endpoints::from_lookup(&environment, &mut wrong);
+        let metrics = keep(&mut wrong, MetricsTarget::from_lookup(lookup)).flatten();
         let legacy_account = keep(&mut wrong, LegacyAccount::from_lookup(&lookup)).flatten().map(Arc::new);
         let repeat = Repeat::from_args(args, &execution, &mut wrong);
         let (Some(database), Some(selection), Some(filter), true) =
@@ -101,6 +106,7 @@ impl Config {
             store_raw: args.store_raw,
             pin_accounts: args.pin_accounts,
             endpoints,
+            metrics,
             legacy_account,
             repeat,
             execution,

@@ -27,6 +27,7 @@ mod limits;
 mod live;
 mod logs;
 mod loops;
+mod metrics;
 mod named_runs;
 mod network;
 mod other_account;

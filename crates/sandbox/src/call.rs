@@ -2,7 +2,7 @@
 
 use super::firestore_users::mentioned_users;
 use super::secret_manager::Operation;
-use super::{firestore, metadata, seed};
+use super::{firestore, metadata, seed, telemetry};
 use bytes::Bytes;
 use http::Request;
 use serde::Serialize;
@@ -21,11 +21,14 @@ pub enum Service {
     Alpaca,
     /// Google Cloud's metadata server, over REST.
     Metadata,
+    /// A collector of metrics, over OTLP.
+    Telemetry,
 }
 
 impl Service {
     /// Every service, in the order of their declaration.
-    pub(crate) const ALL: [Self; 4] = [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata, Self::Telemetry];
 
     /// The service as fault specs and the control surface spell it.
     pub fn name(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Service {
             Self::SecretManager => "secret-manager",
             Self::Alpaca => "alpaca",
             Self::Metadata => "metadata",
+            Self::Telemetry => "telemetry",
         }
     }
 
@@ -74,7 +78,8 @@ impl Service {
                 UNKNOWN,
             ],
             Self::Alpaca => &["GetAccount", UNKNOWN],
-            Self::Metadata => &["GetProjectId", "GetToken", UNKNOWN],
+            Self::Metadata => &["GetProjectId", "GetRegion", "GetToken", UNKNOWN],
+            Self::Telemetry => &["ExportMetrics", UNKNOWN],
         }
     }
 }
@@ -97,7 +102,7 @@ impl FromStr for Service {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no service `{0}`: there are firestore, secret-manager, alpaca and metadata")]
+#[error("no service `{0}`: there are firestore, secret-manager, alpaca, metadata and telemetry")]
 pub struct UnknownService(String);
 
 const UNKNOWN: &str = "Unknown";
@@ -173,6 +178,9 @@ impl Call {
         } else if path.starts_with(metadata::PREFIX) {
             let name = metadata::Metadata::method_name(&path).unwrap_or(UNKNOWN);
             Method::named_or_unknown(Service::Metadata, name)
+        } else if path == telemetry::PATH {
+            let is_export = request.method() == http::Method::POST;
+            Method::named_or_unknown(Service::Telemetry, if is_export { "ExportMetrics" } else { UNKNOWN })
         } else {
             return None;
         };
@@ -187,7 +195,7 @@ impl Call {
                 self.operation.as_ref().and_then(|operation| seed::user_of_secret(operation.secret()))
             }
             Service::Alpaca => self.key_owner.as_deref(),
-            Service::Metadata => None,
+            Service::Metadata | Service::Telemetry => None,
         }
     }
 
@@ -195,7 +203,9 @@ impl Call {
     pub(super) fn concerns(&self, is_meant: impl Fn(&str) -> bool) -> bool {
         match self.method.service() {
             Service::Firestore => mentioned_users(self.request.body()).any(is_meant),
-            Service::SecretManager | Service::Alpaca | Service::Metadata => self.user().is_some_and(is_meant),
+            Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Telemetry => {
+                self.user().is_some_and(is_meant)
+            }
         }
     }
 }
@@ -236,6 +246,8 @@ mod tests {
                 "GetToken",
             ),
             ("GET", "/computeMetadata/v1/", Service::Metadata, "Unknown"),
+            ("POST", "/v1/metrics", Service::Telemetry, "ExportMetrics"),
+            ("GET", "/v1/metrics", Service::Telemetry, "Unknown"),
         ] {
             let method_of_call = call(verb, path, b"").unwrap().method;
             assert_eq!((method_of_call.service(), method_of_call.name()), (service, method), "{verb} {path}");

@@ -10,6 +10,7 @@ use super::metadata::Metadata;
 use super::requests::{Outcome, Requests};
 use super::secret_manager::SecretManager;
 use super::stray;
+use super::telemetry::Telemetry;
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{Request, Response, StatusCode};
@@ -31,6 +32,7 @@ pub(super) struct Cloud {
     pub(super) secrets: SecretManager,
     pub(super) alpaca: Alpaca,
     pub(super) metadata: Metadata,
+    pub(super) telemetry: Telemetry,
     pub(super) faults: Faults,
     pub(super) requests: Requests,
     /// How long every call takes at least.
@@ -109,7 +111,7 @@ impl Cloud {
     fn handle(&self, call: &Call) -> Response<Body> {
         match call.method.service() {
             Service::Firestore => self.firestore.answer(&call.path, call.request.body().clone()),
-            Service::SecretManager | Service::Alpaca | Service::Metadata => {
+            Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Telemetry => {
                 answer::whole(self.handle_rest(call))
             }
         }
@@ -122,6 +124,10 @@ impl Cloud {
             }
             Service::Alpaca => Alpaca::unknown_endpoint(),
             Service::Metadata => self.metadata.answer(&call.path, call.request.headers()),
+            Service::Telemetry if call.method.name() == "ExportMetrics" => {
+                self.telemetry.answer(call.request.headers(), call.request.body())
+            }
+            Service::Telemetry => answer::json_text(StatusCode::METHOD_NOT_ALLOWED, ""),
             _ => self.secrets.answer(call.operation.as_ref(), call.request.body()),
         }
     }

@@ -1,4 +1,5 @@
-//! The local cloud: a Firestore, a Secret Manager, an Alpaca and a metadata server on loopback.
+//! The local cloud: a Firestore, a Secret Manager, an Alpaca, a metadata server and a collector of metrics
+//! on loopback.
 //!
 //! All of them share one port, told apart by path, and can be made to misbehave on demand ([`faults`]). Tests start a
 //! [`Sandbox`] of their own; people start one with `pulse sandbox` ([`command`]).
@@ -21,6 +22,7 @@ pub mod seed;
 mod server;
 pub mod showcase;
 mod stray;
+pub mod telemetry;
 
 use alpaca::Alpaca;
 use faults::Faults;
@@ -34,6 +36,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use telemetry::Telemetry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -92,6 +95,7 @@ impl Sandbox {
             secrets: SecretManager::new(&project, population),
             alpaca: Alpaca::new(population),
             metadata: Metadata::new(&project),
+            telemetry: Telemetry::default(),
             faults: Faults::default(),
             requests: Requests::new(),
             latency,
@@ -139,6 +143,10 @@ impl Sandbox {
 
     pub fn metadata(&self) -> &Metadata {
         &self.cloud.metadata
+    }
+
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.cloud.telemetry
     }
 
     /// The faults in force.

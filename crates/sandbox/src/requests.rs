@@ -137,6 +137,7 @@ impl Requests {
             Service::SecretManager => 1,
             Service::Alpaca => 2,
             Service::Metadata => 3,
+            Service::Telemetry => 4,
         };
         &self.counts[service][method.index()]
     }

@@ -102,7 +102,7 @@ impl Rule {
     /// Gives `fault` to every call of `service`; refused when the service cannot have that fault.
     pub(crate) fn new(service: Service, fault: Fault) -> Result<Self, InvalidRule> {
         match (&fault, service) {
-            (Fault::Grpc(_), Service::SecretManager | Service::Alpaca | Service::Metadata) => {
+            (Fault::Grpc(_), service) if service != Service::Firestore => {
                 return refuse(
                     "only firestore speaks gRPC: no gRPC code, broken stream or message elsewhere",
                 );
@@ -110,16 +110,16 @@ impl Rule {
             (Fault::Rest(_), Service::Firestore) => {
                 return refuse("firestore speaks gRPC: it has no HTTP status, body, redirect or checksum");
             }
-            (Fault::Rest(RestFault::WrongChecksum), Service::Alpaca | Service::Metadata) => {
+            (Fault::Rest(RestFault::WrongChecksum), service) if service != Service::SecretManager => {
                 return refuse("only secret-manager sends checksums");
             }
             (Fault::Rest(RestFault::OtherSecret(_)), Service::Alpaca) => {
                 return refuse("only secret-manager has secrets");
             }
-            (Fault::Rest(RestFault::OtherAccount), Service::SecretManager | Service::Metadata) => {
+            (Fault::Rest(RestFault::OtherAccount), service) if service != Service::Alpaca => {
                 return refuse("only alpaca has accounts");
             }
-            (Fault::Rest(RestFault::RateLimit(_)), Service::SecretManager | Service::Metadata) => {
+            (Fault::Rest(RestFault::RateLimit(_)), service) if service != Service::Alpaca => {
                 return refuse("only alpaca says when its rate limit ends");
             }
             (Fault::Rest(RestFault::Error { reason: Some(_), .. }), Service::Alpaca) => {
