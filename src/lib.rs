@@ -8,6 +8,7 @@ mod execution;
 pub mod firestore;
 mod google;
 mod limits;
+mod migration;
 mod model;
 mod network;
 mod pass;

@@ -1,4 +1,8 @@
-"""Whether an order may go out, on the snapshot that reader.py judged. Pure; amounts are exact decimals."""
+"""Whether an order may go out, on the snapshot that reader.py judged. Amounts are exact decimals.
+
+Only `read` needs a client. Nothing here reserves money: two programs that decide at once may decide for the same. Where
+that can be, propose (crates/account-reader).
+"""
 
 from datetime import datetime, timedelta
 from decimal import Context, Decimal
@@ -7,7 +11,21 @@ from reader import decimal
 
 UNSEEN = timedelta(seconds=60)  # So long before the broker's answer an order may be executed that it does not show.
 EXACT = Context(prec=2000)  # Python's own rounds to 28 digits.
+LATEST_EXECUTION = timedelta(hours=24)  # So long after its end a signal may become executed; it begins before that.
 OVER = ("rejected", "failed", "cancelled", "expired", "archived")
+
+
+def read(client, user, snapshot, now):
+    """The user's signals that may be pending, with the time of their last write. Needs an index on `proposed_by`,
+    `status` and `expires_at`."""
+    from google.cloud.firestore import FieldFilter as Where  # What is pure needs no client.
+
+    since = min(snapshot.updated_at or now, now) - LATEST_EXECUTION
+    signals = client.collection(f"users/{user}/tradingSignals").where(filter=Where("proposed_by", "==", "backend"))
+    executing = signals.where(filter=Where("status", "==", "executing"))
+    others = signals.where(filter=Where("status", "in", ["proposed", "executed"]))
+    others = others.where(filter=Where("expires_at", ">", since))
+    return [(found.to_dict(), found.update_time) for query in (executing, others) for found in query.stream()]
 
 
 def pending_sum(signals, snapshot, now):

@@ -4,13 +4,18 @@ mod completions;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod explain;
-#[allow(dead_code, unused_imports, reason = "the commands that change something use the rest")]
+mod failures;
 mod frame;
+mod keys;
+mod migrate;
+mod office;
 mod pulse_check;
+mod read;
 mod reading;
 mod standing;
 mod status;
 mod sync;
+mod user;
 mod user_list;
 mod users;
 
@@ -28,15 +33,20 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 6] = ["completions", "demo", "explain", "sandbox", "status", "users"];
+const WITHOUT_LOG: [&str; 10] =
+    ["completions", "demo", "explain", "keys", "migrate", "read", "sandbox", "status", "user", "users"];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Sync(args) => sync::sync(&args).await,
+        Command::Migrate(command) => migrate::migrate(&command).await,
         Command::Status(args) => status::status(&args).await,
         Command::Users(args) => users::users(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
+        Command::Read(args) => read::read(&args).await,
+        Command::Keys(command) => keys::run(&command).await,
+        Command::User(command) => user::run(&command).await,
         Command::Completions { shell } => completions::print(shell),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => served(pulse_sandbox::command::run(args).await).await,

@@ -1,9 +1,13 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::keys_args::KeysCommand;
+use crate::config::migrate_args::MigrateCommand;
 use crate::config::operator_args::{
-    EXPLAIN_CODES, ExplainArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
+    EXPLAIN_CODES, ExplainArgs, READ_CODES, ReadArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
 };
+use crate::config::user_args::UserCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
+use crate::model::equity_slot::EquitySlots;
 use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -68,12 +72,26 @@ pub(crate) enum Command {
     /// One user's whole way, why they are fresh or not, and who has to act
     #[command(after_long_help = EXPLAIN_CODES)]
     Explain(Box<ExplainArgs>),
+    /// What a reader may conclude from a user's snapshot, and whether an order may go out
+    #[command(after_long_help = READ_CODES)]
+    Read(Box<ReadArgs>),
+    /// Try, store and list users' keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Add, pause, resume and remove users
+    #[command(subcommand)]
+    User(UserCommand),
     /// Serve a local cloud on loopback: a Firestore, a Secret Manager and an Alpaca
     #[cfg(feature = "sandbox")]
     Sandbox(pulse_sandbox::command::SandboxArgs),
     /// Run one pulse against a local cloud in this process, and show what it wrote
     #[cfg(feature = "sandbox")]
     Demo(DemoArgs),
+    /// Move a database of the single-tenant layout to this one
+    ///
+    /// plan -> apply -> verify; rollback undoes all of it. docs/migrate.md has the whole way.
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Print the script by which a shell completes pulse's command line
     ///
     /// For bash: `source <(pulse completions bash)`.
@@ -233,6 +251,15 @@ pub(crate) struct SyncArgs {
           hide_possible_values = true, help_heading = OUTPUT)]
     pub(crate) legacy_tenant_path: OnOff,
 
+    /// Keep each user's equity once in 1m, 2m or 3m
+    ///
+    /// For 30 days, in alpacaAccounts/snapshot/equity_history below each user.
+    ///
+    /// [env: PULSE_EQUITY_HISTORY]
+    #[arg(long, value_name = "TIME", env = "PULSE_EQUITY_HISTORY", hide_env = true, value_parser = equity_slots,
+          help_heading = OUTPUT)]
+    pub(crate) equity_history: Option<EquitySlots>,
+
     /// Keep Alpaca's whole answers in the snapshots
     ///
     /// In the field `raw`.
@@ -314,6 +341,7 @@ impl Default for SyncArgs {
             refresh_unchanged: Duration::from_secs(120),
             dry_run: false,
             legacy_tenant_path: OnOff::On,
+            equity_history: None,
             store_raw: false,
             pin_accounts: false,
             log_format: LogFormat::Auto,
@@ -376,6 +404,10 @@ fn spread(text: &str) -> Result<Duration, String> {
 
 fn deadline(text: &str) -> Result<Duration, String> {
     time(text, Duration::from_secs(1), MAX_DEADLINE)
+}
+
+fn equity_slots(text: &str) -> Result<EquitySlots, &'static str> {
+    parse_duration(text).ok().and_then(EquitySlots::of).ok_or("use 1m, 2m or 3m")
 }
 
 /// A time with its unit.
@@ -524,6 +556,23 @@ mod tests {
         ] {
             assert_eq!(usable(&format!("--spread={given}")), spread, "spread {given}");
             assert_eq!(usable(&format!("--deadline={given}")), deadline, "deadline {given}");
+        }
+    }
+
+    #[test]
+    fn an_equity_history_has_three_entries_in_ten_minutes_or_is_refused() {
+        for (given, usable) in [
+            ("1m", true),
+            ("60s", true),
+            ("2m", true),
+            ("3m", true),
+            ("4m", false),
+            ("90s", false),
+            ("0s", false),
+            ("on", false),
+            ("", false),
+        ] {
+            assert_eq!(sync(&[&format!("--equity-history={given}")]).is_ok(), usable, "{given}");
         }
     }
 

@@ -5,14 +5,16 @@ mod endpoints;
 mod error;
 mod execution;
 pub(crate) mod filter;
+pub(crate) mod keys_args;
 mod legacy_account;
 mod metrics;
-#[allow(dead_code, reason = "the commands that change something use the rest")]
+pub(crate) mod migrate_args;
 pub(crate) mod operator_args;
 mod place;
 pub(crate) mod repeat;
 mod selection;
 mod times;
+pub(crate) mod user_args;
 pub(crate) mod variables;
 
 pub(crate) use crate::config::endpoints::Endpoints;
@@ -27,6 +29,7 @@ use crate::config::error::keep;
 use crate::config::filter::UserFilter;
 use crate::config::repeat::Repeat;
 use crate::limits::rate::Budgets;
+use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::Database;
 use crate::model::selection::Selection;
 use std::num::NonZeroUsize;
@@ -54,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) dry_run: bool,
     /// Write the tenants' documents. `--legacy-tenant-path`.
     pub(crate) legacy_tenant_path: bool,
+    /// The slots in which each user's equity is kept, if it is. `--equity-history`.
+    pub(crate) equity_history: Option<EquitySlots>,
     /// Keep whole answers. `--store-raw`.
     pub(crate) store_raw: bool,
     /// Read each user's snapshot, to know their account. `--pin-accounts`.
@@ -103,6 +108,7 @@ impl Config {
             budgets: budgets(args),
             dry_run: args.dry_run,
             legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
+            equity_history: args.equity_history,
             store_raw: args.store_raw,
             pin_accounts: args.pin_accounts,
             endpoints,

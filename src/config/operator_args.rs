@@ -1,7 +1,9 @@
 //! What all commands for operators take.
 
+use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
 use crate::model::sync_state::State;
+use account_reader::{Action, BigDecimal, decimal};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use humantime::parse_duration;
@@ -32,6 +34,18 @@ Exit codes:
   1  could not look
   2  bad usage or configuration
   3  readers see no fresh figures of the user: the last finding says why, and who has to act";
+
+pub(crate) const READ_CODES: &str = "\
+Examples:
+  pulse read ana                     whether the figures of ana are of now
+  pulse read ana --order buy:400     whether ana may buy for 400 dollars
+  pulse read ana --order flat:0      whether ana may close a position
+
+Exit codes:
+  0  the figures are fresh; with --order, the order may go out
+  1  could not look
+  2  bad usage or configuration
+  3  not fresh; with --order, denied";
 
 /// What a user whom nothing is wrong with but that nobody wants them synced is called.
 pub(crate) const PAUSED: &str = "paused";
@@ -146,6 +160,45 @@ pub(crate) struct ExplainArgs {
     pub(crate) common: OperatorArgs,
 }
 
+/// The options of `pulse read`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReadArgs {
+    /// Whose snapshot is read
+    #[arg(value_name = "USER", value_parser = user)]
+    pub(crate) user: DocumentId,
+
+    /// An order to decide on: buy, sell or flat, and US dollars
+    ///
+    /// flat only closes a position: it is denied for blocks, never for money or age. Any other has to be paid from what
+    /// the account can spend (buying_power), less the signals of the backend that are pending, which are read for that.
+    #[arg(long, value_name = "SIDE:NOTIONAL", value_parser = order)]
+    pub(crate) order: Option<OrderAsked>,
+
+    #[command(flatten)]
+    pub(crate) common: OperatorArgs,
+}
+
+/// What somebody asks whether they may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OrderAsked {
+    /// Which way.
+    pub(crate) action: Action,
+    /// For how many US dollars.
+    pub(crate) notional: BigDecimal,
+}
+
+fn user(text: &str) -> Result<DocumentId, String> {
+    DocumentId::parse(text).map_err(|err| format!("no user has that id: {err}"))
+}
+
+fn order(text: &str) -> Result<OrderAsked, &'static str> {
+    let usage = "use buy, sell or flat, a colon, and US dollars, such as buy:400.50";
+    let (action, notional) = text.split_once(':').ok_or(usage)?;
+    let action = [Action::Buy, Action::Sell, Action::Flat].into_iter().find(|side| side.as_str() == action);
+    let notional = decimal::parse(notional).map_err(|_| usage)?;
+    Ok(OrderAsked { action: action.ok_or(usage)?, notional })
+}
+
 fn states() -> PossibleValuesParser {
     let states = State::IN_TROUBLE.into_iter().chain([State::Ok]).map(State::as_str);
     states.chain([PAUSED]).collect::<Vec<_>>().into()
@@ -153,4 +206,27 @@ fn states() -> PossibleValuesParser {
 
 fn codes() -> PossibleValuesParser {
     Code::ALL.map(Code::as_str).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_a_side_and_an_exact_amount() {
+        for (given, action, notional) in [
+            ("buy:400", Action::Buy, "400"),
+            ("sell:0.10", Action::Sell, "0.1"),
+            ("flat:0", Action::Flat, "0"),
+            ("buy:-1", Action::Buy, "-1"),
+        ] {
+            let asked = order(given).expect(given);
+            assert_eq!((asked.action, decimal::plain(&asked.notional).as_str()), (action, notional));
+        }
+        for given in
+            ["", "buy", "buy:", "buy:1,000", "buy:$1", "buy:NaN", "hold:1", "BUY:1", "400", "buy:1:2"]
+        {
+            assert!(order(given).is_err(), "{given}");
+        }
+    }
 }

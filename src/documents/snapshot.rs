@@ -2,15 +2,16 @@
 //! later. The tenant's document has the same figures.
 
 use crate::documents::tenant::primary_name;
-use crate::firestore::values::{Fields, json_object, number, string, time};
+use crate::firestore::values::{Fields, boolean, json_object, number, string, time, timestamp};
 use crate::firestore::write::{FieldChange, FieldValue, Precondition, Write, merge_at};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
-use crate::model::account::Account;
+use crate::model::account::{Account, Flags};
 use crate::model::ids::{Database, DocumentId, TenantId};
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
-use crate::model::past::LastSuccess;
+use crate::model::money::Figure;
+use crate::model::past::{LastSuccess, READERS_CALL_STALE_AFTER};
 use crate::model::pin::Pin;
 use crate::model::tenancy::TenantWrite;
 use account_reader::documents::snapshot as field;
@@ -91,10 +92,11 @@ impl<'a> Snapshot<'a> {
         fields
     }
 
+    /// What both documents say. Whatever Alpaca did not send is removed: nothing of then stands beside figures of now.
     fn figures(&self) -> Vec<FieldChange<'a>> {
-        let Account { external_account_id, status, currency, equity, buying_power, cash } = self.account;
-        let figures = [(field::EQUITY, equity), (field::BUYING_POWER, buying_power), (field::CASH, cash)];
-        let exact = figures.map(|(name, figure)| (name, figure.text()));
+        let Account { external_account_id, status, currency, multiplier, .. } = self.account;
+        let (figures, flags) = (figures(self.account), flags(self.account.flags));
+        let exact = figures.into_iter().filter_map(|(name, figure)| Some((name, figure?.text())));
         let mut fields = vec![
             (field::BROKER, Some(field::ALPACA.into())),
             (field::USER_ID, Some(self.user_id.into())),
@@ -102,13 +104,45 @@ impl<'a> Snapshot<'a> {
             (field::STATUS, Some(status.as_str().into())),
             (field::ENVIRONMENT, Some(self.environment.as_str().into())),
             (field::CURRENCY, Some(currency.as_str().into())),
-            (field::EXACT, Some(FieldValue::Texts(exact.to_vec()))),
+            (field::EXACT, Some(FieldValue::Texts(exact.collect()))),
+            (field::MULTIPLIER, multiplier.as_deref().map(Into::into)),
             (field::UPDATED_AT_ISO, Some(iso(self.answered_at).into())),
+            (field::FRESH_UNTIL, Some(timestamp(self.fresh_until()).into())),
         ];
-        fields.extend(figures.map(|(name, figure)| (name, Some(figure.to_double().into()))));
+        fields.extend(figures.map(|(name, figure)| (name, figure.map(|figure| figure.to_double().into()))));
+        fields.extend(flags.map(|(name, flag)| (name, flag.map(|flag| boolean(flag).into()))));
         fields.extend(LEFT_OVERS.map(|field| (field, None)));
         fields
     }
+
+    /// Until when the snapshot may stand: to the millisecond, as its time is written.
+    fn fresh_until(&self) -> Timestamp {
+        let answered = Timestamp::from_millisecond(self.answered_at.as_millisecond());
+        answered
+            .unwrap_or(self.answered_at)
+            .saturating_add(READERS_CALL_STALE_AFTER)
+            .unwrap_or(Timestamp::MAX)
+    }
+}
+
+fn figures(account: &Account) -> [(&'static str, Option<&Figure>); 5] {
+    [
+        (field::EQUITY, Some(&account.equity)),
+        (field::BUYING_POWER, Some(&account.buying_power)),
+        (field::CASH, Some(&account.cash)),
+        (field::LAST_EQUITY, account.last_equity.as_ref()),
+        (field::NON_MARGINABLE_BUYING_POWER, account.non_marginable_buying_power.as_ref()),
+    ]
+}
+
+fn flags(flags: Flags) -> [(&'static str, Option<bool>); 5] {
+    [
+        (field::TRADING_BLOCKED, flags.trading_blocked),
+        (field::ACCOUNT_BLOCKED, flags.account_blocked),
+        (field::TRADE_SUSPENDED_BY_USER, flags.trade_suspended_by_user),
+        (field::TRANSFERS_BLOCKED, flags.transfers_blocked),
+        (field::PATTERN_DAY_TRADER, flags.pattern_day_trader),
+    ]
 }
 
 /// The figures without which there is no snapshot.

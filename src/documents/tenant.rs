@@ -22,7 +22,7 @@ const FIELDS: [&str; 3] = [USER_ID, EXTERNAL_ACCOUNT_ID, UPDATED_AT];
 const SOME_MEMBERS: i32 = 2;
 
 /// The field of `tenants/{tenantId}` that says who owns its account document.
-const OWNER_UID: &str = "owner_uid";
+pub(super) const OWNER_UID: &str = "owner_uid";
 
 /// Full name of a tenant's account document.
 #[must_use]
@@ -30,11 +30,11 @@ pub(super) fn primary_name(database: &Database, tenant: &TenantId) -> String {
     database.document_around(AROUND_TENANT, tenant.as_str())
 }
 
-fn membership_name(database: &Database, tenant: &TenantId, user: &str) -> String {
+pub(super) fn membership_name(database: &Database, tenant: &TenantId, user: &str) -> String {
     database.document(format_args!("tenants/{}/users/{user}", tenant.as_str()))
 }
 
-fn tenant_name(database: &Database, tenant: &TenantId) -> String {
+pub(super) fn tenant_name(database: &Database, tenant: &TenantId) -> String {
     database.document(format_args!("tenants/{}", tenant.as_str()))
 }
 

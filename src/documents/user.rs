@@ -20,9 +20,9 @@ use std::time::Duration;
 /// Without the users there is no pass, so a page of them may take long.
 const PAGE_BUDGET: Duration = Duration::from_secs(60);
 
-const TENANT_ID: &str = "tenant_id";
-const SYNC_ENABLED: &str = "sync_enabled";
-const KEYS_UPDATED_AT: &str = "keys_updated_at";
+pub(crate) const TENANT_ID: &str = "tenant_id";
+pub(super) const SYNC_ENABLED: &str = "sync_enabled";
+pub(super) const KEYS_UPDATED_AT: &str = "keys_updated_at";
 
 /// Full name of a user's document.
 #[must_use]

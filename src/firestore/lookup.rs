@@ -5,6 +5,7 @@ use crate::firestore::error::StoreError;
 use crate::limits::retry::{Deadline, with_retries};
 use crate::limits::slots::answer_within;
 use gcloud_sdk::GoogleAuthMiddleware;
+use gcloud_sdk::google::firestore::v1::batch_get_documents_request::ConsistencySelector;
 use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as Lookup;
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, Document, DocumentMask};
@@ -38,6 +39,17 @@ impl Store {
         mask: Option<DocumentMask>,
         deadline: Deadline,
     ) -> Result<Found, StoreError> {
+        self.found_at(names, mask, None, deadline).await
+    }
+
+    /// The same as it was at a time, if one is given.
+    pub(super) async fn found_at(
+        &self,
+        names: Vec<String>,
+        mask: Option<DocumentMask>,
+        at: Option<gcloud_sdk::prost_types::Timestamp>,
+        deadline: Deadline,
+    ) -> Result<Found, StoreError> {
         if names.is_empty() {
             return Ok(Found::default());
         }
@@ -45,6 +57,7 @@ impl Store {
             database: self.database.name(),
             documents: names,
             mask,
+            consistency_selector: at.map(ConsistencySelector::ReadTime),
             ..BatchGetDocumentsRequest::default()
         };
         let clients = self.clients();

@@ -1,5 +1,6 @@
 //! A client for the Firestore of anybody's project: it knows no document and no field of its own.
 
+mod collections;
 mod commit;
 mod connection;
 mod count;
@@ -9,6 +10,7 @@ pub(crate) mod filter;
 mod lookup;
 mod protobuf;
 pub(crate) mod query;
+pub(crate) mod reader;
 pub mod values;
 pub(crate) mod write;
 

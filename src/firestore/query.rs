@@ -4,7 +4,7 @@ use crate::firestore::connection::{Store, attempt, in_time};
 use crate::firestore::error::StoreError;
 use crate::firestore::filter::field;
 use crate::firestore::values::reference;
-use crate::limits::retry::{Deadline, with_retries};
+use crate::limits::retry::{Advice, Advise, Deadline, with_retries};
 use crate::model::ids::{Database, DocumentId};
 use futures::FutureExt;
 use gcloud_sdk::GoogleAuthMiddleware;
@@ -20,6 +20,10 @@ use tokio::time::Instant;
 
 /// Documents of one page.
 const PAGE_SIZE: usize = 500;
+
+/// Before a page is tried once more whose tries were used up, and nothing arrived: all of them take less than a second, and
+/// everybody behind the page depends on it.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Documents of a database, by their collection's id and in the order of their names.
 pub(crate) struct Query {
@@ -88,6 +92,12 @@ impl<T> Pages<T> {
         }
     }
 
+    /// The same of a collection below that document, by its full name, instead of the database's root.
+    #[must_use]
+    pub(crate) fn below(self, document: String) -> Self {
+        Self { parent: document, ..self }
+    }
+
     /// The next part of the result; `None` when there is no more.
     ///
     /// A page that breaks keeps what has arrived and goes on after it, so that no document is read
@@ -103,15 +113,22 @@ impl<T> Pages<T> {
         let deadline = Deadline::after(self.budget);
         let page = Mutex::new(Page::new());
         let clients = store.clients();
-        let mut arrived = 0;
+        let (mut arrived, mut tries, mut pauses) = (0, deadline, PAUSES.into_iter());
         let ended = loop {
             let read = || self.read((store, clients()), &page, deadline).map(|read| store.heed(read));
-            let ended = with_retries(deadline, || attempt(&read)).await;
+            let ended = with_retries(tries, || attempt(&read)).await;
+            let Err(err) = &ended else { break ended };
             let count = lock(&page).count;
-            if ended.is_ok() || count == arrived {
-                break ended;
+            if count > arrived {
+                (arrived, tries, pauses) = (count, deadline, PAUSES.into_iter());
+                continue;
             }
-            arrived = count;
+            let may_pass = |pause: &Duration| {
+                err.advice() == Advice::BackOff && deadline.allows_call_at(Instant::now() + *pause)
+            };
+            let Some(pause) = pauses.next().filter(may_pass) else { break ended };
+            tokio::time::sleep(pause).await;
+            tries = deadline.tried_once();
         };
         let Page { items, last, count } = page.into_inner().unwrap_or_else(PoisonError::into_inner);
         // An empty answer is billed as one read.

@@ -65,13 +65,49 @@ pub fn reference(name: String) -> Value {
 /// A point in time.
 #[must_use]
 pub fn timestamp(time: Timestamp) -> Value {
+    value(ValueType::TimestampValue(wire_time(time)))
+}
+
+/// A point in time as messages have it.
+#[must_use]
+pub(crate) fn wire_time(time: Timestamp) -> prost_types::Timestamp {
     // Both parts of jiff's pair are negative before 1970; Firestore wants the nanoseconds positive.
     let nanos = time.as_nanosecond().rem_euclid(1_000_000_000);
     let seconds = time.as_nanosecond().div_euclid(1_000_000_000);
-    value(ValueType::TimestampValue(prost_types::Timestamp {
+    prost_types::Timestamp {
         seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
         nanos: i32::try_from(nanos).unwrap_or(0),
-    }))
+    }
+}
+
+/// Bytes.
+#[must_use]
+pub fn bytes(bytes: Vec<u8>) -> Value {
+    value(ValueType::BytesValue(bytes))
+}
+
+/// Whether both are the same to the last bit. A NaN is, although it equals nothing, and a zero with another sign is not.
+#[must_use]
+pub fn is_same(one: &Value, other: &Value) -> bool {
+    use ValueType::{ArrayValue, DoubleValue, MapValue};
+    match (&one.value_type, &other.value_type) {
+        (Some(DoubleValue(one)), Some(DoubleValue(other))) => {
+            one.to_bits() == other.to_bits() || (one.is_nan() && other.is_nan())
+        }
+        (Some(ArrayValue(one)), Some(ArrayValue(other))) => {
+            one.values.len() == other.values.len()
+                && one.values.iter().zip(&other.values).all(|(one, other)| is_same(one, other))
+        }
+        (Some(MapValue(one)), Some(MapValue(other))) => are_same(&one.fields, &other.fields),
+        (one, other) => one == other,
+    }
+}
+
+/// The same for all fields of two documents.
+#[must_use]
+pub fn are_same(one: &Fields, other: &Fields) -> bool {
+    one.len() == other.len()
+        && one.iter().all(|(name, value)| other.get(name).is_some_and(|there| is_same(value, there)))
 }
 
 /// The string in a value, if it is one.
@@ -109,6 +145,21 @@ pub fn time(value: &Value) -> Option<Timestamp> {
         Some(ValueType::TimestampValue(time)) => Timestamp::new(time.seconds, time.nanos).ok(),
         _ => None,
     }
+}
+
+/// The bytes in a value, if it has some.
+#[must_use]
+pub fn octets(value: &Value) -> Option<&[u8]> {
+    match &value.value_type {
+        Some(ValueType::BytesValue(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// Whether it is null.
+#[must_use]
+pub fn is_null(value: &Value) -> bool {
+    matches!(value.value_type, None | Some(ValueType::NullValue(_)))
 }
 
 /// The fields of a value, if it is a map.

@@ -1,6 +1,7 @@
 //! Writes of documents: some fields replaced, all others left alone.
 
 use crate::firestore::protobuf::Message;
+use crate::firestore::values::Fields;
 use gcloud_sdk::google::firestore::v1::Value;
 use gcloud_sdk::google::firestore::v1::document_transform::field_transform::ServerValue;
 use gcloud_sdk::prost_types;
@@ -40,7 +41,7 @@ mod tag {
     pub(super) const VALUE_OF_ENTRY: u32 = 2;
 }
 
-/// A snapshot has some 1,000 bytes without `--store-raw`.
+/// A snapshot has some 1,300 bytes without `--store-raw`.
 const USUAL_BYTES: usize = 1536;
 
 /// A field's path and its new value; `None` removes one that an earlier pulse may have left.
@@ -151,14 +152,24 @@ pub(crate) fn merge_at_all(
             transform.number(tag::field_transform::SET_TO_SERVER_VALUE, ServerValue::RequestTime as u64);
         });
     }
-    match precondition {
-        Precondition::Nothing => {}
-        Precondition::Absent => require_existence(&mut write, false),
-        Precondition::Unchanged(None) => require_existence(&mut write, true),
-        Precondition::Unchanged(Some(version)) => write.message(tag::write::CURRENT_DOCUMENT, |condition| {
-            condition.embed(tag::precondition::UPDATE_TIME, version);
-        }),
-    }
+    require(&mut write, precondition);
+    Write(write.into_bytes())
+}
+
+/// A write that gives a document these fields, and removes all others.
+#[must_use]
+pub(crate) fn put(name: &str, fields: &Fields, precondition: &Precondition) -> Write {
+    let mut write = Message::with_capacity(USUAL_BYTES);
+    write.message(tag::write::UPDATE, |document| {
+        document.bytes(tag::document::NAME, name.as_bytes());
+        for (name, value) in fields {
+            document.message(tag::document::FIELDS, |entry| {
+                entry.bytes(tag::KEY_OF_ENTRY, name.as_bytes());
+                entry.embed(tag::VALUE_OF_ENTRY, value);
+            });
+        }
+    });
+    require(&mut write, precondition);
     Write(write.into_bytes())
 }
 
@@ -174,9 +185,28 @@ pub(crate) fn delete(name: &str, version: prost_types::Timestamp) -> Write {
 }
 
 /// Whether no two of the changes are about the same field of the document.
+/// The deletion of a document, whatever it says by then, and whether it is there or not.
+#[must_use]
+pub(crate) fn delete_any(name: &str) -> Write {
+    let mut write = Message::with_capacity(USUAL_BYTES);
+    write.bytes(tag::write::DELETE, name.as_bytes());
+    Write(write.into_bytes())
+}
+
 fn have_own_fields(changes: &[FieldChange<'_>]) -> bool {
     let mut seen = HashSet::new();
     changes.iter().all(|(path, _)| seen.insert(path.split('.').next()))
+}
+
+fn require(write: &mut Message, precondition: &Precondition) {
+    match precondition {
+        Precondition::Nothing => {}
+        Precondition::Absent => require_existence(write, false),
+        Precondition::Unchanged(None) => require_existence(write, true),
+        Precondition::Unchanged(Some(version)) => write.message(tag::write::CURRENT_DOCUMENT, |condition| {
+            condition.embed(tag::precondition::UPDATE_TIME, version);
+        }),
+    }
 }
 
 fn require_existence(write: &mut Message, exists: bool) {
@@ -239,7 +269,7 @@ impl Write {
 mod tests {
     use super::*;
     use crate::firestore::values::arbitrary::any_value;
-    use crate::firestore::values::{Fields, double, map, text};
+    use crate::firestore::values::{double, map, text};
     use gcloud_sdk::google::firestore::v1;
     use gcloud_sdk::google::firestore::v1::document_transform::FieldTransform;
     use gcloud_sdk::google::firestore::v1::document_transform::field_transform::TransformType;

@@ -22,6 +22,29 @@ pub(crate) struct Account {
     pub(crate) buying_power: Figure,
     /// Cash, negative when borrowed.
     pub(crate) cash: Figure,
+    /// Equity at the end of the trading day before, if it was sent.
+    pub(crate) last_equity: Option<Figure>,
+    /// What the account can still buy for without margin, if it was sent.
+    pub(crate) non_marginable_buying_power: Option<Figure>,
+    /// By how much margin multiplies cash, if it was sent, and as it was.
+    pub(crate) multiplier: Option<String>,
+    /// What it may not do, and how it trades.
+    pub(crate) flags: Flags,
+}
+
+/// What an account may not do, and how it trades: each as sent, if it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Flags {
+    /// It may place no orders.
+    pub(crate) trading_blocked: Option<bool>,
+    /// It may do nothing.
+    pub(crate) account_blocked: Option<bool>,
+    /// Its user switched trading off.
+    pub(crate) trade_suspended_by_user: Option<bool>,
+    /// It may move no money in or out.
+    pub(crate) transfers_blocked: Option<bool>,
+    /// It trades as a pattern day trader does, which blocks nothing. Alpaca sends it no more.
+    pub(crate) pattern_day_trader: Option<bool>,
 }
 
 /// Why an answer makes no snapshot.
@@ -83,12 +106,29 @@ struct Answer<'a> {
     buying_power: Option<&'a RawValue>,
     #[serde(borrow)]
     cash: Option<&'a RawValue>,
+    #[serde(borrow)]
+    last_equity: Option<&'a RawValue>,
+    #[serde(borrow)]
+    non_marginable_buying_power: Option<&'a RawValue>,
+    #[serde(borrow)]
+    multiplier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    trading_blocked: Option<&'a RawValue>,
+    #[serde(borrow)]
+    account_blocked: Option<&'a RawValue>,
+    #[serde(borrow)]
+    trade_suspended_by_user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    transfers_blocked: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pattern_day_trader: Option<&'a RawValue>,
 }
 
 impl Account {
     /// Reads the body of a 200 answer. Fields other than those above may be absent or unknown.
     pub(crate) fn from_answer(body: &[u8]) -> Result<Self, AnswerError> {
         let answer = Answer::read(body)?;
+        let flags = answer.flags()?;
         let external_account_id =
             text(answer.id).ok_or_else(|| AnswerError::Unusable("id is missing".into()))?;
         let status = text(answer.status).ok_or_else(|| AnswerError::Unusable("status is missing".into()))?;
@@ -96,12 +136,17 @@ impl Account {
         let equity = figure(answer.equity, "equity")?;
         let buying_power = figure(answer.buying_power, "buying_power")?;
         let cash = figure(answer.cash, "cash")?;
+        let non_marginable = answer.non_marginable_buying_power;
         let missing = |field| lacking(&status, field);
         Ok(Self {
             currency: text(answer.currency).ok_or_else(|| missing("currency"))?,
             equity: equity.ok_or_else(|| missing("equity"))?,
             buying_power: buying_power.ok_or_else(|| missing("buying_power"))?,
             cash: cash.ok_or_else(|| missing("cash"))?,
+            last_equity: figure(answer.last_equity, "last_equity")?,
+            non_marginable_buying_power: figure(non_marginable, "non_marginable_buying_power")?,
+            multiplier: answer.multiplier.and_then(word),
+            flags,
             external_account_id,
             status,
         })
@@ -125,6 +170,16 @@ impl<'a> Answer<'a> {
             ))),
             Err(err) => Err(AnswerError::NoJson { line: err.line(), column: err.column() }),
         }
+    }
+
+    fn flags(&self) -> Result<Flags, AnswerError> {
+        Ok(Flags {
+            trading_blocked: block(self.trading_blocked, "trading_blocked")?,
+            account_blocked: block(self.account_blocked, "account_blocked")?,
+            trade_suspended_by_user: block(self.trade_suspended_by_user, "trade_suspended_by_user")?,
+            transfers_blocked: block(self.transfers_blocked, "transfers_blocked")?,
+            pattern_day_trader: self.pattern_day_trader.and_then(truth),
+        })
     }
 }
 
@@ -154,6 +209,27 @@ fn figure(value: Option<&RawValue>, field: &str) -> Result<Option<Figure>, Answe
         false => Cow::Borrowed(json),
     };
     Figure::parse(&decimal).map(Some).map_err(|err| unusable(&err))
+}
+
+/// A flag that is there has to be one: who cannot be told from an account that is blocked must not pass for a free one.
+fn block(value: Option<&RawValue>, field: &str) -> Result<Option<bool>, AnswerError> {
+    let known =
+        |json| truth(json).ok_or_else(|| AnswerError::Unusable(format!("{field} is not true or false")));
+    value.map(known).transpose()
+}
+
+fn truth(json: &RawValue) -> Option<bool> {
+    json.get().parse().ok()
+}
+
+/// A text, or the digits of a number: as sent, and nobody's money.
+fn word(json: &RawValue) -> Option<String> {
+    let json = json.get();
+    match json.as_bytes().first()? {
+        b'"' => serde_json::from_str(json).ok().filter(|text: &String| !text.is_empty()),
+        b'-' | b'0'..=b'9' => Some(json.to_owned()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

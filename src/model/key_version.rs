@@ -26,6 +26,12 @@ impl KeyVersion {
         Self::parse(number).filter(|_| is_ours)
     }
 
+    /// The number itself. Versions are counted from 1 in the order in which they were added.
+    #[must_use]
+    pub(crate) fn number(&self) -> u64 {
+        self.0.parse().unwrap_or_default() // 19 digits at most
+    }
+
     /// The number as text.
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {

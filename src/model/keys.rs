@@ -1,4 +1,4 @@
-//! A user's Alpaca keys, as their secret's payload holds them.
+//! A user's Alpaca keys, as their secret's payload holds them: a pair of keys, or a token.
 
 use crate::model::account::is_object;
 use secrecy::{ExposeSecret, SecretString};
@@ -42,7 +42,7 @@ impl Environment {
     }
 }
 
-/// Why a payload is not a key pair. Says which field and what to do, never what is in it.
+/// Why a payload is neither a key pair nor a token. Says which field and what to do, never what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MalformedKeys {
     /// Nothing, or blanks.
@@ -119,20 +119,27 @@ pub(crate) enum MalformedKeys {
     /// Two kinds of credentials.
     #[error("the payload has both an oauth_token and a key pair: store one of them")]
     TokenAndKeys,
-    /// The other kind of credentials.
-    #[error(
-        "the payload has an oauth_token, and tokens are not supported yet by this version: store a key pair"
-    )]
-    Token,
 }
 
 const SHAPE: &str = "{\"key_id\": \"...\", \"secret_key\": \"...\"}";
 
-/// A key pair that can be sent. It can move money, so it cannot be printed, and is wiped on drop.
+/// Keys that can be sent. They may move money, so they cannot be printed, and are wiped on drop.
 pub(crate) struct AlpacaKeys {
-    key_id: SecretString,
-    secret_key: SecretString,
+    credentials: Credentials,
     environment: Environment,
+}
+
+/// What shows Alpaca whose account it is about.
+pub(crate) enum Credentials {
+    /// A key pair, which can always trade.
+    Pair {
+        /// Value of the `APCA-API-KEY-ID` header.
+        key_id: SecretString,
+        /// Value of the `APCA-API-SECRET-KEY` header.
+        secret_key: SecretString,
+    },
+    /// An OAuth token, which may be limited to reading: what follows `Bearer` in the `Authorization` header.
+    Token(SecretString),
 }
 
 /// Field by field what is read, as it stands in the payload.
@@ -238,12 +245,12 @@ fn named_world(payload: &Payload<'_>) -> Result<Option<Environment>, MalformedKe
 
 impl AlpacaKeys {
     /// Reads `{"key_id": "...", "secret_key": "...", "environment": "paper"|"live", "base_url": "..."}`, of which the
-    /// last two are optional.
+    /// last two are optional, or `{"oauth_token": "...", "environment": "paper"|"live"}`.
     pub(crate) fn from_payload(payload: &[u8]) -> Result<Self, MalformedKeys> {
         let payload = Payload::read(payload)?;
         match (payload.oauth_token, payload.key_id, payload.secret_key) {
             (None, ..) => {}
-            (Some(_), None, None) => return Err(MalformedKeys::Token),
+            (Some(_), None, None) => return Self::of_token(&payload),
             (Some(_), ..) => return Err(MalformedKeys::TokenAndKeys),
         }
         let present = |value, name| field(value, name)?.ok_or(MalformedKeys::Missing(name));
@@ -260,21 +267,20 @@ impl AlpacaKeys {
         secret_key: SecretString,
         environment: Option<Environment>,
     ) -> Result<Self, MalformedKeys> {
-        for (field, secret) in [("key_id", &key_id), ("secret_key", &secret_key)] {
-            let text = secret.expose_secret();
-            if text.is_empty() {
-                return Err(MalformedKeys::Empty(field));
-            }
-            // Blanks at the ends would be lost on the way.
-            if text.trim() != text {
-                return Err(MalformedKeys::Blank(field));
-            }
-            if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
-                return Err(MalformedKeys::NotAHeader(field));
-            }
-        }
+        check("key_id", &key_id)?;
+        check("secret_key", &secret_key)?;
         let environment = environment.unwrap_or_else(|| Environment::of_key_id(key_id.expose_secret()));
-        Ok(Self { key_id, secret_key, environment })
+        Ok(Self { credentials: Credentials::Pair { key_id, secret_key }, environment })
+    }
+
+    /// One token may open an account in either world: only the payload tells which is meant.
+    fn of_token(payload: &Payload<'_>) -> Result<Self, MalformedKeys> {
+        let token =
+            field(payload.oauth_token, "oauth_token")?.ok_or(MalformedKeys::Missing("oauth_token"))?;
+        check("oauth_token", &token)?;
+        let environment = named_world(payload)?.filter(|_| payload.environment.is_some());
+        let environment = environment.ok_or(MalformedKeys::Missing("environment"))?;
+        Ok(Self { credentials: Credentials::Token(token), environment })
     }
 
     /// The world the keys belong to.
@@ -283,16 +289,31 @@ impl AlpacaKeys {
         self.environment
     }
 
-    /// Value of the `APCA-API-KEY-ID` header.
+    /// What is sent.
     #[must_use]
-    pub(crate) fn key_id(&self) -> &SecretString {
-        &self.key_id
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
-    /// Value of the `APCA-API-SECRET-KEY` header.
+    /// What tells them from other keys: the key id, or the token.
     #[must_use]
-    pub(crate) fn secret_key(&self) -> &SecretString {
-        &self.secret_key
+    pub(crate) fn id(&self) -> &SecretString {
+        match &self.credentials {
+            Credentials::Pair { key_id, .. } => key_id,
+            Credentials::Token(token) => token,
+        }
+    }
+}
+
+/// Whether a request can carry it.
+fn check(field: &'static str, secret: &SecretString) -> Result<(), MalformedKeys> {
+    let text = secret.expose_secret();
+    match () {
+        () if text.is_empty() => Err(MalformedKeys::Empty(field)),
+        // Blanks at the ends would be lost on the way.
+        () if text.trim() != text => Err(MalformedKeys::Blank(field)),
+        () if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) => Err(MalformedKeys::NotAHeader(field)),
+        () => Ok(()),
     }
 }
 

@@ -43,6 +43,12 @@ pub(crate) enum TenantClaim {
 }
 
 impl User {
+    /// Whether somebody has paused the user.
+    #[must_use]
+    pub(crate) fn is_paused(&self) -> bool {
+        self.sync == Switch::Off
+    }
+
     /// Whether the user is synced.
     #[must_use]
     pub(crate) fn is_synced(&self) -> bool {

@@ -1,6 +1,7 @@
 //! One pass, as every user's sync needs it.
 
 use crate::limits::slots::Slots;
+use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
@@ -63,7 +64,16 @@ impl PassContext {
             remembers_writes: self.memory.written.is_some(),
             permits_writes: self.clients.writer.needs_permits(),
             tenants: self.tenant_rules(),
+            equity_slot: self.equity_slot(),
         }
+    }
+
+    /// The slot of the equity history that the pass is in; none, when it keeps none. A person's own run does not know
+    /// which pass was before it.
+    fn equity_slot(&self) -> Option<EquitySlot> {
+        let config = &self.clients.config;
+        let slots = config.equity_history.filter(|_| config.takes_everybody());
+        slots.map(|slots| slots.of_pass(&self.schedule))
     }
 
     /// The rules of tenants' documents; none, when the pass writes no such documents.

@@ -11,6 +11,7 @@ mod known_accounts;
 mod left_overs;
 mod log_lines;
 mod memory;
+pub(crate) mod own_run;
 mod plan;
 mod set_aside;
 mod snapshot_write;

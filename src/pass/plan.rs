@@ -3,6 +3,7 @@
 use crate::config::LegacyAccount;
 use crate::limits::deadlines::RECORD_RESERVE;
 use crate::limits::rate::Permits;
+use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::{InvalidId, UserId};
 use crate::model::key_version::KeyVersion;
 use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
@@ -56,8 +57,11 @@ pub(crate) struct SyncSteps {
     /// `--refresh-unchanged`, and no tenant's document is to be created. The permits of the writes are taken all the
     /// same.
     pub(crate) may_skip_write: bool,
+    /// The slot of the equity history, if this pass writes an entry of the user in it: also where the other writes are
+    /// skipped.
+    pub(crate) equity_slot: Option<EquitySlot>,
     /// The writes after a success, as far as they have to be allowed: the snapshot, the tenant's document where the
-    /// rules may permit it, and the end of the user's state where there is one.
+    /// rules may permit it, the end of the user's state where there is one, and an entry of the equity history.
     pub(crate) writes: u32,
     /// What follows from a failure.
     pub(crate) on_failure: OnFailure,
@@ -102,6 +106,8 @@ pub(crate) struct PassRules<'a> {
     pub(crate) permits_writes: bool,
     /// The rules of tenants' documents, in a pass that writes them.
     pub(crate) tenants: Option<tenancy::Pass<'a>>,
+    /// The slot of the equity history, in a pass that keeps one.
+    pub(crate) equity_slot: Option<EquitySlot>,
 }
 
 /// Decides what is done for a user; `kept` are their keys, if an earlier pass of a loop left them.
@@ -130,10 +136,12 @@ pub(crate) fn decide(record: &UserRecord, kept: Option<Weak<StoredKeys>>, rules:
             None => KeySource::Newest(user.clone()),
         }),
     };
+    let equity_slot = equity_slot(record, rules);
     SyncPlan::Sync(SyncSteps {
         keys,
+        equity_slot,
         may_skip_write: rules.remembers_writes && record.previous == PreviousState::Clean,
-        writes: expected_writes(record, rules),
+        writes: expected_writes(record, equity_slot, rules),
         on_failure: match &record.keys {
             KeysAt::Configuration(_) => OnFailure::Forget,
             _ if rules.is_named => OnFailure::RecordOwnRun,
@@ -142,8 +150,14 @@ pub(crate) fn decide(record: &UserRecord, kept: Option<Weak<StoredKeys>>, rules:
     })
 }
 
+/// The legacy account has no history.
+fn equity_slot(record: &UserRecord, rules: &PassRules<'_>) -> Option<EquitySlot> {
+    let is_user = !matches!(record.keys, KeysAt::Configuration(_));
+    rules.equity_slot.filter(|slot| is_user && slot.lacks(&record.previous))
+}
+
 /// How many writes have to be allowed for a user whose sync ends well.
-fn expected_writes(record: &UserRecord, rules: &PassRules<'_>) -> u32 {
+fn expected_writes(record: &UserRecord, equity_slot: Option<EquitySlot>, rules: &PassRules<'_>) -> u32 {
     if !rules.permits_writes {
         return 0;
     }
@@ -155,7 +169,8 @@ fn expected_writes(record: &UserRecord, rules: &PassRules<'_>) -> u32 {
         })
     };
     let with_tenant = rules.tenants.as_ref().is_some_and(may_write);
-    1 + u32::from(with_tenant) + u32::from(matches!(record.previous, PreviousState::Troubled(_)))
+    let ends_trouble = matches!(record.previous, PreviousState::Troubled(_));
+    1 + [with_tenant, ends_trouble, equity_slot.is_some()].map(u32::from).iter().sum::<u32>()
 }
 
 impl SyncPlan {

@@ -21,6 +21,9 @@ const MOST_SET_ASIDE: usize = 10_000;
 /// Of a user who failed already, for the one attempt more; recording why comes on top.
 const SECOND_BUDGET: Duration = Duration::from_secs(10);
 
+/// A first turn that took so long was most of the time without an answer, as the other one is then.
+const SLOW: Duration = Duration::from_secs(5);
+
 /// Which of a pass's laps a user's turn is in.
 #[derive(Clone, Debug)]
 pub(crate) enum Lap {
@@ -57,6 +60,17 @@ pub(crate) enum Otherwise {
     Failed(Arc<Failure>, NoSnapshot, Instant),
     /// The secret is not looked at in this pass.
     NotLookedAt,
+}
+
+/// Who has the other turn first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    /// Those who failed, but soon had an answer.
+    Answered,
+    /// Those who were not tried.
+    Untried,
+    /// Those of whom nothing was heard. Where they are many, they hold the slots until their time is over.
+    Unanswered,
 }
 
 /// The places of those who are set aside; either kind has its own, so that neither takes the other's.
@@ -132,6 +146,16 @@ impl Otherwise {
         }
     }
 
+    /// When the other turn comes, for a user whose first one has just ended.
+    #[must_use]
+    pub(crate) fn rank(&self) -> Rank {
+        match self {
+            Self::Failed(_, _, start) if start.elapsed() < SLOW => Rank::Answered,
+            Self::Failed(..) => Rank::Unanswered,
+            Self::NotLookedAt => Rank::Untried,
+        }
+    }
+
     /// What the user counts as until the other turn ends.
     #[must_use]
     pub(crate) fn counts_as(&self) -> Outcome {
@@ -163,5 +187,22 @@ mod tests {
         assert_eq!(second.less(RECORD_RESERVE).left(), Duration::from_secs(10));
         assert_eq!(Lap::First.deadline().left(), USER_BUDGET);
         assert_eq!(Lap::Last.deadline().left(), USER_BUDGET);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_soon_had_an_answer_comes_before_those_of_whom_nothing_was_heard() {
+        let failed = || {
+            let failure =
+                Failure::NotAsked(crate::pass::failure::Cause::Store(crate::firestore::StoreError::Timeout));
+            let counts_as = Outcome::Failed(failure.code());
+            let judged = NoSnapshot { counts_as, key_verdict: None, past: None };
+            Otherwise::Failed(Arc::new(failure), judged, Instant::now())
+        };
+        let slow = failed();
+        tokio::time::sleep(SLOW).await;
+        let mut ranks = [slow.rank(), Otherwise::NotLookedAt.rank(), failed().rank()];
+        ranks.sort_unstable();
+        assert_eq!(ranks, [Rank::Answered, Rank::Untried, Rank::Unanswered]);
+        assert_eq!(slow.rank(), Rank::Unanswered);
     }
 }

@@ -1,6 +1,7 @@
 //! What a success writes: the user's snapshot, the tenant's document where the rules allow it, and the end of the
-//! user's state where there is one.
+//! user's state where there is one; and an entry of the equity history.
 
+use crate::documents::equity_history::entry_write;
 use crate::documents::snapshot::{Snapshot, legacy_snapshot_name, snapshot_name};
 use crate::documents::sync_state::sync_state_write;
 use crate::firestore::StoreError;
@@ -8,6 +9,7 @@ use crate::firestore::values::is_field_name;
 use crate::firestore::write::Write;
 use crate::limits::deadlines::ALONE_RESERVE;
 use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
+use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::keys::Environment;
 use crate::model::sync_state;
@@ -22,6 +24,7 @@ use crate::services::clients::Clients;
 use crate::telemetry::Chain;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
+use std::slice;
 use std::time::Duration;
 use tracing::warn;
 
@@ -37,6 +40,8 @@ pub(crate) struct SnapshotWrite<'a> {
     snapshot: Snapshot<'a>,
     /// The end of the user's state, if there is one.
     end_of_state: Option<Write>,
+    /// The entry of the equity history, if one is to be written.
+    entry: Option<Write>,
 }
 
 /// What a user's documents say now.
@@ -102,11 +107,21 @@ impl<'a> SnapshotWrite<'a> {
                 raw: raw(&pass.clients, id.as_str(), answer),
             },
             end_of_state: over.map(|state| sync_state_write(database, id, &state)),
+            entry: None,
         }
     }
 
+    /// The same with an entry of the equity history, if there is a slot for one.
+    #[must_use]
+    pub(crate) fn with_entry_in(self, slot: Option<EquitySlot>) -> Self {
+        let Snapshot { account, answered_at, .. } = self.snapshot;
+        let (database, id) = (self.pass.clients.store.database(), self.record.id());
+        let entry = slot.map(|slot| entry_write(database, id, slot, account, answered_at));
+        Self { entry, ..self }
+    }
+
     /// Writes all of it in one atomic commit, or nothing where that may be skipped and the documents say the same
-    /// already. The limits must have allowed the writes.
+    /// already; an entry of the equity history is written all the same. The limits must have allowed the writes.
     pub(crate) async fn write(&self, may_skip: bool, deadline: Deadline) -> Result<Written, StoreError> {
         let (id, due) = (self.record.id(), self.pass.due);
         let tenant = tenant_write(self.pass, self.record, &self.lookup, deadline).await;
@@ -118,6 +133,7 @@ impl<'a> SnapshotWrite<'a> {
         // A tenant's document that is not there yet, or not any more, is a change.
         let is_there = !matches!(tenant, Some(TenantWrite::Create(_)));
         if may_skip && is_there && memory.is_unchanged(id, print, due) {
+            self.commit_entry(true, deadline).await;
             return Ok(self.written(kept.cloned(), true));
         }
         // A write that fails, or whose outcome nobody learns, must not pass for one that worked.
@@ -132,16 +148,56 @@ impl<'a> SnapshotWrite<'a> {
         mut tenant: Option<TenantWrite>,
         deadline: Deadline,
     ) -> Result<Written, StoreError> {
-        let is_alone = tenant.is_none() && self.end_of_state.is_none();
+        let is_alone = tenant.is_none() && self.end_of_state.is_none() && self.entry.is_none();
         let reserve = if is_alone { Duration::ZERO } else { ALONE_RESERVE.min(deadline.left() / 2) };
         let tenant = match self.commit_together(&mut tenant, deadline.less(reserve)).await {
             // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
             Err(err) if !is_alone && err.may_be_one_documents() => {
-                Box::pin(self.commit_apart(tenant, err, deadline)).await?
+                Box::pin(self.commit_what_can_be(tenant, err, deadline)).await?
             }
             together => together.map(|()| tenant)?,
         };
         Ok(self.written(tenant.map(|write| write.tenant().clone()), false))
+    }
+
+    /// First without the entry of the equity history, which would be missed least, and is written last. `refusal` is
+    /// what became of all together. Returns the tenant's write, if that was made.
+    async fn commit_what_can_be(
+        &self,
+        tenant: Option<TenantWrite>,
+        refusal: StoreError,
+        deadline: Deadline,
+    ) -> Result<Option<TenantWrite>, StoreError> {
+        let has_others = tenant.is_some() || self.end_of_state.is_some();
+        let refusal = match (&self.entry, &refusal) {
+            (Some(_), StoreError::Rejected(_)) if has_others => {
+                self.pass.clients.writer.commit(&self.writes(tenant.as_ref()), deadline).await.err()
+            }
+            _ => Some(refusal),
+        };
+        let tenant = match refusal {
+            None => tenant,
+            Some(refusal) if refusal.may_be_one_documents() => {
+                self.commit_apart(tenant, refusal, deadline).await?
+            }
+            Some(refusal) => return Err(refusal),
+        };
+        self.commit_entry(false, deadline).await;
+        Ok(tenant)
+    }
+
+    /// The entry of the equity history alone, if there is one. Where it cannot be written, it costs nothing else. The
+    /// limits may have allowed it.
+    async fn commit_entry(&self, is_allowed: bool, deadline: Deadline) {
+        let Some(entry) = self.entry.as_ref().map(slice::from_ref) else { return };
+        let writer = &self.pass.clients.writer;
+        let committed = match is_allowed {
+            true => writer.commit_allowed(entry, deadline).await,
+            false => writer.commit(entry, deadline).await,
+        };
+        if let Err(err) = committed {
+            tell_without_entry(self.snapshot.user_id, &err);
+        }
     }
 
     /// All documents or none. Decides anew when the tenant's changes meanwhile.
@@ -153,7 +209,8 @@ impl<'a> SnapshotWrite<'a> {
         let writer = &self.pass.clients.writer;
         let mut attempt = 1;
         loop {
-            let writes = self.writes(tenant.as_ref());
+            let mut writes = self.writes(tenant.as_ref());
+            writes.extend(self.entry.clone());
             let committed = match attempt {
                 1 => writer.commit_allowed(&writes, deadline).await,
                 _ => writer.commit(&writes, deadline).await,
@@ -251,6 +308,15 @@ fn tell_without_tenant(user_id: &str, tenant: Option<&TenantWrite>, err: &StoreE
             Chain(err)
         );
     }
+}
+
+fn tell_without_entry(user_id: &str, err: &StoreError) {
+    warn!(
+        user_id,
+        error = err.code().as_str(),
+        "Could not write the equity history of user {user_id}: {}",
+        Chain(err)
+    );
 }
 
 fn tell_state_not_ended(user_id: &str, err: &StoreError) {

@@ -16,7 +16,8 @@ pub(crate) enum SyncOutcome {
     /// The snapshot was written (or would be, without a dry run). So were the tenant's document, where the rules allow
     /// it, and the end of the user's state, where there is one, unless a WARNING says otherwise.
     Synced(Environment),
-    /// Alpaca gave the figures that the documents say already, and they are fresh enough: nothing was written.
+    /// Alpaca gave the figures that the documents say already, and they are fresh enough: nothing was written, unless
+    /// an entry of the equity history.
     Unchanged(Environment),
     /// There is no fresh snapshot. Recorded at once as far as the plan says
     /// ([`OnFailure`](crate::pass::plan::OnFailure)); but a rejection of a stored key, unless in a person's own run, is

@@ -36,8 +36,9 @@ use tokio::time::Instant;
 ///    connection, and the known account is used with a WARNING. Cause is the account in the user's own tenant document,
 ///    the one that an earlier pass of this loop saw, or `--pin-accounts`; without any, another account is simply
 ///    written. Of the legacy account the second answer is used whatever it is.
-/// 5. One commit of the snapshot, the tenant's document where the rules allow it, and the end of a state of trouble.
-///    If one document alone may be the cause of its failure (invalid, contended, changed, no answer in time) they are
+/// 5. One commit of the snapshot, the tenant's document where the rules allow it, the end of a state of trouble, and
+///    with `--equity-history` the entry of a new slot, which is written also where the others are left as they are. If
+///    one document alone may be the cause of its failure (invalid, contended, changed, no answer in time) they are
 ///    written apart, or a changed tenant's document is decided anew, and a WARNING says what is missing. If it is not
 ///    (Firestore unavailable, everything forbidden), the user fails. Where the rules do not allow the tenant's
 ///    document, a line says so (DEBUG for a second member, mostly WARNING else) and the user is synced without it; with
@@ -65,7 +66,7 @@ use tokio::time::Instant;
 /// | [`SyncOutcome::NoSnapshot`] | no keys that can be used: `keys_missing`, `keys_forbidden`, `keys_disabled`, `keys_malformed`, `keys_unavailable` | ERROR "Could not retrieve" | failed | all steps; once `keys_missing` is recorded, after everybody else (`SetAside`); until `WaitsForKeys` |
 /// | | a 401 or 403 with Alpaca's own JSON error: `broker_rejected` | ERROR "Failed" | failed | all steps; after the second in a row `WaitsForReauth` |
 /// | | any other answer of an edge, a 5xx, none: `broker_unavailable`; 429: `broker_rate_limited` | ERROR "Failed" | failed | all steps |
-/// | | no JSON (asked once more), no usable figure: `broker_bad_answer` | ERROR "Failed" | failed | all steps |
+/// | | no JSON (asked once more), no usable figure or block flag: `broker_bad_answer` | ERROR "Failed" | failed | all steps |
 /// | | figures are missing, and the status is one of accounts that are not open (`NOT_OPEN`, `model/account.rs`; with any other `broker_bad_answer`): `account_incomplete` | INFO "Skipped" | skipped | all steps |
 /// | | step 4's other account: `broker_other_account` | ERROR "Failed" | failed | all steps |
 /// | | Firestore: `store_unavailable`, `store_rejected` | ERROR "Failed" | failed | all steps |
@@ -165,6 +166,7 @@ async fn take_steps(
     let found = same_account(pass, user, &lookup, found, deadline).await?;
     let key_path = key_path(pass, user);
     let write = SnapshotWrite::new(pass, user, lookup, &found, key_path.as_deref());
+    let write = write.with_entry_in(steps.equity_slot);
     // What was learned is not lost for one attempt that failed, whichever lap it is.
     let written = write.write(steps.may_skip_write, deadline.tried_as_usual()).await;
     let written = written.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;

@@ -9,7 +9,7 @@ use crate::pass::context::PassContext;
 use crate::pass::fan_out::{Panicked, fan_out};
 use crate::pass::log_lines::{tell_left_alone, tell_no_snapshot, tell_panicked};
 use crate::pass::plan::{LeftAlone, PassRules, SyncPlan, decide};
-use crate::pass::set_aside::{Lap, Otherwise, SetAside, TurnEnd};
+use crate::pass::set_aside::{Lap, Otherwise, Rank, SetAside, TurnEnd};
 use crate::pass::sync_outcome::SyncOutcome;
 use crate::pass::sync_user::sync_user;
 use crate::pass::tally::Tally;
@@ -58,7 +58,7 @@ struct Waiting {
 pub(crate) struct Turns<'a> {
     checkpointer: &'a Checkpointer,
     tally: Tally,
-    set_aside: Vec<(Box<UserRecord>, Waiting)>,
+    set_aside: Vec<(Rank, Box<UserRecord>, Waiting)>,
 }
 
 impl<'a> Turns<'a> {
@@ -83,7 +83,7 @@ impl<'a> Turns<'a> {
                 let counted = self.tally.for_now(&user, otherwise.counts_as());
                 self.checkpointer.end(slot, counted);
                 let begun = Begun { slot, user, since };
-                self.set_aside.push((record, Waiting { begun, otherwise, counted }));
+                self.set_aside.push((otherwise.rank(), record, Waiting { begun, otherwise, counted }));
             }
             Ok(TurnEnd::Outcome(outcome)) => {
                 self.checkpointer.end(slot, self.tally.add(user, outcome, since.elapsed()));
@@ -102,8 +102,10 @@ impl<'a> Turns<'a> {
         admission: &Admission,
         stop: &Stop,
     ) -> Tally {
-        let (records, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.set_aside).into_iter().unzip();
-        let mut waiting: Vec<_> = waiting.into_iter().map(Some).collect();
+        let mut set_aside = std::mem::take(&mut self.set_aside);
+        set_aside.sort_by_key(|(rank, ..)| *rank);
+        let (records, mut waiting): (Vec<_>, Vec<_>) =
+            set_aside.into_iter().map(|(_, record, waiting)| (record, Some(waiting))).unzip();
         let laps: Vec<_> = waiting.iter().flatten().map(|waiting| waiting.otherwise.lap()).collect();
         if laps.iter().any(|lap| matches!(lap, Lap::Second(_))) {
             let _ = stop.run_until_stopped(sleep(PAUSE)).await;

@@ -131,7 +131,8 @@ impl PageReader {
         Ok(())
     }
 
-    async fn named(&self, ids: &[DocumentId]) -> Result<Vec<UserRecord>, StoreError> {
+    /// Those users, whoever of them exists.
+    pub(super) async fn named(&self, ids: &[DocumentId]) -> Result<Vec<UserRecord>, StoreError> {
         let users = self.store.named_users(ids, Deadline::after(USER_BUDGET)).await?;
         let (mut missing, mut known) = (Vec::new(), Vec::new());
         for (id, (user, state)) in ids.iter().zip(users) {

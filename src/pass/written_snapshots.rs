@@ -4,6 +4,7 @@
 use crate::documents::snapshot::Snapshot;
 use crate::model::account::Account;
 use crate::model::ids::{DocumentId, TenantId};
+use crate::model::money::Figure;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,13 +39,27 @@ impl WrittenSnapshots {
     #[must_use]
     pub(crate) fn fingerprint(&self, snapshot: &Snapshot<'_>, tenant: Option<&TenantId>) -> Fingerprint {
         let Snapshot { user_id, account, environment, answered_at: _, keys, raw } = snapshot;
-        let Account { external_account_id, status, currency, equity, buying_power, cash } = account;
-        let figures = [equity, buying_power, cash].map(|figure| figure.text());
+        let Account {
+            external_account_id,
+            status,
+            currency,
+            equity,
+            buying_power,
+            cash,
+            last_equity,
+            non_marginable_buying_power,
+            multiplier,
+            flags,
+        } = account;
+        let optional = [last_equity, non_marginable_buying_power];
+        let optional = optional.map(|figure| figure.as_ref().map(Figure::text));
+        let figures = ([equity, buying_power, cash].map(Figure::text), optional);
+        let standing = (external_account_id, status, currency, multiplier, flags);
         let keys = keys.map(|(path, version)| (path, version.as_str()));
         // Whatever cannot be shown has never been written either.
         let raw = raw.as_ref().map(|raw| serde_json::to_string(raw).unwrap_or_default());
         let (environment, tenant) = (environment.as_str(), tenant.map(TenantId::as_str));
-        self.hash(&(user_id, external_account_id, status, currency, figures, environment, keys, raw, tenant))
+        self.hash(&(user_id, standing, figures, environment, keys, raw, tenant))
     }
 
     fn hash(&self, value: &impl Hash) -> Fingerprint {
@@ -103,11 +118,11 @@ mod tests {
 
     const REFRESH: Duration = Duration::from_secs(120);
 
-    fn account(change: (&str, &str)) -> Account {
+    fn account(change: (&str, serde_json::Value)) -> Account {
         let mut answer = serde_json::json!({
             "id": "a1", "status": "ACTIVE", "currency": "USD", "equity": "1.5", "buying_power": "2", "cash": "-3",
         });
-        answer[change.0] = change.1.into();
+        answer[change.0] = change.1;
         Account::from_answer(answer.to_string().as_bytes()).expect("an account")
     }
 
@@ -129,21 +144,37 @@ mod tests {
     #[test]
     fn whatever_a_snapshot_says_makes_a_difference_but_its_time() {
         let (written, version) = (WrittenSnapshots::new(REFRESH), KeyVersion::parse("7").expect("a number"));
-        let same = account(("note", "unknown"));
+        let same = account(("note", "unknown".into()));
         let first = written.fingerprint(&snapshot(&same, &version), None);
         let later = Snapshot { answered_at: Timestamp::MAX, ..snapshot(&same, &version) };
         assert_eq!(written.fingerprint(&later, None), first);
 
-        for change in [
+        for (field, value) in [
             ("id", "a2"),
             ("status", "ACCOUNT_CLOSED"),
             ("currency", "EUR"),
             ("equity", "1.50"),
             ("buying_power", "2.01"),
             ("cash", "3"),
+            ("last_equity", "1.5"),
+            ("non_marginable_buying_power", "2"),
+            ("multiplier", "2"),
         ] {
-            let changed = account(change);
-            assert_ne!(written.fingerprint(&snapshot(&changed, &version), None), first, "{change:?}");
+            let changed = account((field, value.into()));
+            assert_ne!(written.fingerprint(&snapshot(&changed, &version), None), first, "{field}");
+        }
+        for flag in [
+            "trading_blocked",
+            "account_blocked",
+            "trade_suspended_by_user",
+            "transfers_blocked",
+            "pattern_day_trader",
+        ] {
+            let [no, yes] = [false, true].map(|set| {
+                let changed = account((flag, set.into()));
+                written.fingerprint(&snapshot(&changed, &version), None)
+            });
+            assert!(no != first && yes != first && no != yes, "{flag}");
         }
         let newer = KeyVersion::parse("8").expect("a number");
         let raw = |text: &str| Some(serde_json::Map::from_iter([("note".to_owned(), text.into())]));

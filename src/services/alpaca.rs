@@ -10,13 +10,13 @@ use crate::model::keys::{AlpacaKeys, Environment};
 use crate::model::outcome::Code;
 use crate::network::http;
 use crate::network::names::Names;
+use crate::services::authorization::authorization;
 use crate::services::host_watch::{BrokerWatch, Silent};
 use crate::services::key_turns::{KeyTurn, KeyTurns, NoTurn};
 use crate::services::request_id::RequestId;
 use futures::TryFutureExt;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode, Url};
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::value::{Map, RawValue, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,9 +32,6 @@ const LATE_TIMER: Duration = Duration::from_secs(2);
 
 /// Largest answer that is read. A real one has about 1 KiB.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-const KEY_ID: HeaderName = HeaderName::from_static("apca-api-key-id");
-const SECRET_KEY: HeaderName = HeaderName::from_static("apca-api-secret-key");
 
 /// Why Alpaca gave no account. One variant for each reaction of the caller.
 #[derive(Debug, thiserror::Error)]
@@ -355,10 +352,7 @@ impl Alpaca {
     }
 
     async fn call(&self, http: &reqwest::Client, keys: &AlpacaKeys) -> Result<Answer, AlpacaError> {
-        let request = http
-            .get(self.account_url(keys).clone())
-            .header(KEY_ID, sensitive(keys.key_id()))
-            .header(SECRET_KEY, sensitive(keys.secret_key()));
+        let request = http.get(self.account_url(keys).clone()).headers(authorization(keys.credentials()));
         let answer =
             request.send().await.inspect_err(|err| http::heed(&self.names, err)).map_err(unreachable)?;
         self.watch.of(keys.environment()).answered();
@@ -403,13 +397,6 @@ fn client(names: &Names, plain_http: bool) -> reqwest::ClientBuilder {
     let http = http::client(names, plain_http);
     // A proxy would see the keys of a call without TLS.
     if plain_http { http.no_proxy() } else { http }
-}
-
-#[expect(clippy::expect_used, reason = "AlpacaKeys hold printable ASCII only")]
-fn sensitive(secret: &SecretString) -> HeaderValue {
-    let mut value = HeaderValue::from_str(secret.expose_secret()).expect("printable ASCII");
-    value.set_sensitive(true);
-    value
 }
 
 fn unreachable(err: reqwest::Error) -> AlpacaError {

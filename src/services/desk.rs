@@ -36,12 +36,18 @@ impl<'a> Desk<'a> {
     /// Nothing is connected yet.
     #[must_use]
     pub(crate) fn at(place: &'a Place) -> Self {
+        Self::with_budgets(place, &Budgets::default())
+    }
+
+    /// The same for a command that writes many documents.
+    #[must_use]
+    pub(crate) fn with_budgets(place: &'a Place, budgets: &Budgets) -> Self {
         let whole = Share { task_index: 0, task_count: NonZeroU32::MIN };
         Self {
             place,
             names: Names::of_the_machine(),
             usage: Arc::default(),
-            limits: Arc::new(RateLimits::new(&Budgets::default(), whole, Timestamp::now())),
+            limits: Arc::new(RateLimits::new(budgets, whole, Timestamp::now())),
         }
     }
 

@@ -81,7 +81,7 @@ impl NoTurn {
 impl KeyTurns {
     /// The turns of these keys.
     pub(crate) fn of(&self, keys: &AlpacaKeys) -> KeyTurn<'_> {
-        self.of_hash(self.hasher.hash_one(keys.key_id().expose_secret()))
+        self.of_hash(self.hasher.hash_one(keys.id().expose_secret()))
     }
 
     fn of_hash(&self, hash: u64) -> KeyTurn<'_> {

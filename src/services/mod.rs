@@ -1,8 +1,8 @@
 //! The services that the job calls, the keys it keeps, and what writes.
 
 pub(crate) mod alpaca;
+mod authorization;
 pub(crate) mod clients;
-#[allow(dead_code, reason = "the commands that change something use the rest")]
 pub(crate) mod desk;
 mod host_watch;
 pub(crate) mod key_cache;
@@ -10,5 +10,6 @@ mod key_turns;
 pub(crate) mod metrics;
 pub(crate) mod request_id;
 mod secret_access;
+pub(crate) mod secret_changes;
 pub(crate) mod secret_manager;
 pub(crate) mod writer;

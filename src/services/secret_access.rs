@@ -1,5 +1,5 @@
-//! The one call of Secret Manager that the job makes, over a client of the job's own: Google's leaves neither the lookup
-//! of names nor idle connections to anybody else.
+//! The calls of Secret Manager, over a client of the job's own: Google's leaves neither the lookup of names nor idle
+//! connections to anybody else. The job makes only one of them; the others are for operators' commands.
 
 use crate::network::http::{client, heed};
 use crate::network::names::Names;
@@ -8,12 +8,17 @@ use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::Status;
 use google_cloud_gax::options::RequestOptions;
 use google_cloud_gax::response::{Parts, Response};
-use google_cloud_secretmanager_v1::model::{AccessSecretVersionRequest, AccessSecretVersionResponse};
+use google_cloud_secretmanager_v1::model::{
+    AccessSecretVersionRequest, AccessSecretVersionResponse, AddSecretVersionRequest, CreateSecretRequest,
+    DeleteSecretRequest, DestroySecretVersionRequest, DisableSecretVersionRequest, ListSecretVersionsRequest,
+    ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, Secret, SecretPayload,
+    SecretVersion,
+};
 use google_cloud_secretmanager_v1::stub::SecretManagerService;
 use http::HeaderMap;
-use reqwest::Url;
-
-type Answered = Response<AccessSecretVersionResponse>;
+use reqwest::{RequestBuilder, Url};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// Calls over HTTP/1.1 and TLS.
 #[derive(Debug)]
@@ -44,10 +49,19 @@ impl SecretAccess {
         }
     }
 
-    async fn get(&self, resource: &str) -> Result<Answered, Error> {
-        // A resource's name begins with no slash, and its ids hold none.
-        let url = self.base.join(&format!("v1/{resource}:access")).map_err(Error::ser)?;
-        let request = self.http.get(url).headers(self.authorization().await?);
+    /// A resource's name begins with no slash, and its ids hold none.
+    fn url(&self, path: &str) -> Result<Url, Error> {
+        self.base.join(&format!("v1/{path}")).map_err(Error::ser)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, url: Url, body: &impl Serialize) -> Result<Response<T>, Error> {
+        let body = serde_json::to_vec(body).map_err(Error::ser)?;
+        let request = self.http.post(url).header(http::header::CONTENT_TYPE, "application/json");
+        self.send(request.body(body)).await
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Response<T>, Error> {
+        let request = request.headers(self.authorization().await?);
         let answer = request.send().await.inspect_err(|err| heed(&self.names, err)).map_err(unsent)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let body = answer.bytes().await.map_err(Error::io)?;
@@ -57,8 +71,8 @@ impl SecretAccess {
                 Err(_) => Error::http(status.as_u16(), headers, body),
             });
         }
-        let secret = serde_json::from_slice(&body).map_err(Error::deser)?;
-        Ok(Response::from_parts(Parts::new().set_headers(headers), secret))
+        let read = serde_json::from_slice(&body).map_err(Error::deser)?;
+        Ok(Response::from_parts(Parts::new().set_headers(headers), read))
     }
 }
 
@@ -70,12 +84,83 @@ fn unsent(err: reqwest::Error) -> Error {
     }
 }
 
+type Answer<T> = Result<Response<T>, Error>;
+
 impl SecretManagerService for SecretAccess {
     async fn access_secret_version(
         &self,
         request: AccessSecretVersionRequest,
         _: RequestOptions,
-    ) -> Result<Answered, Error> {
-        self.get(&request.name).await
+    ) -> Answer<AccessSecretVersionResponse> {
+        self.send(self.http.get(self.url(&format!("{}:access", request.name))?)).await
     }
+
+    async fn list_secrets(
+        &self,
+        request: ListSecretsRequest,
+        _: RequestOptions,
+    ) -> Answer<ListSecretsResponse> {
+        let ListSecretsRequest { parent, page_size, page_token, filter, .. } = request;
+        let mut url = self.url(&format!("{parent}/secrets"))?;
+        url.query_pairs_mut()
+            .append_pair("pageSize", &page_size.to_string())
+            .append_pair("pageToken", &page_token)
+            .append_pair("filter", &filter);
+        self.send(self.http.get(url)).await
+    }
+
+    async fn list_secret_versions(
+        &self,
+        request: ListSecretVersionsRequest,
+        _: RequestOptions,
+    ) -> Answer<ListSecretVersionsResponse> {
+        let mut url = self.url(&format!("{}/versions", request.parent))?;
+        url.query_pairs_mut()
+            .append_pair("pageSize", &request.page_size.to_string())
+            .append_pair("pageToken", &request.page_token);
+        self.send(self.http.get(url)).await
+    }
+
+    async fn create_secret(&self, request: CreateSecretRequest, _: RequestOptions) -> Answer<Secret> {
+        let mut url = self.url(&format!("{}/secrets", request.parent))?;
+        url.query_pairs_mut().append_pair("secretId", &request.secret_id);
+        self.post(url, &request.secret).await
+    }
+
+    async fn add_secret_version(
+        &self,
+        request: AddSecretVersionRequest,
+        _: RequestOptions,
+    ) -> Answer<SecretVersion> {
+        let url = self.url(&format!("{}:addVersion", request.parent))?;
+        self.post(url, &AddVersion { payload: request.payload }).await
+    }
+
+    async fn destroy_secret_version(
+        &self,
+        request: DestroySecretVersionRequest,
+        _: RequestOptions,
+    ) -> Answer<SecretVersion> {
+        self.post(self.url(&format!("{}:destroy", request.name))?, &serde_json::Map::new()).await
+    }
+
+    async fn disable_secret_version(
+        &self,
+        request: DisableSecretVersionRequest,
+        _: RequestOptions,
+    ) -> Answer<SecretVersion> {
+        self.post(self.url(&format!("{}:disable", request.name))?, &serde_json::Map::new()).await
+    }
+
+    async fn delete_secret(&self, request: DeleteSecretRequest, _: RequestOptions) -> Answer<()> {
+        let deleted: Response<IgnoredAny> = self.send(self.http.delete(self.url(&request.name)?)).await?;
+        let (parts, _) = deleted.into_parts();
+        Ok(Response::from_parts(parts, ()))
+    }
+}
+
+/// Its parent is in the path.
+#[derive(Serialize)]
+struct AddVersion {
+    payload: Option<SecretPayload>,
 }

@@ -169,7 +169,7 @@ pub(crate) struct ErrorAnswer {
 }
 
 impl ErrorAnswer {
-    fn of(err: &GaxError) -> Option<Self> {
+    pub(super) fn of(err: &GaxError) -> Option<Self> {
         let code = match (code(err), err.http_status_code()) {
             (Some(code), _) => code.name().to_owned(),
             (None, Some(status @ 300..=399)) => {
@@ -231,7 +231,7 @@ pub(crate) enum UnavailableCause {
 }
 
 impl UnavailableCause {
-    fn of(err: &GaxError) -> Self {
+    pub(super) fn of(err: &GaxError) -> Self {
         if let Some(failure) = no_token(err) {
             return Self::NoToken(*failure);
         }
@@ -303,11 +303,11 @@ impl SecretError {
 }
 
 /// The code that Google gave: what others answer has none.
-fn code(err: &GaxError) -> Option<RpcCode> {
+pub(super) fn code(err: &GaxError) -> Option<RpcCode> {
     err.status().map(|status| status.code).filter(|code| *code != RpcCode::Unknown)
 }
 
-fn denial(err: &GaxError) -> Denial {
+pub(super) fn denial(err: &GaxError) -> Denial {
     match (reason(err), code(err)) {
         (Some(reason), _) if reason.is_missing_role() => Denial::Role,
         (Some(reason), _) => Denial::Reason(reason),
@@ -322,7 +322,7 @@ fn unusable(err: &GaxError) -> Option<Unusable> {
 }
 
 /// Whether the same request would get the same error.
-fn is_final(code: Option<RpcCode>, status: Option<u16>) -> bool {
+pub(super) fn is_final(code: Option<RpcCode>, status: Option<u16>) -> bool {
     use RpcCode as Rpc;
     match code {
         Some(code) => matches!(
@@ -445,6 +445,16 @@ impl SecretManager {
 }
 
 impl SecretManager {
+    /// Google's client, for the calls of operators' commands.
+    pub(super) fn client(&self) -> &SecretManagerService {
+        &self.client
+    }
+
+    /// A call of theirs was asked for a secret's payload.
+    pub(super) fn count_access(&self) {
+        self.usage.secret_accesses.add(1);
+    }
+
     /// Doubts the token that Secret Manager did not take, so that the next attempt has another one.
     fn heed(&self, err: SecretError) -> SecretError {
         if let SecretError::Unavailable { cause: UnavailableCause::Credentials, .. } = err {

@@ -48,15 +48,6 @@ pub(crate) fn parts(text: &str) -> (String, String) {
     (blocks, prose)
 }
 
-/// The `sh` blocks of a file's section with that heading.
-pub(crate) fn section(file: &str, heading: &str) -> Vec<String> {
-    let text = read(file);
-    let (_, text) = text.split_once(&format!("\n{heading}\n")).expect(heading);
-    let text = text.split("\n## ").next().unwrap_or(text).split("\n### ").next().unwrap_or(text);
-    let blocks = text.split("```sh\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap_or(block).to_owned()).collect()
-}
-
 /// What a file's commands call, in their order, from an empty terminal: those in its blocks, then those of `gcloud` that
 /// a sentence mentions.
 fn calls_of(file: &str) -> Vec<Call> {
@@ -139,20 +130,42 @@ fn the_jobs_access_to_secrets_is_limited_and_every_other_grant_says_that_it_is_n
     }
 }
 
-/// Old ledgers go away however the policy got there.
+/// Old documents go away however the policy got there.
 #[test]
-fn the_policy_on_ledgers_is_that_of_the_index_file() {
+fn the_policies_on_old_documents_are_those_of_the_index_file() {
     let file: Json = serde_json::from_str(&read("firestore.indexes.json")).expect("JSON");
     let overrides = file["fieldOverrides"].as_array().expect("a list");
-    let expiring: Vec<_> = overrides.iter().filter(|entry| entry["ttl"] == true).collect();
-    let [ledger] = expiring[..] else { panic!("one field expires: {expiring:?}") };
-    assert_eq!(
-        (&ledger["collectionGroup"], &ledger["fieldPath"]),
-        (&"executions".into(), &"expires_at".into())
-    );
+    let expiring = overrides.iter().filter(|entry| entry["ttl"] == true);
+    let text = |entry: &Json, key: &str| entry[key].as_str().expect("a text").to_owned();
+    let of_file: BTreeSet<_> =
+        expiring.map(|entry| (text(entry, "fieldPath"), text(entry, "collectionGroup"))).collect();
+    assert_eq!(of_file.len(), 2, "ledgers, and entries of the equity history");
+    let updates = after(calls(), "gcloud firestore fields ttls update").into_iter().map(|update| {
+        let [field, group, "--enable-ttl", "--async"] =
+            update.iter().map(AsRef::as_ref).collect::<Vec<&str>>()[..]
+        else {
+            panic!("{update:?}")
+        };
+        (field.to_owned(), group.trim_start_matches("--collection-group=").to_owned())
+    });
+    assert_eq!(updates.collect::<BTreeSet<_>>(), of_file);
+}
 
-    let [update] = after(calls(), "gcloud firestore fields ttls update")[..] else { panic!("one policy") };
-    assert_eq!(update, ["expires_at", "--collection-group=executions", "--enable-ttl", "--async"]);
+/// Lists of signals, and what is pending of them.
+#[test]
+fn the_queries_for_signals_have_their_indexes() {
+    let file: Json = serde_json::from_str(&read("firestore.indexes.json")).expect("JSON");
+    let field = |field: &Json| format!("{} {}", field["fieldPath"], field["order"]).replace('"', "");
+    let of_one = |index: &Json| {
+        assert_eq!(
+            (&index["collectionGroup"], &index["queryScope"]),
+            (&"tradingSignals".into(), &"COLLECTION".into())
+        );
+        index["fields"].as_array().expect("fields").iter().map(field).collect::<Vec<_>>().join(", ")
+    };
+    let indexes: Vec<String> = file["indexes"].as_array().expect("a list").iter().map(of_one).collect();
+    let pending = "proposed_by ASCENDING, status ASCENDING, expires_at ASCENDING";
+    assert_eq!(indexes, ["status ASCENDING, created_at DESCENDING", pending]);
 }
 
 #[test]

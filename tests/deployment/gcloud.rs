@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -220,6 +220,31 @@ impl Offline {
             .stdin(Stdio::null());
         command
     }
+}
+
+/// What `gcloud secrets` prints for each of these arguments, led to a Secret Manager at that address. `None` where it is
+/// not installed, which with `CI=true` is a failure.
+pub(crate) fn secrets_at(address: SocketAddr, commands: &[&[&str]]) -> Option<Vec<String>> {
+    if !is_installed() {
+        assert!(env::var("CI").as_deref() != Ok("true"), "no gcloud on a CI machine");
+        println!("skipped: no gcloud (https://cloud.google.com/sdk/docs/install)");
+        return None;
+    }
+    let offline = Offline::new();
+    let print = |arguments: &&[&str]| {
+        let mut command = offline.command("gcloud");
+        for name in ["CLOUDSDK_PROXY_TYPE", "CLOUDSDK_PROXY_ADDRESS", "CLOUDSDK_PROXY_PORT"] {
+            command.env_remove(name);
+        }
+        let url = format!("http://{address}/");
+        command.env("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", url);
+        command.env("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true");
+        let output = command.arg("secrets").args(*arguments).output().expect("gcloud runs");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gcloud secrets {arguments:?}: {told}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    Some(commands.iter().map(print).collect())
 }
 
 impl Drop for Offline {

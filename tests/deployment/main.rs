@@ -15,8 +15,7 @@ mod gcloud;
 mod image;
 mod images;
 mod promql;
-mod rotation;
-mod secrets;
+mod sandbox_secrets;
 mod shell;
 mod version;
 

@@ -1,7 +1,6 @@
 //! Shell scripts, run with a stand-in for every program, which writes down how it was called.
 
 use crate::images::IMAGES;
-use crate::secrets::SECRET_MANAGER;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -23,10 +22,6 @@ command_not_found_handle() {
         'gcloud artifacts repositories describe '*) [[ -e $CLOUD/mutable ]] && echo False || echo True ;;
         'gcloud artifacts docker tags list '*) cloud_tags "$@" ;;
         'git archive '* | 'grep '*) ;;
-        'gcloud secrets '*) cloud_secrets "${@:3}" ;;
-        'gcloud run jobs execute pulse '*--args=sync,--user,*) cloud_sync "$@" ;;
-        'curl '*/alpacaAccounts/snapshot*) cloud_snapshot ;;
-        'sleep '*) ;;
         *) echo 1 ;;
     esac
 }
@@ -40,7 +35,6 @@ pub(crate) struct Cloud {
 /// How a script went.
 pub(crate) struct Run {
     pub(crate) succeeded: bool,
-    pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) calls: Vec<Call>,
 }
@@ -67,7 +61,7 @@ impl Cloud {
         fs::write(&record, "").expect("a file in our own directory");
         let output = Command::new("/bin/bash")
             .arg("-c")
-            .arg(format!("{STAND_IN}{IMAGES}{SECRET_MANAGER}{script}"))
+            .arg(format!("{STAND_IN}{IMAGES}{script}"))
             .env_clear()
             .envs(environment)
             .env("PATH", "/nowhere")
@@ -78,7 +72,6 @@ impl Cloud {
             .expect("bash runs");
         Run {
             succeeded: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             calls: parse_calls(&fs::read_to_string(&record).expect("what the stand-in wrote")),
         }

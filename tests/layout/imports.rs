@@ -5,9 +5,10 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// From top to bottom. `main` is the root, which has `main.rs` and `lib.rs`.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 15] = [
     "main",
     "commands",
+    "migration",
     "pass",
     "execution",
     "services",

@@ -10,6 +10,7 @@ mod source;
 use crate::source::Source;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::LazyLock;
 
 fn read(file: &str) -> String {
@@ -61,6 +62,20 @@ fn the_readers_core_names_no_client_of_firestore() {
     let faults =
         lines.filter(|line| google.iter().any(|name| line.contains(name)) && !line.contains("optional"));
     assert_none(&faults.map(str::to_owned).collect::<Vec<_>>());
+}
+
+/// Nor does the job, which has a client of its own.
+#[test]
+fn the_job_is_built_without_the_readers_client() {
+    for features in [&[][..], &["--no-default-features"]] {
+        let arguments = ["tree", "--locked", "--package=alpaca-pulse", "--edges=normal", "--prefix=none"];
+        let output = Command::new(env!("CARGO")).args(arguments).args(features).output();
+        let output = output.expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = String::from_utf8(output.stdout).expect("text");
+        let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains(&"gcloud-sdk") && !names.contains(&"firestore"), "{features:?}: {tree}");
+    }
 }
 
 /// More than one would be parts of the sandbox that live in the job.

@@ -33,6 +33,7 @@ on_both! {
         for document in [&mut snapshot, &mut primary] {
             let fields = document.as_object_mut().expect("a document");
             timestamp(&fields.remove("updated_at").expect("a server time"));
+            timestamp(&fields.remove("fresh_until").expect("a promise"));
             assert!(fields.remove("updated_at_iso").is_some_and(|iso| iso.is_string()));
         }
         let mut expected = json!({

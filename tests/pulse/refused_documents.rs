@@ -21,7 +21,7 @@ const MOST: usize = 1_048_576;
 const ROOM: usize = 4;
 
 /// Fills a document up, besides these fields.
-async fn fill<const N: usize>(world: &World, path: &str, fields: [(&str, Value); N]) {
+pub(crate) async fn fill<const N: usize>(world: &World, path: &str, fields: [(&str, Value); N]) {
     let of_name: usize = path.split('/').map(|segment| segment.len() + 1).sum();
     let size = |value: &Value| match string(value) {
         Some(text) => text.len() + 1,

@@ -1,7 +1,7 @@
 //! Keys leave only as request headers to Alpaca: whatever fails, and however much is logged.
 
 use crate::answers::answer;
-use crate::world::{Env, Run, World, keys_of, sandbox, secret_of};
+use crate::world::{Env, Run, World, keys_of, sandbox, secret_of, token_of};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use pulse_sandbox::alpaca::{Keys, Profile};
@@ -69,10 +69,14 @@ async fn population(world: &World) -> Vec<String> {
         "malformed-break",
         "malformed-world",
         "malformed-type",
+        "malformed-token",
+        "token",
+        "token-revoked",
+        "token-echo",
     ];
     let echo = |user| {
         let (key_id, secret_key) = keys_of(user);
-        format!("{key_id} {secret_key}")
+        format!("{key_id} {secret_key} {}", token_of(user))
     };
     for user in users {
         world.user(user).await;
@@ -84,6 +88,9 @@ async fn population(world: &World) -> Vec<String> {
                 format!(r#"{{"key_id": "a", "secret_key": "b", "environment": "{}"}}"#, echo(user))
             }
             "malformed-type" => format!(r#"{{"key_id": ["{0}"], "secret_key": {{"{0}": 1}}}}"#, echo(user)),
+            "malformed-token" => {
+                format!(r#"{{"oauth_token": "{}\n", "environment": "{0}"}}"#, token_of(user))
+            }
             _ => continue,
         };
         world.store_payload(user, &payload);
@@ -95,6 +102,9 @@ async fn population(world: &World) -> Vec<String> {
     }
     world.connect("revoked", Profile::Revoked);
     world.connect("onboarding", Profile::onboarding());
+    world.connect_token("token", Profile::active());
+    world.connect_token("token-revoked", Profile::Revoked);
+    world.connect_token("token-echo", answer(401, echo("token-echo")));
     world.connect("echo-html", answer(200, format!("<html>{}</html>", echo("echo-html"))));
     world.connect("echo-json", answer(200, format!(r#"{{"id": "1", "{}": nonsense}}"#, echo("echo-json"))));
     world.connect("echo-figure", answer(200, format!(
@@ -118,10 +128,11 @@ async fn population(world: &World) -> Vec<String> {
 
 /// The keys of these users, their payloads, and the credentials of the job itself.
 fn secrets_of(users: &[String]) -> Secrets {
-    let keys = users.iter().map(|user| keys_of(user));
-    let texts = keys.flat_map(|(key_id, secret_key)| {
+    let texts = users.iter().flat_map(|user| {
+        let ((key_id, secret_key), token) = (keys_of(user), token_of(user));
         let payload = serde_json::json!({"key_id": key_id, "secret_key": secret_key, "environment": "paper"});
-        [payload.to_string(), key_id, secret_key]
+        let of_token = serde_json::json!({"oauth_token": token, "environment": "paper"});
+        [payload.to_string(), key_id, secret_key, of_token.to_string(), token]
     });
     Secrets::of(texts.chain(["Bearer owner".to_owned()]))
 }
@@ -160,7 +171,7 @@ async fn no_failure_shows_a_key_at_any_level_of_the_json_log() {
     let users = population(&world).await;
     for _ in 0..2 {
         let run = traced(&world, &[], &[]).await;
-        run.entry("Completed multi-tenant sync: 1 successful");
+        run.entry("Completed multi-tenant sync: 2 successful");
         assert!(
             run.entries().iter().any(|entry| entry["severity"] == "DEBUG"),
             "whom it connects to is heard too"
@@ -174,7 +185,7 @@ async fn no_failure_shows_a_key_at_any_level_of_the_text_log() {
     let world = sandbox().await;
     let users = population(&world).await;
     let run = traced(&world, &["--log-format", "text", "--store-raw"], &[]).await;
-    assert!(run.stdout.contains("Completed multi-tenant sync: 1 successful"), "{}", run.stdout);
+    assert!(run.stdout.contains("Completed multi-tenant sync: 2 successful"), "{}", run.stdout);
     assert_kept(&world, &run, &secrets_of(&users));
 }
 

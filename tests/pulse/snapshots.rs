@@ -2,13 +2,20 @@
 
 use crate::answers::answer;
 use crate::on_both;
-use crate::world::{fields_of, keys_of, sandbox, secret_of, timestamp};
+use crate::world::{fields_of, keys_of, sandbox, secret_of, timestamp, token_of};
 use alpaca_pulse::firestore::values::{boolean, map, text};
+use pulse_sandbox::alpaca::Profile;
 use pulse_sandbox::call::Service;
 use serde_json::json;
 
 const ACCOUNT: &str = r#"{"id":"1d9eed04-be39-4e01-9b84-a48ac5bbafcf","status":"ACTIVE","currency":"USD",
     "equity":"123346.110","buying_power":"245432.61","cash":"-122086.5","multiplier":"2","user_configurations":null}"#;
+
+/// The same with all that need not be sent.
+const WHOLE_ACCOUNT: &str = r#"{"id":"1d9eed04-be39-4e01-9b84-a48ac5bbafcf","status":"ACTIVE","currency":"USD",
+    "equity":"123346.110","buying_power":"245432.61","cash":"-122086.5","multiplier":"2",
+    "last_equity":"122011.09751111286868","non_marginable_buying_power":"0","trading_blocked":true,
+    "account_blocked":false,"trade_suspended_by_user":false,"transfers_blocked":false,"pattern_day_trader":false}"#;
 
 on_both! {
     async fn a_snapshot_has_exactly_the_promised_fields(world) {
@@ -25,6 +32,8 @@ on_both! {
         assert_eq!(iso.as_str().map(str::len), Some("2026-01-05T14:30:00.123Z".len()), "{iso}");
         assert!(before.as_millisecond() <= answered.as_millisecond() && answered <= jiff::Timestamp::now());
         assert!((written - answered).total(jiff::Unit::Second).expect("a span").abs() < 60.0);
+        let until = timestamp(&fields.remove("fresh_until").expect("a promise"));
+        assert_eq!(until.duration_since(answered), jiff::SignedDuration::from_secs(300));
         assert_eq!(snapshot, json!({
             "broker": "alpaca",
             "user_id": "ana",
@@ -35,6 +44,7 @@ on_both! {
             "equity": 123_346.11,
             "buying_power": 245_432.61,
             "cash": -122_086.5,
+            "multiplier": "2",
             "exact": {"equity": "123346.110", "buying_power": "245432.61", "cash": "-122086.5"},
             "encrypted_key_path": format!("projects/{}/secrets/alpaca-keys-ana/versions/latest", world.project),
             "key_version": "2",
@@ -49,9 +59,44 @@ on_both! {
         let (user, mut tenant) = (world.snapshot("ana").await, world.primary("ana").await);
         let fields = tenant.as_object_mut().expect("a document");
         assert_eq!(fields.remove("tenant_id"), Some(json!("ana")));
-        assert_eq!(fields.len(), 12);
+        assert_eq!(fields.len(), 14);
         for (field, value) in fields {
             assert_eq!(&user[field.as_str()], value, "{field}: both are written by one commit");
+        }
+    }
+
+    async fn what_need_not_be_sent_is_written_as_sent_and_removed_when_it_is_sent_no_more(world) {
+        world.user("ana").await;
+        let promised = json!({
+            "last_equity": 122_011.097_511_112_87,
+            "non_marginable_buying_power": 0.0,
+            "multiplier": "2",
+            "trading_blocked": true,
+            "account_blocked": false,
+            "trade_suspended_by_user": false,
+            "transfers_blocked": false,
+            "pattern_day_trader": false,
+        });
+        let promised = promised.as_object().expect("an object");
+        let paths = ["users/ana/alpacaAccounts/snapshot", "tenants/ana/accounts/primary"];
+        world.connect("ana", answer(200, WHOLE_ACCOUNT));
+        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+        for path in paths {
+            let document = world.document(path).await;
+            for (field, value) in promised {
+                assert_eq!(&document[field], value, "{path}: {field}");
+            }
+            let exact = &document["exact"];
+            assert_eq!((&exact["last_equity"], &exact["non_marginable_buying_power"]), (&json!("122011.09751111286868"), &json!("0")));
+        }
+        world.account("ana", answer(200, ACCOUNT.replace("\"multiplier\":\"2\",", "")));
+        world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+        for path in paths {
+            let document = world.document(path).await;
+            for field in promised.keys() {
+                assert_eq!(document.get(field), None, "{path}: {field}");
+            }
+            assert_eq!(document["exact"].as_object().map(serde_json::Map::len), Some(3));
         }
     }
 
@@ -167,4 +212,41 @@ async fn the_keys_travel_only_as_headers_to_alpaca() {
         let sent = format!("{} {:?} {:?} {:?}", call.path, call.query, call.headers, call.body);
         assert!(!sent.contains(&secret_key), "{} got the key", call.path);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_travels_only_as_a_bearer_header_to_alpaca() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    let version = world.connect_token("ana", answer(200, ACCOUNT));
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+    let snapshot = world.snapshot("ana").await;
+    assert_eq!((&snapshot["equity"], &snapshot["environment"]), (&json!(123_346.11), &json!("paper")));
+    assert_eq!(snapshot["key_version"], version.to_string());
+    let token = token_of("ana");
+    let received = world.sandbox.requests().received();
+    let asked: Vec<_> = received.iter().filter(|call| call.method.service() == Service::Alpaca).collect();
+    assert_eq!((asked.len(), asked[0].path.as_str()), (1, "/v2/account"));
+    assert_eq!(asked[0].headers["authorization"], format!("Bearer {token}"));
+    assert!(!asked[0].headers.keys().any(|name| name.as_str().starts_with("apca-")));
+    for call in received.iter().filter(|call| call.method.service() != Service::Alpaca) {
+        let sent = format!("{} {:?} {:?} {:?}", call.path, call.query, call.headers, call.body);
+        assert!(!sent.contains(&token), "{} got the token", call.path);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_token_is_its_users_to_replace_and_a_new_one_is_taken() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.connect_token("ana", Profile::Revoked);
+    for _ in 0..2 {
+        let run = world.pulse().await;
+        assert_eq!(run.error_of("ana").as_deref(), Some("broker_rejected"), "{}", run.stdout);
+    }
+    assert_eq!(world.trouble("ana").await["state"], "needs_reauth");
+    // By keys of the other kind.
+    world.connect("ana", Profile::active());
+    world.pulse_with(&["--user", "ana"]).await.assert_completed("1 successful, 0 errors", 0);
+    assert_eq!(world.trouble("ana").await["state"], "ok");
 }

@@ -61,10 +61,31 @@ pub(crate) async fn sandbox() -> World {
 impl World {
     /// An empty world, or `None` where there is no emulator to run against.
     pub(crate) async fn new(backend: Backend) -> Option<Self> {
+        Self::with(backend, Options::default()).await
+    }
+
+    /// One with a database of the single-tenant layout, of so many users.
+    pub(crate) async fn legacy(backend: Backend, users: u32) -> Option<Self> {
+        let world = Self::with(backend, Options { users, legacy: true, ..Options::default() }).await?;
+        if backend == Backend::Emulator {
+            let database = format!("projects/{}/databases/(default)", world.project);
+            for document in world.sandbox.firestore().documents(&database) {
+                world
+                    .write(
+                        Operation::Update(Document { update_time: None, create_time: None, ..document }),
+                        None,
+                    )
+                    .await;
+            }
+        }
+        Some(world)
+    }
+
+    async fn with(backend: Backend, options: Options) -> Option<Self> {
         static WORLDS: AtomicU32 = AtomicU32::new(0);
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         let project = format!("pulse-test-{}-{number}", std::process::id());
-        let sandbox = Sandbox::start(Options { project: project.clone(), ..Options::default() }).await;
+        let sandbox = Sandbox::start(Options { project: project.clone(), ..options }).await;
         let sandbox = sandbox.expect("loopback has a free port");
         sandbox.requests().keep_received();
         let firestore_host = match backend {
@@ -191,6 +212,29 @@ impl World {
         documents
     }
 
+    /// Every document of the database, by its path.
+    pub(crate) async fn everything(&self) -> BTreeMap<String, Fields> {
+        let query = StructuredQuery {
+            from: vec![CollectionSelector { collection_id: String::new(), all_descendants: true }],
+            ..StructuredQuery::default()
+        };
+        let request = RunQueryRequest {
+            parent: format!("projects/{}/databases/(default)/documents", self.project),
+            query_type: Some(QueryType::StructuredQuery(query)),
+            ..RunQueryRequest::default()
+        };
+        let answers = self.client.clone().max_decoding_message_size(usize::MAX).run_query(request).await;
+        let mut answers = answers.expect("the test's own query").into_inner();
+        let mut documents = BTreeMap::new();
+        while let Some(answer) = answers.message().await.expect("an answer") {
+            let root = self.name("");
+            documents.extend(answer.document.map(|Document { name, fields, .. }| {
+                (name.strip_prefix(&root).expect("a document of this world").to_owned(), fields)
+            }));
+        }
+        documents
+    }
+
     /// Users with keys and accounts in good order, in as few commits as it takes.
     pub(crate) async fn users(&self, ids: &[String]) {
         for ids in ids.chunks(WRITES_PER_COMMIT) {
@@ -232,6 +276,13 @@ impl World {
         let payload = json!({"key_id": key_id, "secret_key": secret_key, "environment": "paper"}).to_string();
         self.account(user, profile);
         self.store_payload(user, &payload)
+    }
+
+    /// Stores a token for a user, and gives them an account that it opens; returns the number of its version.
+    pub(crate) fn connect_token(&self, user: &str, profile: Profile) -> usize {
+        let token = token_of(user);
+        self.sandbox.alpaca().register_token(user, &token, profile);
+        self.store_payload(user, &json!({"oauth_token": token, "environment": "paper"}).to_string())
     }
 
     /// Changes how Alpaca answers for a user, whose keys stay as they are.
@@ -365,6 +416,11 @@ impl Run {
 /// The keys that [`World::connect`] gives to a user: (key id, secret key).
 pub(crate) fn keys_of(user: &str) -> (String, String) {
     (format!("PKTEST{user}"), format!("hush-{user}-0123456789"))
+}
+
+/// The token that [`World::connect_token`] gives to a user.
+pub(crate) fn token_of(user: &str) -> String {
+    format!("hush-token-{user}-0123456789")
 }
 
 pub(crate) fn secret_of(user: &str) -> String {

@@ -24,6 +24,8 @@ pub(crate) enum Request {
     /// Those documents of a path's collection that have that path: a list of at most one.
     Named(&'static str),
     Count(&'static str),
+    /// A collection's documents of that status, newest first.
+    Newest(&'static str, &'static str),
     Write(&'static str, Change),
 }
 
@@ -58,6 +60,10 @@ pub(crate) fn named(path: &'static str) -> Request {
 
 pub(crate) fn count(collection: &'static str) -> Request {
     Request::Count(collection)
+}
+
+pub(crate) fn newest(collection: &'static str, status: &'static str) -> Request {
+    Request::Newest(collection, status)
 }
 
 pub(crate) fn create(path: &'static str, fields: Value) -> Request {
@@ -105,6 +111,12 @@ fn world() -> Vec<(&'static str, Fields)> {
         ("users/ana/alpacaAccounts/sync", json!({"state": "retrying"})),
         ("users/ana/tradingSignals/buy", any.clone()),
         ("users/ana/tradingSignals/buy/notes/one", any.clone()),
+        (
+            "users/ana/tradingSignals/proposed",
+            json!({"symbol": "SPY", "status": "proposed", "created_at": 1.0, "proposed_by": "backend"}),
+        ),
+        ("users/ana/tradingSignals/executing", json!({"status": "executing", "proposed_by": "backend"})),
+        ("users/ana/tradingSignals/bare", json!({"proposed_by": "backend"})),
         ("users/ana/notes/one", any.clone()),
         ("users/ana/secrets/alpaca", json!({"key_id": "PK1"})),
         ("users/ana/data/settings", any.clone()),
@@ -213,6 +225,15 @@ impl Request {
                 let name = json!({"referenceValue": project.name(path)});
                 let field = json!({"fieldPath": "__name__"});
                 query["where"] = json!({"fieldFilter": {"field": field, "op": "EQUAL", "value": name}});
+                project.call(caller, parent, "runQuery", &json!({"structuredQuery": query})).await
+            }
+            Self::Newest(path, status) => {
+                let (parent, collection) = path.rsplit_once('/').expect("a collection below a document");
+                let mut query = from(collection, false);
+                let [field, order] = ["status", "created_at"].map(|name| json!({"fieldPath": name}));
+                let status = json!({"stringValue": status});
+                query["where"] = json!({"fieldFilter": {"field": field, "op": "EQUAL", "value": status}});
+                query["orderBy"] = json!([{"field": order, "direction": "DESCENDING"}]);
                 project.call(caller, parent, "runQuery", &json!({"structuredQuery": query})).await
             }
             Self::Count(collection) => {

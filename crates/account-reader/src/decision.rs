@@ -1,6 +1,7 @@
 //! Whether an order may go out.
 
 use crate::account::{Account, Environment, Standing};
+use crate::decimal;
 use crate::documents::snapshot as field;
 use crate::signal::UnreadableSignal;
 use crate::snapshot::{Snapshot, Verdict};
@@ -37,7 +38,7 @@ pub struct Order {
 /// The figure that an order is paid from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Funds {
-    /// `buying_power`, credit included.
+    /// `buying_power`, credit included; in the account's currency, as the others.
     BuyingPower,
     /// `non_marginable_buying_power`, which an account need not have: then nothing is allowed.
     NonMarginableBuyingPower,
@@ -176,6 +177,16 @@ pub enum Decision {
     },
 }
 
+/// For people: `allowed, up to 800.1`, or `denied, snapshot_stale: the figures are 420 s old`.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Allow { max_notional } => write!(f, "allowed, up to {}", decimal::plain(max_notional)),
+            Self::Deny { code, reason } => write!(f, "denied, {code}: {reason}"),
+        }
+    }
+}
+
 impl Decision {
     pub(crate) fn deny(code: DenyCode, reason: impl Into<String>) -> Self {
         Self::Deny { code, reason: reason.into() }
@@ -193,6 +204,32 @@ impl Decision {
 /// Of several causes the first in the order of [`DenyCode`] is named. An order that closes is denied for its own
 /// faults, for whose account it is, environment and blocks, never for money, age, status or rejected keys: who may do
 /// nothing else may still get out.
+///
+/// ```
+/// use account_reader::decimal::parse;
+/// use account_reader::{
+///     Documents, Environment, Funds, Lookup, Order, Policy, Side, Snapshot, Source, decide,
+/// };
+/// // Ana never synced.
+/// let documents = Documents { snapshot: None, sync: Lookup::Absent, last_pulse: Lookup::Absent };
+/// let snapshot = Snapshot::read(Source::User("ana".to_owned()), documents);
+/// let order = Order {
+///     user: "ana".to_owned(),
+///     side: Side::Buy,
+///     notional: parse("400")?,
+///     closes: false,
+///     pending: Ok(parse("0")?),
+/// };
+/// let policy = Policy {
+///     environment: Environment::Paper,
+///     currency: "USD".to_owned(),
+///     funds: Funds::Cash,
+///     reserve: parse("0")?,
+/// };
+/// let decision = decide(&order, &snapshot, &policy, "2026-01-05T14:30:00Z".parse()?);
+/// assert_eq!(decision.to_string(), "denied, snapshot_missing: the user never synced");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn decide(order: &Order, snapshot: &Snapshot, policy: &Policy, now: Timestamp) -> Decision {
     let checked = check_terms(order, policy)

@@ -91,13 +91,13 @@ pub mod snapshot {
     pub const EXACT: &str = "exact";
     /// Text, absent if Alpaca sent none: by how much credit multiplies cash.
     pub const MULTIPLIER: &str = "multiplier";
-    /// Bool, absent if Alpaca sent none.
+    /// Bool, absent if Alpaca sent none: Alpaca takes no order.
     pub const TRADING_BLOCKED: &str = "trading_blocked";
-    /// Bool, absent if Alpaca sent none.
+    /// Bool, absent if Alpaca sent none: the user can do nothing with the account.
     pub const ACCOUNT_BLOCKED: &str = "account_blocked";
-    /// Bool, absent if Alpaca sent none.
+    /// Bool, absent if Alpaca sent none: the user has forbidden orders.
     pub const TRADE_SUSPENDED_BY_USER: &str = "trade_suspended_by_user";
-    /// Bool, absent if Alpaca sent none.
+    /// Bool, absent if Alpaca sent none: no money goes in or out.
     pub const TRANSFERS_BLOCKED: &str = "transfers_blocked";
     /// The fields that say that an account is blocked; any of them true is one too many.
     pub const BLOCKS: [&str; 4] =
@@ -122,13 +122,16 @@ pub mod snapshot {
 pub mod equity_history {
     use super::{InvalidId, id};
 
+    /// The collection that the entries are in, below the snapshot.
+    pub const COLLECTION: &str = "equity_history";
+
     /// Path of the entry of a minute of UTC, `202601051430`.
     ///
     /// # Errors
     ///
     /// [`InvalidId`] when one of both would name another document.
     pub fn path(user: &str, minute: &str) -> Result<String, InvalidId> {
-        Ok(format!("{}/equity_history/{}", super::snapshot::path(user)?, id(minute)?))
+        Ok(format!("{}/{COLLECTION}/{}", super::snapshot::path(user)?, id(minute)?))
     }
 
     /// Timestamp: when Alpaca answered.
@@ -209,13 +212,16 @@ pub mod last_pulse {
 pub mod signal {
     use super::{InvalidId, id};
 
+    /// The collection that they are in, below the user.
+    pub const COLLECTION: &str = "tradingSignals";
+
     /// Path of a user's signal.
     ///
     /// # Errors
     ///
     /// [`InvalidId`] when the user's id or the key would name another document.
     pub fn path(user: &str, key: &str) -> Result<String, InvalidId> {
-        Ok(format!("users/{}/tradingSignals/{}", id(user)?, id(key)?))
+        Ok(format!("users/{}/{COLLECTION}/{}", id(user)?, id(key)?))
     }
 
     /// Text: what to trade.

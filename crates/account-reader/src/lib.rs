@@ -73,6 +73,8 @@ mod account;
 pub mod decimal;
 mod decision;
 pub mod documents;
+#[cfg(feature = "firestore")]
+pub mod firestore;
 mod proposal;
 mod signal;
 mod snapshot;

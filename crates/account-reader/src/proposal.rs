@@ -9,6 +9,7 @@ use crate::time;
 use crate::value::{Fields, Value, text};
 use bigdecimal::{BigDecimal, Zero};
 use jiff::Timestamp;
+use std::fmt;
 
 /// What a strategy wants to trade for a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,18 @@ pub enum Outcome {
     },
     /// Nothing: the document under this key is not the backend's, so its author may change it at will.
     KeyTaken,
+}
+
+/// For people, as [`Decision`] is.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { decision, .. } => decision.fmt(f),
+            Self::Existing { status, differs: false } => write!(f, "proposed before, now {status}"),
+            Self::Existing { differs: true, .. } => write!(f, "denied, the key is another proposal's"),
+            Self::KeyTaken => write!(f, "denied, key_taken: the key is of a signal of the user's own"),
+        }
+    }
 }
 
 /// What to do about a proposal at that moment, given what the transaction read. A denied one is recorded as well, so

@@ -1,6 +1,6 @@
 //! What a snapshot is worth at a moment.
 
-use crate::account::{Account, Source, Standing};
+use crate::account::{Account, Environment, Source, Standing};
 use crate::documents::snapshot as field;
 use crate::sync::{LastPulse, Lookup, Sync};
 use crate::value::{Fields, Malformed};
@@ -137,6 +137,12 @@ impl Snapshot {
     #[must_use]
     pub fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// Where the account lives, if at least that can be read: also of a document that is otherwise malformed.
+    #[must_use]
+    pub fn environment(&self) -> Option<Environment> {
+        self.standing().map(|standing| standing.environment)
     }
 
     /// How the user's sync goes.

@@ -19,6 +19,12 @@ pub fn parse_iso(text: &str) -> Option<Timestamp> {
 }
 
 /// The text of a time, as [`parse_iso`] reads it; what is finer than a millisecond is cut off.
+///
+/// ```
+/// let time = "2026-01-05T14:30:00.1239Z".parse()?;
+/// assert_eq!(account_reader::time::iso(time), "2026-01-05T14:30:00.123Z");
+/// # Ok::<(), account_reader::jiff::Error>(())
+/// ```
 #[must_use]
 pub fn iso(time: Timestamp) -> String {
     let millis = Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time);

@@ -75,6 +75,7 @@ impl Service {
                 "GetSecret",
                 "GetSecretVersion",
                 "ListSecretVersions",
+                "ListSecrets",
                 UNKNOWN,
             ],
             Self::Alpaca => &["GetAccount", UNKNOWN],
@@ -172,7 +173,7 @@ impl Call {
             let name = operation.as_ref().map_or(UNKNOWN, Operation::method_name);
             Method::named_or_unknown(Service::SecretManager, name)
         } else if path.starts_with("/v2/") {
-            key_owner = super::alpaca::key_id(request.headers()).and_then(owner_of);
+            key_owner = super::alpaca::account_of(request.headers()).and_then(owner_of);
             let is_account = path == "/v2/account" && request.method() == http::Method::GET;
             Method::named_or_unknown(Service::Alpaca, if is_account { "GetAccount" } else { UNKNOWN })
         } else if path.starts_with(metadata::PREFIX) {

@@ -17,6 +17,7 @@ GetAccount, GetToken, ExportMetrics, ...
 Faults of any service:
   latency=200ms     takes longer
   stall             never answers, and keeps the connection open
+  stall-after       handles the call, then never answers
   drop-before       cuts the connection before the call is handled
   drop-after        handles the call, then cuts the connection
   goaway            answers the call, and takes no more over its connection
@@ -37,6 +38,7 @@ Faults of secret-manager, alpaca, metadata and telemetry:
   stray=5ms         the answer, and so much later the same once more on the same connection
   wrong-checksum    a dataCrc32c that does not fit (secret-manager)
   other-secret=ID   the answer of another secret (secret-manager)
+  old-latest        latest is not the newest version yet, but the one before (secret-manager)
   other-account     an account of somebody else's (alpaca)
   rate-limit=14s    a 429 whose X-RateLimit-Reset is so far ahead (alpaca)
   error=403,reason=SERVICE_DISABLED
@@ -66,6 +68,12 @@ pub struct SandboxArgs {
     #[arg(long)]
     healthy: bool,
 
+    /// Begin with a database of the single-tenant layout, to try `pulse migrate` on
+    ///
+    /// With every kind of legacy document, keys in Firestore, and dirt. Secret Manager is empty.
+    #[arg(long)]
+    legacy: bool,
+
     /// How long every call takes at least, such as 20ms or 1s
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = humantime::parse_duration)]
     latency: Duration,
@@ -80,12 +88,12 @@ pub struct SandboxArgs {
 
 /// Serves until SIGINT or SIGTERM, and then exits with success.
 pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
-    let SandboxArgs { users, healthy, latency, port, faults } = args;
+    let SandboxArgs { users, healthy, legacy, latency, port, faults } = args;
     // Before anything is printed, so that whoever waits for the output can already stop us.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let sandbox =
-        Sandbox::start(Options { users, trouble: !healthy, latency, port, ..Options::default() }).await?;
+    let options = Options { users, trouble: !healthy, legacy, latency, port, ..Options::default() };
+    let sandbox = Sandbox::start(options).await?;
     for rule in faults {
         sandbox.faults().add(rule);
     }
@@ -153,6 +161,7 @@ mod tests {
     fn defaults_are_a_small_sandbox_with_some_trouble_on_a_free_port() {
         let args = parse(&[]).unwrap();
         assert_eq!((args.users, args.healthy, args.latency, args.port), (25, false, Duration::ZERO, 0));
+        assert!(!args.legacy && parse(&["--legacy"]).unwrap().legacy);
         assert!(args.faults.is_empty());
     }
 

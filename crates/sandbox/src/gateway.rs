@@ -90,7 +90,7 @@ impl Cloud {
                 self.firestore.billed(),
             ));
         }
-        let Some(call) = Call::recognise(request, |key_id| self.alpaca.owner(key_id)) else {
+        let Some(call) = Call::recognise(request, |id| self.alpaca.owner(id)) else {
             return answer::whole(answer::json_text(StatusCode::NOT_FOUND, "{}"));
         };
         self.requests.arrived(&call);
@@ -139,15 +139,17 @@ impl Cloud {
                 self.requests.ended(call, Outcome::Stalled);
                 pending().await
             }
+            Fault::StallAfter => {
+                self.handle_to_its_end(call).await;
+                self.requests.ended(call, Outcome::Stalled);
+                pending().await
+            }
             Fault::DropBefore => {
                 self.requests.ended(call, Outcome::Dropped);
                 match hang_up.now().await {}
             }
             Fault::DropAfter => {
-                let response = self.handle(call);
-                // Reading the answer to its end is what makes sure that the work behind it is done; what it says,
-                // even an error, is lost with the connection.
-                let _lost = response.into_body().collect().await;
+                self.handle_to_its_end(call).await;
                 self.requests.ended(call, Outcome::Dropped);
                 match hang_up.now().await {}
             }
@@ -167,6 +169,12 @@ impl Cloud {
             }
             Fault::Rest(fault) => self.spoil_rest(call, fault),
         }
+    }
+
+    /// Reading the answer to its end is what makes sure that the work behind it is done; what it says, even an error,
+    /// is lost.
+    async fn handle_to_its_end(&self, call: &Call) {
+        let _lost = self.handle(call).into_body().collect().await;
     }
 
     fn spoil_rest(&self, call: &Call, fault: RestFault) -> Response<Body> {
@@ -190,6 +198,10 @@ impl Cloud {
                 let operation = call.operation.clone().map(|asked| asked.of_secret(secret));
                 self.secrets.answer(operation.as_ref(), call.request.body())
             }
+            RestFault::OldLatest => match &call.operation {
+                Some(operation) => self.secrets.answer_late(operation, call.request.body()),
+                None => self.handle_rest(call),
+            },
             // The connection sends the rest.
             RestFault::Stray(_) => self.handle_rest(call),
         };

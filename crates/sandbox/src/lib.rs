@@ -15,6 +15,7 @@ pub mod faults;
 pub mod firestore;
 mod firestore_users;
 mod gateway;
+mod legacy;
 pub mod metadata;
 pub mod requests;
 pub mod secret_manager;
@@ -48,6 +49,8 @@ pub struct Options {
     pub users: u32,
     /// Whether some of them have trouble, see `seed::Trouble`.
     pub trouble: bool,
+    /// Whether the database is one of the single-tenant layout, with the users' keys in it.
+    pub legacy: bool,
     /// How long every call takes at least.
     pub latency: Duration,
     /// The port on 127.0.0.1; 0 is any free one.
@@ -62,6 +65,7 @@ impl Default for Options {
         Self {
             users: 0,
             trouble: false,
+            legacy: false,
             latency: Duration::ZERO,
             port: 0,
             project: "pulse-sandbox".to_owned(),
@@ -82,17 +86,20 @@ pub struct Sandbox {
 impl Sandbox {
     /// Seeds the users and starts to listen; fails if the port is taken.
     pub async fn start(options: Options) -> io::Result<Self> {
-        let Options { users, trouble, latency, port, project } = options;
+        let Options { users, trouble, legacy, latency, port, project } = options;
         let listener = listen(port)?;
         let address = listener.local_addr()?;
-        let population = Population::new(users, trouble);
+        let population = Population::new(users, trouble && !legacy);
         let firestore = Firestore::default();
-        population
-            .write_documents(&firestore, &format!("projects/{project}/databases/(default)"))
-            .map_err(io::Error::other)?;
+        let database = format!("projects/{project}/databases/(default)");
+        let (written, secrets) = match legacy {
+            true => (legacy::write_documents(users, &firestore, &database), Population::default()),
+            false => (population.write_documents(&firestore, &database), population),
+        };
+        written.map_err(io::Error::other)?;
         let cloud = Arc::new(Cloud {
             firestore,
-            secrets: SecretManager::new(&project, population),
+            secrets: SecretManager::new(&project, secrets),
             alpaca: Alpaca::new(population),
             metadata: Metadata::new(&project),
             telemetry: Telemetry::default(),

@@ -106,10 +106,23 @@ impl Population {
         Some(SeededSecret { payload, is_disabled: trouble == Some(Trouble::DisabledVersion) })
     }
 
+    /// The ids of all secrets that were seeded.
+    pub(super) fn secrets(self) -> impl Iterator<Item = String> {
+        let has_secret = move |number: &u32| self.trouble(*number) != Some(Trouble::MissingSecret);
+        let secret = |number| format!("{SECRET_PREFIX}{}", user_id(number));
+        (1..=self.users).filter(has_secret).map(secret)
+    }
+
     /// The number of the user who was seeded with this key id.
     pub(super) fn number_of_key(self, key: &str) -> Option<u32> {
         let number = key.strip_prefix(KEY_PREFIX)?.parse().ok()?;
         (self.has(number) && key_id(number) == key).then_some(number)
+    }
+
+    /// The number of the user whose account this token opens.
+    pub(super) fn number_of_token(self, text: &str) -> Option<u32> {
+        let number = text.strip_prefix(TOKEN_PREFIX)?.parse().ok()?;
+        (self.has(number) && token(number) == text).then_some(number)
     }
 
     fn number_of(self, user: &str) -> Option<u32> {
@@ -160,6 +173,8 @@ impl Population {
 
 const KEY_PREFIX: &str = "PKSANDBOX";
 
+const TOKEN_PREFIX: &str = "not-a-real-token-";
+
 /// The id of the user with this number, counted from 1.
 pub fn user_id(number: u32) -> String {
     format!("user-{number:04}")
@@ -173,6 +188,11 @@ pub fn key_id(number: u32) -> String {
 /// The Alpaca secret key seeded for the user with this number.
 pub fn secret_key(number: u32) -> String {
     format!("not-a-real-secret-{number:022}")
+}
+
+/// The OAuth token that opens the account of the user with this number, as their keys do.
+pub fn token(number: u32) -> String {
+    format!("{TOKEN_PREFIX}{number:019}")
 }
 
 /// Every fourth user is in a tenant, which two users share.
@@ -240,6 +260,12 @@ mod tests {
         {
             assert!(population.secret(secret).is_none(), "{secret}");
         }
+        let listed = |has_trouble| Population::new(3, has_trouble).secrets().collect::<Vec<_>>();
+        assert_eq!(
+            listed(false),
+            ["alpaca-keys-user-0001", "alpaca-keys-user-0002", "alpaca-keys-user-0003"]
+        );
+        assert_eq!(listed(true), ["alpaca-keys-user-0001", "alpaca-keys-user-0003"], "one has none");
         assert_eq!(population.number_of_key(&key_id(3)), Some(3));
         assert_eq!(population.number_of_key(&key_id(4)), None);
         assert_eq!(population.number_of_key("PKSANDBOX3"), None);

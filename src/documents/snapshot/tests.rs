@@ -1,10 +1,15 @@
 //! What is written and read of a snapshot.
 
 use super::*;
+use crate::documents::reader::to_reader;
+use crate::documents::written::Written;
 use crate::firestore::values::arbitrary::any_fields;
 use crate::firestore::values::{double, integer, null, text, timestamp};
 use crate::model::past::Past;
+use account_reader::decimal::parse;
+use account_reader::{Documents, Lookup, Source, Verdict};
 use gcloud_sdk::google::firestore::v1::Value;
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 fn account() -> Account {
@@ -158,7 +163,125 @@ fn a_snapshot_without_account_or_version_pins_nothing() {
     }
 }
 
+/// What an answer may have besides what it must have: figures as text, a multiplier, and flags.
+#[derive(Clone, Debug)]
+struct Sent {
+    figures: [String; 3],
+    optional: [Option<String>; 2],
+    multiplier: Option<String>,
+    flags: [Option<bool>; 5],
+}
+
+const OPTIONAL: [&str; 2] = [field::LAST_EQUITY, field::NON_MARGINABLE_BUYING_POWER];
+
+impl Sent {
+    fn any() -> impl Strategy<Value = Self> {
+        let figure = || "-?(0|[1-9][0-9]{0,14})(\\.[0-9]{1,14})?";
+        let figures = (figure(), figure(), figure()).prop_map(|(one, two, three)| [one, two, three]);
+        let optional = [prop::option::of(figure()), prop::option::of(figure())];
+        let flags = prop::array::uniform5(any::<Option<bool>>());
+        (figures, optional, prop::option::of("[1-4]"), flags)
+            .prop_map(|(figures, optional, multiplier, flags)| Self { figures, optional, multiplier, flags })
+    }
+
+    fn flags(&self) -> impl Iterator<Item = (&'static str, Option<bool>)> {
+        [field::BLOCKS.as_slice(), &[field::PATTERN_DAY_TRADER]].concat().into_iter().zip(self.flags)
+    }
+
+    /// Fields that were not sent are absent from the answer, or null.
+    fn account(&self, absent_as_null: bool) -> Account {
+        let mut answer = serde_json::json!({"id": "a1", "status": "ACTIVE", "currency": "USD"});
+        let figures =
+            FIGURES.iter().zip(&self.figures).map(|(name, text)| (*name, Some(text.as_str().into())));
+        let optional = OPTIONAL.iter().zip(&self.optional);
+        let optional = optional.map(|(name, text)| (*name, text.as_deref().map(Into::into)));
+        let flags = self.flags().map(|(name, flag)| (name, flag.map(Into::into)));
+        let multiplier = [(field::MULTIPLIER, self.multiplier.as_deref().map(Into::into))];
+        for (name, value) in figures.chain(optional).chain(flags).chain(multiplier) {
+            if value.is_some() || absent_as_null {
+                answer[name] = value.unwrap_or(serde_json::Value::Null);
+            }
+        }
+        Account::from_answer(answer.to_string().as_bytes()).expect("an account")
+    }
+}
+
+/// A document after a write.
+fn after(mut document: Fields, write: &Write, committed: Timestamp) -> Fields {
+    let written = Written::of(write);
+    document.retain(|name, _| !written.mask.contains(name));
+    document.extend(written.fields);
+    document.extend(written.server_times.into_iter().map(|name| (name, timestamp(committed))));
+    document
+}
+
+/// What a reader makes of a document at that time.
+fn assert_says(document: &Fields, source: Source, sent: &Sent, now: Timestamp) {
+    let document = to_reader(document);
+    let documents = Documents { snapshot: Some(&document), sync: Lookup::Absent, last_pulse: Lookup::Absent };
+    let snapshot = account_reader::Snapshot::read(source, documents);
+    let Verdict::Fresh { account, .. } = snapshot.verdict(now) else { panic!("{:?}", snapshot.verdict(now)) };
+    let figures = &account.figures;
+    for (figure, text) in
+        [&figures.equity, &figures.buying_power, &figures.cash].into_iter().zip(&sent.figures)
+    {
+        assert_eq!(figure, &parse(text).expect("a decimal"));
+    }
+    let optional = [&figures.last_equity, &figures.non_marginable_buying_power].into_iter();
+    for (figure, text) in optional.zip(&sent.optional) {
+        assert_eq!(figure, &text.as_deref().map(|text| parse(text).expect("a decimal")));
+    }
+    let blocks = sent.flags().filter(|(name, flag)| *flag == Some(true) && field::BLOCKS.contains(name));
+    assert_eq!(account.blocks(), blocks.map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(account.pattern_day_trader, sent.flags[4]);
+    assert_eq!(account.multiplier, sent.multiplier);
+    assert_eq!(account.fresh_until, Some(account.updated_at + SignedDuration::from_secs(300)));
+}
+
+#[test]
+fn a_snapshot_may_stand_for_300_s_to_the_millisecond() {
+    let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
+    let until = |nanos| {
+        let answered_at = Timestamp::from_nanosecond(nanos).expect("in range");
+        Snapshot { answered_at, ..snapshot(&account, &version) }.fresh_until()
+    };
+    assert_eq!(until(1_767_623_400_123_999_999).to_string(), "2026-01-05T14:35:00.123Z");
+    assert_eq!(until(Timestamp::MAX.as_nanosecond()), Timestamp::MAX);
+}
+
+#[test]
+fn a_snapshot_of_an_older_version_is_read_and_promises_nothing() {
+    let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
+    let mut document = after(Fields::new(), &snapshot(&account, &version).to_write("x/documents/n"), at(0));
+    document.retain(|name, _| name != field::FRESH_UNTIL);
+    let read = to_reader(&document);
+    let documents = Documents { snapshot: Some(&read), sync: Lookup::Absent, last_pulse: Lookup::Absent };
+    let read = account_reader::Snapshot::read(Source::User("ana".into()), documents);
+    let verdict = |second| read.verdict(Timestamp::from_second(second).expect("in range")).as_str();
+    assert_eq!([verdict(300), verdict(301)], ["fresh", "stale"]);
+    assert!(LastSuccess::from_snapshot(&document).is_some() && Pin::from_fields(&document).is_some());
+}
+
 proptest! {
+    #[test]
+    fn whatever_alpaca_sends_is_what_a_reader_reads_and_nothing_of_before(
+        sent in Sent::any(), before in Sent::any(), absent_as_null: bool, millis in 0_i64..253_370_764_800_000,
+    ) {
+        let (version, tenant) = (KeyVersion::parse("7").expect("a number"), TenantId::parse("acme").expect("legal"));
+        let answered_at = Timestamp::from_millisecond(millis).expect("in range");
+        let database = Database::parse("p", "(default)").expect("legal");
+        let (mut user, mut primary) = (Fields::new(), Fields::new());
+        for sent in [&before, &sent] {
+            let account = sent.account(absent_as_null);
+            let snapshot = Snapshot { answered_at, ..snapshot(&account, &version) };
+            user = after(user, &snapshot.to_write("x/documents/n"), answered_at);
+            let write = snapshot.to_tenant_write(&database, &TenantWrite::Create(tenant.clone()));
+            primary = after(primary, &write, answered_at);
+        }
+        assert_says(&user, Source::User("ana".into()), &sent, answered_at);
+        assert_says(&primary, Source::Tenant("acme".into()), &sent, answered_at);
+    }
+
     #[test]
     fn no_snapshot_panics(fields in any_fields(&LastSuccess::FIELDS), version in 1_u32..9) {
         let past = Past { failing_since: at(0), last_success: LastSuccess::from_snapshot(&fields) };

@@ -48,6 +48,82 @@ fn a_figure_sent_as_a_json_number_keeps_its_digits() {
 }
 
 #[test]
+fn what_need_not_be_sent_is_kept_as_it_was() {
+    let account = parse(&answer()).expect("the documented shape");
+    assert_eq!((account.last_equity, account.flags), (None, Flags::default()));
+    let mut whole = answer();
+    whole["last_equity"] = json!("122011.09751111286868");
+    whole["non_marginable_buying_power"] = json!("122086.50");
+    for (flag, set) in [
+        ("trading_blocked", true),
+        ("account_blocked", false),
+        ("trade_suspended_by_user", true),
+        ("transfers_blocked", false),
+        ("pattern_day_trader", true),
+    ] {
+        whole[flag] = json!(set);
+    }
+    let account = parse(&whole).expect("whole");
+    let text = |figure: &Option<Figure>| figure.as_ref().map(|figure| figure.text().to_owned());
+    assert_eq!(text(&account.last_equity).as_deref(), Some("122011.09751111286868"));
+    assert_eq!(text(&account.non_marginable_buying_power).as_deref(), Some("122086.50"));
+    let flags = Flags {
+        trading_blocked: Some(true),
+        account_blocked: Some(false),
+        trade_suspended_by_user: Some(true),
+        transfers_blocked: Some(false),
+        pattern_day_trader: Some(true),
+    };
+    assert_eq!(account.flags, flags);
+}
+
+#[test]
+fn what_need_not_be_sent_is_never_made_up() {
+    for field in ["last_equity", "non_marginable_buying_power"] {
+        for odd in [json!(""), json!("n/a"), json!("NaN"), json!("1e999"), json!(true), json!({})] {
+            let refused = parse(&with(field, odd.clone()));
+            assert!(matches!(refused, Err(AnswerError::Unusable(reason)) if reason.contains(field)), "{odd}");
+        }
+        let account = parse(&with(field, Value::Null)).expect("not sent");
+        assert_eq!((account.last_equity, account.non_marginable_buying_power), (None, None));
+    }
+}
+
+#[test]
+fn nobody_who_may_be_blocked_passes_for_one_who_is_not() {
+    for flag in ["trading_blocked", "account_blocked", "trade_suspended_by_user", "transfers_blocked"] {
+        for odd in [json!("true"), json!("false"), json!(0), json!(1), json!({}), json!([])] {
+            let refused = parse(&with(flag, odd.clone()));
+            assert!(matches!(refused, Err(AnswerError::Unusable(reason)) if reason.contains(flag)), "{odd}");
+        }
+        assert_eq!(parse(&with(flag, Value::Null)).map(|account| account.flags), Ok(Flags::default()));
+    }
+}
+
+#[test]
+fn what_blocks_nothing_and_is_no_money_costs_nothing_where_it_is_odd() {
+    for odd in [json!("true"), json!(1), json!(null), json!({})] {
+        assert_eq!(
+            parse(&with("pattern_day_trader", odd)).map(|account| account.flags),
+            Ok(Flags::default())
+        );
+    }
+    for (sent, kept) in [
+        (json!("2"), Some("2")),
+        (json!("four"), Some("four")),
+        (json!(4), Some("4")),
+        (json!(-1.50), Some("-1.5")),
+        (json!(""), None),
+        (json!(null), None),
+        (json!(true), None),
+        (json!(["2"]), None),
+    ] {
+        let account = parse(&with("multiplier", sent.clone())).expect("an account");
+        assert_eq!(account.multiplier.as_deref(), kept, "{sent}");
+    }
+}
+
+#[test]
 fn a_status_nobody_has_heard_of_is_kept() {
     assert_eq!(parse(&with("status", json!("ON_HOLD"))).expect("figures are there").status, "ON_HOLD");
 }

@@ -1,4 +1,4 @@
-//! What is and what is not a pair of keys.
+//! What are and what are not keys.
 
 use super::*;
 use proptest::prelude::*;
@@ -66,7 +66,22 @@ fn each_malformed_payload_is_told_apart() {
         (r#"{"key_id":"PKé","secret_key":"s"}"#, M::NotAHeader("key_id")),
         (r#"{"key_id":"PK1","secret_key":"\ud800"}"#, M::NotAHeader("secret_key")),
         (r#"{"key_id":"PK1","secret_key":"s","environment":"prod"}"#, M::UnknownEnvironment),
-        (r#"{"oauth_token":"t","environment":"paper"}"#, M::Token),
+        (r#"{"oauth_token":"t"}"#, M::Missing("environment")),
+        (r#"{"oauth_token":"t","environment":null}"#, M::Missing("environment")),
+        (r#"{"oauth_token":"t","base_url":"https://paper-api.alpaca.markets"}"#, M::Missing("environment")),
+        (
+            r#"{"oauth_token":"t","environment":"live","base_url":"https://paper-api.alpaca.markets"}"#,
+            M::Contradiction,
+        ),
+        (r#"{"oauth_token":"t","environment":"Paper"}"#, M::UnknownEnvironment),
+        (r#"{"oauth_token":"","environment":"paper"}"#, M::Empty("oauth_token")),
+        (r#"{"oauth_token":" t","environment":"paper"}"#, M::Blank("oauth_token")),
+        (r#"{"oauth_token":"t\n","environment":"paper"}"#, M::Blank("oauth_token")),
+        (r#"{"oauth_token":"t\r\nx: y","environment":"paper"}"#, M::NotAHeader("oauth_token")),
+        (r#"{"oauth_token":7,"environment":"paper"}"#, M::NotText("oauth_token")),
+        (r#"{"oauth_token":"t","oauth_token":"u","environment":"paper"}"#, M::Twice),
+        (r#"{"environment":"paper"}"#, M::Missing("key_id")),
+        (r#"{"oauth_token":"t","key_id":"PK1","environment":"paper"}"#, M::TokenAndKeys),
         (r#"{"oauth_token":"t","key_id":"PK1","secret_key":"s"}"#, M::TokenAndKeys),
         (r#"{"oauth_token":1,"secret_key":"s"}"#, M::TokenAndKeys),
     ] {
@@ -96,7 +111,23 @@ fn what_stands_around_the_json_is_ignored() {
         ("\u{a0}", "\u{2028}\u{b}"),
     ] {
         let keys = parse(&format!("{before}{json}{after}")).expect("a key pair");
-        assert_eq!((keys.key_id().expose_secret(), keys.environment()), ("PK1", Environment::Paper));
+        assert_eq!((keys.id().expose_secret(), keys.environment()), ("PK1", Environment::Paper));
+    }
+}
+
+#[test]
+fn a_token_opens_the_world_that_the_payload_names() {
+    for (environment, named) in [(Environment::Paper, "paper"), (Environment::Live, "live")] {
+        for base_url in ["null".to_owned(), format!("\"{}/v2/\"", environment.base_url())] {
+            // A token that looks like a paper key is one of either world.
+            let payload = format!(
+                "\u{feff} {{\"oauth_token\":\"PK-token\",\"environment\":\"{named}\",\"base_url\":{base_url}}}\n"
+            );
+            let keys = parse(&payload).expect("a token");
+            let Credentials::Token(token) = keys.credentials() else { panic!("a token") };
+            assert_eq!((token.expose_secret(), keys.environment()), ("PK-token", environment));
+            assert_eq!(keys.id().expose_secret(), "PK-token");
+        }
     }
 }
 
@@ -169,10 +200,22 @@ fn a_secret_never_chooses_a_host_of_its_own() {
 }
 
 #[test]
-fn neither_key_can_be_printed() {
-    let keys = parse(r#"{"key_id":"PKTEST","secret_key":"hush"}"#).expect("well-formed");
-    let shown = format!("{keys:?} {:?} {:?}", keys.key_id(), keys.secret_key());
-    assert!(!shown.contains("PKTEST") && !shown.contains("hush"), "{shown}");
+fn neither_keys_nor_tokens_can_be_printed() {
+    for payload in
+        [r#"{"key_id":"PKTEST","secret_key":"hush"}"#, r#"{"oauth_token":"hush","environment":"live"}"#]
+    {
+        let keys = parse(payload).expect("well-formed");
+        let shown = format!("{keys:?} {:?} {:?}", keys.id(), sent(&keys));
+        assert!(!shown.contains("PKTEST") && !shown.contains("hush"), "{shown}");
+    }
+}
+
+/// What goes into headers.
+fn sent(keys: &AlpacaKeys) -> Vec<&SecretString> {
+    match keys.credentials() {
+        Credentials::Pair { key_id, secret_key } => vec![key_id, secret_key],
+        Credentials::Token(token) => vec![token],
+    }
 }
 
 #[test]
@@ -187,6 +230,9 @@ fn a_refusal_does_not_quote_the_payload() {
         r#"{"key_id":"hush","key_id":"hush"}"#,
         r#"{"key_id":"a","secret_key":"b","base_url":"https://hush"}"#,
         r#"{"oauth_token":"hush"}"#,
+        r#"{"oauth_token":"hush\u0000","environment":"paper"}"#,
+        r#"{"oauth_token":["hush"],"environment":"paper"}"#,
+        r#"{"oauth_token":"hush","secret_key":"hush"}"#,
     ] {
         let refusal = refusal(payload);
         assert!(!format!("{refusal} {refusal:?}").contains("hush"), "{payload}");
@@ -219,7 +265,7 @@ proptest! {
     #[test]
     fn any_payload_is_refused_or_can_be_sent(payload in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(keys) = AlpacaKeys::from_payload(&payload) {
-            for secret in [keys.key_id(), keys.secret_key()] {
+            for secret in sent(&keys) {
                 prop_assert!(reqwest::header::HeaderValue::from_str(secret.expose_secret()).is_ok());
             }
         }
@@ -227,16 +273,18 @@ proptest! {
 
     #[test]
     fn anything_like_a_payload_is_refused_or_can_be_sent_and_is_never_quoted(
-        key_id in any_field(), secret_key in any_field(), environment in any_field(), base_url in any_field(),
-        around in "(\u{feff}|[ \r\n'\"\\[]){0,2}", cut in 0_usize..400,
+        is_pair: bool, key_id in any_field(), secret_key in any_field(), environment in any_field(),
+        base_url in any_field(), around in "(\u{feff}|[ \r\n'\"\\[]){0,2}", cut in 0_usize..400,
     ) {
-        let payload = format!(
-            r#"{around}{{"key_id":{key_id},"secret_key":{secret_key},"environment":{environment},"base_url":{base_url}}}"#,
-        );
+        let keys = match is_pair {
+            true => format!(r#""key_id":{key_id},"secret_key":{secret_key}"#),
+            false => format!(r#""oauth_token":{key_id}"#),
+        };
+        let payload = format!(r#"{around}{{{keys},"environment":{environment},"base_url":{base_url}}}"#);
         let cut = payload.floor_char_boundary(cut.min(payload.len()));
         for payload in [&payload[..], &payload[..cut]] {
             match AlpacaKeys::from_payload(payload.as_bytes()) {
-                Ok(keys) => for secret in [keys.key_id(), keys.secret_key()] {
+                Ok(keys) => for secret in sent(&keys) {
                     let text = secret.expose_secret();
                     let sent = reqwest::header::HeaderValue::from_str(text).expect("a header");
                     prop_assert!(!text.is_empty() && sent.as_bytes() == text.as_bytes());
@@ -270,7 +318,7 @@ proptest! {
     fn any_printable_pair_is_read_back(key_id in "[!-~]{1,40}", secret_key in "[!-~]([ -~]{0,58}[!-~])?") {
         let payload = serde_json::json!({"key_id": key_id, "secret_key": secret_key}).to_string();
         let keys = parse(&payload).expect("printable");
-        prop_assert_eq!(keys.key_id().expose_secret(), key_id);
-        prop_assert_eq!(keys.secret_key().expose_secret(), secret_key);
+        let texts: Vec<_> = sent(&keys).into_iter().map(ExposeSecret::expose_secret).collect();
+        prop_assert_eq!(texts, [key_id, secret_key]);
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::keys::AlpacaKeys;
 use crate::model::outcome::Code;
@@ -53,7 +54,14 @@ fn without_keys(minutes: i64) -> PreviousState {
 
 fn rules(is_named: bool, previous: Option<Timestamp>) -> PassRules<'static> {
     let schedule = RecheckSchedule { previous, now: NOW };
-    PassRules { schedule, is_named, remembers_writes: true, permits_writes: true, tenants: None }
+    PassRules {
+        schedule,
+        is_named,
+        remembers_writes: true,
+        permits_writes: true,
+        tenants: None,
+        equity_slot: None,
+    }
 }
 
 /// A pass over all users in which nobody's secret is due for a look: the one before was just now.
@@ -213,4 +221,24 @@ fn a_failure_is_recorded_unless_there_is_no_state_and_judged_unless_a_person_nam
     assert_eq!(on_failure(&user, false), (OnFailure::Record, RECORD_RESERVE));
     assert_eq!(on_failure(&user, true), (OnFailure::RecordOwnRun, RECORD_RESERVE));
     assert_eq!(on_failure(&legacy(), false), (OnFailure::Forget, Duration::ZERO));
+}
+
+#[test]
+fn an_entry_of_the_equity_history_is_a_write_more_for_users_who_lack_one() {
+    let slots = EquitySlots::of(Duration::from_mins(1)).expect("such a length");
+    let history = |previous| {
+        let rules = rules(false, previous);
+        PassRules { equity_slot: Some(slots.of_pass(&rules.schedule)), ..rules }
+    };
+    let steps = |record: &UserRecord, rules: &PassRules<'_>| match decide(record, None, rules) {
+        SyncPlan::Sync(steps) => (steps.equity_slot.is_some(), steps.writes),
+        plan @ (SyncPlan::LeaveAlone(_) | SyncPlan::SetAside) => panic!("{plan:?}"),
+    };
+    let [clean, troubled] = [PreviousState::Clean, recorded(State::Retrying, None)];
+    let [clean, troubled] = [clean, troubled].map(|previous| record("ana", Switch::On, previous));
+    let (new, same) = (history(None), history(Some(NOW)));
+    assert_eq!((steps(&clean, &new), steps(&clean, &same)), ((true, 2), (false, 1)));
+    assert_eq!((steps(&troubled, &new), steps(&troubled, &same)), ((true, 3), (true, 3)));
+    assert_eq!((steps(&legacy(), &new), steps(&clean, &no_look())), ((false, 1), (false, 1)));
+    assert_eq!(steps(&clean, &PassRules { permits_writes: false, ..new }), (true, 0));
 }

@@ -83,7 +83,8 @@ on_both! {
                 with(r#""base_url": "https://paper-api.alpaca.markets", "environment": "live""#),
                 "contradict",
             ),
-            ("token", br#"{"oauth_token": "hush", "environment": "paper"}"#.to_vec(), "not supported yet"),
+            ("token", br#"{"oauth_token": "hush"}"#.to_vec(), "no environment"),
+            ("token-break", br#"{"oauth_token": "hush\nx", "environment": "paper"}"#.to_vec(), "oauth_token has a character"),
             ("token-and-keys", with(r#""oauth_token": "hush""#), "both an oauth_token and a key pair"),
         ];
         for (user, payload, _) in &payloads {

@@ -54,6 +54,8 @@ async fn users_whose_query_fails_are_not_taken_for_none_whatever_the_status() {
         assert_eq!(run.exit, Some(1), "{fault}: {}", run.stdout);
         let last = run.entry("Failed multi-tenant sync: 0 successful, 0 errors");
         assert_eq!((&last["severity"], &last["error"]), (&json!("CRITICAL"), &json!(code)), "{fault}");
+        // What may pass is tried twice more, after pauses.
+        let attempts = if attempts > 1 { attempts + 2 } else { attempts };
         assert_eq!(world.user_queries().len(), attempts, "{fault}");
         assert_eq!(world.calls(Service::SecretManager, "AccessSecretVersion"), 0, "{fault}");
     })

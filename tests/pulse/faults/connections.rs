@@ -192,6 +192,19 @@ on_both! {
     }
 }
 
+/// More often than a call is tried, which takes less than a second: a page is everybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_cannot_be_read_for_a_moment_loses_nobody() {
+    let world = sandbox().await;
+    let ids = world.crowd(560);
+    world.fault("firestore/RunQuery:error=UNAVAILABLE,skip=1,times=4");
+    let run = world.pulse().await;
+    run.assert_completed("560 successful, 0 errors", 0);
+    assert_eq!(world.faults_applied(), [4]);
+    assert!(run.entries().iter().all(|entry| entry["severity"] != "ERROR"), "{}", run.stdout);
+    assert_eq!(everybody_is_accounted_for(&world, &run, &ids).await, 560);
+}
+
 /// As Google's front ends do it every now and then: what is in flight is answered, and the next call needs another
 /// connection. What is just about to be sent costs an attempt.
 #[tokio::test(flavor = "multi_thread")]

@@ -212,3 +212,21 @@ fn an_unreadable_pending_amount_stops_spending_and_no_closing() {
         }
     }
 }
+
+#[test]
+fn people_read_what_became_of_it() {
+    let reason = "the figures are 420 s old".to_owned();
+    let allowed = Decision::Allow { max_notional: amount("800.10") };
+    let denied = Decision::Deny { code: DenyCode::SnapshotStale, reason };
+    let create = |decision| Outcome::Create { fields: Fields::new(), decision };
+    let existing = |differs| Outcome::Existing { status: "executing".to_owned(), differs };
+    for (outcome, expected) in [
+        (create(allowed), "allowed, up to 800.1"),
+        (create(denied), "denied, snapshot_stale: the figures are 420 s old"),
+        (existing(false), "proposed before, now executing"),
+        (existing(true), "denied, the key is another proposal's"),
+        (Outcome::KeyTaken, "denied, key_taken: the key is of a signal of the user's own"),
+    ] {
+        assert_eq!(outcome.to_string(), expected);
+    }
+}

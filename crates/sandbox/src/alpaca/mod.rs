@@ -10,7 +10,7 @@ use account::{OpenAccount, PendingAccount, account_id};
 use bytes::Bytes;
 pub(super) use figures::scramble;
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use meter::{CALLS_A_MINUTE, Meter};
 use std::collections::HashMap;
@@ -64,13 +64,14 @@ pub struct Alpaca {
     population: Population,
     /// One for each seeded user, in the order of their numbers.
     meters: Box<[Meter]>,
-    /// Accounts that were registered by hand, by key id; they go before the seeded ones.
+    /// Accounts that were registered by hand, by key id or token; they go before the seeded ones.
     registered: RwLock<HashMap<String, Arc<Registered>>>,
     requests: AtomicU64,
 }
 
 struct Registered {
     user: String,
+    /// Empty for a token, which is all in one.
     secret_key: String,
     profile: Profile,
     seed: u64,
@@ -89,6 +90,15 @@ impl Alpaca {
 
     /// Registers an account, or replaces the one with the same key id, seeded ones included.
     pub fn register(&self, user: &str, keys: Keys, profile: Profile) {
+        self.insert(user, keys, profile);
+    }
+
+    /// Registers an account that an OAuth token opens, or replaces the one with the same token.
+    pub fn register_token(&self, user: &str, token: &str, profile: Profile) {
+        self.insert(user, Keys { key_id: token.to_owned(), secret_key: String::new() }, profile);
+    }
+
+    fn insert(&self, user: &str, keys: Keys, profile: Profile) {
         let Keys { key_id, secret_key } = keys;
         let seed = scramble(u64::from(crc32c::crc32c(user.as_bytes())));
         let account =
@@ -101,16 +111,21 @@ impl Alpaca {
         Keys { key_id: seed::key_id(number), secret_key: seed::secret_key(number) }
     }
 
+    /// The OAuth token that opens the account of the user with this number too.
+    pub fn seeded_token(number: u32) -> String {
+        seed::token(number)
+    }
+
     /// The id of the account that the seed gave to the user with this number.
     pub fn seeded_account_id(number: u32) -> String {
         account_id(scramble(u64::from(number)))
     }
 
-    /// The user behind a key id.
-    pub(super) fn owner(&self, key_id: &str) -> Option<String> {
-        match self.find(key_id)? {
+    /// The user behind a key id or a token.
+    pub(super) fn owner(&self, id: &str) -> Option<String> {
+        match self.find(id)? {
             Found::Registered(account) => Some(account.user.clone()),
-            Found::Seeded(number) => Some(seed::user_id(number)),
+            Found::Seeded { number, .. } => Some(seed::user_id(number)),
         }
     }
 
@@ -154,14 +169,16 @@ impl Alpaca {
     }
 
     fn account(&self, headers: &HeaderMap, now: Timestamp) -> Answer {
-        let (Some(key_id), Some(secret_key)) = (text(headers, &KEY_ID), text(headers, &SECRET_KEY)) else {
-            return Self::refusal(StatusCode::FORBIDDEN);
+        let (id, proof) = match (text(headers, &KEY_ID), text(headers, &SECRET_KEY), token(headers)) {
+            (Some(key_id), Some(secret_key), _) => (key_id, secret_key),
+            (_, _, Some(token)) => (token, ""),
+            _ => return Self::refusal(StatusCode::FORBIDDEN),
         };
-        match self.find(key_id) {
-            Some(Found::Registered(account)) if account.secret_key == secret_key => {
+        match self.find(id) {
+            Some(Found::Registered(account)) if account.secret_key == proof => {
                 metered(&account.meter, now, |call| account.profile.answer(account.seed, call, now))
             }
-            Some(Found::Seeded(number)) if seed::secret_key(number) == secret_key => {
+            Some(Found::Seeded { number, secret_key }) if secret_key == proof => {
                 self.seeded_account(number, now)
             }
             _ => unauthorized(),
@@ -180,15 +197,26 @@ impl Alpaca {
         })
     }
 
-    fn find(&self, key_id: &str) -> Option<Found> {
-        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner).get(key_id).cloned();
-        registered.map(Found::Registered).or_else(|| self.population.number_of_key(key_id).map(Found::Seeded))
+    fn find(&self, id: &str) -> Option<Found> {
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        registered.map(Found::Registered).or_else(|| self.seeded(id))
+    }
+
+    fn seeded(&self, id: &str) -> Option<Found> {
+        let of_key = self.population.number_of_key(id);
+        let of_key = of_key.map(|number| Found::Seeded { number, secret_key: seed::secret_key(number) });
+        let of_token = || self.population.number_of_token(id);
+        of_key.or_else(|| Some(Found::Seeded { number: of_token()?, secret_key: String::new() }))
     }
 }
 
 enum Found {
     Registered(Arc<Registered>),
-    Seeded(u32),
+    /// Of a token the secret key is empty.
+    Seeded {
+        number: u32,
+        secret_key: String,
+    },
 }
 
 impl Profile {
@@ -229,9 +257,13 @@ fn unauthorized() -> Answer {
     Alpaca::refusal(StatusCode::UNAUTHORIZED)
 }
 
-/// The key id that a request carries.
-pub(super) fn key_id(headers: &HeaderMap) -> Option<&str> {
-    text(headers, &KEY_ID)
+/// What a request says whose account it is about by: a key id or a token.
+pub(super) fn account_of(headers: &HeaderMap) -> Option<&str> {
+    text(headers, &KEY_ID).or_else(|| token(headers))
+}
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    text(headers, &AUTHORIZATION)?.strip_prefix("Bearer ").filter(|token| !token.is_empty())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -273,6 +305,37 @@ mod tests {
         assert_eq!(ask(&alpaca, &wrong_secret), unauthorized());
         let unknown = Keys { key_id: "PKSANDBOXBOB".into(), ..keys() };
         assert_eq!(ask(&alpaca, &unknown), unauthorized());
+    }
+
+    #[test]
+    fn a_token_opens_its_account_and_is_no_key() {
+        let bearer = |text: &str| HeaderMap::from_iter([(AUTHORIZATION, text.parse().unwrap())]);
+        let alpaca = Alpaca::new(Population::new(3, true));
+        alpaca.register_token("ana", "hush", Profile::active());
+        alpaca.register("ben", keys(), Profile::active());
+        let status = |headers: &HeaderMap| alpaca.answer(headers, Timestamp::UNIX_EPOCH).status().as_u16();
+        let seeded = |number| format!("Bearer {}", Alpaca::seeded_token(number));
+        for (sent, expected) in [
+            ("Bearer hush", 200),
+            (seeded(1).as_str(), 200),
+            (&seeded(3), 401),
+            (&seeded(4), 401),
+            ("Bearer hush2", 401),
+            ("Bearer PKSANDBOXANA", 401),
+            (&format!("Bearer {}", seed::key_id(1)), 401),
+            ("Bearer ", 403),
+            ("hush", 403),
+            ("Basic hush", 403),
+        ] {
+            assert_eq!(status(&bearer(sent)), expected, "{sent}");
+        }
+        let as_key = Keys { key_id: "hush".into(), secret_key: "hush".into() };
+        assert_eq!(status(&headers(&as_key)), 401);
+        assert_eq!(
+            account_of(&bearer("Bearer hush")).and_then(|id| alpaca.owner(id)).as_deref(),
+            Some("ana")
+        );
+        assert_eq!(alpaca.owner(&Alpaca::seeded_token(2)).as_deref(), Some("user-0002"));
     }
 
     #[test]

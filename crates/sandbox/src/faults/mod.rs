@@ -189,6 +189,16 @@ mod tests {
     }
 
     #[test]
+    fn an_old_latest_is_only_for_whoever_asks_for_the_latest() {
+        let faults = Faults::default();
+        faults.inject("secret-manager:old-latest,times=1").unwrap();
+        assert_eq!(faults.judge(&call("/v1/projects/p/secrets/s/versions/2:access")), Effect::default());
+        let expected = Some(Fault::Rest(RestFault::OldLatest));
+        assert_eq!(faults.judge(&access("ana")).fault, expected);
+        assert_eq!(faults.judge(&access("ana")).fault, None);
+    }
+
+    #[test]
     fn skip_and_times_bound_the_calls() {
         let faults = Faults::default();
         let rule = faults.inject("alpaca:stall,skip=1,times=2").unwrap();

@@ -1,6 +1,7 @@
 //! A rule: which calls have a fault, and which fault.
 
 use crate::call::{Call, Method, Service};
+use crate::secret_manager::Operation;
 use http::{HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
 use tonic::Code;
@@ -12,6 +13,8 @@ pub(crate) enum Fault {
     Latency(Duration),
     /// No answer ever comes, and the connection stays open.
     Stall,
+    /// The call is handled, and no answer ever comes.
+    StallAfter,
     /// The connection is cut before the call is handled. Other calls on it are lost too.
     DropBefore,
     /// The call is handled, and the connection is cut instead of answering. Other calls on it are lost too.
@@ -74,6 +77,8 @@ pub(crate) enum RestFault {
     RateLimit(Duration),
     /// The answer is about this secret instead of the one that was asked for.
     OtherSecret(String),
+    /// `latest` is not the newest version yet, but the one before. Of calls for `latest` alone.
+    OldLatest,
     /// The true answer, and so much later, on the same connection, once more: an answer that nobody asked for.
     Stray(Duration),
 }
@@ -115,6 +120,9 @@ impl Rule {
             }
             (Fault::Rest(RestFault::OtherSecret(_)), Service::Alpaca) => {
                 return refuse("only secret-manager has secrets");
+            }
+            (Fault::Rest(RestFault::OldLatest), service) if service != Service::SecretManager => {
+                return refuse("only secret-manager has versions");
             }
             (Fault::Rest(RestFault::OtherAccount), service) if service != Service::Alpaca => {
                 return refuse("only alpaca has accounts");
@@ -171,8 +179,10 @@ impl Rule {
 
     /// Whether the rule is about this call; share, skip and times come on top.
     pub(super) fn matches(&self, call: &Call) -> bool {
+        let is_about_latest = || call.operation.as_ref().is_some_and(Operation::is_about_latest);
         self.service == call.method.service()
             && self.method.is_none_or(|method| method == call.method)
+            && (self.fault != Fault::Rest(RestFault::OldLatest) || is_about_latest())
             && self.user.as_deref().is_none_or(|users| call.concerns(|user| is_one_of(users, user)))
     }
 }

@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 use tonic::Code;
 
 const CODES: [(&str, Code); 16] = [
@@ -35,9 +36,9 @@ const CODES: [(&str, Code); 16] = [
     ("UNAUTHENTICATED", Code::Unauthenticated),
 ];
 
-const FAULTS: &str = "the faults are latency, stall, drop-before, drop-after, goaway, error, break-after, garbage, \
-                      slow, truncate, padding, redirect, wrong-checksum, \
-                      other-secret, other-account, rate-limit, stray and body";
+const FAULTS: &str = "the faults are latency, stall, stall-after, drop-before, drop-after, goaway, error, \
+                      break-after, garbage, slow, truncate, padding, redirect, wrong-checksum, \
+                      other-secret, old-latest, other-account, rate-limit, stray and body";
 
 /// A name, and the value behind it if there is one.
 type Word = (String, Option<String>);
@@ -233,12 +234,9 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     if let Some(error) = words.text("error")? {
         faults.push(read_error(service, &error, words)?);
     }
-    faults.extend(words.value("latency", humantime::parse_duration)?.map(Fault::Latency));
+    faults.extend(take_timed(words)?);
     faults.extend(
         words.value("break-after", str::parse)?.map(|after| Fault::Grpc(GrpcFault::BreakAfter(after))),
-    );
-    faults.extend(
-        words.value("slow", humantime::parse_duration)?.map(|pause| Fault::Rest(RestFault::Slow(pause))),
     );
     faults.extend(words.value("padding", str::parse)?.map(|bytes| Fault::Rest(RestFault::Padding(bytes))));
     faults.extend(
@@ -246,24 +244,7 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
     );
     faults.extend(words.text("body")?.map(|body| Fault::Rest(RestFault::Body(body))));
     faults.extend(words.text("other-secret")?.map(|secret| Fault::Rest(RestFault::OtherSecret(secret))));
-    faults.extend(
-        words.value("stray", humantime::parse_duration)?.map(|after| Fault::Rest(RestFault::Stray(after))),
-    );
-    faults.extend(
-        words
-            .value("rate-limit", humantime::parse_duration)?
-            .map(|ends_in| Fault::Rest(RestFault::RateLimit(ends_in))),
-    );
-    for (name, fault) in [
-        ("stall", Fault::Stall),
-        ("drop-before", Fault::DropBefore),
-        ("drop-after", Fault::DropAfter),
-        ("goaway", Fault::GoAway),
-        ("garbage", Fault::Grpc(GrpcFault::Garbage)),
-        ("truncate", Fault::Rest(RestFault::Truncate)),
-        ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
-        ("other-account", Fault::Rest(RestFault::OtherAccount)),
-    ] {
+    for (name, fault) in without_value() {
         if words.flag(name)? {
             faults.push(fault);
         }
@@ -276,6 +257,37 @@ fn take_fault(service: Service, words: &mut Words) -> Result<Fault, InvalidRule>
         let unknown = unknown.map(|(name, _)| format!("`{name}` is not a fault: "));
         InvalidRule(format!("{}{FAULTS}", unknown.unwrap_or_default()))
     })
+}
+
+/// The faults among them that are a time.
+fn take_timed(words: &mut Words) -> Result<Vec<Fault>, InvalidRule> {
+    type Timed = fn(Duration) -> Fault;
+    let kinds: [(&str, Timed); 4] = [
+        ("latency", Fault::Latency),
+        ("slow", |pause| Fault::Rest(RestFault::Slow(pause))),
+        ("stray", |after| Fault::Rest(RestFault::Stray(after))),
+        ("rate-limit", |ends_in| Fault::Rest(RestFault::RateLimit(ends_in))),
+    ];
+    let mut faults = Vec::new();
+    for (name, fault) in kinds {
+        faults.extend(words.value(name, humantime::parse_duration)?.map(fault));
+    }
+    Ok(faults)
+}
+
+fn without_value() -> [(&'static str, Fault); 10] {
+    [
+        ("stall", Fault::Stall),
+        ("stall-after", Fault::StallAfter),
+        ("drop-before", Fault::DropBefore),
+        ("drop-after", Fault::DropAfter),
+        ("goaway", Fault::GoAway),
+        ("garbage", Fault::Grpc(GrpcFault::Garbage)),
+        ("truncate", Fault::Rest(RestFault::Truncate)),
+        ("wrong-checksum", Fault::Rest(RestFault::WrongChecksum)),
+        ("old-latest", Fault::Rest(RestFault::OldLatest)),
+        ("other-account", Fault::Rest(RestFault::OtherAccount)),
+    ]
 }
 
 fn read_error(service: Service, error: &str, words: &mut Words) -> Result<Fault, InvalidRule> {
@@ -316,6 +328,7 @@ fn words_of_fault(fault: &Fault) -> Vec<Word> {
     match fault {
         Fault::Latency(latency) => vec![word("latency", humantime::format_duration(*latency))],
         Fault::Stall => vec![flag("stall")],
+        Fault::StallAfter => vec![flag("stall-after")],
         Fault::DropBefore => vec![flag("drop-before")],
         Fault::DropAfter => vec![flag("drop-after")],
         Fault::GoAway => vec![flag("goaway")],
@@ -354,6 +367,7 @@ fn words_of_rest(fault: &RestFault) -> Vec<Word> {
         RestFault::Padding(bytes) => vec![word("padding", bytes)],
         RestFault::Redirect(to) => vec![word("redirect", to.to_str().unwrap_or_default())],
         RestFault::WrongChecksum => vec![flag("wrong-checksum")],
+        RestFault::OldLatest => vec![flag("old-latest")],
         RestFault::OtherAccount => vec![flag("other-account")],
         RestFault::Body(body) => vec![word("body", body)],
         RestFault::OtherSecret(secret) => vec![word("other-secret", secret)],
@@ -379,7 +393,6 @@ pub(crate) fn code_name(code: Code) -> &'static str {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn refused(spec: &str) -> String {
         spec.parse::<Rule>().expect_err(spec).to_string()
@@ -436,6 +449,7 @@ mod tests {
             ("alpaca:garbage", "only firestore speaks gRPC"),
             ("alpaca:wrong-checksum", "only secret-manager"),
             ("alpaca:other-secret=x", "only secret-manager"),
+            ("metadata:old-latest", "only secret-manager"),
             ("alpaca:error=403,reason=SERVICE_DISABLED", "only Google's"),
             ("secret-manager:error=403,reason=X,body=x", "a body of its own"),
             ("secret-manager:stall,reason=X", "`reason` is not"),
@@ -484,6 +498,7 @@ mod tests {
         prop_oneof![
             durations().prop_map(Fault::Latency),
             Just(Fault::Stall),
+            Just(Fault::StallAfter),
             Just(Fault::DropBefore),
             Just(Fault::DropAfter),
             Just(Fault::GoAway),
@@ -528,6 +543,7 @@ mod tests {
             (Just(Service::Firestore), grpc_faults()),
             (proptest::sample::select(&Service::ALL[1..]), rest_faults()),
             Just((Service::SecretManager, Fault::Rest(RestFault::WrongChecksum))),
+            Just((Service::SecretManager, Fault::Rest(RestFault::OldLatest))),
             any::<String>()
                 .prop_map(|secret| (Service::SecretManager, Fault::Rest(RestFault::OtherSecret(secret)))),
             (400..600_u16, headers(), any::<String>()).prop_map(|(status, headers, reason)| {

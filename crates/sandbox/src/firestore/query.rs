@@ -145,8 +145,7 @@ impl Query {
             among: self.filter.as_ref().and_then(Filter::strings),
         };
         if let Some(at) = at {
-            let visited = store.scan_at(&scan, at);
-            return self.pick(visited.iter().map(|found| (&found.path, &found.stored)));
+            return self.pick(store.scan_at(&scan, at));
         }
         self.pick(store.scan(&scan))
     }

@@ -226,25 +226,30 @@ impl Store {
         Box::new(paths.filter_map(|path| group.documents.get_key_value(path)))
     }
 
-    /// As [`Store::scan`], in the versions that were current at a time.
-    pub(super) fn scan_at(&self, scan: &Scan<'_>, at: Micros) -> Vec<Found> {
+    /// As [`Store::scan`], in the versions that were current at a time. Visits no more than is taken.
+    pub(super) fn scan_at<'a>(
+        &'a self,
+        scan: &Scan<'a>,
+        at: Micros,
+    ) -> impl Iterator<Item = (&'a Path, &'a Arc<Stored>)> + use<'a> {
+        let (range, collection) = (scan.range, scan.collection);
         let in_scan = |path: &Path| {
-            scan.range.contains(path)
-                && scan.collection.is_none_or(|id| path.collection_id() == id.as_bytes())
+            range.contains(path) && collection.is_none_or(|id| path.collection_id() == id.as_bytes())
         };
         // From the latest change back: what is inserted last, and stays, is the earliest.
-        let changed: BTreeMap<_, _> =
+        let changed: BTreeMap<&'a Path, &'a Option<Arc<Stored>>> =
             self.history.changes_after(at).map(|change| (&change.path, &change.before)).collect();
-        // An index knows only current versions.
-        let unindexed = Scan { among: None, ..*scan };
-        let unchanged = self.scan(&unindexed).filter(|(path, _)| !changed.contains_key(path));
         let earlier = changed.iter().filter_map(|(path, before)| Some((*path, before.as_ref()?)));
-        let mut found: Vec<_> = unchanged
-            .chain(earlier.filter(|(path, _)| in_scan(path)))
-            .map(|(path, stored)| Found { path: path.clone(), stored: Arc::clone(stored) })
-            .collect();
-        found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        found
+        let earlier: Vec<_> = earlier.filter(|(path, _)| in_scan(path)).collect();
+        // An index knows only current versions.
+        let unindexed = Scan { among: None, range, collection };
+        let unchanged = self.scan(&unindexed).filter(move |(path, _)| !changed.contains_key(path));
+        let (mut unchanged, mut earlier) = (unchanged.peekable(), earlier.into_iter().peekable());
+        iter::from_fn(move || match (unchanged.peek(), earlier.peek()) {
+            (Some((one, _)), Some((other, _))) if other < one => earlier.next(),
+            (None, _) => earlier.next(),
+            (Some(_), _) => unchanged.next(),
+        })
     }
 
     /// The first id below `parent`, behind `after`, under which there is any document. Called again and again, it
@@ -449,15 +454,12 @@ mod tests {
             let range = everything();
             for collection in [None, Some("other")] {
                 let scan = Scan { collection, range: &range, among: None };
-                let past = after.scan_at(&scan, at);
-                prop_assert_eq!(
-                    paths(past.iter().map(|found| (&found.path, &found.stored))),
-                    paths(before.scan(&scan))
-                );
-                for found in past {
-                    let now = before.get(&found.path).map(|stored| stored.update_time);
-                    let then = after.get_at(&found.path, at).map(|stored| stored.update_time);
-                    prop_assert_eq!((now, then), (Some(found.stored.update_time), now));
+                let past: Vec<_> = after.scan_at(&scan, at).collect();
+                prop_assert_eq!(paths(past.iter().copied()), paths(before.scan(&scan)));
+                for (found, stored) in past {
+                    let now = before.get(found).map(|stored| stored.update_time);
+                    let then = after.get_at(found, at).map(|stored| stored.update_time);
+                    prop_assert_eq!((now, then), (Some(stored.update_time), now));
                 }
             }
         }

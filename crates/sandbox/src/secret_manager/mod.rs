@@ -1,5 +1,6 @@
 //! A Secret Manager that answers as Google's REST API does.
 
+mod list;
 mod operation;
 mod rest;
 mod secret;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
 pub(crate) use operation::Operation;
-use operation::{Action, VersionAction};
+use operation::{Action, Page, VersionAction};
 use rest::Refusal;
 use secret::Secret;
 pub use secret::VersionState;
@@ -53,7 +54,8 @@ impl SecretManager {
     pub fn set_state(&self, secret: &str, version: &str, state: VersionState) -> bool {
         self.change(secret, |entry| {
             entry.as_mut().is_some_and(|secret| {
-                secret.resolve(version).is_some_and(|number| secret.set_state(number, state))
+                let number = secret.resolve(version);
+                number.is_some_and(|number| secret.set_state(number, state, Timestamp::now()))
             })
         })
     }
@@ -77,9 +79,18 @@ impl SecretManager {
         self.perform(operation, body).unwrap_or_else(|refusal| refusal.answer())
     }
 
+    /// The same where `latest` is not the newest version yet, but the one before.
+    pub(super) fn answer_late(&self, operation: &Operation, body: &[u8]) -> Answer {
+        let newest = |secret: Option<&Secret>| secret.and_then(|secret| secret.resolve("latest"));
+        match self.read(operation.secret(), newest).unwrap_or_default() {
+            newest @ 2.. => self.answer(Some(&operation.of_version(newest - 1)), body),
+            _ => self.no_secret(operation.secret()).answer(),
+        }
+    }
+
     fn perform(&self, operation: &Operation, body: &[u8]) -> Result<Answer, Refusal> {
         let id = operation.secret();
-        if !is_secret_id(id) {
+        if !is_secret_id(id) && !matches!(operation.action(), Action::List(_)) {
             return Err(Refusal::invalid_argument(format!(
                 "Secret ID [{id}] must match the pattern [a-zA-Z0-9_-]{{1,255}}."
             )));
@@ -94,17 +105,18 @@ impl SecretManager {
             )));
         }
         match operation.action() {
+            Action::List(page) => self.list(page),
             Action::Create => self.create(id),
             Action::Get => self.read(id, |secret| {
                 let secret = secret.ok_or_else(|| self.no_secret(id))?;
-                Ok(answer::json(StatusCode::OK, &rest::secret(&self.name(id), secret)))
+                Ok(answer::json(StatusCode::OK, &rest::secret(&self.name(id), secret.created)))
             }),
             Action::Delete => {
                 self.change(id, |entry| entry.take().ok_or_else(|| self.no_secret(id)))?;
                 Ok(answer::json(StatusCode::OK, &json!({})))
             }
             Action::AddVersion => self.add(id, body),
-            Action::ListVersions => self.list_versions(id),
+            Action::ListVersions(page) => self.list_versions(id, page),
             Action::Version(alias, VersionAction::Get) => self.get_version(id, alias),
             Action::Version(alias, VersionAction::Access) => self.access(id, alias),
             Action::Version(alias, VersionAction::Disable) => self.move_to(id, alias, VersionState::Disabled),
@@ -122,7 +134,7 @@ impl SecretManager {
                 return Err(Refusal::already_exists(format!("Secret [{name}] already exists.")));
             }
             let secret = entry.insert(Secret::new(Timestamp::now()));
-            Ok(answer::json(StatusCode::OK, &rest::secret(&name, secret)))
+            Ok(answer::json(StatusCode::OK, &rest::secret(&name, secret.created)))
         })
     }
 
@@ -140,15 +152,24 @@ impl SecretManager {
         })
     }
 
-    /// All versions on one page, the newest first.
-    fn list_versions(&self, id: &str) -> Result<Answer, Refusal> {
+    /// The newest first, and those of one moment by name.
+    fn list(&self, page: &Page) -> Result<Answer, Refusal> {
+        let changed = self.changed.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = changed.iter().filter_map(|(id, secret)| Some((id.clone(), secret.as_ref()?.created)));
+        let seeded = self.population.secrets().filter(|id| !changed.contains_key(id));
+        let mut ids: Vec<_> = kept.chain(seeded.map(|id| (id, self.started))).collect();
+        drop(changed);
+        ids.sort_by(|(a, created_a), (b, created_b)| created_b.cmp(created_a).then_with(|| a.cmp(b)));
+        let secrets = ids.into_iter().map(|(id, created)| rest::secret(&self.name(&id), created));
+        list::answer("secrets", secrets, page)
+    }
+
+    /// The newest first.
+    fn list_versions(&self, id: &str, page: &Page) -> Result<Answer, Refusal> {
         self.read(id, |secret| {
             let secret = secret.ok_or_else(|| self.no_secret(id))?;
-            let versions: Vec<_> = secret
-                .versions()
-                .map(|(number, version)| rest::version(&self.version_name(id, number), version))
-                .collect();
-            Ok(answer::json(StatusCode::OK, &json!({"totalSize": versions.len(), "versions": versions})))
+            let version = |(number, version)| rest::version(&self.version_name(id, number), version);
+            list::answer("versions", secret.versions().map(version), page)
         })
     }
 
@@ -177,7 +198,8 @@ impl SecretManager {
         self.change(id, |entry| {
             let (number, _) = self.find(id, alias, entry.as_ref())?;
             let name = self.version_name(id, number);
-            let changed = entry.as_mut().is_some_and(|secret| secret.set_state(number, state));
+            let now = Timestamp::now();
+            let changed = entry.as_mut().is_some_and(|secret| secret.set_state(number, state, now));
             if !changed {
                 return Err(Refusal::failed_precondition(format!(
                     "Secret Version [{name}] is in DESTROYED state."
@@ -238,7 +260,7 @@ impl SecretManager {
         let mut secret = Secret::new(self.started);
         let number = secret.add(seed.payload, self.started);
         if seed.is_disabled {
-            secret.set_state(number, VersionState::Disabled);
+            secret.set_state(number, VersionState::Disabled, self.started);
         }
         Some(secret)
     }
@@ -356,6 +378,52 @@ mod tests {
         assert_eq!(ask(&manager, "GET", &format!("{secrets}/s/versions/1"), "").1["state"], "DESTROYED");
         assert_eq!(ask(&manager, "DELETE", &format!("{secrets}/s"), "").0, 200);
         assert_eq!(ask(&manager, "GET", &format!("{secrets}/s"), "").0, 404);
+    }
+
+    #[test]
+    fn secrets_and_versions_are_listed_with_the_newest_first() {
+        let manager = SecretManager::new("p", Population::new(2, false));
+        manager.add_version("other", "x");
+        manager.add_version("alpaca-keys-user-0001", "newer");
+        manager.delete("alpaca-keys-user-0002");
+        assert!(manager.set_state("alpaca-keys-user-0001", "1", VersionState::Destroyed));
+        let names = |answer: Value, list: &str| -> Vec<String> {
+            let items = answer[list].as_array().cloned().unwrap_or_default();
+            let name = |item: &Value| item["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+            items.iter().map(name).collect()
+        };
+        let secrets = "/v1/projects/p/secrets";
+        let all = ask(&manager, "GET", &format!("{secrets}?pageSize=9"), "").1;
+        assert_eq!(names(all, "secrets"), ["other", "alpaca-keys-user-0001"]);
+        let keys = ask(&manager, "GET", &format!("{secrets}?filter=name%3Aalpaca-keys"), "").1;
+        assert_eq!(names(keys, "secrets"), ["alpaca-keys-user-0001"]);
+        let path = format!("{secrets}/alpaca-keys-user-0001/versions");
+        let versions = ask(&manager, "GET", &path, "").1;
+        assert_eq!(versions["versions"][1]["state"], "DESTROYED");
+        assert!(versions["versions"][1]["destroyTime"].is_string(), "{versions}");
+        assert_eq!(names(versions, "versions"), ["2", "1"]);
+        assert_eq!(ask(&manager, "GET", "/v1/projects/q/secrets", "").0, 403);
+        assert_eq!(ask(&manager, "GET", &format!("{secrets}/none/versions"), "").0, 404);
+    }
+
+    #[test]
+    fn a_late_latest_is_the_version_before() {
+        let manager = manager();
+        let path = "/v1/projects/p/secrets/s/versions/latest:access";
+        let late = || {
+            let answer = manager.answer_late(&Operation::parse(&http::Method::GET, path, None).unwrap(), b"");
+            (answer.status().as_u16(), String::from_utf8(answer.into_body().to_vec()).unwrap())
+        };
+        assert_eq!(late().0, 404);
+        manager.add_version("s", "first");
+        assert_eq!(late().0, 404, "as if there were none yet");
+        manager.add_version("s", "second");
+        let (status, body) = late();
+        assert!(status == 200 && body.contains("/secrets/s/versions/1\""), "{body}");
+        assert!(
+            access(&manager, "s", "2").1["name"].as_str().unwrap().ends_with("/2"),
+            "by number it is there"
+        );
     }
 
     #[test]

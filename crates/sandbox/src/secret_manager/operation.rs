@@ -6,6 +6,7 @@ use http::Method;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Operation {
     project: String,
+    /// Empty where it is about all of them.
     secret: String,
     action: Action,
 }
@@ -13,11 +14,12 @@ pub(crate) struct Operation {
 /// What is done to the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
+    List(Page),
     Create,
     Get,
     Delete,
     AddVersion,
-    ListVersions,
+    ListVersions(Page),
     /// Something done to the version with this number or alias.
     Version(String, VersionAction),
 }
@@ -39,6 +41,7 @@ impl Operation {
         let is_get = method == Method::GET;
         let is_post = method == Method::POST;
         let (project, secret, action) = match segments[..] {
+            [project, "secrets"] if is_get => (project, "", Action::List(Page::parse(query))),
             [project, "secrets"] if is_post => (project, secret_id(query?)?, Action::Create),
             [project, "secrets", last] => match last.split_once(':') {
                 Some((secret, "addVersion")) if is_post => (project, secret, Action::AddVersion),
@@ -46,7 +49,9 @@ impl Operation {
                 None if method == Method::DELETE => (project, last, Action::Delete),
                 _ => return None,
             },
-            [project, "secrets", secret, "versions"] if is_get => (project, secret, Action::ListVersions),
+            [project, "secrets", secret, "versions"] if is_get => {
+                (project, secret, Action::ListVersions(Page::parse(query)))
+            }
             [project, "secrets", secret, "versions", last] => {
                 let (version, action) = match last.split_once(':') {
                     None if is_get => (last, VersionAction::Get),
@@ -71,11 +76,12 @@ impl Operation {
     /// Google's name of the method.
     pub(crate) fn method_name(&self) -> &'static str {
         match self.action {
+            Action::List(_) => "ListSecrets",
             Action::Create => "CreateSecret",
             Action::Get => "GetSecret",
             Action::Delete => "DeleteSecret",
             Action::AddVersion => "AddSecretVersion",
-            Action::ListVersions => "ListSecretVersions",
+            Action::ListVersions(_) => "ListSecretVersions",
             Action::Version(_, VersionAction::Get) => "GetSecretVersion",
             Action::Version(_, VersionAction::Access) => "AccessSecretVersion",
             Action::Version(_, VersionAction::Disable) => "DisableSecretVersion",
@@ -87,11 +93,12 @@ impl Operation {
     /// The IAM permission that the method needs.
     pub(super) fn permission(&self) -> &'static str {
         match self.action {
+            Action::List(_) => "secretmanager.secrets.list",
             Action::Create => "secretmanager.secrets.create",
             Action::Get => "secretmanager.secrets.get",
             Action::Delete => "secretmanager.secrets.delete",
             Action::AddVersion => "secretmanager.versions.add",
-            Action::ListVersions => "secretmanager.versions.list",
+            Action::ListVersions(_) => "secretmanager.versions.list",
             Action::Version(_, VersionAction::Get) => "secretmanager.versions.get",
             Action::Version(_, VersionAction::Access) => "secretmanager.versions.access",
             Action::Version(_, VersionAction::Disable) => "secretmanager.versions.disable",
@@ -104,12 +111,26 @@ impl Operation {
     pub(super) fn resource(&self) -> String {
         let Self { project, secret, action } = self;
         match action {
-            Action::Create => format!("projects/{project}"),
+            Action::List(_) | Action::Create => format!("projects/{project}"),
             Action::Version(version, _) => format!("projects/{project}/secrets/{secret}/versions/{version}"),
-            Action::Get | Action::Delete | Action::AddVersion | Action::ListVersions => {
+            Action::Get | Action::Delete | Action::AddVersion | Action::ListVersions(_) => {
                 format!("projects/{project}/secrets/{secret}")
             }
         }
+    }
+
+    /// Whether it asks for the version that is the newest.
+    pub(crate) fn is_about_latest(&self) -> bool {
+        matches!(&self.action, Action::Version(alias, _) if alias == "latest")
+    }
+
+    /// The same of the version with this number.
+    pub(super) fn of_version(&self, number: usize) -> Self {
+        let action = match &self.action {
+            Action::Version(_, action) => Action::Version(number.to_string(), *action),
+            other => other.clone(),
+        };
+        Self { action, ..self.clone() }
     }
 
     pub(super) fn project(&self) -> &str {
@@ -129,6 +150,26 @@ fn secret_id(query: &str) -> Option<&str> {
     query.split('&').find_map(|pair| pair.strip_prefix("secretId="))
 }
 
+/// Which part of a list is asked for, as sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) size: String,
+    pub(super) token: String,
+    pub(super) filter: String,
+}
+
+impl Page {
+    fn parse(query: Option<&str>) -> Self {
+        let pairs = query.unwrap_or_default().split('&');
+        let find = |name: &str| {
+            let value = pairs.clone().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+            let spaced = value.unwrap_or_default().replace('+', " ");
+            percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+        };
+        Self { size: find("pageSize"), token: find("pageToken"), filter: find("filter") }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +183,7 @@ mod tests {
     #[test]
     fn every_method_is_read_from_its_path() {
         for (method, path, name) in [
+            ("GET", "/v1/projects/p/secrets?alt=json&pageSize=100", "ListSecrets"),
             ("POST", "/v1/projects/p/secrets?alt=json&secretId=s", "CreateSecret"),
             ("GET", "/v1/projects/p/secrets/s", "GetSecret"),
             ("DELETE", "/v1/projects/p/secrets/s", "DeleteSecret"),
@@ -160,7 +202,7 @@ mod tests {
     #[test]
     fn other_paths_and_methods_are_not_operations() {
         for (method, path) in [
-            ("GET", "/v1/projects/p/secrets"),
+            ("PUT", "/v1/projects/p/secrets"),
             ("POST", "/v1/projects/p/secrets"),
             ("POST", "/v1/projects/p/secrets/s/versions/1:access"),
             ("GET", "/v1/projects/p/secrets/s/versions/1:disable"),

@@ -1,6 +1,6 @@
 //! Secret Manager's JSON, as Google writes it.
 
-use super::secret::{Secret, Version};
+use super::secret::Version;
 use crate::answer::{self, Answer, ERROR_INFO};
 use base64::Engine as _;
 use base64::alphabet;
@@ -140,23 +140,27 @@ pub(super) fn read_payload(body: &[u8]) -> Result<NewPayload, Refusal> {
     Ok(NewPayload { data: data.into(), has_checksum })
 }
 
-pub(super) fn secret(name: &str, secret: &Secret) -> Value {
+pub(super) fn secret(name: &str, created: Timestamp) -> Value {
     json!({
         "name": name,
         "replication": {"automatic": {}},
-        "createTime": time(secret.created),
+        "createTime": time(created),
         "etag": etag(name),
     })
 }
 
 pub(super) fn version(name: &str, version: &Version) -> Value {
-    json!({
+    let mut message = json!({
         "name": name,
         "createTime": time(version.created),
         "state": version.state.name(),
         "replicationStatus": {"automatic": {}},
         "etag": etag(&format!("{name} {}", version.state.name())),
-    })
+    });
+    if let Some(destroyed) = version.destroyed {
+        message["destroyTime"] = time(destroyed).into();
+    }
+    message
 }
 
 /// An `AccessSecretVersionResponse` message.

@@ -36,6 +36,7 @@ pub(super) struct Secret {
 #[derive(Clone)]
 pub(super) struct Version {
     pub(super) created: Timestamp,
+    pub(super) destroyed: Option<Timestamp>,
     pub(super) state: VersionState,
     pub(super) payload: Bytes,
 }
@@ -47,7 +48,7 @@ impl Secret {
 
     /// Adds an enabled version and gives its number.
     pub(super) fn add(&mut self, payload: Bytes, created: Timestamp) -> usize {
-        self.versions.push(Version { created, state: VersionState::Enabled, payload });
+        self.versions.push(Version { created, destroyed: None, state: VersionState::Enabled, payload });
         self.versions.len()
     }
 
@@ -72,7 +73,7 @@ impl Secret {
     }
 
     /// Moves a version to `state`; nothing leads out of DESTROYED, where `false` says that nothing changed.
-    pub(super) fn set_state(&mut self, number: usize, state: VersionState) -> bool {
+    pub(super) fn set_state(&mut self, number: usize, state: VersionState, now: Timestamp) -> bool {
         let Some(version) = number.checked_sub(1).and_then(|index| self.versions.get_mut(index)) else {
             return false;
         };
@@ -82,6 +83,7 @@ impl Secret {
         version.state = state;
         if state == VersionState::Destroyed {
             version.payload = Bytes::new();
+            version.destroyed.get_or_insert(now);
         }
         true
     }
@@ -102,7 +104,7 @@ mod tests {
     #[test]
     fn latest_is_the_newest_version_even_when_it_is_disabled() {
         let mut secret = secret_with(2);
-        assert!(secret.set_state(2, VersionState::Disabled));
+        assert!(secret.set_state(2, VersionState::Disabled, Timestamp::UNIX_EPOCH));
         assert_eq!(secret.resolve("latest"), Some(2));
     }
 
@@ -119,8 +121,8 @@ mod tests {
     #[test]
     fn a_destroyed_version_stays_destroyed_and_loses_its_payload() {
         let mut secret = secret_with(1);
-        assert!(secret.set_state(1, VersionState::Destroyed));
-        assert!(!secret.set_state(1, VersionState::Enabled));
+        assert!(secret.set_state(1, VersionState::Destroyed, Timestamp::UNIX_EPOCH));
+        assert!(!secret.set_state(1, VersionState::Enabled, Timestamp::UNIX_EPOCH));
         let version = secret.version(1).unwrap();
         assert_eq!((version.state, version.payload.len()), (VersionState::Destroyed, 0));
     }

@@ -1,0 +1,81 @@
+//! `pulse keys check`.
+
+use crate::commands::failures::{Stopped, of_alpaca, of_secret};
+use crate::commands::frame::{self, CheckState, Finding, Report};
+use crate::commands::keys::store::kind_of;
+use crate::config::Place;
+use crate::config::keys_args::KeysCheckArgs;
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
+use crate::model::account::Account;
+use crate::model::ids::{DocumentId, UserId};
+use crate::model::pin::Pin;
+use crate::services::desk::Desk;
+use std::process::ExitCode;
+
+pub(super) async fn run(args: &KeysCheckArgs) -> ExitCode {
+    frame::run("keys check", &args.operator, async |place, report| {
+        let desk = Desk::at(place);
+        if let Err(stopped) = check(&desk, &args.user, place, report).await {
+            stopped.tell(report);
+        }
+        report.used(desk.used());
+    })
+    .await
+}
+
+async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Report) -> Result<(), Stopped> {
+    let deadline = Deadline::after(USER_BUDGET);
+    let secrets = desk.secrets().await?;
+    let stored = secrets.keys(&place.database, user, deadline).await;
+    let stored = stored.map_err(|err| Stopped::Found(of_secret(user, &err, place)))?;
+    let (version, environment) = (stored.version.as_str(), stored.keys.environment().as_str());
+    report.field("user", &user.as_str());
+    report.field("key_version", &version);
+    report.field("environment", &environment);
+    report.text(|page| {
+        page.pair("user", user.as_str());
+        page.pair("version", version);
+        page.pair("environment", environment);
+    });
+    let flags = place.database.flags();
+    let answer = desk.alpaca()?.account(&stored.keys, deadline).await;
+    let rejected = |err| Stopped::Found(of_alpaca(&err)).mended_by(format!("pulse keys set {user}{flags}"));
+    let account = answer.map_err(rejected)?.account;
+    report.field("kind", &kind_of(&stored.keys).0);
+    report.field("account", &account.external_account_id);
+    report.field("account_status", &account.status.as_str());
+    report.text(|page| {
+        page.pair("account", &format!("{} ({})", account.external_account_id, account.status.as_str()));
+        page.pair("kind", kind_of(&stored.keys).1);
+    });
+    report.found(Finding::new(CheckState::Ok, "KeysWork", "Alpaca takes the keys."));
+    let id = DocumentId::of_existing(user.as_str());
+    let pin = desk.store().await?.pin(&id, Deadline::after(USER_BUDGET)).await?;
+    let (state, reason, sentence) = compared(&account, pin.as_ref());
+    let finding = Finding::new(state, reason, sentence);
+    report.found(match state {
+        CheckState::Ok => finding,
+        _ => finding.mended_by(format!("pulse sync --user {user}{flags}")),
+    });
+    Ok(())
+}
+
+/// Whether the snapshot shows the account that the keys open.
+fn compared(account: &Account, pin: Option<&Pin>) -> (CheckState, &'static str, String) {
+    match pin {
+        None => {
+            let sentence = "There is no snapshot yet to compare the account with.";
+            (CheckState::Warning, "NoSnapshot", sentence.to_owned())
+        }
+        Some(pin) if pin.account == account.external_account_id => {
+            (CheckState::Ok, "SameAccount", "It is the account that the snapshot shows.".to_owned())
+        }
+        Some(Pin { account, version, .. }) => {
+            let version = version.as_str();
+            let sentence =
+                format!("The snapshot shows another account, {account}, made with version {version}.");
+            (CheckState::Failed, "OtherAccount", sentence)
+        }
+    }
+}

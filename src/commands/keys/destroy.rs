@@ -1,0 +1,146 @@
+//! `pulse keys set --destroy-old`: the older versions go only when nobody is given them any more.
+
+use crate::commands::failures::Stopped;
+use crate::commands::frame::{CheckState, Finding, Report};
+use crate::commands::keys::store::Shelf;
+use crate::config::keys_args::KeysSetArgs;
+use crate::firestore::Store;
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
+use crate::model::ids::DocumentId;
+use crate::model::key_version::KeyVersion;
+use crate::model::settling::Settling;
+use crate::services::secret_changes::secret_of;
+use jiff::Timestamp;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Answers of `latest` that the time is made of.
+const LOOKS: u32 = 30;
+
+/// Least and most time between two of them.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(10)];
+
+/// Waits for the new version to be the one that everybody is given.
+pub(super) struct Waiting<'a> {
+    pub(super) shelf: Shelf<'a>,
+    pub(super) store: &'a Store,
+    pub(super) id: &'a DocumentId,
+    pub(super) version: &'a KeyVersion,
+    /// When the snapshot was written that the command itself made.
+    pub(super) own_snapshot: Option<Timestamp>,
+}
+
+/// What is still missing when the time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    Latest,
+    Pulse,
+}
+
+impl Waiting<'_> {
+    /// Destroys the older versions, once that is safe; else says what to do later.
+    pub(super) async fn destroy_old(&self, args: &KeysSetArgs, report: &mut Report) -> Result<(), Stopped> {
+        let waited = self.wait(args).await;
+        clear_progress();
+        if let Err(missing) = waited {
+            let why = match missing {
+                Missing::Latest => "Secret Manager does not give the new version as `latest` for good yet",
+                Missing::Pulse => "no pulse has synced the user by the new version yet",
+            };
+            report.field("destroyed", &[""; 0]);
+            return self.tell_later(why, report).await;
+        }
+        let mut destroyed = Vec::new();
+        for version in self.shelf.older(self.version).await? {
+            self.shelf.destroy(&version).await?;
+            destroyed.push(version.as_str().to_owned());
+        }
+        report.field("destroyed", &destroyed);
+        let sentence = match destroyed.len() {
+            0 => "There is no older version left.".to_owned(),
+            _ => format!("The older versions are destroyed: {}.", destroyed.join(", ")),
+        };
+        report.found(Finding::new(CheckState::Ok, "OldVersionsDestroyed", sentence));
+        Ok(())
+    }
+
+    /// Which older versions there are, and how they go.
+    pub(super) async fn tell_later(&self, why: &str, report: &mut Report) -> Result<(), Stopped> {
+        let older = self.shelf.older(self.version).await?;
+        let older: Vec<&str> = older.iter().map(KeyVersion::as_str).collect();
+        report.field("older_versions", &older);
+        if older.is_empty() {
+            return Ok(());
+        }
+        let sentence = format!(
+            "Older versions still open the account and cost money, {}: {why}. Destroy them in an hour, and leave the \
+             old keys alone at Alpaca until then.",
+            older.join(", ")
+        );
+        let secret = secret_of(self.shelf.user);
+        let command = |version: &&str| {
+            let project = &self.shelf.database.project;
+            format!("gcloud secrets versions destroy {version} --secret={secret} --project={project}")
+        };
+        let commands: Vec<String> = older.iter().map(command).collect();
+        let finding = Finding::new(CheckState::Warning, "OlderVersionsLeft", sentence);
+        report.found(finding.mended_by(commands.join(" && ")));
+        Ok(())
+    }
+
+    async fn wait(&self, args: &KeysSetArgs) -> Result<(), Missing> {
+        let start = Instant::now();
+        let pause = (args.settled_for / LOOKS).clamp(PAUSES[0], PAUSES[1]);
+        let mut settling = Settling::new(args.settled_for);
+        loop {
+            let is_new = self.is_latest().await;
+            let is_settled = settling.saw(is_new, start.elapsed());
+            if is_settled && self.is_pulsed().await {
+                return Ok(());
+            }
+            if start.elapsed() + pause > args.wait_for {
+                return Err(if is_settled { Missing::Pulse } else { Missing::Latest });
+            }
+            tell_progress(start.elapsed(), is_new, is_settled);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// What cannot be read proves nothing.
+    async fn is_latest(&self) -> bool {
+        let Shelf { secrets, database, user } = self.shelf;
+        let latest = secrets.keys(database, user, Deadline::after(USER_BUDGET)).await;
+        latest.is_ok_and(|stored| stored.version == *self.version)
+    }
+
+    /// Whether somebody else than this command has synced the user by the new version.
+    async fn is_pulsed(&self) -> bool {
+        let pin = self.store.pin(self.id, Deadline::after(USER_BUDGET)).await;
+        let pin = pin.ok().flatten().filter(|pin| pin.version == *self.version);
+        pin.is_some_and(|pin| pin.updated_at > self.own_snapshot)
+    }
+}
+
+fn clear_progress() {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        let _ = stderr.write_all(b"\r\x1b[K");
+    }
+}
+
+/// A line that is written over, on a terminal alone.
+fn tell_progress(waited: Duration, is_new: bool, is_settled: bool) {
+    let mut stderr = io::stderr();
+    if !stderr.is_terminal() {
+        return;
+    }
+    let what = match (is_new, is_settled) {
+        (false, _) => "`latest` is still the old version",
+        (true, false) => "`latest` is the new version, but not for long enough",
+        (true, true) => "waiting for a pulse by the new version",
+    };
+    // Whoever does not look misses nothing.
+    let _ = write!(stderr, "\r\x1b[K{} s: {what} ", waited.as_secs()).and_then(|()| stderr.flush());
+}

@@ -1,0 +1,258 @@
+//! `pulse keys list`.
+
+use crate::commands::failures::{Stopped, sentence};
+use crate::commands::frame::{self, CheckState, Column, Finding, Report, Table, brief, grouped};
+use crate::config::Place;
+use crate::config::filter::UserFilter;
+use crate::config::keys_args::KeysListArgs;
+use crate::firestore::query::Pages;
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
+use crate::model::ids::{Database, UserId};
+use crate::model::selection::IdRange;
+use crate::model::user::User;
+use crate::services::desk::Desk;
+use crate::services::secret_changes::{SecretChangeError, VersionInfo, VersionState};
+use crate::services::secret_manager::SecretManager;
+use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use leaky_bucket::RateLimiter;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Secret Manager's own limit is 600 a minute, of which others need some.
+const LOOKS_A_SECOND: usize = 8;
+const LOOKS_AT_ONCE: usize = 8;
+
+/// Rows that are shown at a time.
+const PART: usize = 100;
+
+/// What a version that is not destroyed costs a month, in cents.
+const CENTS_A_VERSION: u64 = 6;
+
+const COLUMNS: [Column; 6] = [
+    Column { title: "USER", rank: 0 },
+    Column { title: "ENABLED", rank: 0 },
+    Column { title: "DISABLED", rank: 2 },
+    Column { title: "A MONTH", rank: 1 },
+    Column { title: "AGE", rank: 0 },
+    Column { title: "IS A USER", rank: 0 },
+];
+
+pub(super) async fn run(args: &KeysListArgs) -> ExitCode {
+    frame::run("keys list", &args.operator, async |place, report| {
+        let desk = Desk::at(place);
+        if let Err(stopped) = list(&desk, args, place, report).await {
+            stopped.tell(report);
+        }
+        report.used(desk.used());
+    })
+    .await
+}
+
+async fn list(
+    desk: &Desk<'_>,
+    args: &KeysListArgs,
+    place: &Place,
+    report: &mut Report,
+) -> Result<(), Stopped> {
+    let secrets = desk.secrets().await?;
+    let with_keys = all_secrets(&secrets, &place.database).await?;
+    let users = all_users(desk, &place.database).await?;
+    tell_before(with_keys.len(), users.len(), report);
+    let mut listing = Listing { older_than: args.older_than, ..Listing::default() };
+    let limiter = RateLimiter::builder()
+        .initial(LOOKS_AT_ONCE)
+        .max(LOOKS_AT_ONCE)
+        .refill(LOOKS_A_SECOND)
+        .interval(Duration::from_secs(1))
+        .build();
+    let look = async |user: &String| {
+        limiter.acquire_one().await;
+        let id = UserId::parse(user).ok()?;
+        let versions = secrets.versions(&place.database, &id, Deadline::after(USER_BUDGET)).await;
+        Some((Row::of(id, users.contains(user)), versions))
+    };
+    let mut parts = stream::iter(&with_keys).map(look).buffered(LOOKS_AT_ONCE).chunks(PART);
+    let mut table = Table::new(&COLUMNS);
+    report.begin_list("secrets");
+    while let Some(part) = parts.next().await {
+        let rows: Vec<Row> = part.into_iter().flatten().filter_map(|looked| listing.take(looked)).collect();
+        rows.iter().for_each(|row| report.item(row));
+        report.text(|page| table.rows(page, &rows.iter().map(Row::cells).collect::<Vec<_>>()));
+    }
+    let without: Vec<&String> = users.difference(&with_keys).collect();
+    report.field("users_without_secret", &without);
+    listing.find(&without, &place.database.flags(), report);
+    Ok(())
+}
+
+fn tell_before(secrets: usize, users: usize, report: &mut Report) {
+    let (secrets, users) = (secrets as u64, users as u64);
+    let minutes = secrets.div_ceil(60 * LOOKS_A_SECOND as u64);
+    report.text(|page| {
+        page.paragraph(&format!(
+            "{} secrets with keys, {} users; their versions take up to {minutes} min to read",
+            grouped(secrets),
+            grouped(users)
+        ));
+        page.gap();
+    });
+}
+
+async fn all_secrets(secrets: &SecretManager, database: &Database) -> Result<BTreeSet<String>, Stopped> {
+    let (mut all, mut page) = (BTreeSet::new(), String::new());
+    loop {
+        let (found, next) = secrets.key_secrets(database, &page, Deadline::after(USER_BUDGET)).await?;
+        all.extend(found);
+        match next {
+            Some(next) => page = next,
+            None => return Ok(all),
+        }
+    }
+}
+
+async fn all_users(desk: &Desk<'_>, database: &Database) -> Result<BTreeSet<String>, Stopped> {
+    let store = desk.store().await?;
+    let mut pages = Pages::<User>::of_users(database, &IdRange::default(), &UserFilter::default());
+    let mut all = BTreeSet::new();
+    while let Some(page) = pages.next(&store).await? {
+        all.extend(page.into_iter().map(|user| user.id.as_str().to_owned()));
+    }
+    Ok(all)
+}
+
+/// One secret.
+#[derive(Debug, Serialize)]
+struct Row {
+    user: String,
+    is_a_user: bool,
+    enabled: usize,
+    disabled: usize,
+    newest_version: Option<String>,
+    age_s: Option<i64>,
+    dollars_a_month: f64,
+}
+
+impl Row {
+    fn of(user: UserId, is_a_user: bool) -> Self {
+        let user = user.as_str().to_owned();
+        Self {
+            user,
+            is_a_user,
+            enabled: 0,
+            disabled: 0,
+            newest_version: None,
+            age_s: None,
+            dollars_a_month: 0.0,
+        }
+    }
+
+    fn with(self, versions: &[VersionInfo], now: Timestamp) -> Self {
+        let count = |state| versions.iter().filter(|info| info.state == state).count();
+        let (enabled, disabled) = (count(VersionState::Enabled), count(VersionState::Disabled));
+        let newest = versions.first();
+        let created = newest.and_then(|newest| newest.created);
+        Self {
+            enabled,
+            disabled,
+            newest_version: newest.map(|newest| newest.version.as_str().to_owned()),
+            age_s: created.map(|created| now.duration_since(created).as_secs()),
+            dollars_a_month: ((enabled + disabled) as u64 * CENTS_A_VERSION) as f64 / 100.0,
+            ..self
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.user.clone(),
+            self.enabled.to_string(),
+            self.disabled.to_string(),
+            format!("${:.2}", self.dollars_a_month),
+            self.age_s.map_or_else(String::new, |age| brief(SignedDuration::from_secs(age))),
+            if self.is_a_user { "yes" } else { "no" }.to_owned(),
+        ]
+    }
+}
+
+/// What is counted of all rows.
+#[derive(Debug, Default)]
+struct Listing {
+    older_than: Option<Duration>,
+    old: Vec<String>,
+    with_older_versions: Vec<String>,
+    dollars: f64,
+    of_nobody: Vec<String>,
+    unknown: Option<(u64, String)>,
+}
+
+impl Listing {
+    /// The row, if it is to be shown.
+    fn take(&mut self, (row, versions): (Row, Result<Vec<VersionInfo>, SecretChangeError>)) -> Option<Row> {
+        let row = match versions {
+            Ok(versions) => row.with(&versions, Timestamp::now()),
+            // Deleted meanwhile.
+            Err(SecretChangeError::Missing) => return None,
+            Err(err) => {
+                let (count, _) = self.unknown.get_or_insert_with(|| (0, sentence(&err)));
+                *count += 1;
+                row
+            }
+        };
+        self.dollars += row.dollars_a_month;
+        self.of_nobody.extend((!row.is_a_user).then(|| row.user.clone()));
+        self.with_older_versions.extend((row.enabled + row.disabled > 1).then(|| row.user.clone()));
+        let Some(limit) = self.older_than else { return Some(row) };
+        let is_old = row.age_s.is_some_and(|age| u64::try_from(age).is_ok_and(|age| age > limit.as_secs()));
+        self.old.extend(is_old.then(|| row.user.clone()));
+        is_old.then_some(row)
+    }
+
+    fn find(&self, without: &[&String], flags: &str, report: &mut Report) {
+        let text = format!("Versions that are not destroyed cost ${:.2} a month.", self.dollars);
+        report.field("dollars_a_month", &self.dollars);
+        report.found(Finding::new(CheckState::Ok, "KeysListed", text));
+        let found = [
+            some(CheckState::Failed, "KeysOld", &self.old, "have keys that are older", "pulse keys set {}"),
+            some(
+                CheckState::Warning,
+                "OlderVersionsLeft",
+                &self.with_older_versions,
+                "have older versions that still open the account and cost money",
+                "pulse keys set {} --destroy-old",
+            ),
+            some(
+                CheckState::Warning,
+                "SecretsWithoutUser",
+                &self.of_nobody,
+                "have a secret and are no users",
+                "pulse user remove {}",
+            ),
+            some(CheckState::Warning, "UsersWithoutSecret", without, "have no secret", "pulse keys set {}"),
+        ];
+        for (finding, command) in found.into_iter().flatten() {
+            report.found(finding.mended_by(format!("{command}{flags}")));
+        }
+        if let Some((count, why)) = &self.unknown {
+            let sentence = format!("Of {} secrets the versions could not be read: {why}", grouped(*count));
+            report.found(Finding::new(CheckState::Unknown, "VersionsUnknown", sentence));
+        }
+    }
+}
+
+/// The finding about some ids, if there are any; the command is for the first one.
+fn some(
+    state: CheckState,
+    reason: &'static str,
+    ids: &[impl AsRef<str>],
+    what: &str,
+    mend: &str,
+) -> Option<(Finding, String)> {
+    let first = ids.first()?.as_ref();
+    let shown: Vec<&str> = ids.iter().take(3).map(AsRef::as_ref).collect();
+    let more = if ids.len() > shown.len() { ", …" } else { "" };
+    let sentence = format!("{} {what}: {}{more}.", grouped(ids.len() as u64), shown.join(", "));
+    Some((Finding::new(state, reason, sentence), mend.replace("{}", first)))
+}

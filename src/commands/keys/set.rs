@@ -1,0 +1,216 @@
+//! `pulse keys set`.
+
+use crate::commands::failures::{Stopped, of_alpaca};
+use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
+use crate::commands::keys::destroy::Waiting;
+use crate::commands::keys::store::{Shelf, Stored, kind_of};
+use crate::commands::keys::typed::{typed, unusable};
+use crate::commands::office::connect;
+use crate::config::Place;
+use crate::config::keys_args::KeysSetArgs;
+use crate::documents::user_changes::keys_updated;
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
+use crate::model::account::Account;
+use crate::model::ids::{DocumentId, UserId};
+use crate::model::keys::Environment;
+use crate::model::pin::Pin;
+use crate::model::typed_keys::TypedKeys;
+use crate::pass::own_run::{OwnRun, sync_now};
+use crate::services::alpaca::AlpacaError;
+use crate::services::clients::Clients;
+use crate::services::secret_manager::StoredKeys;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub(super) async fn run(args: &KeysSetArgs) -> ExitCode {
+    frame::run("keys set", &args.operator, async |place, report| {
+        if let Err(stopped) = begin(args, place, report).await {
+            stopped.tell(report);
+        }
+    })
+    .await
+}
+
+async fn begin(args: &KeysSetArgs, place: &Place, report: &mut Report) -> Result<(), Stopped> {
+    let user = UserId::parse(&args.user).map_err(|err| unusable(format!("That is no user's id: {err}.")))?;
+    let typed = typed(args).await?;
+    let id = DocumentId::of_existing(user.as_str());
+    let clients = connect(place, &id).await?;
+    let setting = Setting { args, clients: &clients, user: &user, id: &id, flags: place.database.flags() };
+    let set = setting.set(typed, report).await;
+    report.used(clients.usage.so_far());
+    set
+}
+
+struct Setting<'a> {
+    args: &'a KeysSetArgs,
+    clients: &'a Arc<Clients>,
+    user: &'a UserId,
+    id: &'a DocumentId,
+    /// By which another command works in the same place.
+    flags: String,
+}
+
+impl Setting<'_> {
+    async fn set(&self, typed: TypedKeys, report: &mut Report) -> Result<(), Stopped> {
+        let (user, environment) = (self.user, typed.keys.environment());
+        report.field("user", &user.as_str());
+        let pin = self.known_account().await?;
+        let account = self.tried(&typed, pin.as_ref()).await?;
+        self.tell(&typed, account.as_ref(), report);
+        self.same_account(account.as_ref(), pin.as_ref())?;
+        let which = account
+            .as_ref()
+            .map_or("an account that is not open yet", |account| &account.external_account_id);
+        let question = format!("Store these keys for {user}: {}, {which}?", out_loud(environment));
+        confirm(&question, self.args.confirm).await?;
+        let shelf = Shelf { secrets: &self.clients.secrets, database: self.clients.store.database(), user };
+        let stored = shelf.put(&typed.payload).await?;
+        self.tell_stored(&stored, report);
+        let mark = keys_updated(self.clients.store.database(), self.id);
+        self.clients.store.commit(&[mark], Deadline::after(USER_BUDGET)).await?;
+        let keys = Arc::new(StoredKeys { keys: typed.keys, version: stored.version });
+        let is_synced = self.sync(&keys, report).await?;
+        let written = self.clients.store.pin(self.id, Deadline::after(USER_BUDGET)).await?;
+        let waiting = Waiting {
+            shelf,
+            store: &self.clients.store,
+            id: self.id,
+            version: &keys.version,
+            own_snapshot: written.and_then(|pin| pin.updated_at),
+        };
+        match (is_synced, self.args.destroy_old) {
+            (true, true) => waiting.destroy_old(self.args, report).await,
+            (true, false) => {
+                waiting.tell_later("`latest` may go on to be one of them for a while", report).await
+            }
+            (false, _) => waiting.tell_later("the user is not synced by the new version", report).await,
+        }
+    }
+
+    /// Which account the user's snapshot shows. Whoever does not exist gets no keys.
+    async fn known_account(&self) -> Result<Option<Pin>, Stopped> {
+        let (store, user) = (&self.clients.store, self.user);
+        let deadline = Deadline::after(USER_BUDGET);
+        let existing = store.existing_user(self.id, None, deadline).await?;
+        if existing.profile.is_none() {
+            let sentence = format!("There is no user {user}: keys would be stored for nobody.");
+            return Err(Stopped::failed("UserUnknown", sentence)
+                .mended_by(format!("pulse user add {user}{}", self.flags)));
+        }
+        Ok(store.pin(self.id, deadline).await?)
+    }
+
+    /// The account that the keys open; none, where it is not open yet.
+    async fn tried(&self, typed: &TypedKeys, pin: Option<&Pin>) -> Result<Option<Account>, Stopped> {
+        match self.clients.alpaca.account(&typed.keys, Deadline::after(USER_BUDGET)).await {
+            Ok(answer) => Ok(Some(answer.account)),
+            // Nobody can tell whether it is the account of before.
+            Err(AlpacaError::Incomplete(_)) if pin.is_none() || self.args.new_account => Ok(None),
+            Err(AlpacaError::Incomplete(status)) => {
+                let sentence = format!(
+                    "Alpaca takes the keys, but their account is not open yet ({status}), and the snapshot shows one \
+                     that is: nothing was stored."
+                );
+                Err(Stopped::failed("OtherAccount", sentence).mended_by(self.again_with("--new-account")))
+            }
+            Err(err @ AlpacaError::Rejected { .. }) => Err(self.rejected(typed, &err)),
+            Err(err) => Err(Stopped::Found(of_alpaca(&err))),
+        }
+    }
+
+    fn rejected(&self, typed: &TypedKeys, err: &AlpacaError) -> Stopped {
+        let mut finding = of_alpaca(err);
+        let [tried, other] = match typed.keys.environment() {
+            Environment::Paper => ["paper", "live"],
+            Environment::Live => ["live", "paper"],
+        };
+        finding.sentence = format!(
+            "Alpaca does not take these keys for {tried} trading: nothing was stored. If they are of a {other} account, \
+             say so."
+        );
+        Stopped::Found(finding.mended_by(self.again_with(&format!("--{other}"))))
+    }
+
+    fn again_with(&self, flag: &str) -> String {
+        format!("pulse keys set {} {flag}{}", self.user, self.flags)
+    }
+
+    fn tell(&self, typed: &TypedKeys, account: Option<&Account>, report: &mut Report) {
+        let environment = typed.keys.environment();
+        report.field("environment", &environment.as_str());
+        report.field("kind", &kind_of(&typed.keys).0);
+        report.field("account", &account.map(|account| &account.external_account_id));
+        report.field("account_status", &account.map(|account| account.status.as_str()));
+        report.text(|page| {
+            page.pair("user", self.user.as_str());
+            page.pair("environment", out_loud(environment));
+            page.pair("kind", kind_of(&typed.keys).1);
+            if let Some(account) = account {
+                page.pair(
+                    "account",
+                    &format!("{} ({})", account.external_account_id, account.status.as_str()),
+                );
+            }
+        });
+    }
+
+    fn same_account(&self, account: Option<&Account>, pin: Option<&Pin>) -> Result<(), Stopped> {
+        let Some((account, pin)) = account.zip(pin) else { return Ok(()) };
+        if self.args.new_account || account.external_account_id == pin.account {
+            return Ok(());
+        }
+        let sentence = format!(
+            "These keys open another account than the snapshot shows, which is {}: nothing was stored.",
+            pin.account
+        );
+        Err(Stopped::failed("OtherAccount", sentence).mended_by(self.again_with("--new-account")))
+    }
+
+    fn tell_stored(&self, Stored { version, was_there }: &Stored, report: &mut Report) {
+        report.field("key_version", &version.as_str());
+        report.field("was_stored_before", was_there);
+        let sentence = match was_there {
+            true => format!("They were stored already, as version {}.", version.as_str()),
+            false => format!("They are stored as version {}, and read back by its number.", version.as_str()),
+        };
+        report.found(Finding::new(CheckState::Ok, "KeysStored", sentence));
+    }
+
+    /// Whether the snapshot is made with these keys.
+    async fn sync(&self, keys: &Arc<StoredKeys>, report: &mut Report) -> Result<bool, Stopped> {
+        let user = self.user;
+        let run = sync_now(self.clients, self.id, Some(keys)).await?;
+        report.field("is_synced", &(run == OwnRun::Synced));
+        report.found(match run {
+            OwnRun::Synced => {
+                let sentence = format!("The snapshot is made with version {}.", keys.version.as_str());
+                Finding::new(CheckState::Ok, "Synced", sentence)
+            }
+            OwnRun::Paused => Finding::new(
+                CheckState::Warning,
+                "Paused",
+                "The user is paused, and is not synced until that ends.",
+            )
+            .mended_by(format!("pulse user resume {user}{}", self.flags)),
+            OwnRun::NotOpen => {
+                let sentence = "The account is not open yet: the user is synced once it is.";
+                Finding::new(CheckState::Warning, "AccountNotOpen", sentence)
+            }
+            OwnRun::Failed(code) => {
+                let sentence = format!("The keys are stored, but the sync failed: {}.", code.as_str());
+                Finding::new(CheckState::Failed, "SyncFailed", sentence)
+                    .mended_by(format!("pulse sync --user {user}{}", self.flags))
+            }
+        });
+        Ok(run == OwnRun::Synced)
+    }
+}
+
+fn out_loud(environment: Environment) -> &'static str {
+    match environment {
+        Environment::Paper => "PAPER, play money",
+        Environment::Live => "LIVE, real money",
+    }
+}

@@ -1,0 +1,264 @@
+//! `pulse migrate apply`.
+
+use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
+use crate::commands::migrate::ground::{
+    Changing, alpaca, among, budgets, cannot, changing, ended_early, options, refuse, refuse_in, secrets,
+    typed,
+};
+use crate::commands::migrate::keys::{KeyLook, KeyMove, KeysOutcome};
+use crate::commands::migrate::progress::Progress;
+use crate::config::Place;
+use crate::config::migrate_args::ApplyArgs;
+use crate::documents::migration::RunState;
+use crate::migration::apply::{Applier, ApplyError, Outcome};
+use crate::migration::load::{Judged, Loader};
+use crate::migration::options::{Options, Stamp};
+use crate::migration::reason::Class;
+use crate::services::desk::Desk;
+use crate::shutdown::{DRAIN_LIMIT, Stop};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+/// Documents that are named of those that were not moved; `--json` names all.
+const NAMED: usize = 5;
+
+pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
+    run("migrate apply", &args.operator, async |place: &Place, report: &mut Report| {
+        let Some((plan, options)) = asked(args, report) else { return };
+        let desk = Desk::with_budgets(place, &budgets(&args.pace));
+        let Some(database) = changing(&desk, report).await else { return };
+        if !may_begin(&database, &args.plan, report).await {
+            return;
+        }
+        let question = format!("Move the documents of {} in project {}?", args.plan, place.database.project);
+        if let Err(refused) = confirm(&question, args.confirm).await {
+            report.found(Finding::new(CheckState::Failed, "NotConfirmed", sentence(&refused.to_string())));
+            return report.exit_with(refused.exit_code());
+        }
+        let stop = Stop::on_signals().unwrap_or_default();
+        let moving = Moving { desk: &desk, database: &database, plan, options: &options, stop: &stop };
+        let applied = moving.all(report).await;
+        let is_given_up = options.left_behind.contains(&Class::Secret);
+        conclude(applied, (args, is_given_up, &stop), report);
+        report.used(desk.used());
+    })
+    .await
+}
+
+/// The plan, with the options that it stands for.
+fn asked(args: &ApplyArgs, report: &mut Report) -> Option<(Stamp, Options)> {
+    let options = options(&args.whose, report)?;
+    let plan: Stamp = match args.plan.parse() {
+        Ok(plan) => plan,
+        Err(err) => {
+            refuse(report, "NoPlan", format!("--plan {:?} is no plan's id: {err}.", args.plan));
+            return None;
+        }
+    };
+    if options.plan(plan.at) != plan {
+        let sentence = "The plan stands for other options: give --owner, --owners and --leave-behind as they were given to `pulse migrate plan`.";
+        refuse(report, "OtherOptions", sentence);
+        return None;
+    }
+    Some((plan, options))
+}
+
+/// What was undone is not done again by the same plan: its journal is gone.
+async fn may_begin(database: &Changing, plan: &str, report: &mut Report) -> bool {
+    match database.run(plan).await {
+        Ok(None) => true,
+        Ok(Some(run)) => match run.state {
+            None | Some(RunState::Applying | RunState::Applied) => true,
+            Some(state) => {
+                refuse_in(state, plan, report);
+                false
+            }
+        },
+        Err(err) => {
+            cannot(report, &err);
+            false
+        }
+    }
+}
+
+/// What became of all documents.
+#[derive(Debug, Default)]
+struct Applied {
+    seen: u64,
+    moved: u64,
+    keys_moved: u64,
+    others: BTreeMap<&'static str, Others>,
+}
+
+/// Those that were not moved for one cause.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    pub(super) count: u64,
+    pub(super) named: Vec<String>,
+}
+
+impl Others {
+    pub(super) fn add(&mut self, path: &str) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(path.to_owned());
+        }
+    }
+}
+
+impl Applied {
+    fn note(&mut self, judged: &Judged, outcome: Outcome, report: &mut Report) {
+        let cause = match outcome {
+            Outcome::Moved => return self.moved += 1,
+            Outcome::Late => "late",
+            Outcome::Changed => "changed",
+            Outcome::Refused => "refused",
+        };
+        let path = &judged.document.path;
+        self.others.entry(cause).or_default().add(path);
+        report.item(&serde_json::json!({"source": path, "outcome": cause}));
+    }
+
+    fn note_keys(&mut self, path: &str, outcome: KeysOutcome, report: &mut Report) {
+        match outcome {
+            KeysOutcome::Moved => self.keys_moved += 1,
+            KeysOutcome::Same | KeysOutcome::Absent => {}
+            left => {
+                self.others.entry(left.as_str()).or_default().add(path);
+                report.item(&serde_json::json!({"source": path, "outcome": left.as_str()}));
+            }
+        }
+    }
+}
+
+/// What is moved, and by what.
+struct Moving<'a> {
+    desk: &'a Desk<'a>,
+    database: &'a Changing,
+    plan: Stamp,
+    options: &'a Options,
+    stop: &'a Stop,
+}
+
+impl Moving<'_> {
+    async fn all(&self, report: &mut Report) -> (Applied, Result<(), ApplyError>) {
+        let mut applied = Applied::default();
+        let ended = self.stages(&mut applied, report).await;
+        (applied, ended)
+    }
+
+    async fn stages(&self, applied: &mut Applied, report: &mut Report) -> Result<(), ApplyError> {
+        let id = self.plan.to_string();
+        self.database.record(&id, RunState::Applying, None).await?;
+        let clients = async { Some((secrets(self.desk, report).await?, alpaca(self.desk, report)?)) };
+        let clients = clients.await;
+        report.begin_list("not_moved");
+        let documents = self.documents(&id, applied, report);
+        let moved = self.stop.run_until_stopped_for(DRAIN_LIMIT, documents).await;
+        moved.unwrap_or(Err(ApplyError::Stopped))?;
+        // It was told why there are none.
+        let Some((secrets, alpaca)) = clients else { return Ok(()) };
+        let look = KeyLook { reader: &self.database.reader, secrets: &secrets };
+        let (writer, plan) = (&self.database.writer, id.as_str());
+        let keys = KeyMove { look, alpaca: &alpaca, writer, plan, stop: self.stop };
+        let moving = keys.all(|path, outcome| applied.note_keys(path, outcome, report));
+        let moved = self.stop.run_until_stopped_for(DRAIN_LIMIT, moving).await;
+        moved.unwrap_or(Err(ApplyError::Stopped))?;
+        Ok(self.database.record(&id, RunState::Applied, Some(applied.moved)).await?)
+    }
+
+    async fn documents(
+        &self,
+        id: &str,
+        applied: &mut Applied,
+        report: &mut Report,
+    ) -> Result<(), ApplyError> {
+        let loader = Loader::new(self.database.reader.clone(), &self.options.owners);
+        let applier = Applier {
+            loader: &loader,
+            writer: &self.database.writer,
+            database: self.database.reader.database(),
+            plan: id,
+            planned_at: self.plan.at,
+            stop: self.stop,
+        };
+        let mut progress = Progress::new("Moving");
+        loader
+            .walk(async |chunk| {
+                applied.seen += chunk.len() as u64;
+                progress.at(applied.seen);
+                applier.apply(chunk, &mut |judged, outcome| applied.note(judged, outcome, report)).await
+            })
+            .await
+    }
+}
+
+fn conclude(
+    (applied, ended): (Applied, Result<(), ApplyError>),
+    (args, keys_are_given_up, stop): (&ApplyArgs, bool, &Stop),
+    report: &mut Report,
+) {
+    report.field("moved", &applied.moved);
+    report.field("keys_moved", &applied.keys_moved);
+    for (cause, others) in &applied.others {
+        let finding = finding(cause, others);
+        let is_given_up = keys_are_given_up && finding.state == CheckState::Failed && cause.contains('_');
+        let state = if is_given_up { CheckState::Warning } else { finding.state };
+        report.found(Finding { state, ..finding });
+    }
+    let again = format!("pulse migrate apply --plan {}{}", args.plan, typed(&args.whose, &args.operator));
+    match ended {
+        Ok(()) => report.found(
+            Finding::new(CheckState::Ok, "Applied", format!("{} changes were made.", grouped(applied.moved)))
+                .mended_by(format!("pulse migrate verify{}", typed(&args.whose, &args.operator))),
+        ),
+        Err(err) => ended_early(&err, &grouped(applied.moved), (&again, stop), report),
+    }
+}
+
+fn finding(cause: &str, others: &Others) -> Finding {
+    let (reason, words) = match cause {
+        "late" => (
+            "WrittenLater",
+            "were written after the plan, so an old writer still runs: stop it, and make a new plan",
+        ),
+        "changed" => ("ChangedMeanwhile", "were changed by somebody else at the same time: make a new plan"),
+        "refused" => ("RefusedByFirestore", "are not taken by Firestore"),
+        other => return keys_finding(other, others),
+    };
+    let sentence = format!("{} {words}.", among(others.count, &others.named));
+    Finding::new(CheckState::Failed, reason, sentence).mended_by("pulse migrate plan")
+}
+
+/// What keeps keys from being moved, by the word of JSON.
+pub(super) fn keys_finding(word: &str, others: &Others) -> Finding {
+    let (state, reason, words) = match word {
+        "keys_not_there" => (CheckState::Failed, "KeysNotMoved", "hold keys that are not in Secret Manager"),
+        "other_keys" => {
+            (CheckState::Failed, "OtherKeys", "hold other keys than the secret's newest version, which stays")
+        }
+        "keys_malformed" => (
+            CheckState::Failed,
+            "KeysMalformed",
+            "hold what are no keys, or their user's id can have no secret",
+        ),
+        "user_unknown" => (
+            CheckState::Failed,
+            "UserUnknown",
+            "hold keys of users without a document: `pulse user add` makes one",
+        ),
+        "keys_rejected" => (CheckState::Failed, "KeysRejected", "hold keys that Alpaca does not take"),
+        _ => (
+            CheckState::Unknown,
+            "KeysNotAsked",
+            "hold keys of which Alpaca or Secret Manager could not be asked: run it again",
+        ),
+    };
+    Finding::new(state, reason, format!("{} {words}.", among(others.count, &others.named)))
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
+}

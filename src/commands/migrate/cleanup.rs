@@ -1,0 +1,221 @@
+//! `pulse migrate cleanup`: the legacy documents, which can be given back, and on a later call what is left of them.
+
+use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
+use crate::commands::migrate::apply::Others;
+use crate::commands::migrate::close::close;
+use crate::commands::migrate::ground::{
+    Changing, among, begun, budgets, cannot, changing, ended_early, options, refuse, refuse_in, typed,
+    typed_place,
+};
+use crate::commands::migrate::progress::Progress;
+use crate::commands::migrate::rollback::Undoing;
+use crate::config::Place;
+use crate::config::migrate_args::CleanupArgs;
+use crate::documents::migration::{Journal, RunState, run_path};
+use crate::migration::apply::{Applier, ApplyError, Outcome};
+use crate::migration::cleanup::{Fate, fate};
+use crate::migration::load::{Judged, Loader};
+use crate::migration::options::{Options, Stamp};
+use crate::services::desk::Desk;
+use crate::shutdown::{DRAIN_LIMIT, Stop};
+use jiff::{SignedDuration, Timestamp};
+use std::process::ExitCode;
+
+/// Old writers may have come back since.
+const VERIFIED_WITHIN: SignedDuration = SignedDuration::from_hours(1);
+
+pub(super) async fn cleanup(args: &CleanupArgs) -> ExitCode {
+    run("migrate cleanup", &args.operator, async |place: &Place, report: &mut Report| {
+        let desk = Desk::with_budgets(place, &budgets(&args.pace));
+        let Some(database) = changing(&desk, report).await else { return };
+        step(args, (place, &desk), &database, report).await;
+        report.used(desk.used());
+    })
+    .await
+}
+
+/// The step that is next.
+async fn step(
+    args: &CleanupArgs,
+    (place, desk): (&Place, &Desk<'_>),
+    database: &Changing,
+    report: &mut Report,
+) {
+    let Some(state) = begun(database, &args.plan, report).await else { return };
+    let Some(options) = options(&args.whose, report) else { return };
+    let verified = match &args.verified {
+        Some(id) => match verification(id, &options, database, report).await {
+            Some(verified) => Some(verified),
+            None => return,
+        },
+        None => None,
+    };
+    let project = &place.database.project;
+    let question = match (state, verified) {
+        (RunState::Cleaning | RunState::Cleaned, None) => {
+            format!("Give the legacy documents back in project {project}?")
+        }
+        (RunState::Applied | RunState::Cleaning, Some(_)) => {
+            format!("Delete the legacy documents in project {project}? --undo gives them back.")
+        }
+        (RunState::Cleaned | RunState::Closing, Some(_)) => {
+            format!("Delete what is left of the legacy documents in project {project} for good?")
+        }
+        _ => return refuse_in(state, &args.plan, report),
+    };
+    if let Err(refused) = confirm(&question, args.confirm).await {
+        report.found(Finding::new(CheckState::Failed, "NotConfirmed", format!("{refused}.")));
+        return report.exit_with(refused.exit_code());
+    }
+    let stop = Stop::on_signals().unwrap_or_default();
+    match (state, verified) {
+        (_, None) => give_back(args, (desk, database), &stop, report).await,
+        (RunState::Applied | RunState::Cleaning, Some(at)) => {
+            delete_legacy(args, (database, &options, at), &stop, report).await;
+        }
+        (_, Some(_)) => close(args, (database, &options), &stop, report).await,
+    }
+}
+
+/// When nothing was found to differ; nothing, and told, where that is not known.
+async fn verification(
+    id: &str,
+    options: &Options,
+    database: &Changing,
+    report: &mut Report,
+) -> Option<Timestamp> {
+    let verified: Stamp = match id.parse() {
+        Ok(verified) if options.verified_at(&verified) => verified,
+        _ => {
+            let sentence = "--verified is not what `pulse migrate verify` printed with these options.";
+            refuse(report, "NotVerified", sentence);
+            return None;
+        }
+    };
+    match database.reader.time(&run_path("none")).await {
+        Ok(now) if now.unwrap_or_else(Timestamp::now).duration_since(verified.at) <= VERIFIED_WITHIN => {
+            Some(verified.at)
+        }
+        Ok(_) => {
+            let sentence = "The verification is more than an hour old: verify again.";
+            refuse(report, "VerifiedTooLongAgo", sentence);
+            None
+        }
+        Err(err) => {
+            cannot(report, &err);
+            None
+        }
+    }
+}
+
+async fn give_back(
+    args: &CleanupArgs,
+    (desk, database): (&Desk<'_>, &Changing),
+    stop: &Stop,
+    report: &mut Report,
+) {
+    let undoing = Undoing {
+        desk,
+        database,
+        plan: &args.plan,
+        journal: Journal::Cleaned,
+        states: [RunState::Cleaning, RunState::Applied],
+        again: format!("pulse migrate cleanup --plan {} --undo{}", args.plan, typed_place(&args.operator)),
+    };
+    undoing.undo(stop, report).await;
+}
+
+/// What became of the legacy documents.
+#[derive(Debug, Default)]
+struct Deleted {
+    deleted: u64,
+    later: Others,
+    open: Others,
+}
+
+impl Deleted {
+    fn note(&mut self, judged: &Judged, outcome: Outcome) {
+        match outcome {
+            Outcome::Moved => self.deleted += 1,
+            Outcome::Late | Outcome::Changed => self.later.add(&judged.document.path),
+            Outcome::Refused => self.open.add(&judged.document.path),
+        }
+    }
+}
+
+async fn delete_legacy(
+    args: &CleanupArgs,
+    legacy: (&Changing, &Options, Timestamp),
+    stop: &Stop,
+    report: &mut Report,
+) {
+    let mut deleted = Deleted::default();
+    let ended = delete_all(args, legacy, stop, &mut deleted).await;
+    report.field("deleted", &deleted.deleted);
+    if deleted.later.count > 0 {
+        let named = among(deleted.later.count, &deleted.later.named);
+        let sentence = format!("{named} were written since the verification: somebody still uses them.");
+        report.found(Finding::new(CheckState::Failed, "WrittenLater", sentence));
+    }
+    if deleted.open.count > 0 {
+        let named = among(deleted.open.count, &deleted.open.named);
+        let sentence = format!("{named} are not what they should have become: verify again.");
+        report.found(Finding::new(CheckState::Failed, "Different", sentence));
+    }
+    let count = grouped(deleted.deleted);
+    match ended {
+        Ok(()) => {
+            let sentence = format!(
+                "{count} legacy documents were deleted. The journal keeps them: watch your programs for a day, then verify and clean up once more."
+            );
+            let undo =
+                format!("pulse migrate cleanup --plan {} --undo{}", args.plan, typed_place(&args.operator));
+            report.found(Finding::new(CheckState::Ok, "Deleted", sentence).mended_by(undo));
+        }
+        Err(err) => {
+            let verified = args.verified.as_deref().unwrap_or_default();
+            let again = format!(
+                "pulse migrate cleanup --plan {} --verified {verified}{}",
+                args.plan,
+                typed(&args.whose, &args.operator)
+            );
+            ended_early(&err, &count, (&again, stop), report);
+        }
+    }
+}
+
+async fn delete_all(
+    args: &CleanupArgs,
+    (database, options, verified): (&Changing, &Options, Timestamp),
+    stop: &Stop,
+    deleted: &mut Deleted,
+) -> Result<(), ApplyError> {
+    database.record(&args.plan, RunState::Cleaning, None).await?;
+    let loader = Loader::new(database.reader.clone(), &options.owners);
+    let applier = Applier {
+        loader: &loader,
+        writer: &database.writer,
+        database: database.reader.database(),
+        plan: &args.plan,
+        planned_at: verified,
+        stop,
+    };
+    let mut progress = Progress::new("Deleting");
+    let walking = loader.walk_back(async |chunk| {
+        let mut condemned = Vec::new();
+        for judged in chunk {
+            match fate(&judged, options, verified) {
+                Fate::Delete => condemned.push(judged),
+                Fate::Keep => {}
+                Fate::WrittenLater => deleted.later.add(&judged.document.path),
+                Fate::Open => deleted.open.add(&judged.document.path),
+            }
+        }
+        applier.delete(condemned, &mut |judged, outcome| deleted.note(judged, outcome)).await?;
+        progress.at(deleted.deleted);
+        Ok::<_, ApplyError>(())
+    });
+    let walked = stop.run_until_stopped_for(DRAIN_LIMIT, walking).await;
+    walked.unwrap_or(Err(ApplyError::Stopped))?;
+    Ok(database.record(&args.plan, RunState::Cleaned, None).await?)
+}

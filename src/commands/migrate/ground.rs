@@ -1,0 +1,257 @@
+//! What all of `pulse migrate` begins with: what the operator said, and a client of Firestore.
+
+use crate::commands::frame::{CheckState, Finding, Report, grouped};
+use crate::config::migrate_args::{OpenClass, PaceArgs, WhoseArgs};
+use crate::config::operator_args::OperatorArgs;
+use crate::documents::migration::{Run, RunState, run_path};
+use crate::firestore::reader::Reader;
+use crate::firestore::{Store, StoreError};
+use crate::limits::rate::Budgets;
+use crate::limits::retry::Deadline;
+use crate::migration::apply::ApplyError;
+use crate::migration::options::Options;
+use crate::migration::owners::Owners;
+use crate::migration::reason::Class;
+use crate::model::ids::DocumentId;
+use crate::services::alpaca::Alpaca;
+use crate::services::desk::Desk;
+use crate::services::secret_manager::SecretManager;
+use crate::services::writer::Writer;
+use crate::shutdown::Stop;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For saying how far a migration has come, all tries together.
+const RECORD_BUDGET: Duration = Duration::from_secs(20);
+
+/// Bad usage, see the contract's exit codes.
+const USAGE: u8 = 2;
+
+/// What the operator said; nothing, and told, where that cannot be used.
+pub(super) fn options(args: &WhoseArgs, report: &mut Report) -> Option<Options> {
+    let parsed = read(args);
+    parsed.map_err(|wrong| refuse(report, "OptionsUnusable", wrong)).ok()
+}
+
+/// Says that nothing was done, because of what was typed.
+pub(super) fn refuse(report: &mut Report, reason: &'static str, sentence: impl Into<String>) {
+    report.found(Finding::new(CheckState::Failed, reason, sentence));
+    report.exit_with(USAGE);
+}
+
+fn read(args: &WhoseArgs) -> Result<Options, String> {
+    let id = |text: &str| DocumentId::parse(text).map_err(|err| format!("{text:?} is no user's id: {err}."));
+    let single = args.owner.as_deref().map(id).transpose()?;
+    let named = args.owners.as_deref().map(by_tenant).transpose()?.unwrap_or_default();
+    let of_tenants = named.iter().map(|(tenant, owner)| Ok((tenant.clone(), id(owner)?)));
+    let of_tenants = of_tenants.collect::<Result<_, String>>()?;
+    let left_behind = args.leave_behind.iter().map(|class| match class {
+        OpenClass::NewerTarget => Class::NewerTarget,
+        OpenClass::Ambiguous => Class::Ambiguous,
+        OpenClass::Malformed => Class::Malformed,
+        OpenClass::Secret => Class::Secret,
+    });
+    Ok(Options { owners: Owners { single, of_tenants }, left_behind: left_behind.collect() })
+}
+
+fn by_tenant(file: &Path) -> Result<BTreeMap<String, String>, String> {
+    let cannot = |err: &dyn Display| format!("The owners cannot be read from {}: {err}.", file.display());
+    let text = std::fs::read_to_string(file).map_err(|err| cannot(&err))?;
+    serde_json::from_str(&text).map_err(|err| cannot(&err))
+}
+
+/// What was typed, for the next command: the options that a plan stands for, and where to look.
+pub(super) fn typed(whose: &WhoseArgs, operator: &OperatorArgs) -> String {
+    typed_whose(whose) + &typed_place(operator)
+}
+
+/// Where to look, as it was typed.
+pub(super) fn typed_place(operator: &OperatorArgs) -> String {
+    let project = operator.project.iter().map(|project| format!(" --project {}", quoted(project)));
+    let database = Some(&operator.database).filter(|database| *database != "(default)");
+    project.chain(database.map(|database| format!(" --database {}", quoted(database)))).collect()
+}
+
+fn typed_whose(args: &WhoseArgs) -> String {
+    let owner = args.owner.iter().map(|owner| format!(" --owner {}", quoted(owner)));
+    let owners = args.owners.iter().map(|file| format!(" --owners {}", quoted(&file.display().to_string())));
+    let left = args.leave_behind.iter().map(|class| match class {
+        OpenClass::NewerTarget => " --leave-behind newer_target".to_owned(),
+        OpenClass::Ambiguous => " --leave-behind ambiguous".to_owned(),
+        OpenClass::Malformed => " --leave-behind malformed".to_owned(),
+        OpenClass::Secret => " --leave-behind secret".to_owned(),
+    });
+    owner.chain(owners).chain(left).collect()
+}
+
+/// For a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./@".contains(&b));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// Firestore, by which nothing can be written; nothing, and told, where it cannot be had.
+pub(super) async fn reader(desk: &Desk<'_>, report: &mut Report) -> Option<Reader> {
+    Some(Reader::new(store(desk, report).await?))
+}
+
+/// Firestore to be changed.
+pub(super) struct Changing {
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+}
+
+/// Firestore to be changed; nothing, and told, where it cannot be had.
+pub(super) async fn changing(desk: &Desk<'_>, report: &mut Report) -> Option<Changing> {
+    let store = store(desk, report).await?;
+    let writer = Writer::new(false, &store, desk.limits());
+    Some(Changing { reader: Reader::new(store), writer })
+}
+
+/// Secret Manager; nothing, and told, where it cannot be had.
+pub(super) async fn secrets(desk: &Desk<'_>, report: &mut Report) -> Option<SecretManager> {
+    let connected = desk.secrets().await;
+    connected.map_err(|err| unknown(report, "SecretManagerUnavailable", &err)).ok()
+}
+
+/// Alpaca; nothing, and told, where it cannot be had.
+pub(super) fn alpaca(desk: &Desk<'_>, report: &mut Report) -> Option<Alpaca> {
+    desk.alpaca().map_err(|err| unknown(report, "AlpacaUnavailable", &err)).ok()
+}
+
+async fn store(desk: &Desk<'_>, report: &mut Report) -> Option<Arc<Store>> {
+    let connected = desk.store().await;
+    connected.map_err(|err| cannot(report, &err)).ok()
+}
+
+/// How fast documents may be written.
+pub(super) fn budgets(args: &PaceArgs) -> Budgets {
+    Budgets {
+        max_writes_per_second: args.max_writes_per_second,
+        ramp_writes: args.ramp_writes,
+        ..Budgets::default()
+    }
+}
+
+impl Changing {
+    /// The documents' own one of a migration, if it was begun.
+    pub(super) async fn run(&self, plan: &str) -> Result<Option<Run>, StoreError> {
+        let name = self.reader.database().document(format_args!("{}", run_path(plan)));
+        let found = self.reader.found(&[name]).await?;
+        Ok(found.documents.values().next().map(Run::of))
+    }
+
+    /// Says how far it has come.
+    pub(super) async fn record(
+        &self,
+        plan: &str,
+        state: RunState,
+        moved: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let write = Run::write(self.reader.database(), plan, state, moved);
+        self.writer.commit(&[write], Deadline::after(RECORD_BUDGET)).await
+    }
+}
+
+/// Says that Firestore could not be asked, and with it nothing else known.
+pub(super) fn cannot(report: &mut Report, err: &dyn std::error::Error) {
+    unknown(report, "FirestoreUnavailable", err);
+}
+
+fn unknown(report: &mut Report, reason: &'static str, err: &dyn std::error::Error) {
+    let sentence = format!("{}.", crate::telemetry::Chain(err));
+    report.found(Finding::new(CheckState::Unknown, reason, sentence));
+}
+
+/// How far a migration has come that was begun; nothing, and told, where there is none.
+pub(super) async fn begun(database: &Changing, plan: &str, report: &mut Report) -> Option<RunState> {
+    match database.run(plan).await {
+        Ok(Some(Run { state: Some(state), .. })) => Some(state),
+        Ok(_) => {
+            let finding = Finding::new(CheckState::Failed, "NoMigration", "No migration has this id.");
+            report.found(finding.mended_by("pulse migrate status"));
+            report.exit_with(USAGE);
+            None
+        }
+        Err(err) => {
+            cannot(report, &err);
+            None
+        }
+    }
+}
+
+/// Says that a migration in that state is not for this command.
+pub(super) fn refuse_in(state: RunState, plan: &str, report: &mut Report) {
+    let undo = || format!("pulse migrate cleanup --plan {plan} --undo --yes");
+    let (sentence, mend) = match state {
+        RunState::RollingBack | RunState::RolledBack => {
+            ("It was rolled back: make a new plan.", Some("pulse migrate plan".to_owned()))
+        }
+        RunState::Cleaning | RunState::Cleaned => {
+            ("The legacy documents were deleted: give them back first.", Some(undo()))
+        }
+        RunState::Closing | RunState::Closed => ("It is over: nothing of before is left.", None),
+        RunState::Applying => ("It is not applied to the end: run `pulse migrate apply` again first.", None),
+        RunState::Applied => ("It is applied, and nothing was deleted.", None),
+    };
+    let finding = Finding::new(CheckState::Failed, "NotInThisState", sentence);
+    report.found(Finding { mend, ..finding });
+}
+
+/// So many documents, of which some are named.
+pub(super) fn among(count: u64, named: &[String]) -> String {
+    let more = if count as usize > named.len() { ", …" } else { "" };
+    format!("{} documents ({}{more})", grouped(count), named.join(", "))
+}
+
+/// Says why a command ended before all was done, and what goes on with it.
+pub(super) fn ended_early(err: &ApplyError, done: &str, (again, stop): (&str, &Stop), report: &mut Report) {
+    let (state, reason) = match err {
+        ApplyError::Stopped => (CheckState::Warning, "Stopped"),
+        ApplyError::Store(err) => {
+            cannot(report, err);
+            (CheckState::Unknown, "Incomplete")
+        }
+    };
+    let sentence = format!("{done} changes were made before: run it again to go on.");
+    report.found(Finding::new(state, reason, sentence).mended_by(again));
+    if let ApplyError::Stopped = err {
+        report.exit_with(stop.signal().map_or(1, |signal| signal.exit_code()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_typed_can_be_typed_again() {
+        let args = WhoseArgs {
+            owner: Some("ana@example.com".into()),
+            owners: Some("my owners'.json".into()),
+            leave_behind: vec![OpenClass::NewerTarget, OpenClass::Malformed],
+        };
+        let expected = " --owner ana@example.com --owners 'my owners'\\''.json' --leave-behind newer_target \
+                        --leave-behind malformed";
+        assert_eq!(typed_whose(&args), expected);
+    }
+
+    #[test]
+    fn owners_that_are_no_users_are_refused() {
+        let args = |owner: &str, owners: Option<&str>| WhoseArgs {
+            owner: Some(owner.into()),
+            owners: owners.map(Into::into),
+            leave_behind: vec![],
+        };
+        assert!(read(&args("ana", None)).is_ok());
+        for (owner, owners, part) in
+            [("a/b", None, "\"a/b\" is no user's id"), ("ana", Some("/nowhere.json"), "/nowhere.json")]
+        {
+            let told = read(&args(owner, owners)).expect_err("refused");
+            assert!(told.contains(part), "{told}");
+        }
+    }
+}

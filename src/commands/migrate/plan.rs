@@ -1,0 +1,117 @@
+//! `pulse migrate plan`.
+
+use crate::commands::frame::{CheckState, Finding, Report, grouped, point, run};
+use crate::commands::migrate::ground::{cannot, options, reader, typed};
+use crate::commands::migrate::progress::Progress;
+use crate::commands::migrate::told::{DocumentJson, counts, groups};
+use crate::config::Place;
+use crate::config::migrate_args::PlanArgs;
+use crate::documents::migration::run_path;
+use crate::firestore::StoreError;
+use crate::firestore::reader::Reader;
+use crate::migration::load::Loader;
+use crate::migration::options::{Options, Stamp};
+use crate::migration::reason::Class;
+use crate::migration::tally::Tally;
+use crate::model::prices;
+use crate::services::desk::Desk;
+use jiff::Timestamp;
+use std::process::ExitCode;
+
+/// Documents written for each change: its own, and its entry in the journal.
+const WRITES_OF_A_CHANGE: u64 = 2;
+
+pub(super) async fn plan(args: &PlanArgs) -> ExitCode {
+    run("migrate plan", &args.operator, async |place: &Place, report: &mut Report| {
+        let Some(options) = options(&args.whose, report) else { return };
+        let desk = Desk::at(place);
+        let Some(reader) = reader(&desk, report).await else { return };
+        match survey(&reader, &options, report).await {
+            Ok((at, tally)) => {
+                let plan = options.plan(at);
+                report.field("plan_id", &plan.to_string());
+                report.field("read_time", &at.to_string());
+                tell(&tally, &options, desk.used().firestore_reads, report);
+                conclude(&tally, &options, (plan, &typed(&args.whose, &args.operator)), report);
+            }
+            Err(err) => cannot(report, &err),
+        }
+        report.used(desk.used());
+    })
+    .await
+}
+
+/// All legacy documents at one point in time, which is now.
+pub(super) async fn survey(
+    reader: &Reader,
+    options: &Options,
+    report: &mut Report,
+) -> Result<(Timestamp, Tally), StoreError> {
+    // Whatever it is: every answer has the time.
+    let at = reader.time(&run_path("none")).await?;
+    let at = at.unwrap_or_else(Timestamp::now);
+    let loader = Loader::new(reader.at(at), &options.owners);
+    let mut tally = Tally::default();
+    let mut progress = Progress::new("Reading");
+    report.begin_list("documents");
+    loader
+        .walk(async |chunk| {
+            for judged in &chunk {
+                tally.add(judged);
+                report.item(&DocumentJson::of(judged));
+            }
+            progress.at(tally.all());
+            Ok::<_, StoreError>(())
+        })
+        .await?;
+    Ok((at, tally))
+}
+
+fn tell(tally: &Tally, options: &Options, reads: u64, report: &mut Report) {
+    let writes = tally.of(Class::Copy) * WRITES_OF_A_CHANGE;
+    let dollars = prices::firestore(reads, writes);
+    counts(tally, report);
+    let estimate = serde_json::json!({
+        "reads": reads, "writes": writes, "usd": (dollars * 100.0).round() / 100.0, "prices_as_of": prices::AS_OF,
+    });
+    report.field("estimate", &estimate);
+    report.text(|page| {
+        groups(tally, options, page);
+        page.gap();
+        page.paragraph(&format!(
+            "To apply it reads about {} documents and writes {}: ${dollars:.2} at list prices ({}).",
+            grouped(reads),
+            grouped(writes),
+            prices::AS_OF
+        ));
+    });
+}
+
+fn conclude(tally: &Tally, options: &Options, (plan, typed): (Stamp, &str), report: &mut Report) {
+    let open = tally.open(options);
+    if open > 0 {
+        let sentence = format!(
+            "{} documents are not moved until you have seen to them: correct them, name their owners, or give them up by --leave-behind.",
+            grouped(open)
+        );
+        report.found(Finding::new(CheckState::Warning, "DocumentsOpen", sentence));
+    }
+    let secrets = tally.of(Class::Secret);
+    if secrets > 0 {
+        let sentence = format!(
+            "{} documents hold keys, which `apply` moves to Secret Manager once Alpaca took them.",
+            grouped(secrets)
+        );
+        report.found(Finding::new(CheckState::Ok, "KeysInFirestore", sentence));
+    }
+    let found = match tally.of(Class::Copy) {
+        0 => Finding::new(CheckState::Ok, "NothingToMove", "There is nothing to move."),
+        changes => Finding::new(
+            CheckState::Ok,
+            "PlanReady",
+            format!("{} changes, of what was there at {}.", grouped(changes), point(plan.at)),
+        )
+        .mended_by(format!("pulse migrate apply --plan {plan}{typed}")),
+    };
+    report.found(found);
+}

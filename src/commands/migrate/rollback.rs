@@ -1,0 +1,151 @@
+//! `pulse migrate rollback`.
+
+use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
+use crate::commands::migrate::ground::{
+    self, Changing, among, begun, budgets, changing, ended_early, refuse_in, typed_place,
+};
+use crate::commands::migrate::keys::{KeyLook, SecretEntry, take_back};
+use crate::commands::migrate::progress::Progress;
+use crate::config::Place;
+use crate::config::migrate_args::RollbackArgs;
+use crate::documents::migration::{Journal, RunState};
+use crate::migration::apply::ApplyError;
+use crate::migration::rollback::{UndoOutcome, Undoer};
+use crate::services::desk::Desk;
+use crate::shutdown::{DRAIN_LIMIT, Stop};
+use std::process::ExitCode;
+
+/// Documents that are named of those that are left; `--json` names all.
+const NAMED: usize = 5;
+
+pub(super) async fn rollback(args: &RollbackArgs) -> ExitCode {
+    run("migrate rollback", &args.operator, async |place: &Place, report: &mut Report| {
+        let desk = Desk::with_budgets(place, &budgets(&args.pace));
+        let Some(database) = changing(&desk, report).await else { return };
+        let Some(state) = begun(&database, &args.plan, report).await else { return };
+        if matches!(state, RunState::Cleaning | RunState::Cleaned | RunState::Closing | RunState::Closed) {
+            return refuse_in(state, &args.plan, report);
+        }
+        let question = format!("Undo {} in project {}?", args.plan, place.database.project);
+        if let Err(refused) = confirm(&question, args.confirm).await {
+            report.found(Finding::new(CheckState::Failed, "NotConfirmed", format!("{refused}.")));
+            return report.exit_with(refused.exit_code());
+        }
+        let stop = Stop::on_signals().unwrap_or_default();
+        let undoing = Undoing {
+            desk: &desk,
+            database: &database,
+            plan: &args.plan,
+            journal: Journal::Applied,
+            states: [RunState::RollingBack, RunState::RolledBack],
+            again: format!("pulse migrate rollback --plan {}{}", args.plan, typed_place(&args.operator)),
+        };
+        undoing.undo(&stop, report).await;
+        report.used(desk.used());
+    })
+    .await
+}
+
+/// What became of the journal.
+#[derive(Debug, Default)]
+struct Left {
+    undone: u64,
+    changed: u64,
+    named: Vec<String>,
+    /// Those are undone at the end.
+    secrets: Vec<SecretEntry>,
+}
+
+impl Left {
+    fn note(&mut self, target: &str, outcome: UndoOutcome, report: &mut Report) {
+        let word = match outcome {
+            UndoOutcome::Done => return self.undone += 1,
+            UndoOutcome::Changed => "changed",
+            UndoOutcome::Unreadable => "unreadable",
+            UndoOutcome::Secret { source, entry } => {
+                return self.secrets.push(SecretEntry { source, entry });
+            }
+        };
+        self.leave(target, word, report);
+    }
+
+    fn leave(&mut self, target: &str, word: &str, report: &mut Report) {
+        self.changed += 1;
+        if self.named.len() < NAMED {
+            self.named.push(target.to_owned());
+        }
+        report.item(&serde_json::json!({"target": target, "outcome": word}));
+    }
+}
+
+/// A journal that is being undone.
+pub(super) struct Undoing<'a> {
+    pub(super) desk: &'a Desk<'a>,
+    pub(super) database: &'a Changing,
+    pub(super) plan: &'a str,
+    pub(super) journal: Journal,
+    /// While it is, and when it was.
+    pub(super) states: [RunState; 2],
+    /// The command that goes on with it.
+    pub(super) again: String,
+}
+
+impl Undoing<'_> {
+    /// Undoes it, and tells what came of it.
+    pub(super) async fn undo(&self, stop: &Stop, report: &mut Report) {
+        let mut left = Left::default();
+        let ended = self.undo_all(&mut left, stop, report).await;
+        report.field("undone", &left.undone);
+        self.conclude(&left, ended, stop, report);
+    }
+
+    async fn undo_all(&self, left: &mut Left, stop: &Stop, report: &mut Report) -> Result<(), ApplyError> {
+        let [during, behind] = self.states;
+        self.database.record(self.plan, during, None).await?;
+        report.begin_list("left");
+        let Changing { reader, writer } = self.database;
+        let undoer = Undoer { reader, writer, plan: self.plan, journal: self.journal, stop };
+        let mut progress = Progress::new("Undoing");
+        let undoing = undoer.undo(|target, outcome| {
+            left.note(target, outcome, report);
+            progress.at(left.undone);
+        });
+        let ended = stop.run_until_stopped_for(DRAIN_LIMIT, undoing).await;
+        ended.unwrap_or(Err(ApplyError::Stopped))?;
+        self.take_back(left, report).await?;
+        Ok(self.database.record(self.plan, behind, None).await?)
+    }
+
+    /// Disables the secrets that were stored. None is deleted.
+    async fn take_back(&self, left: &mut Left, report: &mut Report) -> Result<(), ApplyError> {
+        let secrets = std::mem::take(&mut left.secrets);
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let Some(manager) = ground::secrets(self.desk, report).await else { return Err(ApplyError::Stopped) };
+        let look = KeyLook { reader: &self.database.reader, secrets: &manager };
+        for secret in &secrets {
+            match take_back(&look, &self.database.writer, secret).await? {
+                true => left.undone += 1,
+                false => left.leave(&secret.source, "secret_changed", report),
+            }
+        }
+        Ok(())
+    }
+
+    fn conclude(&self, left: &Left, ended: Result<(), ApplyError>, stop: &Stop, report: &mut Report) {
+        if left.changed > 0 {
+            let named = among(left.changed, &left.named);
+            let sentence = format!("{named} were changed by somebody else since, and are left as they are.");
+            report.found(Finding::new(CheckState::Failed, "ChangedSince", sentence));
+        }
+        let undone = grouped(left.undone);
+        match ended {
+            Ok(()) => {
+                let sentence = format!("{undone} changes were undone.");
+                report.found(Finding::new(CheckState::Ok, "RolledBack", sentence));
+            }
+            Err(err) => ended_early(&err, &undone, (&self.again, stop), report),
+        }
+    }
+}

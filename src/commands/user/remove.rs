@@ -1,0 +1,195 @@
+//! `pulse user remove`: everything of a user goes, in an order in which whatever breaks can be run again. First the user
+//! is paused and loses their keys, so that no pulse writes anew; last goes the document that says which tenant was theirs.
+
+use crate::commands::failures::Stopped;
+use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
+use crate::commands::office::connect;
+use crate::config::user_args::UserRemoveArgs;
+use crate::documents::remains::Remains;
+use crate::documents::user_changes::switch;
+use crate::firestore::write::Write;
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
+use crate::model::ids::DocumentId;
+use crate::pass::own_run::{OwnRun, sync_now};
+use crate::services::clients::Clients;
+use crate::services::secret_changes::{SecretChangeError, secret_of};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub(super) async fn run(args: &UserRemoveArgs) -> ExitCode {
+    frame::run("user remove", &args.operator, async |place, report| {
+        let id = DocumentId::of_existing(args.user.as_str());
+        match connect(place, &id).await {
+            Ok(clients) => {
+                let removal = Removal { args, clients: &clients, id, flags: place.database.flags() };
+                if let Err(stopped) = removal.remove(report).await {
+                    stopped.tell(report);
+                }
+                report.used(clients.usage.so_far());
+            }
+            Err(stopped) => stopped.tell(report),
+        }
+    })
+    .await
+}
+
+struct Removal<'a> {
+    args: &'a UserRemoveArgs,
+    clients: &'a Arc<Clients>,
+    id: DocumentId,
+    /// By which another command works in the same place.
+    flags: String,
+}
+
+impl Removal<'_> {
+    async fn remove(&self, report: &mut Report) -> Result<(), Stopped> {
+        let user = &self.args.user;
+        let remains = self.remains().await?;
+        self.is_of_no_other_tenant(&remains)?;
+        let has_secret = self.has_secret().await?;
+        let listed = self.listed(&remains, has_secret);
+        report.field("user", &user.as_str());
+        report.field("deletes", &listed);
+        report.field("stays", &remains.others);
+        report.field("heir", &remains.heir.as_ref().map(DocumentId::as_str));
+        if listed.is_empty() {
+            report.found(Finding::new(CheckState::Ok, "NothingLeft", format!("Nothing of {user} is left.")));
+            self.tell_others(&remains, report);
+            return Ok(());
+        }
+        report.text(|page| {
+            page.heading(&format!("Everything of {user} is deleted for good:"));
+            listed.iter().for_each(|what| page.line(&format!("  {what}")));
+        });
+        confirm(&format!("Delete all of this of {user}?"), self.args.confirm).await?;
+        let remains = self.delete(&remains).await?;
+        self.inherit(&remains, report).await?;
+        self.look_again().await?;
+        let sentence = format!(
+            "{user} is removed. A pulse that was at work may write a snapshot once more: run this again in a minute to \
+             be sure."
+        );
+        report.found(Finding::new(CheckState::Ok, "UserRemoved", sentence));
+        self.tell_others(&remains, report);
+        Ok(())
+    }
+
+    /// Only one tenant is looked at, and the document that names it goes last.
+    fn is_of_no_other_tenant(&self, Remains { claimed, .. }: &Remains) -> Result<(), Stopped> {
+        let user = &self.args.user;
+        match (claimed, &self.args.tenant) {
+            (Some(claimed), Some(given)) if claimed != given => {
+                let sentence = format!(
+                    "{user} is of tenant {claimed}: remove them from that one first, and then from {given}."
+                );
+                let mend = format!("pulse user remove {user}{}", self.flags);
+                Err(Stopped::failed("OtherTenant", sentence).mended_by(mend))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn listed(&self, remains: &Remains, has_secret: bool) -> Vec<String> {
+        let id = &self.id;
+        let Remains { user, snapshot, history, sync, primaries, membership, owned, .. } = remains;
+        let of_user = [
+            (*snapshot, format!("users/{id}/alpacaAccounts/snapshot")),
+            (*history, format!("users/{id}/alpacaAccounts/snapshot/equity_history/*")),
+            (*sync, format!("users/{id}/alpacaAccounts/sync")),
+        ];
+        let mut listed: Vec<String> =
+            of_user.into_iter().filter(|(is_there, _)| *is_there).map(|(_, what)| what).collect();
+        listed.extend(primaries.iter().map(|primary| format!("tenants/{}/accounts/primary", primary.tenant)));
+        listed.extend(owned.iter().map(|tenant| format!("tenants/{tenant}: owner_uid, which names {id}")));
+        listed.extend(membership.iter().map(|tenant| format!("tenants/{tenant}/users/{id}")));
+        listed.extend(user.then(|| format!("users/{id}")));
+        listed.extend(has_secret.then(|| format!("secret {} with all versions", secret_of(&self.args.user))));
+        listed
+    }
+
+    async fn remains(&self) -> Result<Remains, Stopped> {
+        let deadline = Deadline::after(USER_BUDGET);
+        Ok(self.clients.store.remains(&self.id, self.args.tenant.as_ref(), deadline).await?)
+    }
+
+    async fn has_secret(&self) -> Result<bool, Stopped> {
+        let Clients { secrets, store, .. } = &**self.clients;
+        match secrets.versions(store.database(), &self.args.user, Deadline::after(USER_BUDGET)).await {
+            Ok(_) => Ok(true),
+            Err(SecretChangeError::Missing) => Ok(false),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// Deletes all of it; what there was when no pulse wrote any more.
+    async fn delete(&self, remains: &Remains) -> Result<Remains, Stopped> {
+        let Clients { secrets, store, .. } = &**self.clients;
+        let database = store.database();
+        if remains.user {
+            self.commit(vec![switch(database, &self.id, false)]).await?;
+        }
+        secrets.delete_secret(database, &self.args.user, Deadline::after(USER_BUDGET)).await?;
+        self.delete_history().await?;
+        let remains = self.remains().await?;
+        self.commit(remains.deletions_of_figures(database, &self.id)).await?;
+        self.commit(remains.deletions_of_user(database, &self.id)).await?;
+        Ok(remains)
+    }
+
+    async fn delete_history(&self) -> Result<(), Stopped> {
+        while self.clients.store.delete_some_history(&self.id, Deadline::after(USER_BUDGET)).await? > 0 {}
+        Ok(())
+    }
+
+    async fn commit(&self, writes: Vec<Write>) -> Result<(), Stopped> {
+        if !writes.is_empty() {
+            self.clients.store.commit(&writes, Deadline::after(USER_BUDGET)).await?;
+        }
+        Ok(())
+    }
+
+    /// The tenant's document is the next member's at once, and not only when a pulse has come.
+    async fn inherit(&self, remains: &Remains, report: &mut Report) -> Result<(), Stopped> {
+        let shared = remains.primaries.iter().find(|primary| primary.tenant.as_str() != self.id.as_str());
+        let Some(tenant) = shared.map(|primary| &primary.tenant) else { return Ok(()) };
+        let Some(heir) = &remains.heir else {
+            let sentence = format!("Tenant {tenant} has no other member: its document is deleted.");
+            report.found(Finding::new(CheckState::Ok, "TenantEmpty", sentence));
+            return Ok(());
+        };
+        report.found(match sync_now(self.clients, heir, None).await? {
+            OwnRun::Synced => {
+                let sentence = format!("The document of tenant {tenant} shows the account of {heir} now.");
+                Finding::new(CheckState::Ok, "HandedOver", sentence)
+            }
+            OwnRun::Paused | OwnRun::NotOpen | OwnRun::Failed(_) => {
+                let sentence = format!(
+                    "The document of tenant {tenant} is deleted, and {heir}, to whom it falls, could not be synced: it \
+                     comes with the next pulse that syncs a member."
+                );
+                let mend = format!("pulse sync --user {heir}{}", self.flags);
+                Finding::new(CheckState::Warning, "HandOverWaits", sentence).mended_by(mend)
+            }
+        });
+        Ok(())
+    }
+
+    /// A sync that had begun before the user was paused may have ended after their documents were deleted.
+    async fn look_again(&self) -> Result<(), Stopped> {
+        let again = self.remains().await?;
+        if again.is_nothing() {
+            return Ok(());
+        }
+        self.delete_history().await?;
+        self.commit(again.deletions_of_figures(self.clients.store.database(), &self.id)).await
+    }
+
+    fn tell_others(&self, Remains { others, .. }: &Remains, report: &mut Report) {
+        if !others.is_empty() {
+            let below: Vec<String> = others.iter().map(|id| format!("users/{}/{id}", self.id)).collect();
+            let sentence = format!("What other programs keep of the user stays: {}.", below.join(", "));
+            report.found(Finding::new(CheckState::Warning, "OtherDataStays", sentence));
+        }
+    }
+}

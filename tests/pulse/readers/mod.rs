@@ -1,0 +1,6 @@
+//! The examples of readers, with what `pulse` wrote into Google's emulator.
+
+mod backends;
+mod docs;
+mod page;
+mod tools;
