@@ -13,14 +13,15 @@ POLICY = {"environment": "paper", "currency": "USD", "funds": "cash", "reserve":
 
 def main(project, user, notional):
     client = firestore.Client(project)
-    now = datetime.now(timezone.utc)
-    snapshot = reader.read(client, user, now)
+    documents = reader.read(client, user)
+    signals = orders.read(client, user, documents[0])
+    now = datetime.now(timezone.utc)  # Reads may take long, and figures are as old as they are after them.
+    snapshot = reader.judge(*documents, now, "user", user)
     print(f"{user}: {snapshot.verdict}, sync {snapshot.sync}")
     if snapshot.figures:
         age = int(snapshot.age.total_seconds())
         print(f"{snapshot.figures['cash']} {snapshot.account['currency']}, {age} s old")
     order = {"user": user, "side": "buy", "notional": Decimal(notional), "closes": False}
-    signals = orders.read(client, user, snapshot, now)
     decision = orders.decide(order, snapshot, POLICY, orders.pending_sum(signals, snapshot, now))
     print(f"allowed, up to {decision['allow']}" if "allow" in decision else f"denied: {decision['deny']}")
 

@@ -4,28 +4,30 @@ Only `read` needs a client. Nothing here reserves money: two programs that decid
 that can be, propose (crates/account-reader).
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal
 
-from reader import decimal
+from reader import decimal, parse_iso
 
 UNSEEN = timedelta(seconds=60)  # So long before the broker's answer an order may be executed that it does not show.
 EXACT = Context(prec=2000)  # Python's own rounds to 28 digits.
+FUNDS = ("buying_power", "non_marginable_buying_power", "cash")
 LATEST_EXECUTION = timedelta(hours=24)  # So long after its end a signal may become executed; it begins before that.
 OVER = ("rejected", "failed", "cancelled", "expired", "archived")
 
 
-def read(client, user, snapshot, now):
-    """The user's signals that may be pending, with the time of their last write. Needs an index on `proposed_by`,
-    `status` and `expires_at`."""
+def read(client, user, document):
+    """The user's signals that may be pending on that snapshot's document, with the time of their last write. Needs the
+    index on `proposed_by`, `status` and `expires_at` of firestore.indexes.json."""
     from google.cloud.firestore import FieldFilter as Where  # What is pure needs no client.
 
-    since = min(snapshot.updated_at or now, now) - LATEST_EXECUTION
+    now = datetime.now(timezone.utc)
+    since = min(parse_iso((document or {}).get("updated_at_iso")) or now, now) - LATEST_EXECUTION
     signals = client.collection(f"users/{user}/tradingSignals").where(filter=Where("proposed_by", "==", "backend"))
     executing = signals.where(filter=Where("status", "==", "executing"))
     others = signals.where(filter=Where("status", "in", ["proposed", "executed"]))
     others = others.where(filter=Where("expires_at", ">", since))
-    return [(found.to_dict(), found.update_time) for query in (executing, others) for found in query.stream()]
+    return [(found.to_dict(), found.update_time) for query in (executing, others) for found in query.stream(timeout=10)]
 
 
 def pending_sum(signals, snapshot, now):
@@ -50,7 +52,8 @@ def is_pending(signal, written, snapshot, now):
     if status == "proposed":
         return not isinstance(expiry, datetime) or now < expiry
     if status == "executed":
-        return None in (written, snapshot.updated_at) or written > snapshot.updated_at - UNSEEN
+        is_known = isinstance(written, datetime) and snapshot.updated_at is not None
+        return not is_known or written > snapshot.updated_at - UNSEEN
     return status not in OVER
 
 
@@ -64,12 +67,15 @@ def amount(signal):
 def decide(order, snapshot, policy, pending):
     """{"allow": the most that may be spent} or {"deny": code}; of several causes the first one.
 
-    `order` has user, side, notional and closes (it only reduces a position), `policy` environment, currency, funds (the
-    figure that pays) and reserve; `pending` is the sum above. Judge the snapshot at the moment of the order."""
+    `order` has user, side, notional and closes (it only reduces a position: True and nothing else), `policy`
+    environment, currency, funds (the figure that pays, one of FUNDS) and reserve; `pending` is the sum above. Judge the
+    snapshot at the moment of the order."""
+    if policy["funds"] not in FUNDS:
+        raise ValueError(f"no figure that pays: {policy['funds']}")
     try:
         check_terms(order, policy, pending)
         check_standing(order, snapshot, policy)
-        if order["closes"]:  # Never denied for money or age.
+        if order["closes"] is True:  # Never denied for money or age.
             return {"allow": order["notional"]}
         return {"allow": available(order, snapshot, policy, pending)}
     except Denied as denied:
@@ -89,7 +95,7 @@ def check_terms(order, policy, pending):
     amounts = (order["notional"], policy["reserve"], pending or Decimal(0))
     # A NaN is neither less than 0 nor anything else.
     deny_if(not all(each.is_finite() and each >= 0 for each in amounts), "invalid_order")
-    deny_if(order["notional"] == 0 and not order["closes"], "invalid_order")
+    deny_if(order["notional"] == 0 and order["closes"] is not True, "invalid_order")
 
 
 def check_standing(order, snapshot, policy):

@@ -5,7 +5,7 @@ google-cloud-firestore. The rules are those of crates/account-reader, whose case
 """
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -33,13 +33,14 @@ class Snapshot(NamedTuple):
     standing: tuple | None = None  # User, environment, blocks; of a malformed one if they can be read.
 
 
-def read(client, user, now=None):
-    """The user's snapshot at this moment; an answer that fails is the client's exception, never a missing document."""
+def read(client, user):
+    """The user's documents; an answer that fails is the client's exception, never a missing document."""
     if not user or "/" in user:
         raise ValueError("no user's id")
     paths = [f"users/{user}/alpacaAccounts/snapshot", f"users/{user}/alpacaAccounts/sync", "ops/last_pulse"]
-    found = {document.reference.path: document.to_dict() for document in client.get_all(map(client.document, paths))}
-    return judge(*map(found.get, paths), now or datetime.now(timezone.utc), "user", user)
+    answers = client.get_all(map(client.document, paths), timeout=10)
+    found = {document.reference.path: document.to_dict() for document in answers}
+    return [found.get(path) for path in paths]
 
 
 def decimal(text):
@@ -93,7 +94,7 @@ def standing_of(document, source, owner):
     check(document.get("broker") == "alpaca", "broker")
     if source != "legacy":
         name = {"user": "user_id", "tenant": "tenant_id"}[source]
-        check(document.get(name) == owner, name)
+        check(is_text(owner) and document.get(name) == owner, name)
     check(is_text(document.get("user_id")), "user_id")
     check(document.get("environment") in ("paper", "live"), "environment")
     for name in BLOCKS:
@@ -131,19 +132,18 @@ def may_stand(document, sync, pulse, now):
 
 
 def judge(document, sync, pulse, now, source, owner=None):
-    """What the documents are worth: `source` is user, tenant or legacy, and `owner` that user or tenant."""
+    """What the documents are worth at a time after their read: `source` is user, tenant or legacy, `owner` whose."""
     said = Snapshot("missing", source, sync_state(sync))
     if document is None:
         return said
     try:
         said = said._replace(**account_of(document, source, owner))
-        age = now - said.updated_at
-        check(age >= -MAX_AHEAD, "updated_at_iso")
+        check((age := now - said.updated_at) >= -MAX_AHEAD, "updated_at_iso")
     except Malformed as malformed:
         said = Snapshot("malformed", source, said.sync, field=str(malformed))
         try:
             return said._replace(standing=standing_of(document, source, owner))
         except Malformed:
             return said
-    is_fresh = age <= MAX_AGE or may_stand(document, sync, pulse, now)
-    return said._replace(verdict="fresh" if is_fresh else "stale", age=max(age, timedelta(0)))
+    verdict = "fresh" if age <= MAX_AGE or may_stand(document, sync, pulse, now) else "stale"
+    return said._replace(verdict=verdict, age=max(age, timedelta(0)))

@@ -1,10 +1,16 @@
 """Runs the cases of crates/account-reader/vectors: python3 -m unittest discover examples/python"""
 
+import contextlib
+import datetime as clocks
+import io
 import json
+import runpy
+import types
 import unittest
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from unittest import mock
 
 import orders
 import reader
@@ -131,6 +137,37 @@ class Amounts(unittest.TestCase):
                 self.assertEqual(decision, {"deny": "invalid_order"}, text)
 
 
+class Arguments(unittest.TestCase):
+    def test_nothing_but_true_closes_and_only_what_pays_is_funds(self):
+        file = File("decisions.json", FIELDS | {"order", "policy", "signals"})
+        snapshot = file.judge(file.cases[0])
+        order = {"user": "ana", "side": "buy", "notional": Decimal(1_000_000), "closes": False}
+        policy = {"environment": "paper", "currency": "USD", "funds": "cash", "reserve": Decimal(0)}
+        for closes in ("false", "true", 1, [1], None):
+            for notional, code in ((order["notional"], "insufficient_funds"), (Decimal(0), "invalid_order")):
+                asked = {**order, "closes": closes, "notional": notional}
+                self.assertEqual(orders.decide(asked, snapshot, policy, Decimal(0)), {"deny": code}, closes)
+        self.assertIn("allow", orders.decide({**order, "closes": True}, snapshot, policy, Decimal(0)))
+        for funds in ("equity", "last_equity", "", None):
+            with self.assertRaises(ValueError):
+                orders.decide(order, snapshot, {**policy, "funds": funds}, Decimal(0))
+
+    def test_what_was_executed_counts_in_full_where_nobody_knows_when(self):
+        now = time("2026-01-05T14:30:00.000Z")
+        snapshot = reader.Snapshot("fresh", "user", "ok", updated_at=now)
+        signal = {"proposed_by": "backend", "action": "buy", "status": "executed", "notional_usd": 5}
+        for written in (None, 0, "", now.timestamp(), now):
+            self.assertEqual(orders.pending_sum([(signal, written)], snapshot, now), 5, written)
+        self.assertEqual(orders.pending_sum([(signal, now - orders.UNSEEN)], snapshot, now), 0)
+
+    def test_an_owner_that_is_none_owns_nothing(self):
+        file = File("snapshots.json", FIELDS)
+        user = file.document({"base": "user", "set": {}, "remove": []})
+        for source in ("user", "tenant"):
+            judged = reader.judge(user, None, None, time(file.cases[0]["now"]), source)
+            self.assertEqual(judged.verdict, "malformed")
+
+
 class Reference:
     def __init__(self, path, fields):
         self.path, self.fields, self.reference = path, fields, self
@@ -148,7 +185,7 @@ class Client:
     def document(self, path):
         return Reference(path, self.documents.get(path))
 
-    def get_all(self, references):
+    def get_all(self, references, timeout):
         return reversed(list(references))
 
 
@@ -158,13 +195,61 @@ class Reading(unittest.TestCase):
         user, failing = (file.document({"base": base, "set": {}, "remove": []}) for base in ("user", "failing"))
         client = Client({"users/ana/alpacaAccounts/snapshot": user, "users/ana/alpacaAccounts/sync": failing})
         now = time("2026-01-05T14:31:00.000Z")
-        self.assertEqual(reader.read(client, "ana", now)[:3], ("fresh", "user", "retrying"))
-        self.assertEqual(reader.read(client, "bob", now)[:3], ("missing", "user", "ok"))
+        for owner, expected in (("ana", ("fresh", "user", "retrying")), ("bob", ("missing", "user", "ok"))):
+            documents = reader.read(client, owner)
+            self.assertEqual(reader.judge(*documents, now, "user", owner)[:3], expected)
 
     def test_no_id_leads_to_another_document(self):
         for wrong in ("", "a/b", "../x"):
             with self.assertRaises(ValueError):
                 reader.read(Client({}), wrong)
+
+
+class SlowClient(Client):
+    """Its answers take long, by `Clock`."""
+
+    def get_all(self, references, timeout):
+        Clock.time += timedelta(seconds=25)
+        return super().get_all(references, timeout)
+
+    def collection(self, path):
+        return self
+
+    def where(self, filter):
+        return self
+
+    def stream(self, timeout):
+        Clock.time += timedelta(seconds=25)
+        return []
+
+
+class Clock(datetime):
+    @classmethod
+    def now(cls, zone):
+        return cls.time
+
+
+class Backend(unittest.TestCase):
+    def run_at(self, text):
+        """What the program says of the money, begun at that time."""
+        user = File("snapshots.json", FIELDS).document({"base": "user", "set": {}, "remove": ["fresh_until"]})
+        client = SlowClient({"users/ana/alpacaAccounts/snapshot": user})
+        library = types.SimpleNamespace(Client=lambda project: client, FieldFilter=lambda *terms: terms)
+        cloud = types.SimpleNamespace(firestore=library)
+        modules = {"google": types.SimpleNamespace(), "google.cloud": cloud, "google.cloud.firestore": library}
+        modules["datetime"] = types.SimpleNamespace(datetime=Clock, timezone=clocks.timezone)
+        Clock.time = time(f"2026-01-05T{text}.000Z")
+        program = str(Path(__file__).with_name("backend.py"))
+        said = io.StringIO()
+        arguments = mock.patch("sys.argv", [program, "my-project", "ana", "400"])
+        with mock.patch.dict("sys.modules", modules), arguments, contextlib.redirect_stdout(said):
+            runpy.run_path(program, run_name="__main__")
+        return said.getvalue().splitlines()[1:]
+
+    def test_figures_are_as_old_as_they_are_after_the_last_read(self):
+        # They are of 14:30:00, and three reads take 75 s.
+        self.assertEqual(self.run_at("14:33:45"), ["500.05 USD, 300 s old", "allowed, up to 400.05"])
+        self.assertEqual(self.run_at("14:33:46"), ["500.05 USD, 301 s old", "denied: snapshot_stale"])
 
 
 if __name__ == "__main__":

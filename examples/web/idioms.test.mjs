@@ -9,7 +9,7 @@ import {
   collection, connectFirestoreEmulator, deleteDoc, doc, documentId, getDoc, getDocs, initializeFirestore, onSnapshot, orderBy,
   query, serverTimestamp, setDoc, setLogLevel, updateDoc, where,
 } from "firebase/firestore";
-import { BANNERS, bannerOf, watchUser } from "./live.mjs";
+import { BANNERS, bannerOf, endedBy, watchUser } from "./live.mjs";
 import { decimal } from "./reader.mjs";
 
 const HOST = process.env.FIRESTORE_EMULATOR_HOST;
@@ -187,6 +187,14 @@ test("a page never shows a write that is denied", async () => {
   await until("2");
   end();
   assert.deepEqual([...new Set(shown)], ["1", "2"]);
+});
+
+test("only who is denied has no access", () => {
+  assert.equal(endedBy("permission-denied").banner, BANNERS.denied);
+  for (const code of ["unavailable", "resource-exhausted", "unauthenticated", "internal", undefined]) {
+    const { banner, money, denied } = endedBy(code);
+    assert.deepEqual([banner, money, denied], [BANNERS.trouble, null, "unread"], code);
+  }
 });
 
 test("each state of the sync has its banner", () => {

@@ -3,7 +3,7 @@
 import { doc, onSnapshot } from "firebase/firestore";
 import { decide, decimal, judge, plain } from "./reader.mjs";
 
-/** So long after a listener was refused it is opened again: rules look at the token that it was opened with. */
+/** So long after a listener has ended it is opened again: rules look at the token that it was opened with. */
 const PAUSE = 5_000;
 
 /** What a user is told, by what is known of their sync. Nothing if all is well. */
@@ -15,7 +15,13 @@ export const BANNERS = {
   denied: "You have no access to this account. Sign in again.",
 };
 
-const NOTHING = { banner: BANNERS.denied, money: null, age: null, denied: "no_access" };
+const NO_ACCESS = { banner: BANNERS.denied, money: null, age: null, denied: "no_access" };
+const UNREAD = { ...NO_ACCESS, banner: BANNERS.trouble, denied: "unread" };
+
+/** What is shown when a listener has ended with that code of Firestore's. */
+export function endedBy(code) {
+  return code === "permission-denied" ? NO_ACCESS : UNREAD;
+}
 
 /** The least that anybody orders: whether any order may go out. What is pending is not known here. */
 const LEAST = { side: "buy", notional: decimal("0.01"), closes: false };
@@ -49,16 +55,17 @@ export function watchUser(db, user, policy, show, refresh = async () => {}) {
 export function watchTenant(db, tenant, user, policy, show, refresh = async () => {}) {
   const paths = { snapshot: `tenants/${tenant}/accounts/primary`, lastPulse: "ops/last_pulse" };
   let end = null;
-  const leave = () => {
+  const leave = (instead) => {
     end?.();
     end = null;
-    show(NOTHING);
+    show(instead);
   };
   const join = () => {
     end ??= watch(db, paths, { source: "tenant", owner: tenant, user, policy }, show, refresh);
   };
-  const isMember = (found) => (found?.membership ? join() : leave());
-  const endMembership = listen(db, { membership: `tenants/${tenant}/users/${user}` }, isMember, refresh);
+  const heard = ({ membership }) => (membership ? join() : leave(NO_ACCESS));
+  const membership = `tenants/${tenant}/users/${user}`;
+  const endMembership = listen(db, { membership }, { heard, ended: (code) => leave(endedBy(code)) }, refresh);
   return () => {
     endMembership();
     end?.();
@@ -68,11 +75,15 @@ export function watchTenant(db, tenant, user, policy, show, refresh = async () =
 function watch(db, paths, whose, show, refresh) {
   let found = null;
   const draw = () => found && show(viewOf(found, whose));
-  const end = listen(db, paths, (documents) => {
+  const heard = (documents) => {
     found = documents;
-    if (found) draw();
-    else show(NOTHING);
-  }, refresh);
+    draw();
+  };
+  const ended = (code) => {
+    found = null;
+    show(endedBy(code));
+  };
+  const end = listen(db, paths, { heard, ended }, refresh);
   // Figures grow old without a change of any document.
   const clock = setInterval(draw, 1_000);
   return () => {
@@ -94,8 +105,8 @@ function viewOf(found, whose) {
   };
 }
 
-/** Listens to documents: `changed` gets all of them once each is known, or null when one is refused. */
-function listen(db, paths, changed, refresh) {
+/** Listens to documents: `heard` gets all of them once each is known, `ended` the code when one's listener has ended. */
+function listen(db, paths, { heard, ended }, refresh) {
   const found = {};
   let [ends, timer, isOver] = [[], null, false];
   const close = () => ends.splice(0).forEach((end) => end());
@@ -107,13 +118,13 @@ function listen(db, paths, changed, refresh) {
         const { hasPendingWrites, fromCache } = document.metadata;
         if (hasPendingWrites || (fromCache && !document.exists())) return;
         found[name] = document.data() ?? null;
-        if (Object.keys(found).length === Object.keys(paths).length) changed(found);
-      }, refused));
+        if (Object.keys(found).length === Object.keys(paths).length) heard(found);
+      }, again));
   };
-  const refused = () => {
+  const again = ({ code }) => {
     if (isOver || timer) return;
     close();
-    changed(null);
+    ended(code);
     timer = setTimeout(async () => {
       await refresh().catch(() => {});
       timer = null;

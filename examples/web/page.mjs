@@ -7,7 +7,8 @@ import { decimal } from "./reader.mjs";
 
 const asked = Object.fromEntries(new URLSearchParams(location.search));
 const db = getFirestore(initializeApp({ projectId: asked.project }));
-// Against a project, leave this out, sign in with Firebase Auth, and begin in onAuthStateChanged with `user.uid`.
+// Against a project, leave this out, sign in with Firebase Auth, begin in onAuthStateChanged with `user.uid`, and give
+// `() => user.getIdToken(true)` as last argument after `show`: it gets a new token, of which a mock has none.
 const [host, port] = asked.emulator.split(":");
 connectFirestoreEmulator(db, host, Number(port), { mockUserToken: { sub: asked.user, tenant_id: asked.tenant } });
 

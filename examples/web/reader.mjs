@@ -10,6 +10,9 @@ const UNSEEN = 60_000;
 const BLOCKS = ["trading_blocked", "account_blocked", "trade_suspended_by_user", "transfers_blocked"];
 const REQUIRED = ["equity", "buying_power", "cash"];
 const OPTIONAL = ["last_equity", "non_marginable_buying_power"];
+/** By source the field that names the owner. */
+const SOURCES = { user: "user_id", tenant: "tenant_id", legacy: null };
+const FUNDS = ["buying_power", "non_marginable_buying_power", "cash"];
 const STATES = ["ok", "retrying", "needs_reauth", "incomplete"];
 const OVER = ["rejected", "failed", "cancelled", "expired", "archived"];
 
@@ -96,8 +99,8 @@ function figure(fields, name) {
 
 function standingOf(fields, source, owner) {
   check(fields.broker === "alpaca", "broker");
-  if (source === "user") check(fields.user_id === owner, "user_id");
-  if (source === "tenant") check(fields.tenant_id === owner, "tenant_id");
+  const name = SOURCES[source];
+  if (name) check(isText(owner) && fields[name] === owner, name);
   check(isText(fields.user_id), "user_id");
   check(["paper", "live"].includes(fields.environment), "environment");
   for (const name of BLOCKS) check(!has(fields, name) || typeof fields[name] === "boolean", name);
@@ -137,6 +140,7 @@ function mayStand(fields, sync, pulse, now) {
  * `figures` are money to trade on. `source` is user, tenant or legacy, `owner` that user or tenant.
  */
 export function judge({ snapshot, sync, lastPulse, source, owner, now }) {
+  if (!has(SOURCES, source)) throw new TypeError(`no source: ${source}`);
   const said = { source, sync: syncState(sync) };
   if (snapshot === null) return { ...said, verdict: "missing" };
   try {
@@ -164,9 +168,11 @@ function standingIfReadable(fields, source, owner) {
 
 /**
  * What is spoken for, in US dollars; null if that is not known. `signals` are all the user's that are proposed, executing
- * or executed: `{ fields, updateTime }`, the latter in milliseconds, or null where the SDK does not tell.
+ * or executed: `{ fields, updateTime }`, the latter a timestamp or in milliseconds. Where the SDK does not tell, as in a
+ * web page, what was executed counts in full.
  */
 export function pendingSum(signals, snapshot, now) {
+  if (!Number.isFinite(now)) throw new TypeError(`no time in milliseconds: ${now}`);
   const amounts = signals.filter((signal) => isPending(signal, snapshot, now)).map(({ fields }) => amount(fields));
   return amounts.includes(null) ? null : amounts.reduce(add, ZERO);
 }
@@ -175,7 +181,9 @@ function isPending({ fields, updateTime }, snapshot, now) {
   // Users can write signals of their own, which move no money.
   if (fields.proposed_by !== "backend" || ["sell", "flat"].includes(fields.action)) return false;
   if (fields.status === "executed") {
-    return updateTime === null || snapshot.updatedAt === undefined || updateTime > snapshot.updatedAt - UNSEEN;
+    const written = millis(updateTime) ?? updateTime;
+    const isKnown = Number.isFinite(written) && Number.isFinite(snapshot.updatedAt);
+    return !isKnown || written > snapshot.updatedAt - UNSEEN;
   }
   const expiry = millis(fields.expires_at);
   return fields.status === "proposed" ? expiry === null || now < expiry : !OVER.includes(fields.status);
@@ -187,19 +195,21 @@ function amount({ notional_usd: number }) {
 
 /**
  * `{ allow: the most that may be spent }` or `{ deny: code }`; of several causes the first one. `order` has user, side,
- * notional and closes (it only reduces a position), `policy` environment, currency, funds (the figure that pays) and
- * reserve. Judge the snapshot at the moment of the order.
+ * notional and closes (it only reduces a position: `true` and nothing else), `policy` environment, currency, funds (the
+ * figure that pays: buying_power, non_marginable_buying_power or cash) and reserve. Judge the snapshot at the moment of
+ * the order.
  */
 export function decide(order, snapshot, policy, pending) {
+  if (!FUNDS.includes(policy.funds)) throw new TypeError(`no figure that pays: ${policy.funds}`);
   const denied = deniedByTerms(order, policy, pending) ?? deniedByStanding(order, snapshot, policy);
   if (denied) return { deny: denied };
   // Never denied for money or age.
-  return order.closes ? { allow: order.notional } : decideByMoney(order, snapshot, policy, pending);
+  return order.closes === true ? { allow: order.notional } : decideByMoney(order, snapshot, policy, pending);
 }
 
 function deniedByTerms(order, policy, pending) {
   const amounts = [order.notional, policy.reserve, pending ?? ZERO];
-  const isNone = order.notional?.digits === 0n && !order.closes;
+  const isNone = order.notional?.digits === 0n && order.closes !== true;
   const isValid = amounts.every((each) => typeof each?.digits === "bigint" && each.digits >= 0n);
   return isNone || !isValid ? "invalid_order" : null;
 }

@@ -111,6 +111,55 @@ test("no amount that is no decimal is allowed", () => {
   }
 });
 
+test("what was executed counts in full where nobody knows when", () => {
+  const snapshot = { updatedAt: 1_000_000 };
+  const sum = (fields, updateTime, now = 1_000_000) => {
+    const signal = { fields: { proposed_by: "backend", action: "buy", notional_usd: 5, ...fields }, updateTime };
+    return plain(pendingSum([signal], snapshot, now));
+  };
+  const at = (time) => ({ toMillis: () => time });
+  for (const unknown of [null, undefined, NaN, Infinity, "0", {}, { seconds: 0 }, new Date(0), at(NaN)]) {
+    assert.equal(sum({ status: "executed" }, unknown), "5", String(unknown));
+  }
+  for (const time of [940_001, at(940_001)]) assert.equal(sum({ status: "executed" }, time), "5");
+  for (const time of [940_000, at(940_000)]) assert.equal(sum({ status: "executed" }, time), "0");
+  assert.equal(sum({ status: "proposed", expires_at: at(1_000_001) }, null), "5");
+  for (const wrong of [null, NaN, "1000000", at(1_000_000), new Date(0)]) {
+    assert.throws(() => sum({ status: "proposed", expires_at: at(1) }, null, wrong), TypeError);
+  }
+  assert.throws(() => pendingSum([], snapshot), TypeError);
+});
+
+test("no argument that is none opens anything", () => {
+  const { documents, cases } = file("decisions.json", [...FIELDS, ...OF_ORDERS]);
+  const snapshot = judged(documents, cases[0]);
+  const zero = decimal("0");
+  const order = { user: "ana", side: "buy", notional: decimal("1000000"), closes: false };
+  const policy = { environment: "paper", currency: "USD", funds: "cash", reserve: zero };
+  for (const closes of ["false", "true", 1, {}, [], undefined, null]) {
+    assert.deepEqual(decide({ ...order, closes }, snapshot, policy, zero), { deny: "insufficient_funds" });
+    assert.deepEqual(decide({ ...order, closes, notional: zero }, snapshot, policy, zero), { deny: "invalid_order" });
+  }
+  assert.ok(decide({ ...order, closes: true }, snapshot, policy, zero).allow);
+  for (const funds of ["equity", "last_equity", "", "toString", ["cash"], undefined, null]) {
+    assert.throws(() => decide(order, snapshot, { ...policy, funds }, zero), TypeError);
+  }
+});
+
+test("whose the figures are is said, or nothing is judged", () => {
+  const { documents, cases } = file("snapshots.json", FIELDS);
+  const now = Date.parse(cases[0].now);
+  for (const source of ["users", "", "toString", undefined, null]) {
+    for (const snapshot of [documents.user, null]) {
+      assert.throws(() => judge({ snapshot, sync: null, lastPulse: null, source, owner: "ana", now }), TypeError);
+    }
+  }
+  const snapshot = values(documents.user);
+  for (const source of ["user", "tenant"]) {
+    assert.equal(judge({ snapshot, sync: null, lastPulse: null, source, now }).verdict, "malformed");
+  }
+});
+
 test("decimals and times are read as they are written", () => {
   for (const [text, expected] of [
     ["0", "0"], ["-0.00", "0"], ["-23140.20", "-23140.2"], ["122011.09751111286868", "122011.09751111286868"],

@@ -1,6 +1,6 @@
 //! `pulse demo`.
 
-use crate::commands::sync::{exit_code, run_passes};
+use crate::commands::sync::{Found, exit_code, run_passes};
 use crate::config::args::{DemoArgs, SyncArgs};
 use crate::config::{Config, Execution};
 use crate::shutdown::Stop;
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use pulse_sandbox::{Options, Sandbox, showcase};
 use std::io::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// One real pass against a local cloud in this process: nothing but its own addresses is used.
 pub(super) async fn demo(args: &DemoArgs) -> std::io::Result<ExitCode> {
@@ -23,12 +24,12 @@ pub(super) async fn demo(args: &DemoArgs) -> std::io::Result<ExitCode> {
     }
     let config = Config::new(&SyncArgs::default(), environment, execution).map_err(Error::other)?;
     let stop = Stop::on_signals()?;
-    let status = run_passes(config, &label, &stop).await;
+    let status = run_passes(config, Arc::default(), &label, &stop).await;
     if args.verbose {
         output::print("\n");
     }
     output::print(&showcase::text(&sandbox));
     stop.flush_log().await;
     sandbox.stop().await;
-    Ok(exit_code(status, false, stop.signal()))
+    Ok(exit_code(status, Found::default(), stop.signal()))
 }

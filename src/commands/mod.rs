@@ -1,8 +1,10 @@
 //! The commands of `pulse`, one file each.
 
 mod completions;
+mod cost;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod doctor;
 mod explain;
 mod failures;
 mod frame;
@@ -33,8 +35,20 @@ use std::process::ExitCode;
 use tracing::error;
 
 /// Commands for a person, which have no log.
-const WITHOUT_LOG: [&str; 10] =
-    ["completions", "demo", "explain", "keys", "migrate", "read", "sandbox", "status", "user", "users"];
+const WITHOUT_LOG: [&str; 12] = [
+    "completions",
+    "cost",
+    "demo",
+    "doctor",
+    "explain",
+    "keys",
+    "migrate",
+    "read",
+    "sandbox",
+    "status",
+    "user",
+    "users",
+];
 
 /// Runs the command that was given.
 pub async fn run(cli: Cli) -> ExitCode {
@@ -45,6 +59,8 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Users(args) => users::users(&args).await,
         Command::Explain(args) => explain::explain(&args).await,
         Command::Read(args) => read::read(&args).await,
+        Command::Doctor(args) => doctor::doctor(&args).await,
+        Command::Cost(args) => cost::cost(&args).await,
         Command::Keys(command) => keys::run(&command).await,
         Command::User(command) => user::run(&command).await,
         Command::Completions { shell } => completions::print(shell),

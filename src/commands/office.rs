@@ -19,7 +19,8 @@ pub(super) async fn connect(place: &Place, user: &DocumentId) -> Result<Arc<Clie
         |sentence: String| Stopped::Usage(Finding::new(CheckState::Failed, "Configuration", sentence));
     let cli = Cli::try_parse_from(line).map_err(|err| unusable(args::reason(&err)))?;
     let Command::Sync(mut args) = cli.command else { return Err(unusable("no command".into())) };
-    (args.dry_run, args.every, args.length, args.spread, args.deadline) = (false, None, None, None, None);
+    (args.dry_run, args.diff, args.every, args.length, args.spread, args.deadline) =
+        (false, false, None, None, None, None);
     let execution = Execution::from_lookup(environment, Timestamp::now())?;
     let config = Config::new(&args, environment, execution)?;
     Ok(Arc::new(Clients::connect(config).await?))

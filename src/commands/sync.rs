@@ -21,7 +21,7 @@ pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
     let begun = Instant::now();
     let execution = Execution::from_lookup(environment, Timestamp::now());
     let label = execution.as_ref().map(Execution::label).unwrap_or_default();
-    telemetry::init((args.log_format, args.verbose), &label, environment);
+    telemetry::init((args.log_format, args.verbose || args.diff), &label, environment);
     let stop = match Stop::on_signals() {
         Ok(stop) => stop,
         Err(err) => {
@@ -37,8 +37,10 @@ pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
             if let Some(deadline) = config.deadline {
                 stop.by_deadline(deadline, begun);
             }
-            let status = run_passes(config, &label, &stop).await;
-            exit_code(status, args.fail_on_error, stop.signal())
+            let memory = Arc::new(Memory::new(&config));
+            let status = run_passes(config, Arc::clone(&memory), &label, &stop).await;
+            let found = Found { fail_on_error: args.fail_on_error, differs: differs(&memory, status) };
+            exit_code(status, found, stop.signal())
         }
         Err(err) => {
             error!("{err}");
@@ -49,21 +51,43 @@ pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
     code
 }
 
+/// What counts beside the status.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    fail_on_error: bool,
+    /// Of a dry run that compares.
+    differs: bool,
+}
+
+/// Whether somebody has to look at what a dry run compared; as a job it is no reason for a retry.
+fn differs(memory: &Memory, status: PassStatus) -> bool {
+    let Some(differences) = &memory.differences else { return false };
+    differences.tell();
+    let is_found = differences.are_some() || status == PassStatus::Degraded;
+    let is_job = environment("CLOUD_RUN_EXECUTION").is_some_and(|execution| !execution.is_empty());
+    is_found && !is_job
+}
+
 /// Cloud Run judges the job by this alone.
-pub(crate) fn exit_code(status: PassStatus, fail_on_error: bool, signal: Option<StopSignal>) -> ExitCode {
+pub(crate) fn exit_code(status: PassStatus, found: Found, signal: Option<StopSignal>) -> ExitCode {
     match (signal, status) {
         (Some(signal), _) => ExitCode::from(signal.exit_code()),
         (None, PassStatus::Failed) => ExitCode::FAILURE,
-        (None, PassStatus::Degraded) if fail_on_error => ExitCode::FAILURE,
+        (None, PassStatus::Degraded) if found.fail_on_error => ExitCode::FAILURE,
+        (None, PassStatus::Ok | PassStatus::Degraded) if found.differs => ExitCode::from(3),
         (None, PassStatus::Ok | PassStatus::Degraded) => ExitCode::SUCCESS,
     }
 }
 
 /// Connects once, and runs the pass or the passes.
-pub(crate) async fn run_passes(config: Config, label: &ExecutionLabel, stop: &Stop) -> PassStatus {
+pub(crate) async fn run_passes(
+    config: Config,
+    memory: Arc<Memory>,
+    label: &ExecutionLabel,
+    stop: &Stop,
+) -> PassStatus {
     let start = Instant::now();
     let (first, repeat) = (config.execution.clone(), config.repeat.clone());
-    let memory = Arc::new(Memory::new(repeat.as_ref()));
     let passes = match stop.run_until_stopped(Clients::connect(config)).await {
         Some(Ok(clients)) => Passes { clients: Arc::new(clients), memory, label, stop },
         Some(Err(err)) => return could_not_begin(&CannotBegin::Connect(err)),

@@ -1,5 +1,7 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::cost_args::{COST_CODES, CostArgs};
+use crate::config::doctor_args::{DOCTOR_CODES, DoctorArgs};
 use crate::config::keys_args::KeysCommand;
 use crate::config::migrate_args::MigrateCommand;
 use crate::config::operator_args::{
@@ -48,6 +50,7 @@ Exit codes:
        failed, or the last success is less than 24 h ago), or --deadline came before all users were
        reached; with --fail-on-error also if any user failed
   2    bad usage or configuration, nothing was touched
+  3    with --dry-run --diff: something would change, or fails
   143  stopped by SIGTERM or SIGHUP after finishing what was in flight (130: by SIGINT)
 
 Standard variables: FIRESTORE_EMULATOR_HOST, SECRET_MANAGER_EMULATOR_HOST (host:port),
@@ -75,6 +78,12 @@ pub(crate) enum Command {
     /// What a reader may conclude from a user's snapshot, and whether an order may go out
     #[command(after_long_help = READ_CODES)]
     Read(Box<ReadArgs>),
+    /// Whether the project is set up right: every cause, and the command that mends it
+    #[command(after_long_help = DOCTOR_CODES)]
+    Doctor(Box<DoctorArgs>),
+    /// What a month costs by the list prices, and what each setting would save
+    #[command(after_long_help = COST_CODES)]
+    Cost(Box<CostArgs>),
     /// Try, store and list users' keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -242,6 +251,17 @@ pub(crate) struct SyncArgs {
           value_parser = switch, help_heading = OUTPUT)]
     pub(crate) dry_run: bool,
 
+    /// Say of each user what the dry run would change
+    ///
+    /// New, changed (each figure, old and new) or unchanged, at one read more a user. Exits with 3 if anything differs or
+    /// fails, but as a Cloud Run job with 0.
+    ///
+    /// [env: PULSE_DIFF]
+    #[arg(long, env = "PULSE_DIFF", hide_env = true, value_name = "BOOL", default_value = "false",
+          hide_default_value = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = switch, help_heading = OUTPUT)]
+    pub(crate) diff: bool,
+
     /// Also write tenants' documents
     ///
     /// That is tenants/{tenant}/accounts/primary: on or off.
@@ -340,6 +360,7 @@ impl Default for SyncArgs {
             key_ttl: Duration::from_mins(10),
             refresh_unchanged: Duration::from_secs(120),
             dry_run: false,
+            diff: false,
             legacy_tenant_path: OnOff::On,
             equity_history: None,
             store_raw: false,
@@ -484,7 +505,7 @@ mod tests {
     fn a_short_help_has_a_line_for_each_flag_in_groups() {
         let help = help_of("sync", false);
         let is_flag = |line: &&str| line.trim_start().starts_with('-');
-        assert_eq!(help.lines().filter(is_flag).count(), 23, "{help}");
+        assert_eq!(help.lines().filter(is_flag).count(), 25, "{help}");
         let rest: Vec<&str> = help.lines().filter(|line| !is_flag(line) && !line.is_empty()).collect();
         let groups = ["Options:", "Which users:", "Pace:", "Loop:", "Output:", "Where:"];
         assert_eq!(rest[..2], ["One pass over all users", "Usage: pulse sync [OPTIONS]"], "{help}");

@@ -14,9 +14,48 @@ pub(crate) struct Endpoints {
     pub(crate) secret_manager: Option<Url>,
     /// `APCA_API_BASE_URL`.
     pub(crate) alpaca: Option<Url>,
+    /// Of [`AdminApi::ALL`], as gcloud names them.
+    admin: [Option<Url>; AdminApi::ALL.len()],
+}
+
+/// One of Google's APIs about a project itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AdminApi {
+    /// The database, its indexes.
+    Firestore,
+    /// Security rules.
+    Rules,
+    /// Who may do what, and what is logged of it.
+    Projects,
+    /// Cloud Run.
+    Run,
+    /// Cloud Scheduler.
+    Scheduler,
+}
+
+impl AdminApi {
+    const ALL: [Self; 5] = [Self::Firestore, Self::Rules, Self::Projects, Self::Run, Self::Scheduler];
+
+    /// Its host's first word, by which `gcloud services enable` knows it too.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Firestore => "firestore",
+            Self::Rules => "firebaserules",
+            Self::Projects => "cloudresourcemanager",
+            Self::Run => "run",
+            Self::Scheduler => "cloudscheduler",
+        }
+    }
 }
 
 impl Endpoints {
+    /// What replaces an admin API.
+    #[must_use]
+    pub(crate) fn admin(&self, api: AdminApi) -> Option<&Url> {
+        self.admin[api as usize].as_ref()
+    }
+
     /// Those that the environment has; adds what is wrong with them.
     pub(super) fn from_lookup(
         environment: &impl Fn(&str) -> Option<String>,
@@ -32,6 +71,9 @@ impl Endpoints {
             firestore: endpoint("FIRESTORE_EMULATOR_HOST"),
             secret_manager: endpoint("SECRET_MANAGER_EMULATOR_HOST"),
             alpaca: endpoint("APCA_API_BASE_URL"),
+            admin: AdminApi::ALL.map(|api| {
+                endpoint(&format!("CLOUDSDK_API_ENDPOINT_OVERRIDES_{}", api.name().to_uppercase()))
+            }),
         };
         let secrets = endpoints.secret_manager.iter().find(|url| url.scheme() == "http");
         keep(wrong, secrets.map_or(Ok(()), |url| bypasses_proxies(environment, url)));

@@ -1,6 +1,8 @@
 //! The configuration of one pass: a pure function of the command line and the environment. One file for each concern.
 
 pub(crate) mod args;
+pub(crate) mod cost_args;
+pub(crate) mod doctor_args;
 mod endpoints;
 mod error;
 mod execution;
@@ -17,7 +19,7 @@ mod times;
 pub(crate) mod user_args;
 pub(crate) mod variables;
 
-pub(crate) use crate::config::endpoints::Endpoints;
+pub(crate) use crate::config::endpoints::{AdminApi, Endpoints};
 pub(crate) use crate::config::error::ConfigError;
 pub(crate) use crate::config::execution::Execution;
 pub(crate) use crate::config::legacy_account::LegacyAccount;
@@ -55,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) budgets: Budgets,
     /// Write nothing. `--dry-run`.
     pub(crate) dry_run: bool,
+    /// Compare what is not written with what is stored. `--diff`.
+    pub(crate) diff: bool,
     /// Write the tenants' documents. `--legacy-tenant-path`.
     pub(crate) legacy_tenant_path: bool,
     /// The slots in which each user's equity is kept, if it is. `--equity-history`.
@@ -89,6 +93,7 @@ impl Config {
         let selection = keep(&mut wrong, selection::selection(&args.users, &lookup));
         let filter = keep(&mut wrong, selection::filter(args, &lookup));
         wrong.extend(times::misfits(args).map(str::to_owned));
+        wrong.extend(undone_diff(args).map(str::to_owned));
         let endpoints = Endpoints::from_lookup(&environment, &mut wrong);
         let metrics = keep(&mut wrong, MetricsTarget::from_lookup(lookup)).flatten();
         let legacy_account = keep(&mut wrong, LegacyAccount::from_lookup(&lookup)).flatten().map(Arc::new);
@@ -107,6 +112,7 @@ impl Config {
             deadline: args.deadline,
             budgets: budgets(args),
             dry_run: args.dry_run,
+            diff: args.diff,
             legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
             equity_history: args.equity_history,
             store_raw: args.store_raw,
@@ -135,6 +141,12 @@ impl Config {
             (false, false) => "named users",
         }
     }
+}
+
+/// Why nothing could be compared, if so.
+fn undone_diff(args: &SyncArgs) -> Option<&'static str> {
+    let is_usable = !args.diff || (args.dry_run && args.every.is_none());
+    (!is_usable).then_some("--diff says what a dry run would change: it takes --dry-run, and no --every")
 }
 
 fn budgets(args: &SyncArgs) -> Budgets {

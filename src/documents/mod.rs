@@ -17,6 +17,7 @@ mod ramp;
 pub(crate) mod reader;
 pub(crate) mod remains;
 pub(crate) mod snapshot;
+pub(crate) mod snapshot_diff;
 pub(crate) mod sync_state;
 pub(crate) mod tenant;
 pub(crate) mod user;

@@ -16,6 +16,7 @@ use gcloud_sdk::tonic::client::Grpc;
 use gcloud_sdk::tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use gcloud_sdk::tonic::{Request, Response, Status};
 use http::uri::PathAndQuery;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -74,7 +75,7 @@ impl Store {
                     return Err(StoreError::OutOfTime);
                 }
                 let sent = Instant::now();
-                let sending = attempt(|| send(connections(), request.clone()));
+                let sending = pin!(attempt(|| send(connections(), request.clone())));
                 match answer_within(deadline.for_call(COMMIT_TIMEOUT), &self.patience, sending).await {
                     Ok(answer) => self.learn(sent, self.heed(answer)?.commit_time),
                     Err(_) => return Err(StoreError::late(deadline)),

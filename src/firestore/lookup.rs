@@ -10,6 +10,7 @@ use gcloud_sdk::google::firestore::v1::batch_get_documents_response::Result as L
 use gcloud_sdk::google::firestore::v1::firestore_client::FirestoreClient;
 use gcloud_sdk::google::firestore::v1::{BatchGetDocumentsRequest, Document, DocumentMask};
 use std::collections::HashMap;
+use std::pin::pin;
 use tokio::time::Instant;
 
 /// What a lookup found.
@@ -72,7 +73,7 @@ impl Store {
         deadline: Deadline,
     ) -> Result<Found, StoreError> {
         let sent = Instant::now();
-        let reading = async {
+        let reading = pin!(async {
             let mut found = Found::default();
             let mut answers = in_time(client.batch_get_documents(request)).await?.into_inner();
             while let Some(answer) = in_time(answers.message()).await? {
@@ -85,7 +86,7 @@ impl Store {
                 }
             }
             Ok(found)
-        };
+        });
         let found = answer_within(deadline.left(), &self.patience, reading).await;
         self.heed(found.unwrap_or(Err(StoreError::OutOfTime)))
     }

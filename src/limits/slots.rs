@@ -89,9 +89,11 @@ fn open<T>(permit: Result<T, AcquireError>) -> T {
 
 impl WorkSlot {
     /// Does a user's work with the slot. While it waits ([`wait_aside`], [`answer_within`]), the slot is free.
-    pub(crate) async fn hold_during<T>(self, work: impl Future<Output = T>) -> T {
+    ///
+    /// No `async fn`, which would have room for the work twice: every user's task is that large.
+    pub(crate) fn hold_during<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
         let Self { slots, permit } = self;
-        OWN.scope(Own { slots, permit: RefCell::new(Some(permit)) }, work).await
+        OWN.scope(Own { slots, permit: RefCell::new(Some(permit)) }, work)
     }
 }
 
@@ -113,23 +115,23 @@ pub(crate) async fn wait_aside<T>(wait: impl Future<Output = T>) -> Result<T, Cr
 }
 
 /// Waits for an answer, at most `limit`. After the patience that such answers need, the slot is given up, as soon as not
-/// too many wait like that.
+/// too many wait like that. The answer is pinned by the caller, as a future that it is moved into has room for it twice.
 ///
 /// # Errors
 /// When there is no answer within the limit.
 pub(crate) async fn answer_within<T>(
     limit: Duration,
     patience: &Patience,
-    answer: impl Future<Output = T>,
+    mut answer: impl Future<Output = T> + Unpin,
 ) -> Result<T, Elapsed> {
-    let (mut answer, start) = (pin!(answer), Instant::now());
+    let start = Instant::now();
     loop {
         let waited = start.elapsed();
         let left = patience.limit().min(limit).saturating_sub(waited);
         if left.is_zero() {
             break;
         }
-        if let Ok(answer) = timeout(left.min(LOOK_EVERY), answer.as_mut()).await {
+        if let Ok(answer) = timeout(left.min(LOOK_EVERY), &mut answer).await {
             patience.learn(start.elapsed());
             return Ok(answer);
         }

@@ -74,11 +74,6 @@ impl Planned {
         let bytes = writes.iter().map(|write| write.as_bytes().len()).sum();
         Self { judged, writes, bytes, is_deletion }
     }
-
-    /// Whether it was made, as its legacy document is by now.
-    fn is_made(&self, now: Option<&Judged>) -> bool {
-        now.is_none_or(|now| !self.is_deletion && now.diff.class() == Class::Same)
-    }
 }
 
 impl Applier<'_> {
@@ -162,8 +157,10 @@ impl Applier<'_> {
             return Ok(Outcome::Refused);
         }
         let path = planned.judged.document.path.as_str();
-        let now = self.loader.judge_again(path).await?;
-        let is_made = planned.is_made(now.as_ref());
+        let is_made = match planned.is_deletion {
+            true => !self.loader.exists(path).await?,
+            false => self.loader.judge_again(path).await?.is_none_or(|now| now.diff.class() == Class::Same),
+        };
         Ok(if is_made { Outcome::Moved } else { Outcome::Changed })
     }
 }

@@ -9,14 +9,18 @@ use crate::firestore::write::{Write, delete};
 use crate::limits::retry::Deadline;
 use crate::migration::apply::ApplyError;
 use crate::migration::stored::Stored;
-use crate::model::ids::Database;
+use crate::model::ids::{Database, DocumentId};
 use crate::services::writer::Writer;
 use crate::shutdown::Stop;
 use account_reader::documents::snapshot::{self, KEY_VERSION};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use std::time::Duration;
 
 /// For a commit, all tries together.
 const COMMIT_BUDGET: Duration = Duration::from_secs(60);
+
+/// Documents with keys that are looked at, and deleted, at the same time.
+const AT_ONCE: usize = 8;
 
 /// Deletes what is left of the time before.
 #[derive(Debug)]
@@ -29,37 +33,39 @@ pub(crate) struct Closer<'a> {
     pub(crate) stop: &'a Stop,
 }
 
-/// Documents with keys.
-#[derive(Debug, Default)]
-pub(crate) struct Keys {
-    /// Deleted.
-    pub(crate) deleted: u64,
-    /// Left, because no pulse has synced the user with the secret: their paths.
-    pub(crate) left: Vec<String>,
-}
-
 impl Closer<'_> {
-    /// Deletes the documents with keys, as far as they are no longer needed. Of these there is no journal.
-    pub(crate) async fn delete_keys(&self, collection: &Collection<'_>) -> Result<Keys, ApplyError> {
-        let mut keys = Keys::default();
+    /// Deletes the documents with keys, as far as they are no longer needed, and tells `each` of which paths are gone.
+    /// The others are left because no pulse has synced the user with the secret. Of these there is no journal.
+    pub(crate) async fn delete_keys(
+        &self,
+        collection: &Collection<'_>,
+        mut each: impl FnMut(&str, bool),
+    ) -> Result<(), ApplyError> {
         let mut after: Option<String> = None;
         loop {
             let Chunk { documents, is_last } = self.reader.chunk(collection, after.as_deref(), None).await?;
             after = documents.last().map(|document| document.name.clone()).or(after);
-            for document in documents.into_iter().filter_map(Stored::of) {
-                let Some(Legacy::Keys(user)) = Legacy::at(&document.path) else { continue };
-                let is_useless = self.is_given_up
-                    || self.is_synced(user.as_str()).await?
-                    || self.is_hollow(&document.path).await?;
-                match is_useless && self.delete(&document).await? {
-                    true => keys.deleted += 1,
-                    false => keys.left.push(document.path),
-                }
+            let with_keys = documents.into_iter().filter_map(Stored::of).filter_map(|document| {
+                let Some(Legacy::Keys(user)) = Legacy::at(&document.path) else { return None };
+                Some((user, document))
+            });
+            let deleting = stream::iter(with_keys).map(async |(user, document)| {
+                let is_useless = self.is_useless(&user, &document.path).await?;
+                let is_gone = is_useless && self.delete(&document).await?;
+                Ok::<_, ApplyError>((document.path, is_gone))
+            });
+            let mut deleting = deleting.buffer_unordered(AT_ONCE);
+            while let Some((path, is_gone)) = deleting.try_next().await? {
+                each(&path, is_gone);
             }
             if is_last {
-                return Ok(keys);
+                return Ok(());
             }
         }
+    }
+
+    async fn is_useless(&self, user: &DocumentId, path: &str) -> Result<bool, StoreError> {
+        Ok(self.is_given_up || self.is_synced(user.as_str()).await? || self.is_hollow(path).await?)
     }
 
     /// Whether there are no keys in it.

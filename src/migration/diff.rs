@@ -50,7 +50,7 @@ impl Diff {
         self.reason.class()
     }
 
-    fn without_change(reason: Reason, target: Option<String>) -> Self {
+    pub(crate) fn without_change(reason: Reason, target: Option<String>) -> Self {
         Self { reason, target, change: None }
     }
 

@@ -5,6 +5,7 @@ use crate::firestore::StoreError;
 use crate::firestore::reader::{Chunk, Collection, Reader};
 use crate::migration::diff::{Diff, Facts, Intent, Wanted, intent};
 use crate::migration::owners::Owners;
+use crate::migration::reason::Reason;
 use crate::migration::stored::Stored;
 use crate::model::ids::DocumentId;
 use gcloud_sdk::google::firestore::v1::Document;
@@ -21,6 +22,14 @@ const NAME_ONLY: [&str; 1] = ["__name__"];
 pub(crate) struct Judged {
     pub(crate) document: Stored,
     pub(crate) diff: Diff,
+}
+
+impl Judged {
+    /// A document below a legacy one.
+    #[must_use]
+    pub(crate) fn below(document: Stored) -> Self {
+        Self { document, diff: Diff::without_change(Reason::BelowLegacy, None) }
+    }
 }
 
 /// Reads legacy documents.
@@ -104,6 +113,11 @@ impl<'a> Loader<'a> {
         let name = self.name(path);
         let found = self.reader.found(&[name]).await?;
         Ok(self.judge(found.documents.into_values().collect()).await?.pop())
+    }
+
+    /// Whether there is a document of that path.
+    pub(crate) async fn exists(&self, path: &str) -> Result<bool, StoreError> {
+        Ok(!self.reader.found(&[self.name(path)]).await?.documents.is_empty())
     }
 
     async fn facts(&self, wanted: Vec<Wanted>) -> Result<Facts, StoreError> {

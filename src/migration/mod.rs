@@ -2,6 +2,7 @@
 //! without asking anybody, apply.
 
 pub(crate) mod apply;
+pub(crate) mod below;
 pub(crate) mod cleanup;
 pub(crate) mod close;
 pub(crate) mod diff;

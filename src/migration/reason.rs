@@ -89,6 +89,8 @@ pub(crate) enum Reason {
     Keys,
     /// Figures are only ever written by a pulse.
     OldFigures,
+    /// It lies below a legacy document, in a collection that nobody listed.
+    BelowLegacy,
 }
 
 impl From<Unreadable> for Reason {
@@ -114,7 +116,7 @@ impl Reason {
             | Self::TenantsContradict => Class::Ambiguous,
             Self::Malformed(_) => Class::Malformed,
             Self::Keys => Class::Secret,
-            Self::OldFigures => Class::Cleanup,
+            Self::OldFigures | Self::BelowLegacy => Class::Cleanup,
         }
     }
 
@@ -139,6 +141,7 @@ impl Reason {
             Self::Malformed(_) => "Malformed",
             Self::Keys => "Keys",
             Self::OldFigures => "OldFigures",
+            Self::BelowLegacy => "BelowLegacy",
         }
     }
 
@@ -173,6 +176,7 @@ impl Reason {
             Self::TenantsContradict => "its tenant_id and its tenantId name two tenants",
             Self::Malformed(field) => return format!("its {field} is not what its readers need"),
             Self::Keys => "it holds keys, which Alpaca has to take first",
+            Self::BelowLegacy => "it is below an older document: the clean-up deletes it",
             Self::OldFigures => "only a pulse writes figures: the clean-up deletes it",
         };
         words.to_owned()

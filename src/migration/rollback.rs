@@ -1,6 +1,6 @@
 //! Undoing what the journal has, as long as nobody else has changed it since.
 
-use crate::documents::migration::{Journal, StoredEntry, Undo, run_path};
+use crate::documents::migration::{Entry, Journal, StoredEntry, Undo, run_path};
 use crate::firestore::StoreError;
 use crate::firestore::reader::{Chunk, Collection, Reader};
 use crate::firestore::write::Write;
@@ -31,12 +31,16 @@ pub(crate) enum UndoOutcome {
     /// It cannot be read.
     Unreadable,
     /// It is of a secret, and is left to whoever has Secret Manager.
-    Secret {
-        /// The document that the keys are from.
-        source: String,
-        /// The entry's full name.
-        entry: String,
-    },
+    Secret,
+}
+
+/// A secret's entry.
+#[derive(Debug)]
+pub(crate) struct SecretEntry {
+    /// The document that the keys are from.
+    pub(crate) source: String,
+    /// The entry's full name.
+    pub(crate) entry: String,
 }
 
 /// Undoes a journal.
@@ -61,13 +65,40 @@ struct Planned {
 impl Undoer<'_> {
     /// Undoes all entries, and tells `each` what became of them, by their targets' paths.
     pub(crate) async fn undo(&self, mut each: impl FnMut(&str, UndoOutcome)) -> Result<(), ApplyError> {
+        self.walk(async |entries| self.undo_chunk(entries, &mut each).await).await
+    }
+
+    /// Gives all entries of secrets to `each`.
+    pub(crate) async fn secrets(
+        &self,
+        mut each: impl AsyncFnMut(SecretEntry) -> Result<(), ApplyError>,
+    ) -> Result<(), ApplyError> {
+        self.walk(async |entries| {
+            for stored in entries {
+                let Some(Entry { source, undo: Undo::DisableSecret, .. }) = stored.entry(&[]) else {
+                    continue;
+                };
+                if self.stop.signal().is_some() {
+                    return Err(ApplyError::Stopped);
+                }
+                each(SecretEntry { source, entry: stored.name().to_owned() }).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn walk(
+        &self,
+        mut each: impl AsyncFnMut(Vec<StoredEntry>) -> Result<(), ApplyError>,
+    ) -> Result<(), ApplyError> {
         let parent = run_path(self.plan);
         let collection = Collection { parent: &parent, id: self.journal.id(), is_group: false, fields: None };
         let mut after: Option<String> = None;
         loop {
             let Chunk { documents, is_last } = self.reader.chunk(&collection, after.as_deref(), None).await?;
             after = documents.last().map(|document| document.name.clone()).or(after);
-            self.undo_chunk(documents, &mut each).await?;
+            each(documents.into_iter().map(StoredEntry::of).collect()).await?;
             if is_last {
                 return Ok(());
             }
@@ -76,10 +107,9 @@ impl Undoer<'_> {
 
     async fn undo_chunk(
         &self,
-        documents: Vec<Document>,
+        entries: Vec<StoredEntry>,
         each: &mut impl FnMut(&str, UndoOutcome),
     ) -> Result<(), ApplyError> {
-        let entries: Vec<StoredEntry> = documents.into_iter().map(StoredEntry::of).collect();
         let found = self.targets_and_parts(&entries).await?;
         let mut batch: Vec<Planned> = Vec::new();
         for stored in &entries {
@@ -120,7 +150,7 @@ impl Undoer<'_> {
         let parts: Vec<&Document> = parts.iter().filter_map(|name| found.get(name)).collect();
         let entry = stored.entry(&parts).ok_or(UndoOutcome::Unreadable)?;
         if entry.undo == Undo::DisableSecret {
-            return Err(UndoOutcome::Secret { source: entry.source, entry: stored.name().to_owned() });
+            return Err(UndoOutcome::Secret);
         }
         let target = found.get(&self.name(&entry.target)).map(|target| target.update_time);
         let was_removed = matches!(entry.undo, Undo::Recreate(_));

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod advice;
+pub(crate) mod costs;
 pub(crate) mod durations;
 pub(crate) mod equity_slot;
 pub(crate) mod failing;

@@ -174,13 +174,36 @@ pub(crate) async fn same_account(
     found: AccountFound,
     deadline: Deadline,
 ) -> Result<AccountFound, Failure> {
-    let Some(suspicion) = suspicion(pass, record, lookup, &found, deadline).await? else { return Ok(found) };
-    let AccountFound { answer: _, keys } = found;
+    let account = &found.answer.account.external_account_id;
+    let shows_another = lookup.show_another(record.id().as_str(), account);
+    let seen = pass.memory.accounts.as_ref();
+    let is_suspect = shows_another
+        || pass.clients.config.pin_accounts
+        || seen.is_some_and(|seen| seen.contradict(record.id(), account));
+    let suspicion = match found.keys.version() {
+        None => shows_another.then_some(Suspicion::OfConfigured),
+        // Boxed, as nearly nobody's sync gets here, and all would have to carry it; as is what follows.
+        Some(version) if is_suspect => Box::pin(suspicion(pass, record, version, &found, deadline)).await?,
+        Some(_) => None,
+    };
+    match suspicion {
+        None => Ok(found),
+        Some(suspicion) => Box::pin(asked_again(pass, record, suspicion, found.keys, deadline)).await,
+    }
+}
+
+async fn asked_again(
+    pass: &PassContext,
+    record: &UserRecord,
+    suspicion: Suspicion,
+    keys: UsedKeys,
+    deadline: Deadline,
+) -> Result<AccountFound, Failure> {
     let broker = |err| Failure::of_broker(err, keys.tried());
     let allowed = pass.clients.limits.allow_by(Permits::ALPACA_CALL, deadline).await;
     allowed.map_err(|used_up| broker(used_up.into()))?;
-    let again = Box::pin(pass.clients.alpaca.account_over_new_connection(keys.keys(), deadline));
-    let again = again.await.map_err(broker)?;
+    let again =
+        pass.clients.alpaca.account_over_new_connection(keys.keys(), deadline).await.map_err(broker)?;
     if let Suspicion::AnotherThan(pin) = suspicion {
         if again.account.external_account_id != pin.account {
             return Err(Failure::KeysAccepted(Cause::OtherAccount(pin.version), keys.tried()));
@@ -194,29 +217,17 @@ pub(crate) async fn same_account(
     Ok(AccountFound { answer: again, keys })
 }
 
+/// Whether the snapshot names another account than these keys have now, without a reason to.
 async fn suspicion(
     pass: &PassContext,
     record: &UserRecord,
-    lookup: &TenantLookup,
+    version: &KeyVersion,
     found: &AccountFound,
     deadline: Deadline,
 ) -> Result<Option<Suspicion>, Failure> {
-    let account = &found.answer.account.external_account_id;
-    let shows_another = lookup.show_another(record.id().as_str(), account);
-    let Some(version) = found.keys.version() else {
-        return Ok(shows_another.then_some(Suspicion::OfConfigured));
-    };
-    let seen = pass.memory.accounts.as_ref();
-    let is_suspect = shows_another
-        || pass.clients.config.pin_accounts
-        || seen.is_some_and(|seen| seen.contradict(record.id(), account));
-    if !is_suspect {
-        return Ok(None);
-    }
-    // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
-    let pin = Box::pin(pass.clients.store.pin(record.id(), deadline)).await;
+    let pin = pass.clients.store.pin(record.id(), deadline).await;
     let pin = pin.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;
-    let now = pass.clients.store.clock().now();
+    let (now, account) = (pass.clients.store.clock().now(), &found.answer.account.external_account_id);
     let forbids = |pin: &Pin| pin.forbids(account, version, record.user.keys_updated_at, now);
     Ok(pin.filter(forbids).map(Suspicion::AnotherThan))
 }

@@ -1,6 +1,7 @@
 //! The first and the last line of one user, whatever becomes of them. Lines between are where they happen: `account`,
 //! `tenant_write`, `snapshot_write`, `state_records`.
 
+use crate::documents::snapshot_diff::Difference;
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::outcome::{Code, Outcome};
 use crate::model::sync_state::PreviousState;
@@ -86,9 +87,15 @@ pub(crate) fn tell_synced(writer: &Writer, id: &DocumentId, written: &Written, s
             tenant_id, unchanged, duration_ms, "Successfully synced Alpaca account for user {id}"
         ),
         Writer::DryRun => {
+            let difference = written.difference.as_ref();
+            let shown = difference.map(|difference| format!(", {difference}")).unwrap_or_default();
+            let difference = difference.map(Difference::as_str);
             info!(
                 user_id,
-                tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)"
+                tenant_id,
+                difference,
+                duration_ms,
+                "Would have synced Alpaca account for user {id} (dry run){shown}"
             );
         }
     }

@@ -1,8 +1,9 @@
 //! What a process remembers from one pass of a loop to the next, besides keys.
 
-use crate::config::repeat::Repeat;
+use crate::config::Config;
 use crate::model::account::Account;
 use crate::model::ids::DocumentId;
+use crate::pass::differences::Differences;
 use crate::pass::known_accounts::KnownAccounts;
 use crate::pass::written_snapshots::WrittenSnapshots;
 use tokio::time::Instant;
@@ -14,16 +15,20 @@ pub(crate) struct Memory {
     pub(crate) written: Option<WrittenSnapshots>,
     /// The accounts that they have seen.
     pub(crate) accounts: Option<KnownAccounts>,
+    /// What a dry run would change, if that is asked.
+    pub(crate) differences: Option<Differences>,
 }
 
 impl Memory {
     /// Nothing yet.
     #[must_use]
-    pub(crate) fn new(repeat: Option<&Repeat>) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
+        let repeat = config.repeat.as_ref();
         let refresh = repeat.map(|repeat| repeat.refresh_unchanged).filter(|refresh| !refresh.is_zero());
         Self {
             written: refresh.map(WrittenSnapshots::new),
             accounts: repeat.map(|_| KnownAccounts::default()),
+            differences: config.diff.then(Differences::default),
         }
     }
 

@@ -5,6 +5,7 @@ mod admission;
 mod close;
 mod context;
 mod count;
+mod differences;
 mod failure;
 mod fan_out;
 mod known_accounts;

@@ -6,6 +6,7 @@
 use crate::limits::deadlines::{RECORD_RESERVE, USER_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::outcome::Outcome;
+use crate::model::sync_state::PreviousState;
 use crate::pass::failure::Failure;
 use crate::pass::sync_outcome::{NoSnapshot, SyncOutcome};
 use crate::pass::user_record::UserRecord;
@@ -67,9 +68,12 @@ pub(crate) enum Otherwise {
 pub(crate) enum Rank {
     /// Those who failed, but soon had an answer.
     Answered,
+    /// Those of whom nothing was heard, but who were in no trouble before: most likely, it is over.
+    UsuallyWell,
     /// Those who were not tried.
     Untried,
-    /// Those of whom nothing was heard. Where they are many, they hold the slots until their time is over.
+    /// Those of whom nothing was heard, as it was before. Where they are many, they hold the slots until their time is
+    /// over.
     Unanswered,
 }
 
@@ -148,9 +152,10 @@ impl Otherwise {
 
     /// When the other turn comes, for a user whose first one has just ended.
     #[must_use]
-    pub(crate) fn rank(&self) -> Rank {
+    pub(crate) fn rank(&self, previous: &PreviousState) -> Rank {
         match self {
             Self::Failed(_, _, start) if start.elapsed() < SLOW => Rank::Answered,
+            Self::Failed(..) if previous.record().is_none() => Rank::UsuallyWell,
             Self::Failed(..) => Rank::Unanswered,
             Self::NotLookedAt => Rank::Untried,
         }
@@ -170,7 +175,10 @@ impl Otherwise {
 mod tests {
     use super::*;
     use crate::model::ids::InvalidId;
+    use crate::model::outcome::Code;
+    use crate::model::sync_state::{State, SyncState};
     use crate::pass::failure::Cause;
+    use jiff::Timestamp;
 
     #[test]
     fn those_who_were_not_tried_take_no_place_of_those_who_failed() {
@@ -189,20 +197,44 @@ mod tests {
         assert_eq!(Lap::Last.deadline().left(), USER_BUDGET);
     }
 
+    fn failed() -> Otherwise {
+        let failure = Failure::NotAsked(Cause::Store(crate::firestore::StoreError::Timeout));
+        let counts_as = Outcome::Failed(failure.code());
+        let judged = NoSnapshot { counts_as, key_verdict: None, past: None };
+        Otherwise::Failed(Arc::new(failure), judged, Instant::now())
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn whoever_soon_had_an_answer_comes_before_those_of_whom_nothing_was_heard() {
-        let failed = || {
-            let failure =
-                Failure::NotAsked(crate::pass::failure::Cause::Store(crate::firestore::StoreError::Timeout));
-            let counts_as = Outcome::Failed(failure.code());
-            let judged = NoSnapshot { counts_as, key_verdict: None, past: None };
-            Otherwise::Failed(Arc::new(failure), judged, Instant::now())
-        };
+    async fn whoever_is_likely_to_be_well_comes_before_those_of_whom_nothing_was_heard_before() {
+        let trouble = PreviousState::Troubled(example());
         let slow = failed();
         tokio::time::sleep(SLOW).await;
-        let mut ranks = [slow.rank(), Otherwise::NotLookedAt.rank(), failed().rank()];
-        ranks.sort_unstable();
-        assert_eq!(ranks, [Rank::Answered, Rank::Untried, Rank::Unanswered]);
-        assert_eq!(slow.rank(), Rank::Unanswered);
+        let turns = [
+            (&slow, &trouble, Rank::Unanswered),
+            (&Otherwise::NotLookedAt, &trouble, Rank::Untried),
+            (&slow, &PreviousState::Clean, Rank::UsuallyWell),
+            (&slow, &PreviousState::Unknown, Rank::UsuallyWell),
+            (&failed(), &trouble, Rank::Answered),
+            (&failed(), &PreviousState::Clean, Rank::Answered),
+        ];
+        for (otherwise, previous, rank) in turns {
+            assert_eq!(otherwise.rank(previous), rank, "{previous:?}");
+        }
+        assert!(turns.map(|(.., rank)| rank).is_sorted_by(|later, sooner| later >= sooner));
+    }
+
+    fn example() -> SyncState {
+        let since = Timestamp::UNIX_EPOCH;
+        let (failing_since, error) = (Some(since), Some(Code::BrokerUnavailable));
+        SyncState {
+            state: State::Retrying,
+            error,
+            since,
+            failing_since,
+            last_success: None,
+            rejections: 0,
+            key_version: None,
+            next_attempt_at: None,
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::documents::equity_history::entry_write;
 use crate::documents::snapshot::{Snapshot, legacy_snapshot_name, snapshot_name};
+use crate::documents::snapshot_diff::Difference;
 use crate::documents::sync_state::sync_state_write;
 use crate::firestore::StoreError;
 use crate::firestore::values::is_field_name;
@@ -53,6 +54,8 @@ pub(crate) struct Written {
     pub(crate) tenant: Option<TenantId>,
     /// Whether they said it already, and were left alone.
     pub(crate) is_unchanged: bool,
+    /// What a dry run would change, where that is asked.
+    pub(crate) difference: Option<Difference>,
 }
 
 impl Written {
@@ -261,8 +264,13 @@ impl<'a> SnapshotWrite<'a> {
         }
     }
 
+    /// What it would change of the snapshot that is stored.
+    pub(crate) async fn difference(&self, deadline: Deadline) -> Result<Difference, StoreError> {
+        self.pass.clients.store.difference(&self.name, &self.snapshot, deadline).await
+    }
+
     fn written(&self, tenant: Option<TenantId>, is_unchanged: bool) -> Written {
-        Written { host: self.snapshot.environment, tenant, is_unchanged }
+        Written { host: self.snapshot.environment, tenant, is_unchanged, difference: None }
     }
 
     fn writes(&self, tenant: Option<&TenantWrite>) -> Vec<Write> {

@@ -168,8 +168,15 @@ async fn take_steps(
     let write = SnapshotWrite::new(pass, user, lookup, &found, key_path.as_deref());
     let write = write.with_entry_in(steps.equity_slot);
     // What was learned is not lost for one attempt that failed, whichever lap it is.
-    let written = write.write(steps.may_skip_write, deadline.tried_as_usual()).await;
-    let written = written.map_err(|err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried()))?;
+    // Boxed, as those who wait for the calls before need none of it, and they may be many.
+    let written = Box::pin(write.write(steps.may_skip_write, deadline.tried_as_usual())).await;
+    let failed = |err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried());
+    let mut written = written.map_err(failed)?;
+    if let Some(differences) = &pass.memory.differences {
+        let difference = Box::pin(write.difference(deadline)).await.map_err(failed)?;
+        differences.add(&difference);
+        written.difference = Some(difference);
+    }
     pass.memory.remember_account(user.id(), &found.answer.account);
     Ok(Some(written))
 }

@@ -83,7 +83,11 @@ impl<'a> Turns<'a> {
                 let counted = self.tally.for_now(&user, otherwise.counts_as());
                 self.checkpointer.end(slot, counted);
                 let begun = Begun { slot, user, since };
-                self.set_aside.push((otherwise.rank(), record, Waiting { begun, otherwise, counted }));
+                self.set_aside.push((
+                    otherwise.rank(&record.previous),
+                    record,
+                    Waiting { begun, otherwise, counted },
+                ));
             }
             Ok(TurnEnd::Outcome(outcome)) => {
                 self.checkpointer.end(slot, self.tally.add(user, outcome, since.elapsed()));
@@ -110,6 +114,7 @@ impl<'a> Turns<'a> {
         if laps.iter().any(|lap| matches!(lap, Lap::Second(_))) {
             let _ = stop.run_until_stopped(sleep(PAUSE)).await;
         }
+        pass.clients.begin_lap();
         let rules = pass.rules();
         let users =
             stream::iter(records.into_iter().zip(laps).enumerate()).then(async |(n, (record, lap))| {

@@ -19,6 +19,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::value::{Map, RawValue, Value};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -289,6 +290,11 @@ impl Alpaca {
         self.watch.begin_pass();
     }
 
+    /// The users who were set aside come.
+    pub(crate) fn begin_lap(&self) {
+        self.watch.begin_lap();
+    }
+
     /// Where calls go.
     pub(crate) fn urls(&self) -> [&Url; 2] {
         [&self.paper, &self.live]
@@ -342,7 +348,7 @@ impl Alpaca {
     ) -> Result<Answer, AlpacaError> {
         self.usage.alpaca_calls.add(1);
         let (limit, asked_at) = (deadline.for_call(limit), Instant::now());
-        let answer = answer_within(limit, &self.patience, self.call(http, keys)).await;
+        let answer = answer_within(limit, &self.patience, pin!(self.call(http, keys))).await;
         match (answer, asked_at.elapsed()) {
             (Ok(end), took) if took > CALL_TIMEOUT && is_answer(&end) => Err(AlpacaError::StoodStill(took)),
             (Ok(end), _) => end,

@@ -118,6 +118,12 @@ impl Clients {
         self.alpaca.begin_pass();
     }
 
+    /// The users who were set aside come.
+    pub(crate) fn begin_lap(&self) {
+        self.secrets.begin_lap();
+        self.alpaca.begin_lap();
+    }
+
     /// Returns once there is a token for Google's services, and the names of all hosts were looked up: in a loop, the
     /// token of the start may be over.
     pub(crate) async fn ready(&self) -> Result<(), ConnectError> {

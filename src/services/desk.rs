@@ -10,11 +10,14 @@ use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::rate::{Budgets, RateLimits, Share};
 use crate::limits::retry::Deadline;
 use crate::limits::usage::Usage;
+use crate::model::keys::Environment;
 use crate::model::usage::Used;
 use crate::network::names::Names;
+use crate::services::admin::{Admin, knock};
 use crate::services::alpaca::Alpaca;
 use crate::services::clients::{ConnectError, secret_manager};
 use crate::services::secret_manager::SecretManager;
+use futures::future::join_all;
 use jiff::Timestamp;
 use reqwest::Url;
 use std::num::NonZeroU32;
@@ -61,6 +64,33 @@ impl<'a> Desk<'a> {
     #[must_use]
     pub(crate) fn used(&self) -> Used {
         self.usage.so_far()
+    }
+
+    /// Who the operator is to Google, with a token; nobody where no service of Google's own is called.
+    pub(crate) async fn identity(&self) -> Result<Option<Identity>, NoToken> {
+        let endpoints = &self.place.endpoints;
+        if endpoints.firestore.is_some() && endpoints.secret_manager.is_some() {
+            return Ok(None);
+        }
+        self.google(Deadline::after(USER_BUDGET)).await.map(Some)
+    }
+
+    /// Google's APIs about the project.
+    pub(crate) fn admin(&self, identity: Option<&Identity>) -> Result<Admin, ConnectError> {
+        Ok(Admin::new(&self.place.endpoints, &self.names, identity)?)
+    }
+
+    /// Whether the hosts of Alpaca answer anything at all; nobody's keys are sent.
+    pub(crate) async fn knock_at_alpaca(&self) -> Vec<(String, Result<(), String>)> {
+        let urls = match &self.place.endpoints.alpaca {
+            Some(url) => vec![url.to_string()],
+            None => [Environment::Paper, Environment::Live].map(|host| host.base_url().to_owned()).into(),
+        };
+        let knock = async |url: String| {
+            let answered = knock(&self.names, &url).await;
+            (url, answered)
+        };
+        join_all(urls.into_iter().map(knock)).await
     }
 
     /// Firestore.

@@ -1,12 +1,12 @@
 //! Whether a host answers anybody.
 
 use crate::limits::retry::Deadline;
-use crate::limits::slots::wait_aside;
+use crate::limits::slots::{Crowded, wait_aside};
 use crate::model::keys::Environment;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 /// A host that has answered nobody for so long is asked by one probe at a time.
@@ -25,6 +25,10 @@ pub(crate) struct HostWatch {
     /// When the first call was made since the last answer: milliseconds after the start, plus 1; 0 when there is none.
     unanswered_since: AtomicU64,
     probe: Semaphore,
+    /// A probe was answered. Whoever waits for it does not wait until it is over: it may be waiting for their slots.
+    open_again: Notify,
+    /// When the first probe was made, in this lap and since the last answer; 0 when there is none.
+    probed_since: AtomicU64,
 }
 
 /// A call may be made.
@@ -42,7 +46,13 @@ pub(crate) struct Silent;
 
 impl Default for HostWatch {
     fn default() -> Self {
-        Self { start: Instant::now(), unanswered_since: AtomicU64::new(0), probe: Semaphore::new(1) }
+        Self {
+            start: Instant::now(),
+            unanswered_since: AtomicU64::new(0),
+            probe: Semaphore::new(1),
+            open_again: Notify::new(),
+            probed_since: AtomicU64::new(0),
+        }
     }
 }
 
@@ -72,25 +82,55 @@ impl HostWatch {
         if attempt > 0 {
             return Err(Silent);
         }
-        let turn = timeout(deadline.left().min(PATIENCE), self.probe.acquire());
-        match (wait_aside(turn).await, self.is_silent()) {
+        let turn = match wait_aside(self.turn_to_probe(deadline, PATIENCE)).await {
+            Ok(turn) => turn,
+            // The silence may be that of those alone who asked last. Who waits for the first probe may keep the slot:
+            // there is nothing to do with the host until it is over.
+            Err(Crowded) => self.turn_to_probe(deadline, self.left_for_first_probe()).await,
+        };
+        match (turn, self.is_silent()) {
             (_, false) => Ok(Entry::Open),
-            (Ok(Ok(Ok(probe))), true) => Ok(Entry::Probe(probe)),
-            (_, true) => Err(Silent),
+            (Some(probe), true) => {
+                let _ =
+                    self.probed_since.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+                Ok(Entry::Probe(probe))
+            }
+            (None, true) => Err(Silent),
         }
+    }
+
+    async fn turn_to_probe(&self, deadline: Deadline, patience: Duration) -> Option<SemaphorePermit<'_>> {
+        let turn = async {
+            tokio::select! {
+                biased;
+                () = self.open_again.notified() => None,
+                only = self.probe.acquire() => only.ok(),
+            }
+        };
+        timeout(deadline.left().min(patience), turn).await.ok()?
     }
 
     /// The host has answered, whatever it said.
     pub(crate) fn answered(&self) {
         if self.unanswered_since.load(Ordering::Relaxed) != 0 {
             self.unanswered_since.store(0, Ordering::Relaxed);
+            self.probed_since.store(0, Ordering::Relaxed);
         }
+        if self.probe.available_permits() == 0 {
+            self.open_again.notify_waiters();
+        }
+    }
+
+    /// The users who were set aside come: probes of the lap before say nothing of now.
+    pub(crate) fn begin_lap(&self) {
+        self.probed_since.store(0, Ordering::Relaxed);
     }
 
     /// A pass begins, and is to find out by itself: the last one asked before may have been the only one without an
     /// answer, and nobody was asked since.
     pub(crate) fn begin_pass(&self) {
         self.answered();
+        self.begin_lap();
     }
 
     fn asked(&self) {
@@ -102,6 +142,14 @@ impl HostWatch {
     fn is_silent(&self) -> bool {
         let since = self.unanswered_since.load(Ordering::Relaxed);
         since != 0 && self.now().saturating_sub(since) >= SILENCE.as_millis() as u64
+    }
+
+    /// Nothing once it was in vain.
+    fn left_for_first_probe(&self) -> Duration {
+        match self.probed_since.load(Ordering::Relaxed) {
+            0 => PROBE_TIMEOUT,
+            since => PROBE_TIMEOUT.saturating_sub(Duration::from_millis(self.now().saturating_sub(since))),
+        }
     }
 
     fn now(&self) -> u64 {
@@ -130,6 +178,12 @@ impl BrokerWatch {
     pub(crate) fn begin_pass(&self) {
         self.paper.begin_pass();
         self.live.begin_pass();
+    }
+
+    /// The users who were set aside come.
+    pub(crate) fn begin_lap(&self) {
+        self.paper.begin_lap();
+        self.live.begin_lap();
     }
 }
 
@@ -208,12 +262,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_to_the_probe_lets_all_of_them_ask() {
         let watch = silent_for(SILENCE).await;
-        let probe = watch.enter(0, deadline()).await.expect("a probe");
+        let _probe =
+            watch.enter(0, deadline()).await.expect("a probe, which is not over when its answer is there");
         let waiting = futures::future::join_all((0..5).map(|_| enters(&watch, Duration::ZERO)));
         let probing = async {
             sleep(Duration::from_secs(2)).await;
             watch.answered();
-            drop(probe);
         };
         let (entered, ()) = futures::join!(waiting, probing);
         assert_eq!(entered, [("open", Duration::from_secs(2)); 5]);

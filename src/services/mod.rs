@@ -1,5 +1,6 @@
 //! The services that the job calls, the keys it keeps, and what writes.
 
+pub(crate) mod admin;
 pub(crate) mod alpaca;
 mod authorization;
 pub(crate) mod clients;

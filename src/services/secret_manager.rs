@@ -21,6 +21,7 @@ use google_cloud_secretmanager_v1::client::SecretManagerService;
 use google_cloud_secretmanager_v1::model::{AccessSecretVersionResponse, SecretPayload};
 use reqwest::Url;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use zeroize::Zeroize;
@@ -395,6 +396,11 @@ impl SecretManager {
         self.watch.begin_pass();
     }
 
+    /// The users who were set aside come.
+    pub(crate) fn begin_lap(&self) {
+        self.watch.begin_lap();
+    }
+
     /// The user's keys in their newest version. The limits must have allowed the access; further attempts
     /// wait for it.
     pub(crate) async fn keys(
@@ -426,18 +432,16 @@ impl SecretManager {
         }
         self.usage.secret_accesses.add(1);
         let limit = deadline.for_call(entry.limit(CALL_TIMEOUT));
-        let call = self.client.access_secret_version().set_name(&asked.name).send();
-        let err = match answer_within(limit, &self.patience, call).await {
-            Ok(Ok(answer)) => {
+        let call = pin!(async {
+            let answer = self.client.access_secret_version().set_name(&asked.name).send().await;
+            if answer.as_ref().err().is_none_or(is_answer) {
                 self.watch.answered();
-                return read(answer, asked);
             }
-            Ok(Err(err)) => {
-                if err.http_status_code().is_some() || err.status().is_some() {
-                    self.watch.answered();
-                }
-                self.heed(SecretError::from_call(&asked.secret, &err))
-            }
+            answer
+        });
+        let err = match answer_within(limit, &self.patience, call).await {
+            Ok(Ok(answer)) => return read(answer, asked),
+            Ok(Err(err)) => self.heed(SecretError::from_call(&asked.secret, &err)),
             Err(_) => unavailable(&asked.secret, UnavailableCause::Timeout),
         };
         Err(err.at(deadline))
@@ -472,6 +476,11 @@ struct Asked<'a> {
     project: &'a str,
     /// The secret's id.
     secret: String,
+}
+
+/// Whether a call that failed has had an answer, whatever it says.
+fn is_answer(err: &GaxError) -> bool {
+    err.http_status_code().is_some() || err.status().is_some()
 }
 
 fn unavailable(secret: &str, cause: UnavailableCause) -> SecretError {

@@ -15,6 +15,7 @@ mod gcloud;
 mod image;
 mod images;
 mod promql;
+mod sandbox_admin;
 mod sandbox_secrets;
 mod shell;
 mod version;

@@ -84,6 +84,42 @@ async fn a_user_is_offboarded() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_it_is_set_up_right_is_asked() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+    world.sandbox.admin().set_up_badly();
+    let exports = world.sandbox.admin_exports();
+    let exports: Vec<_> = exports.iter().map(|(name, url)| format!("export {name}={url}\n")).collect();
+    // As the job it runs by the same command line.
+    let gcloud = "gcloud() { pulse ${@: -1}; }\n";
+    let gcloud = gcloud.replace("${@: -1}", r#"$(sed 's/--args=//; s/,/ /g' <<< "${@: -1}")"#);
+    let script =
+        format!("export REGION=us-central1\n{}{gcloud}{}", exports.concat(), typed("Is it set up right"));
+    let Some(shown) = Typed::in_bash(&world, &script, &[]).await else { return };
+    assert_eq!(shown.matches("Rules: ").count(), 2, "{shown}");
+    assert!(shown.contains("gcloud scheduler jobs resume pulse"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_costs_is_asked() {
+    let world = sandbox().await;
+    world.crowd(20);
+    world.pulse().await.assert_completed("20 successful, 0 errors", 0);
+    let Some(shown) = Typed::in_bash(&world, &typed("What does it cost"), &[]).await else { return };
+    assert!(shown.contains("MonthCounted") && shown.contains("KeysListed"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_is_tried_without_a_write() {
+    let world = sandbox().await;
+    world.crowd(20);
+    let Some(shown) = Typed::in_bash(&world, &typed("A fleet dry run"), &[]).await else { return };
+    assert!(shown.contains("Compared with what is stored: 20 new, 0 changed, 0 unchanged"), "{shown}");
+    assert_eq!(world.snapshot("user-0001").await, Json::Null);
+}
+
 /// The names of an object and of the objects in its lists.
 fn names(object: &Json) -> BTreeSet<String> {
     let mut names = BTreeSet::new();

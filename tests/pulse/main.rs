@@ -13,6 +13,7 @@ mod command_line;
 mod credentials;
 mod crowd;
 mod desk;
+mod dry_diff;
 #[path = "../support/emulator.rs"]
 mod emulator;
 mod equity_history;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Far more than any of these passes takes.
 const A_WHILE: SignedDuration = SignedDuration::from_mins(2);
 
-fn faketime() -> Option<PathBuf> {
+pub(crate) fn faketime() -> Option<PathBuf> {
     let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let found =
         libraries.map(|of| of.path().join("faketime/libfaketime.so.1")).find(|library| library.exists());

@@ -24,5 +24,10 @@ scenarios! {
     nobody_creates_a_ledger: ANA.may_not(create("ops/last_pulse/executions/two", json!({"plan": "x"})));
     nobody_changes_the_ledger:
         ANA.may_not(merge("ops/last_pulse/executions/one", &["cursors"], json!({"cursors": {"0": "zoe"}})));
+    nobody_gets_a_migrations_journal: ANA.may_not(get("ops/migrations/runs/one/entries/two"));
+    nobody_lists_a_migrations_journal: ANA.may_not(list("ops/migrations/runs/one/cleaned"));
+    nobody_lists_migrations_journals_as_a_group: ANA.may_not(group("", "entries"));
+    nobody_creates_an_entry_of_a_journal:
+        ANA.may_not(create("ops/migrations/runs/one/entries/three", json!({"undo": "delete"})));
     nobody_deletes_the_ledger: ANA.may_not(delete("ops/last_pulse/executions/one"));
 }

@@ -1,5 +1,6 @@
 //! What a call is: its service, its method, and the user it is about.
 
+use super::admin::Admin;
 use super::firestore_users::mentioned_users;
 use super::secret_manager::Operation;
 use super::{firestore, metadata, seed, telemetry};
@@ -21,14 +22,52 @@ pub enum Service {
     Alpaca,
     /// Google Cloud's metadata server, over REST.
     Metadata,
+    /// Google's admin APIs, over REST.
+    Admin,
     /// A collector of metrics, over OTLP.
     Telemetry,
 }
 
+const FIRESTORE_METHODS: &[&str] = &[
+    "BatchGetDocuments",
+    "BatchWrite",
+    "BeginTransaction",
+    "Commit",
+    "CreateDocument",
+    "DeleteDocument",
+    "ExecutePipeline",
+    "GetDocument",
+    "ListCollectionIds",
+    "ListDocuments",
+    "Listen",
+    "PartitionQuery",
+    "Rollback",
+    "RunAggregationQuery",
+    "RunQuery",
+    "UpdateDocument",
+    "Write",
+    UNKNOWN,
+];
+
+const SECRET_MANAGER_METHODS: &[&str] = &[
+    "AccessSecretVersion",
+    "AddSecretVersion",
+    "CreateSecret",
+    "DeleteSecret",
+    "DestroySecretVersion",
+    "DisableSecretVersion",
+    "EnableSecretVersion",
+    "GetSecret",
+    "GetSecretVersion",
+    "ListSecretVersions",
+    "ListSecrets",
+    UNKNOWN,
+];
+
 impl Service {
     /// Every service, in the order of their declaration.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata, Self::Telemetry];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata, Self::Admin, Self::Telemetry];
 
     /// The service as fault specs and the control surface spell it.
     pub fn name(self) -> &'static str {
@@ -37,6 +76,7 @@ impl Service {
             Self::SecretManager => "secret-manager",
             Self::Alpaca => "alpaca",
             Self::Metadata => "metadata",
+            Self::Admin => "admin",
             Self::Telemetry => "telemetry",
         }
     }
@@ -44,42 +84,21 @@ impl Service {
     /// The methods told apart; the last one stands for all others.
     pub(crate) fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Firestore => &[
-                "BatchGetDocuments",
-                "BatchWrite",
-                "BeginTransaction",
-                "Commit",
-                "CreateDocument",
-                "DeleteDocument",
-                "ExecutePipeline",
-                "GetDocument",
-                "ListCollectionIds",
-                "ListDocuments",
-                "Listen",
-                "PartitionQuery",
-                "Rollback",
-                "RunAggregationQuery",
-                "RunQuery",
-                "UpdateDocument",
-                "Write",
-                UNKNOWN,
-            ],
-            Self::SecretManager => &[
-                "AccessSecretVersion",
-                "AddSecretVersion",
-                "CreateSecret",
-                "DeleteSecret",
-                "DestroySecretVersion",
-                "DisableSecretVersion",
-                "EnableSecretVersion",
-                "GetSecret",
-                "GetSecretVersion",
-                "ListSecretVersions",
-                "ListSecrets",
-                UNKNOWN,
-            ],
+            Self::Firestore => FIRESTORE_METHODS,
+            Self::SecretManager => SECRET_MANAGER_METHODS,
             Self::Alpaca => &["GetAccount", UNKNOWN],
             Self::Metadata => &["GetProjectId", "GetRegion", "GetToken", UNKNOWN],
+            Self::Admin => &[
+                "GetDatabase",
+                "GetIamPolicy",
+                "GetRelease",
+                "GetRuleset",
+                "GetRunJob",
+                "GetSchedulerJob",
+                "ListFields",
+                "ListIndexes",
+                UNKNOWN,
+            ],
             Self::Telemetry => &["ExportMetrics", UNKNOWN],
         }
     }
@@ -103,7 +122,7 @@ impl FromStr for Service {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no service `{0}`: there are firestore, secret-manager, alpaca, metadata and telemetry")]
+#[error("no service `{0}`: there are firestore, secret-manager, alpaca, metadata, admin and telemetry")]
 pub struct UnknownService(String);
 
 const UNKNOWN: &str = "Unknown";
@@ -168,6 +187,8 @@ impl Call {
         let mut key_owner = None;
         let method = if let Some(rpc) = path.strip_prefix(firestore::SERVICE) {
             Method::named_or_unknown(Service::Firestore, rpc)
+        } else if let Some(name) = Admin::method_name(request.method(), &path) {
+            Method::named_or_unknown(Service::Admin, name)
         } else if path.starts_with("/v1/projects/") {
             operation = Operation::parse(request.method(), &path, request.uri().query());
             let name = operation.as_ref().map_or(UNKNOWN, Operation::method_name);
@@ -196,7 +217,7 @@ impl Call {
                 self.operation.as_ref().and_then(|operation| seed::user_of_secret(operation.secret()))
             }
             Service::Alpaca => self.key_owner.as_deref(),
-            Service::Metadata | Service::Telemetry => None,
+            Service::Metadata | Service::Admin | Service::Telemetry => None,
         }
     }
 
@@ -204,9 +225,11 @@ impl Call {
     pub(super) fn concerns(&self, is_meant: impl Fn(&str) -> bool) -> bool {
         match self.method.service() {
             Service::Firestore => mentioned_users(self.request.body()).any(is_meant),
-            Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Telemetry => {
-                self.user().is_some_and(is_meant)
-            }
+            Service::SecretManager
+            | Service::Alpaca
+            | Service::Metadata
+            | Service::Admin
+            | Service::Telemetry => self.user().is_some_and(is_meant),
         }
     }
 }

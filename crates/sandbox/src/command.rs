@@ -27,7 +27,7 @@ Faults of firestore:
   break-after=3     ends the stream with UNAVAILABLE after 3 messages
   garbage           a message that cannot be read
 
-Faults of secret-manager, alpaca, metadata and telemetry:
+Faults of secret-manager, alpaca, metadata, admin and telemetry:
   error=503         an HTTP status, with header='Retry-After: 1' and body=TEXT if wanted; without a body, 401 and
                     403 of alpaca have Alpaca's own
   body=TEXT         a different body
@@ -74,6 +74,10 @@ pub struct SandboxArgs {
     #[arg(long)]
     legacy: bool,
 
+    /// Let the admin APIs tell of a project that is badly set up, for `pulse doctor`
+    #[arg(long)]
+    badly_set_up: bool,
+
     /// How long every call takes at least, such as 20ms or 1s
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = humantime::parse_duration)]
     latency: Duration,
@@ -88,18 +92,22 @@ pub struct SandboxArgs {
 
 /// Serves until SIGINT or SIGTERM, and then exits with success.
 pub async fn run(args: SandboxArgs) -> io::Result<ExitCode> {
-    let SandboxArgs { users, healthy, legacy, latency, port, faults } = args;
+    let SandboxArgs { users, healthy, legacy, badly_set_up, latency, port, faults } = args;
     // Before anything is printed, so that whoever waits for the output can already stop us.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let options = Options { users, trouble: !healthy, legacy, latency, port, ..Options::default() };
     let sandbox = Sandbox::start(options).await?;
+    if badly_set_up {
+        sandbox.admin().set_up_badly();
+    }
     for rule in faults {
         sandbox.faults().add(rule);
     }
     let (mut exports, mut hint) = (Vec::new(), Vec::new());
     print_exports(&sandbox, &mut exports)?;
-    print_hint(&sandbox, &mut hint)?;
+    let first = if legacy { "pulse migrate plan --owner user-0001" } else { "pulse sync" };
+    print_hint(&sandbox, first, &mut hint)?;
     // Whoever does not read this neither stops the sandbox nor keeps it from being stopped.
     let _printing = tokio::task::spawn_blocking(move || {
         let _ = io::stdout().write_all(&exports).and_then(|()| io::stdout().flush());
@@ -120,12 +128,12 @@ fn print_exports(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn print_hint(sandbox: &Sandbox, out: &mut impl Write) -> io::Result<()> {
+fn print_hint(sandbox: &Sandbox, first: &str, out: &mut impl Write) -> io::Result<()> {
     let address = sandbox.address();
     let users = sandbox.population().len();
     writeln!(
         out,
-        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: pulse sync"
+        "\nServing {users} users until Ctrl-C. Paste the lines above into another shell, then run: {first}"
     )?;
     for (user, trouble) in sandbox.population().troubled() {
         writeln!(out, "  {user} has trouble: {trouble}")?;

@@ -1,5 +1,6 @@
 //! The way of every call through the sandbox: recognised, noted, judged, handled, answered.
 
+use super::admin::Admin;
 use super::alpaca::Alpaca;
 use super::answer::{self, Answer};
 use super::call::{Call, Service};
@@ -32,6 +33,7 @@ pub(super) struct Cloud {
     pub(super) secrets: SecretManager,
     pub(super) alpaca: Alpaca,
     pub(super) metadata: Metadata,
+    pub(super) admin: Admin,
     pub(super) telemetry: Telemetry,
     pub(super) faults: Faults,
     pub(super) requests: Requests,
@@ -111,9 +113,11 @@ impl Cloud {
     fn handle(&self, call: &Call) -> Response<Body> {
         match call.method.service() {
             Service::Firestore => self.firestore.answer(&call.path, call.request.body().clone()),
-            Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Telemetry => {
-                answer::whole(self.handle_rest(call))
-            }
+            Service::SecretManager
+            | Service::Alpaca
+            | Service::Metadata
+            | Service::Admin
+            | Service::Telemetry => answer::whole(self.handle_rest(call)),
         }
     }
 
@@ -124,6 +128,7 @@ impl Cloud {
             }
             Service::Alpaca => Alpaca::unknown_endpoint(),
             Service::Metadata => self.metadata.answer(&call.path, call.request.headers()),
+            Service::Admin => self.admin.answer(call.method.name(), &call.path),
             Service::Telemetry if call.method.name() == "ExportMetrics" => {
                 self.telemetry.answer(call.request.headers(), call.request.body())
             }

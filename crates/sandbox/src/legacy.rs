@@ -153,6 +153,10 @@ fn dirt() -> Vec<(String, Fields)> {
             "users/nobody/signals/only".to_owned(),
             dated(vec![("reasoning", text("a user without a document"))]),
         ),
+        ("tradingSignals/form-1/comments/c".to_owned(), vec![("theirs", text("goes with the signal"))]),
+        ("alpacaAccounts/snapshot/positions/SPY".to_owned(), everything()),
+        ("users/user-0001/data/snapshot/days/d/orders/o".to_owned(), vec![("theirs", text("goes too"))]),
+        ("users/user-0001/signals/user-0001-own-1/notes/n".to_owned(), vec![]),
         ("users/nobody/data/other".to_owned(), vec![("theirs", text("stays"))]),
         ("strategies/one/signals/s".to_owned(), vec![("theirs", text("stays"))]),
     ]
@@ -300,6 +304,7 @@ mod tests {
             ["tradingSignals/", ""],
             ["trade_signals/", ""],
             ["shadowTradeHistory/", ""],
+            ["tradingSignals/", "/comments/c"],
         ] {
             let is_one = |path: &&str| path.starts_with(before) && path.ends_with(behind);
             assert!(paths.iter().any(is_one), "{before}*{behind}");

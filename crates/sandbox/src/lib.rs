@@ -6,6 +6,7 @@
 
 #![allow(missing_docs, reason = "what a name says is not said again")]
 
+pub mod admin;
 pub mod alpaca;
 mod answer;
 pub mod call;
@@ -25,6 +26,7 @@ pub mod showcase;
 mod stray;
 pub mod telemetry;
 
+use admin::Admin;
 use alpaca::Alpaca;
 use faults::Faults;
 use firestore::Firestore;
@@ -102,6 +104,7 @@ impl Sandbox {
             secrets: SecretManager::new(&project, secrets),
             alpaca: Alpaca::new(population),
             metadata: Metadata::new(&project),
+            admin: Admin::new(&project),
             telemetry: Telemetry::default(),
             faults: Faults::default(),
             requests: Requests::new(),
@@ -132,6 +135,12 @@ impl Sandbox {
         ]
     }
 
+    /// The variables that lead `pulse doctor`, and `gcloud`, to its admin APIs.
+    pub fn admin_exports(&self) -> Vec<(&'static str, String)> {
+        let url = format!("http://{}/", self.address);
+        admin::OVERRIDES.map(|name| (name, url.clone())).into()
+    }
+
     pub(crate) fn population(&self) -> Population {
         self.population
     }
@@ -150,6 +159,10 @@ impl Sandbox {
 
     pub fn metadata(&self) -> &Metadata {
         &self.cloud.metadata
+    }
+
+    pub fn admin(&self) -> &Admin {
+        &self.cloud.admin
     }
 
     pub fn telemetry(&self) -> &Telemetry {

@@ -137,7 +137,8 @@ impl Requests {
             Service::SecretManager => 1,
             Service::Alpaca => 2,
             Service::Metadata => 3,
-            Service::Telemetry => 4,
+            Service::Admin => 4,
+            Service::Telemetry => 5,
         };
         &self.counts[service][method.index()]
     }

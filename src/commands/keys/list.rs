@@ -9,6 +9,7 @@ use crate::firestore::query::Pages;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, UserId};
+use crate::model::prices::VERSIONS;
 use crate::model::selection::IdRange;
 use crate::model::user::User;
 use crate::services::desk::Desk;
@@ -28,9 +29,6 @@ const LOOKS_AT_ONCE: usize = 8;
 
 /// Rows that are shown at a time.
 const PART: usize = 100;
-
-/// What a version that is not destroyed costs a month, in cents.
-const CENTS_A_VERSION: u64 = 6;
 
 const COLUMNS: [Column; 6] = [
     Column { title: "USER", rank: 0 },
@@ -160,7 +158,7 @@ impl Row {
             disabled,
             newest_version: newest.map(|newest| newest.version.as_str().to_owned()),
             age_s: created.map(|created| now.duration_since(created).as_secs()),
-            dollars_a_month: ((enabled + disabled) as u64 * CENTS_A_VERSION) as f64 / 100.0,
+            dollars_a_month: cents(VERSIONS.of_all((enabled + disabled) as f64)),
             ..self
         }
     }
@@ -175,6 +173,10 @@ impl Row {
             if self.is_a_user { "yes" } else { "no" }.to_owned(),
         ]
     }
+}
+
+fn cents(dollars: f64) -> f64 {
+    (dollars * 100.0).round() / 100.0
 }
 
 /// What is counted of all rows.

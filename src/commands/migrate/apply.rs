@@ -143,28 +143,40 @@ struct Moving<'a> {
 impl Moving<'_> {
     async fn all(&self, report: &mut Report) -> (Applied, Result<(), ApplyError>) {
         let mut applied = Applied::default();
-        let ended = self.stages(&mut applied, report).await;
+        let ended = self.all_in(&mut applied, report).await;
         (applied, ended)
     }
 
-    async fn stages(&self, applied: &mut Applied, report: &mut Report) -> Result<(), ApplyError> {
+    /// What was moved before it was stopped counts too.
+    async fn all_in(&self, applied: &mut Applied, report: &mut Report) -> Result<(), ApplyError> {
         let id = self.plan.to_string();
+        let before = self.database.run(&id).await?.map_or(0, |run| run.moved);
         self.database.record(&id, RunState::Applying, None).await?;
+        let ended = self.stages(&id, applied, report).await;
+        let state = match ended {
+            Ok(()) => RunState::Applied,
+            Err(ApplyError::Stopped) => RunState::Applying,
+            Err(ApplyError::Store(_)) => return ended,
+        };
+        let recorded = self.database.record(&id, state, Some(before + applied.moved)).await;
+        ended.and(recorded.map_err(ApplyError::from))
+    }
+
+    async fn stages(&self, id: &str, applied: &mut Applied, report: &mut Report) -> Result<(), ApplyError> {
         let clients = async { Some((secrets(self.desk, report).await?, alpaca(self.desk, report)?)) };
         let clients = clients.await;
         report.begin_list("not_moved");
-        let documents = self.documents(&id, applied, report);
+        let documents = self.documents(id, applied, report);
         let moved = self.stop.run_until_stopped_for(DRAIN_LIMIT, documents).await;
         moved.unwrap_or(Err(ApplyError::Stopped))?;
         // It was told why there are none.
-        let Some((secrets, alpaca)) = clients else { return Ok(()) };
+        let Some((secrets, alpaca)) = clients else { return Err(ApplyError::Stopped) };
         let look = KeyLook { reader: &self.database.reader, secrets: &secrets };
-        let (writer, plan) = (&self.database.writer, id.as_str());
-        let keys = KeyMove { look, alpaca: &alpaca, writer, plan, stop: self.stop };
+        let writer = &self.database.writer;
+        let keys = KeyMove { look, alpaca: &alpaca, writer, plan: id, stop: self.stop };
         let moving = keys.all(|path, outcome| applied.note_keys(path, outcome, report));
         let moved = self.stop.run_until_stopped_for(DRAIN_LIMIT, moving).await;
-        moved.unwrap_or(Err(ApplyError::Stopped))?;
-        Ok(self.database.record(&id, RunState::Applied, Some(applied.moved)).await?)
+        moved.unwrap_or(Err(ApplyError::Stopped))
     }
 
     async fn documents(

@@ -11,18 +11,28 @@ use crate::commands::migrate::progress::Progress;
 use crate::commands::migrate::rollback::Undoing;
 use crate::config::Place;
 use crate::config::migrate_args::CleanupArgs;
+use crate::documents::legacy::has_keys;
 use crate::documents::migration::{Journal, RunState, run_path};
+use crate::firestore::StoreError;
+use crate::firestore::reader::Reader;
 use crate::migration::apply::{Applier, ApplyError, Outcome};
+use crate::migration::below::siblings;
 use crate::migration::cleanup::{Fate, fate};
 use crate::migration::load::{Judged, Loader};
 use crate::migration::options::{Options, Stamp};
+use crate::migration::stored::Stored;
 use crate::services::desk::Desk;
 use crate::shutdown::{DRAIN_LIMIT, Stop};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// Old writers may have come back since.
 const VERIFIED_WITHIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Collections in which it is looked at the same time for what is below legacy documents.
+const AT_ONCE: usize = 8;
 
 pub(super) async fn cleanup(args: &CleanupArgs) -> ExitCode {
     run("migrate cleanup", &args.operator, async |place: &Place, report: &mut Report| {
@@ -129,8 +139,11 @@ async fn give_back(
 #[derive(Debug, Default)]
 struct Deleted {
     deleted: u64,
+    /// Of them those below others.
+    below: u64,
     later: Others,
     open: Others,
+    keys: Others,
 }
 
 impl Deleted {
@@ -140,6 +153,21 @@ impl Deleted {
             Outcome::Late | Outcome::Changed => self.later.add(&judged.document.path),
             Outcome::Refused => self.open.add(&judged.document.path),
         }
+    }
+
+    /// What was not deleted.
+    fn left(&self) -> Vec<Finding> {
+        let of = |others: &Others, reason, words| {
+            let sentence = format!("{} {words}", among(others.count, &others.named));
+            Some(Finding::new(CheckState::Failed, reason, sentence)).filter(|_| others.count > 0)
+        };
+        let keys = "hold keys below older documents, where none are looked for: delete them yourself.";
+        let all = [
+            of(&self.later, "WrittenLater", "were written since the verification: somebody still uses them."),
+            of(&self.open, "Different", "are not what they should have become: verify again."),
+            of(&self.keys, "KeysBelow", keys),
+        ];
+        all.into_iter().flatten().collect()
     }
 }
 
@@ -152,16 +180,8 @@ async fn delete_legacy(
     let mut deleted = Deleted::default();
     let ended = delete_all(args, legacy, stop, &mut deleted).await;
     report.field("deleted", &deleted.deleted);
-    if deleted.later.count > 0 {
-        let named = among(deleted.later.count, &deleted.later.named);
-        let sentence = format!("{named} were written since the verification: somebody still uses them.");
-        report.found(Finding::new(CheckState::Failed, "WrittenLater", sentence));
-    }
-    if deleted.open.count > 0 {
-        let named = among(deleted.open.count, &deleted.open.named);
-        let sentence = format!("{named} are not what they should have become: verify again.");
-        report.found(Finding::new(CheckState::Failed, "Different", sentence));
-    }
+    report.field("deleted_below", &deleted.below);
+    deleted.left().into_iter().for_each(|finding| report.found(finding));
     let count = grouped(deleted.deleted);
     match ended {
         Ok(()) => {
@@ -200,6 +220,7 @@ async fn delete_all(
         planned_at: verified,
         stop,
     };
+    let deleting = Deleting { applier: &applier, reader: &database.reader, verified };
     let mut progress = Progress::new("Deleting");
     let walking = loader.walk_back(async |chunk| {
         let mut condemned = Vec::new();
@@ -211,11 +232,72 @@ async fn delete_all(
                 Fate::Open => deleted.open.add(&judged.document.path),
             }
         }
-        applier.delete(condemned, &mut |judged, outcome| deleted.note(judged, outcome)).await?;
+        deleting.all(condemned, deleted).await?;
         progress.at(deleted.deleted);
         Ok::<_, ApplyError>(())
     });
     let walked = stop.run_until_stopped_for(DRAIN_LIMIT, walking).await;
     walked.unwrap_or(Err(ApplyError::Stopped))?;
     Ok(database.record(&args.plan, RunState::Cleaned, None).await?)
+}
+
+/// Deletes legacy documents.
+struct Deleting<'a> {
+    applier: &'a Applier<'a>,
+    reader: &'a Reader,
+    verified: Timestamp,
+}
+
+impl Deleting<'_> {
+    /// What is below them goes first: nothing leads to it later, if this is stopped between.
+    async fn all(&self, condemned: Vec<Judged>, deleted: &mut Deleted) -> Result<(), ApplyError> {
+        let all = siblings(condemned.iter().map(|judged| judged.document.path.as_str()));
+        let mut keep = BTreeSet::new();
+        let mut begun = stream::iter(all)
+            .map(async |siblings| {
+                let first = siblings.page(self.reader, None).await?;
+                Ok::<_, StoreError>((siblings, first))
+            })
+            .buffered(AT_ONCE);
+        while let Some((siblings, mut page)) = begun.try_next().await? {
+            loop {
+                self.below(page.found, &mut keep, deleted).await?;
+                let Some(after) = page.next else { break };
+                page = siblings.page(self.reader, Some(&after)).await?;
+            }
+        }
+        let empty = condemned.into_iter().filter(|judged| !keep.contains(&judged.document.path));
+        self.applier.delete(empty.collect(), &mut |judged, outcome| deleted.note(judged, outcome)).await
+    }
+
+    /// Those above what is left are kept too.
+    async fn below(
+        &self,
+        found: Vec<(String, Stored)>,
+        keep: &mut BTreeSet<String>,
+        deleted: &mut Deleted,
+    ) -> Result<(), ApplyError> {
+        let (mut above, mut condemned) = (BTreeMap::new(), Vec::new());
+        for (legacy, document) in found {
+            let others = match () {
+                () if has_keys(&document.fields) => &mut deleted.keys,
+                () if document.updated_at > self.verified => &mut deleted.later,
+                () => {
+                    above.insert(document.path.clone(), legacy);
+                    condemned.push(Judged::below(document));
+                    continue;
+                }
+            };
+            others.add(&document.path);
+            keep.insert(legacy);
+        }
+        let mut note = |judged: &Judged, outcome| {
+            deleted.note(judged, outcome);
+            match outcome {
+                Outcome::Moved => deleted.below += 1,
+                _ => keep.extend(above.get(&judged.document.path).cloned()),
+            }
+        };
+        self.applier.delete(condemned, &mut note).await
+    }
 }

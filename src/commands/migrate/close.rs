@@ -9,7 +9,7 @@ use crate::documents::migration::{Journal, RunState, run_path};
 use crate::firestore::StoreError;
 use crate::migration::apply::ApplyError;
 use crate::migration::cleanup::is_of_the_past;
-use crate::migration::close::{Closer, Keys};
+use crate::migration::close::Closer;
 use crate::migration::load::Loader;
 use crate::migration::options::Options;
 use crate::migration::reason::Class;
@@ -41,9 +41,13 @@ pub(super) async fn close(
         return report.found(Finding::new(CheckState::Failed, "WrittenAgain", sentence));
     }
     let is_given_up = options.left_behind.contains(&Class::Secret);
-    let closing = close_all((&args.plan, is_given_up), database, stop);
+    report.begin_list("keys_left");
+    let mut keys = Keys::default();
+    let closer =
+        Closer { reader: &database.reader, writer: &database.writer, plan: &args.plan, is_given_up, stop };
+    let closing = close_all(&closer, database, &mut keys, report);
     let closed = stop.run_until_stopped_for(DRAIN_LIMIT, closing).await;
-    conclude(closed.unwrap_or(Err(ApplyError::Stopped)), (args, stop), report);
+    conclude((closed.unwrap_or(Err(ApplyError::Stopped)), &keys), (args, stop), report);
 }
 
 /// For how long the journal is still kept.
@@ -69,48 +73,64 @@ async fn written_again(database: &Changing, options: &Options) -> Result<Others,
     Ok(written)
 }
 
+/// Documents with keys.
+#[derive(Debug, Default)]
+struct Keys {
+    deleted: u64,
+    /// No pulse has synced their users with a secret.
+    left: Others,
+}
+
 async fn close_all(
-    (plan, is_given_up): (&str, bool),
+    closer: &Closer<'_>,
     database: &Changing,
-    stop: &Stop,
-) -> Result<Keys, ApplyError> {
-    database.record(plan, RunState::Closing, None).await?;
-    let closer = Closer { reader: &database.reader, writer: &database.writer, plan, is_given_up, stop };
-    let keys = closer.delete_keys(&key_collection()).await?;
+    keys: &mut Keys,
+    report: &mut Report,
+) -> Result<(), ApplyError> {
+    database.record(closer.plan, RunState::Closing, None).await?;
+    let note = |path: &str, is_gone| match is_gone {
+        true => keys.deleted += 1,
+        false => {
+            keys.left.add(path);
+            report.item(&path);
+        }
+    };
+    closer.delete_keys(&key_collection(), note).await?;
     for journal in [Journal::Cleaned, Journal::Applied] {
         closer.delete_journal(journal).await?;
     }
-    if keys.left.is_empty() {
-        database.record(plan, RunState::Closed, None).await?;
+    if keys.left.count == 0 {
+        database.record(closer.plan, RunState::Closed, None).await?;
     }
-    Ok(keys)
+    Ok(())
 }
 
-fn conclude(closed: Result<Keys, ApplyError>, (args, stop): (&CleanupArgs, &Stop), report: &mut Report) {
+fn conclude(
+    (closed, keys): (Result<(), ApplyError>, &Keys),
+    (args, stop): (&CleanupArgs, &Stop),
+    report: &mut Report,
+) {
     let verified = args.verified.as_deref().unwrap_or_default();
     let again = format!(
         "pulse migrate cleanup --plan {} --verified {verified}{}",
         args.plan,
         typed(&args.whose, &args.operator)
     );
-    let keys = match closed {
-        Ok(keys) => keys,
-        Err(err) => return ended_early(&err, "Some", (&again, stop), report),
-    };
     report.field("keys_deleted", &keys.deleted);
-    report.field("keys_left", &keys.left);
-    if !keys.left.is_empty() {
-        let mut left = Others::default();
-        keys.left.iter().for_each(|path| left.add(path));
-        let sentence = format!(
-            "{} with keys are left, because no pulse has synced their users from Secret Manager.",
-            among(left.count, &left.named)
-        );
-        report.found(Finding::new(CheckState::Failed, "KeysLeft", sentence).mended_by(again));
+    if let Err(err) = closed {
+        return ended_early(&err, "Some", (&again, stop), report);
     }
-    let sentence = format!(
-        "Nothing of before is left but in backups and point-in-time copies: ask the {} users whose keys were in documents to rotate them at Alpaca.",
+    let rotate = format!(
+        "ask the {} users whose keys were in documents to rotate them at Alpaca",
         grouped(keys.deleted)
     );
+    if keys.left.count > 0 {
+        let sentence = format!(
+            "{} with keys are left, because no pulse has synced their users from Secret Manager. The rest is deleted: {rotate}.",
+            among(keys.left.count, &keys.left.named)
+        );
+        return report.found(Finding::new(CheckState::Failed, "KeysLeft", sentence).mended_by(again));
+    }
+    let sentence = format!("Nothing of before is left but in backups and point-in-time copies: {rotate}.");
     report.found(Finding::new(CheckState::Ok, "Closed", sentence));
 }

@@ -8,6 +8,7 @@ use crate::firestore::reader::{Chunk, Reader};
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::migration::apply::ApplyError;
+use crate::migration::rollback::SecretEntry;
 use crate::migration::stored::Stored;
 use crate::model::ids::{DocumentId, UserId};
 use crate::model::typed_keys::TypedKeys;
@@ -238,15 +239,6 @@ impl KeyMove<'_> {
         }
         Ok(KeysOutcome::Moved)
     }
-}
-
-/// A secret's entry in the journal.
-#[derive(Debug)]
-pub(super) struct SecretEntry {
-    /// The document that the keys are from.
-    pub(super) source: String,
-    /// The entry's full name.
-    pub(super) entry: String,
 }
 
 /// Disables what was stored, and takes the entry from the journal; whether nobody has stored other keys since.

@@ -4,7 +4,7 @@ use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run}
 use crate::commands::migrate::ground::{
     self, Changing, among, begun, budgets, changing, ended_early, refuse_in, typed_place,
 };
-use crate::commands::migrate::keys::{KeyLook, SecretEntry, take_back};
+use crate::commands::migrate::keys::{KeyLook, take_back};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
 use crate::config::migrate_args::RollbackArgs;
@@ -52,8 +52,7 @@ struct Left {
     undone: u64,
     changed: u64,
     named: Vec<String>,
-    /// Those are undone at the end.
-    secrets: Vec<SecretEntry>,
+    has_secrets: bool,
 }
 
 impl Left {
@@ -62,9 +61,7 @@ impl Left {
             UndoOutcome::Done => return self.undone += 1,
             UndoOutcome::Changed => "changed",
             UndoOutcome::Unreadable => "unreadable",
-            UndoOutcome::Secret { source, entry } => {
-                return self.secrets.push(SecretEntry { source, entry });
-            }
+            UndoOutcome::Secret => return self.has_secrets = true,
         };
         self.leave(target, word, report);
     }
@@ -112,25 +109,31 @@ impl Undoing<'_> {
         });
         let ended = stop.run_until_stopped_for(DRAIN_LIMIT, undoing).await;
         ended.unwrap_or(Err(ApplyError::Stopped))?;
-        self.take_back(left, report).await?;
+        self.take_back(&undoer, left, report).await?;
         Ok(self.database.record(self.plan, behind, None).await?)
     }
 
-    /// Disables the secrets that were stored. None is deleted.
-    async fn take_back(&self, left: &mut Left, report: &mut Report) -> Result<(), ApplyError> {
-        let secrets = std::mem::take(&mut left.secrets);
-        if secrets.is_empty() {
+    /// Disables the secrets that were stored, when all else is undone. None is deleted.
+    async fn take_back(
+        &self,
+        undoer: &Undoer<'_>,
+        left: &mut Left,
+        report: &mut Report,
+    ) -> Result<(), ApplyError> {
+        if !left.has_secrets {
             return Ok(());
         }
         let Some(manager) = ground::secrets(self.desk, report).await else { return Err(ApplyError::Stopped) };
         let look = KeyLook { reader: &self.database.reader, secrets: &manager };
-        for secret in &secrets {
-            match take_back(&look, &self.database.writer, secret).await? {
-                true => left.undone += 1,
-                false => left.leave(&secret.source, "secret_changed", report),
-            }
-        }
-        Ok(())
+        undoer
+            .secrets(async |secret| {
+                match take_back(&look, &self.database.writer, &secret).await? {
+                    true => left.undone += 1,
+                    false => left.leave(&secret.source, "secret_changed", report),
+                }
+                Ok(())
+            })
+            .await
     }
 
     fn conclude(&self, left: &Left, ended: Result<(), ApplyError>, stop: &Stop, report: &mut Report) {

@@ -76,7 +76,7 @@ async fn those_who_wait_are_bounded() {
 async fn outside_of_a_users_task_everybody_waits_as_told() {
     let start = Instant::now();
     assert_eq!(wait_aside(sleep(SECOND)).await, Ok(()));
-    let answer = answer_within(9 * SECOND, &Patience::default(), sleep(3 * SECOND)).await;
+    let answer = answer_within(9 * SECOND, &Patience::default(), Box::pin(sleep(3 * SECOND))).await;
     assert_eq!((answer, start.elapsed()), (Ok(()), 4 * SECOND));
 }
 
@@ -87,13 +87,15 @@ async fn a_call_without_an_answer_frees_its_slot_after_a_second_within_bounds() 
     let mut silent = Vec::new();
     for _ in 0..SILENT_CALLS {
         let slot = slots.take().await;
-        let call =
-            async { answer_within(60 * SECOND, &Patience::default(), std::future::pending::<()>()).await };
+        let call = async {
+            answer_within(60 * SECOND, &Patience::default(), Box::pin(std::future::pending::<()>())).await
+        };
         silent.push(tokio::spawn(slot.hold_during(call)));
     }
     let (one_more, patience) = (slots.take().await, Patience::default());
     assert_eq!(start.elapsed(), 4 * SECOND, "a second for each");
-    let held = one_more.hold_during(answer_within(5 * SECOND, &patience, std::future::pending::<()>()));
+    let held =
+        one_more.hold_during(answer_within(5 * SECOND, &patience, Box::pin(std::future::pending::<()>())));
     let (free, next) = (slots.clone(), slots.take());
     let (unanswered, ()) = futures::join!(held, async {
         sleep(4 * SECOND).await;
@@ -110,7 +112,8 @@ async fn a_slot_is_freed_as_soon_as_there_is_room_for_one_more_call_without_an_a
     let slots = slots(1);
     let call = |slot: WorkSlot, answer: u32| {
         let patience = Patience::default();
-        let answer = async move { answer_within(60 * SECOND, &patience, sleep(answer * SECOND)).await };
+        let answer =
+            async move { answer_within(60 * SECOND, &patience, Box::pin(sleep(answer * SECOND))).await };
         tokio::spawn(slot.hold_during(answer))
     };
     let start = Instant::now();
@@ -131,10 +134,11 @@ async fn a_slot_is_freed_as_soon_as_there_is_room_for_one_more_call_without_an_a
 async fn how_long_an_answer_usually_takes_decides_how_long_one_is_waited_for() {
     let (slots, patience) = (slots(1), Patience::default());
     for _ in 0..20 {
-        assert!(answer_within(SECOND, &patience, sleep(Duration::from_millis(100))).await.is_ok());
+        assert!(answer_within(SECOND, &patience, Box::pin(sleep(Duration::from_millis(100)))).await.is_ok());
     }
     let (slot, start) = (slots.take().await, Instant::now());
-    let call = async move { answer_within(9 * SECOND, &patience, std::future::pending::<()>()).await };
+    let call =
+        async move { answer_within(9 * SECOND, &patience, Box::pin(std::future::pending::<()>())).await };
     let silent = tokio::spawn(slot.hold_during(call));
     drop(slots.take().await);
     assert_eq!(start.elapsed().as_millis(), 300);

@@ -1,8 +1,10 @@
 //! Section 9: the commands by which an operator looks, at the wire.
 
 mod asking;
+mod cost;
+mod doctor;
 mod explain;
-mod reference;
+pub(crate) mod reference;
 mod screens;
 mod status;
 mod users;
@@ -15,7 +17,8 @@ use serde_json::Value as Json;
 impl World {
     /// An operator's command, whose answer is one JSON object whatever was found.
     async fn look(&self, args: &[&str]) -> (Json, Option<i32>) {
-        let run = Run::of(&mut self.bare_command(&[args, &["--json"]].concat())).await;
+        let mut command = self.bare_command(&[args, &["--json"]].concat());
+        let run = Run::of(command.envs(self.sandbox.admin_exports())).await;
         assert!(!run.stdout.contains("hush"), "no secret: {}", run.stdout);
         let object = serde_json::from_str(&run.stdout);
         let object: Json = object.unwrap_or_else(|err| panic!("{err}: {}{}", run.stdout, run.stderr));
@@ -34,7 +37,8 @@ impl World {
     async fn age_snapshot(&self, user: &str, age: SignedDuration) {
         let then = Timestamp::now() - age;
         let iso = format!("{:.3}", Timestamp::from_millisecond(then.as_millisecond()).expect("in range"));
-        let fields = [("updated_at_iso", text(iso)), ("updated_at", timestamp(then))];
+        let until = timestamp(then + SignedDuration::from_mins(5));
+        let fields = [("updated_at_iso", text(iso)), ("updated_at", timestamp(then)), ("fresh_until", until)];
         self.patch(&format!("users/{user}/alpacaAccounts/snapshot"), fields).await;
     }
 

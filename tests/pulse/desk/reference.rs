@@ -34,7 +34,9 @@ fn usual(name: &str, json: Json, project: &str) -> Json {
         }
         Json::Array(items) => items.into_iter().map(|item| usual(name, item, project)).collect(),
         Json::Number(_) if name == "duration_ms" => json!(1234),
-        Json::Number(age) if name.ends_with("_s") => json!(if age.as_i64() < Some(300) { 12 } else { 612 }),
+        Json::Number(age) if name.ends_with("_s") && name != "every_s" => {
+            json!(if age.as_i64() < Some(300) { 12 } else { 612 })
+        }
         Json::String(text) => Json::String(usual_text(name, &text.replace(project, "acme-prod"))),
         other => other,
     }
@@ -62,7 +64,7 @@ fn usual_text(name: &str, text: &str) -> String {
 }
 
 /// What stands below the command in the reference.
-fn example(command: &str) -> Json {
+pub(crate) fn example(command: &str) -> Json {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference.md");
     let reference = std::fs::read_to_string(path).expect("the reference");
     let below = reference.split_once(&format!("`{command} --json`:\n\n```json\n"));
@@ -74,7 +76,14 @@ fn example(command: &str) -> Json {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_example_of_the_reference_is_what_the_command_prints() {
     let world = world().await;
-    for command in ["pulse status --all", "pulse users", "pulse explain cy --ask", "pulse explain ana"] {
+    for command in [
+        "pulse status --all",
+        "pulse users",
+        "pulse explain cy --ask",
+        "pulse explain ana",
+        "pulse cost --users=1000",
+        "pulse doctor --region=us-central1",
+    ] {
         let args: Vec<_> = command.split(' ').skip(1).collect();
         let (object, _) = world.look(&args).await;
         let printed = usual("", object, &world.project);

@@ -1,8 +1,9 @@
 //! The clean-up: in two steps, of which the first can be undone.
 
-use super::{Everything, WHOSE, assert_same, json, reasons, without_journal};
+use super::{Everything, WHOSE, assert_same, json, raw, reasons, without_journal};
 use crate::world::{Backend, World};
 use alpaca_pulse::firestore::values::{integer, text};
+use serde_json::json;
 
 const USERS: u32 = 12;
 
@@ -22,11 +23,12 @@ async fn in_the_sandbox() -> (World, String) {
 fn legacy(all: &Everything) -> Vec<&String> {
     let at_root = ["tradingSignals/", "trade_signals/", "shadowTradeHistory/", "alpacaAccounts/"];
     let below_users = ["signals", "trading_signals", "data"];
+    let is_of_users = |collection: &str, id: &str| below_users.contains(&collection) && id != "other";
     let is_legacy = |path: &&String| {
         let segments: Vec<_> = path.split('/').collect();
         at_root.iter().any(|root| path.starts_with(root))
             || path.ends_with("/accounts/live")
-            || matches!(segments[..], ["users", _, collection, id] if below_users.contains(&collection) && id != "other")
+            || matches!(segments[..], ["users", _, collection, id, ..] if is_of_users(collection, id))
     };
     all.keys().filter(is_legacy).collect()
 }
@@ -44,6 +46,7 @@ async fn in_two_steps((world, plan): (World, String)) {
     let cleaned = without_journal(world.everything().await);
     assert_eq!(legacy(&cleaned), [""; 0]);
     assert_eq!(json(&run)["deleted"], legacy(&migrated).len());
+    assert_eq!(json(&run)["deleted_below"], 4);
     assert!(
         cleaned.contains_key("users/nobody/data/other") && cleaned.contains_key("strategies/one/signals/s")
     );
@@ -105,12 +108,12 @@ async fn without_a_verification_with_the_same_options_nothing_is_deleted() {
 async fn what_somebody_still_writes_is_left_and_named() {
     let (world, plan) = in_the_sandbox().await;
     let verified = world.verified(&WHOSE).await;
-    world.patch("tradingSignals/form-1", [("did_trade", integer(1))]).await;
+    world.patch("tradingSignals/form-2", [("did_trade", integer(1))]).await;
     let run = world.clean_up(&plan, &with(&["--verified", &verified])).await;
     assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["Deleted".to_owned(), "WrittenLater".to_owned()]));
-    assert_eq!(legacy(&world.everything().await), ["tradingSignals/form-1"]);
+    assert_eq!(legacy(&world.everything().await), ["tradingSignals/form-2"]);
 
-    world.delete("tradingSignals/form-1").await;
+    world.delete("tradingSignals/form-2").await;
     let verified = world.verified(&WHOSE).await;
     world.put("tenants/local/accounts/live", [("equity", text("1"))]).await;
     let run = world.clean_up(&plan, &with(&["--verified", &verified, "--after", "0s"])).await;
@@ -120,5 +123,56 @@ async fn what_somebody_still_writes_is_left_and_named() {
         Some(3),
         "the streamer's document is left"
     );
-    assert!(world.stored("tradingSignals/form-2").await.is_some());
+    assert!(world.stored("tradingSignals/form-1").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_below_a_legacy_document_goes_with_it_unless_somebody_writes_it_or_it_has_keys() {
+    let (world, plan) = in_the_sandbox().await;
+    let old = |number: u32| format!("users/user-0002/signals/user-0002-own-1/notes/{number:03}");
+    for number in 0..3 {
+        world.put(&old(number), [("text", text("x"))]).await;
+    }
+    let [keys, ghost] = ["tradingSignals/form-2/secrets/alpaca", "tradingSignals/gone/comments/c"];
+    world.put(keys, [("key_id", text("PKPLANTED")), ("secret_key", text("planted"))]).await;
+    world.put(ghost, [("text", text("of no legacy document"))]).await;
+    let verified = world.verified(&WHOSE).await;
+    let late = "users/user-0003/data/snapshot/days/late";
+    world.put(late, [("text", text("later"))]).await;
+    let run = world.clean_up(&plan, &with(&["--verified", &verified])).await;
+    let found = ["Deleted", "KeysBelow", "WrittenLater"].map(str::to_owned);
+    assert_eq!((run.exit, reasons(&run)), (Some(3), found.into()), "{run:?}");
+    let all = world.everything().await;
+    let expected = [
+        keys.rsplitn(3, '/').last().expect("its signal"),
+        keys,
+        ghost,
+        "users/user-0003/data/snapshot",
+        late,
+    ];
+    assert_eq!(legacy(&all), expected);
+    let others = all.into_iter().filter(|(path, _)| path != keys).collect();
+    assert!(!raw(&others).contains("PKPLANTED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_users_whom_no_pulse_has_synced_with_the_secret_are_left_until_one_has() {
+    let world = World::legacy(Backend::Sandbox, 4).await.expect("a sandbox");
+    let whose = &WHOSE[..6];
+    let plan = world.plan(whose).await;
+    assert_eq!(world.apply(&plan, whose).await.exit, Some(0));
+    let verified = world.verified(whose).await;
+    let args = [&["--verified", &verified, "--after", "0s"], whose].concat();
+    assert_eq!(world.clean_up(&plan, &args).await.exit, Some(0));
+    let run = world.clean_up(&plan, &args).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["KeysLeft".to_owned()]), "{run:?}");
+    let left: Vec<_> = [1, 2, 4].map(|user| json!(format!("users/user-000{user}/secrets/alpaca"))).into();
+    let mut named = json(&run)["keys_left"].as_array().expect("a list").clone();
+    named.sort_by_key(ToString::to_string);
+    assert_eq!((named, &json(&run)["keys_deleted"]), (left, &json!(1)), "the document of nulls goes");
+
+    world.pulse().await;
+    let run = world.clean_up(&plan, &args).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(0), vec!["Closed".to_owned()]), "{run:?}");
+    assert_eq!((&json(&run)["keys_left"], &json(&run)["keys_deleted"]), (&json!([]), &json!(3)));
 }

@@ -1,7 +1,8 @@
 //! `docs/migrate.md`, its commands one after the other.
 
 use super::without_journal;
-use crate::world::{Backend, World};
+use crate::readers::tools::{python, skip};
+use crate::world::{Backend, Run, World};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -61,6 +62,21 @@ async fn followed(world: World) {
     }
     assert!(world.snapshot("user-0005").await["updated_at_iso"].is_string());
     assert_eq!(world.document("users/user-0001/tradingSignals/form-2").await["symbol"], "QQQ");
+    read_in_python(&world).await;
+}
+
+/// By the example of a reader.
+async fn read_in_python(world: &World) {
+    if !python().await {
+        return skip("no Python with google-cloud-firestore (examples/python/requirements.txt)");
+    }
+    let mut reader = Command::new("python3");
+    reader.args(["-B", "examples/python/backend.py", &world.project, "user-0001", "1"]);
+    reader.current_dir(env!("CARGO_MANIFEST_DIR")).env("FIRESTORE_EMULATOR_HOST", &world.firestore_host);
+    reader.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = Run::of(&mut reader).await;
+    assert!(run.stdout.starts_with("user-0001: fresh, sync ok\n"), "{run:?}");
+    assert!(run.stdout.contains("\nallowed"), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,6 +110,35 @@ async fn killed_at_every_commit_of_the_clean_up_it_ends_the_same() {
     }
 }
 
+/// The clean-up's second step, which nothing undoes.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_commit_of_the_closing_it_ends_the_same() {
+    for commit in 0.. {
+        let world = legacy().await;
+        let plan = world.plan(&WHOSE).await;
+        assert_eq!(world.apply(&plan, &WHOSE).await.exit, Some(0));
+        world.pulse().await;
+        let verified = world.verified(&WHOSE).await;
+        let args = [&["--verified", &verified, "--after", "0s"], &WHOSE[..]].concat();
+        assert_eq!(world.clean_up(&plan, &args).await.exit, Some(0));
+        let whole = [&["cleanup", "--plan", &plan, "--yes"], &args[..]].concat();
+        let was_killed = killed_at(&world, commit, &whole).await;
+        if was_killed {
+            let run = world.clean_up(&plan, &args).await;
+            assert_eq!((run.exit, reasons(&run)), (Some(0), vec!["Closed".to_owned()]), "{commit}: {run:?}");
+        }
+        let all = world.everything().await;
+        let is_of_before = |path: &&String| path.contains("/secrets/") || path.starts_with("ops/migrations/");
+        let run = format!("ops/migrations/runs/{plan}");
+        assert_eq!(all.keys().filter(is_of_before).collect::<Vec<_>>(), [&run], "{commit}");
+        assert_eq!(world.document(&run).await["state"], "closed");
+        if !was_killed {
+            assert!(commit > 5, "{commit}");
+            return;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_stops_it_between_two_commits_and_it_goes_on_when_run_again() {
     let (expected, _) = undisturbed().await;

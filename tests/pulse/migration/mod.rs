@@ -6,10 +6,13 @@ mod guide;
 mod interrupted;
 mod keys;
 mod others;
+mod reference;
 mod whole_way;
 
 use crate::world::{Run, World};
 use alpaca_pulse::firestore::values::{Fields, are_same};
+use gcloud_sdk::google::firestore::v1::Document;
+use gcloud_sdk::prost::Message;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -90,6 +93,13 @@ fn changes(run: &Run) -> u64 {
 fn without_journal(mut all: Everything) -> Everything {
     all.retain(|path, _| !path.starts_with("ops/migrations/"));
     all
+}
+
+/// All that is stored, journals' bytes too, to be searched.
+fn raw(all: &Everything) -> String {
+    let encoded =
+        |fields: &Fields| Document { fields: fields.clone(), ..Document::default() }.encode_to_vec();
+    all.iter().map(|(path, fields)| path.clone() + &String::from_utf8_lossy(&encoded(fields))).collect()
 }
 
 /// Demands that both databases are the same to the last bit.

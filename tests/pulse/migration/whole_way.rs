@@ -1,6 +1,6 @@
 //! Plan, apply, verify, roll back.
 
-use super::{WHOSE, assert_same, changes, json, reasons, without_journal};
+use super::{WHOSE, assert_same, changes, json, raw, reasons, without_journal};
 use crate::world::{Backend, Run, World};
 use alpaca_pulse::firestore::values::text;
 use pulse_sandbox::call::Service;
@@ -26,6 +26,8 @@ async fn there_and_back(world: World) {
     let again = world.apply(&plan, &WHOSE).await;
     assert_eq!((again.exit, &json(&again)["moved"]), (Some(0), &json!(0)), "{again:?}");
     assert_same(&after, &without_journal(world.everything().await));
+    let status = json(&world.migrate(&["status"]).await);
+    assert_eq!(status["migrations"][0]["moved"], json(&applied)["moved"], "the second run adds none");
 
     let rolled_back = world.roll_back(&plan).await;
     assert_eq!((rolled_back.exit, &json(&rolled_back)["undone"]), (Some(0), &json!(changes(&applied))));
@@ -147,7 +149,22 @@ async fn no_key_is_ever_said_or_written() {
     let mut everything = world.everything().await;
     everything.retain(|path, _| !path.contains("/secrets/"));
     say(world.roll_back(&plan).await);
-    let written = format!("{everything:?}");
+    let plan = world.plan(&WHOSE).await;
+    say(world.apply(&plan, &WHOSE).await);
+    world.pulse().await;
+    let verified = world.verified(&WHOSE).await;
+    let clean_up = |verified| [&["--verified", verified, "--after", "0s"], &WHOSE[..]].concat();
+    say(world.clean_up(&plan, &clean_up(&verified)).await);
+    let mut cleaned = world.everything().await;
+    cleaned.retain(|path, _| !path.contains("/secrets/"));
+    say(world.clean_up(&plan, &["--undo"]).await);
+    let verified = world.verified(&WHOSE).await;
+    say(world.clean_up(&plan, &clean_up(&verified)).await);
+    let closing = world.clean_up(&plan, &clean_up(&verified)).await;
+    assert_eq!((closing.exit, reasons(&closing)), (Some(0), vec!["Closed".to_owned()]));
+    say(closing);
+    let written = [everything, cleaned, world.everything().await].map(|all| raw(&all)).concat();
+    assert!(written.contains("goes with the signal"), "the journal of what was deleted is searched too");
     for number in 1..=USERS {
         for planted in [key_id(number), secret_key(number)] {
             assert!(!said.contains(&planted) && !written.contains(&planted), "{planted}");

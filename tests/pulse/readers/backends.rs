@@ -36,7 +36,9 @@ async fn spoil(world: &World, how: &str) -> (&'static str, &'static str) {
     let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
     match how {
         "old" => {
-            world.patch(SNAPSHOT, [("updated_at_iso", text(format!("{hour_ago:.3}")))]).await;
+            let fields =
+                [("updated_at_iso", text(format!("{hour_ago:.3}"))), ("fresh_until", timestamp(hour_ago))];
+            world.patch(SNAPSHOT, fields).await;
             ("stale", "snapshot_stale")
         }
         "foreign" => {

@@ -3,4 +3,4 @@
 mod backends;
 mod docs;
 mod page;
-mod tools;
+pub(crate) mod tools;

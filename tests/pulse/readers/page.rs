@@ -3,7 +3,7 @@
 use super::tools::{node, root, skip, works};
 use crate::live::in_time;
 use crate::world::{Backend, Run, World};
-use alpaca_pulse::firestore::values::text;
+use alpaca_pulse::firestore::values::{text, timestamp};
 use jiff::{SignedDuration, Timestamp};
 use pulse_sandbox::alpaca::Profile;
 use serde_json::{Value as Json, json};
@@ -142,7 +142,8 @@ async fn old_foreign_and_blocked_money_is_not_for_trading() {
     let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
     world.delete(snapshot).await;
     world.pulse().await;
-    world.patch(snapshot, [("updated_at_iso", text(format!("{hour_ago:.3}")))]).await;
+    let fields = [("updated_at_iso", text(format!("{hour_ago:.3}"))), ("fresh_until", timestamp(hour_ago))];
+    world.patch(snapshot, fields).await;
     browser.shows(&["No trading: snapshot_stale", TROUBLE, "360"]).await;
     browser.end().await;
 }
@@ -175,5 +176,5 @@ async fn the_sdk_does_under_our_rules_what_the_readers_rely_on() {
     command.env("FIRESTORE_EMULATOR_HOST", &world.firestore_host);
     let run = Run::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null())).await;
     assert_eq!(run.exit, Some(0), "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("pass 11\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("pass 12\n"), "{}", run.stdout);
 }

@@ -10,7 +10,7 @@ pub(super) fn root() -> &'static Path {
 }
 
 /// Says why a test is skipped; with `CI=true` that is a failure.
-pub(super) fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(env::var("CI").as_deref() != Ok("true"), "{why}, on a CI machine");
     println!("skipped: {why}");
 }
@@ -31,7 +31,7 @@ pub(super) fn rust_backend() -> Option<PathBuf> {
 }
 
 /// Python with Google's client of Firestore.
-pub(super) async fn python() -> bool {
+pub(crate) async fn python() -> bool {
     works("python3", &["-c", "import google.cloud.firestore"]).await
 }
 

@@ -66,6 +66,26 @@ async fn an_outage_of_a_moment_in_the_middle_of_a_pass_costs_nobody_their_minute
     }
 }
 
+/// Nothing but the calls for one user was made for so long that Secret Manager counts as one that answers nobody, when
+/// the other turns begin: more users than may wait come before the answer to the first of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_secret_never_answers_costs_those_who_come_back_from_an_outage_nothing() {
+    let world = sandbox().await;
+    let ids = world.crowd(50);
+    world.user("zoe").await;
+    world.fault("secret-manager:stall,user=zoe");
+    world.fault("secret-manager:error=503,for=3s");
+    let running = Live::start(world.command(&["--concurrency", "2"]));
+    wait_until(|| world.secret_accesses("zoe") == 3).await;
+    world.fault("secret-manager:latency=300ms");
+    let run = running.end().await;
+    run.assert_completed("50 successful, 1 errors", 0);
+    assert_eq!(run.error_of("zoe").as_deref(), Some("keys_unavailable"));
+    for user in &ids {
+        assert_eq!(world.trouble(user).await, json!(null), "{user}");
+    }
+}
+
 /// Nobody has a third turn, and one attempt is one.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_turn_is_one_attempt_and_the_last_of_all() {

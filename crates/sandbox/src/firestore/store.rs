@@ -208,10 +208,8 @@ impl Store {
             return Box::new(iter::empty());
         };
         let Some(collection) = scan.collection else {
-            let mut all: Vec<_> =
-                self.groups.values().flat_map(|group| group.documents.range(bounds)).collect();
-            all.sort_unstable_by_key(|(path, _)| *path);
-            return Box::new(all.into_iter());
+            let of_groups = self.groups.values().map(|group| group.documents.range(bounds)).collect();
+            return Box::new(merged(of_groups, |(path, _)| *path));
         };
         let Some(group) = self.groups.get(collection.as_bytes()) else {
             return Box::new(iter::empty());
@@ -266,6 +264,21 @@ impl Store {
     }
 }
 
+/// Walks along several at once that are in the order of a key, no two of which have the same one. Nothing is visited
+/// that is not taken.
+fn merged<I: Iterator, K: Ord>(all: Vec<I>, key: fn(&I::Item) -> K) -> impl Iterator<Item = I::Item> {
+    // By what comes next in each.
+    let begin = |mut rest: I| rest.next().map(|next| (key(&next), (next, rest)));
+    let mut rest_by_next: BTreeMap<K, (I::Item, I)> = all.into_iter().filter_map(begin).collect();
+    iter::from_fn(move || {
+        let (_, (item, mut rest)) = rest_by_next.pop_first()?;
+        if let Some(next) = rest.next() {
+            rest_by_next.insert(key(&next), (next, rest));
+        }
+        Some(item)
+    })
+}
+
 impl Group {
     fn new(id: &[u8]) -> Self {
         let indexed = INDEXED.iter().find(|(group, _)| group.as_bytes() == id);
@@ -301,21 +314,9 @@ impl StringIndex {
         texts: &[&str],
         bounds: (Bound<&'a Path>, Bound<&'a Path>),
     ) -> impl Iterator<Item = &'a Path> + use<'a> {
+        // A document holds one string, so that no two sets share a path.
         let sets = texts.iter().filter_map(|text| self.paths.get(*text));
-        // By what comes next in each. A document holds one string, so that no two sets share a path.
-        let mut rest_by_next: BTreeMap<_, _> = sets
-            .filter_map(|paths| {
-                let mut rest = paths.range(bounds);
-                Some((rest.next()?, rest))
-            })
-            .collect();
-        iter::from_fn(move || {
-            let (path, mut rest) = rest_by_next.pop_first()?;
-            if let Some(next) = rest.next() {
-                rest_by_next.insert(next, rest);
-            }
-            Some(path)
-        })
+        merged(sets.map(|paths| paths.range(bounds)).collect(), |path| *path)
     }
 
     fn text_in(&self, fields: &Fields) -> Option<String> {

@@ -1,0 +1,187 @@
+//! `pulse cost`: what a deployment costs a month, and what would save most.
+
+use crate::commands::frame::{
+    CheckState, Column, Finding, Page, Report, Table, grouped, in_words, point, run,
+};
+use crate::commands::reading::{Unread, read_pulse};
+use crate::config::Place;
+use crate::config::cost_args::CostArgs;
+use crate::documents::pulse_view::PulseView;
+use crate::model::costs::{Item, Loop, Saving, Workload, usual_tasks};
+use crate::model::prices::{AS_OF, DAYS};
+use crate::services::desk::Desk;
+use jiff::SignedDuration;
+use std::process::ExitCode;
+
+const SERVICES: [Column; 3] = [
+    Column { title: "SERVICE", rank: 0 },
+    Column { title: "A MONTH", rank: 0 },
+    Column { title: "FOR", rank: 1 },
+];
+
+const SAVINGS: [Column; 2] =
+    [Column { title: "SETTING", rank: 0 }, Column { title: "SAVES A MONTH", rank: 0 }];
+
+const NOT_IN_IT: &str = "Not in it: what leaves Google for Alpaca, the documents' storage, Cloud Scheduler, Cloud \
+                         Build and the images.";
+
+/// Counts, and tells.
+pub(crate) async fn cost(args: &CostArgs) -> ExitCode {
+    run("cost", &args.common, async |place, report| match args.users {
+        Some(users) => {
+            let tasks = args.tasks.unwrap_or_else(|| usual_tasks(users));
+            tell(report, &as_asked(args, Workload::expected(users, args.every, tasks)), None);
+        }
+        None => real(args, place, report).await,
+    })
+    .await
+}
+
+async fn real(args: &CostArgs, place: &Place, report: &mut Report) {
+    let desk = Desk::at(place);
+    match read_pulse(&desk).await {
+        Ok((_, pulse)) => match pulse.as_ref().filter(|pulse| pulse.counts.users_count > 0) {
+            Some(pulse) => tell(report, &as_asked(args, counted(args, pulse)), Some(pulse)),
+            None => report.found(nothing_counted(place)),
+        },
+        Err(unread) => report.found_all(unread_costs(unread)),
+    }
+    report.used(desk.used());
+}
+
+fn unread_costs(unread: Unread) -> Vec<Finding> {
+    unread.with_skipped(&["MonthCounted"])
+}
+
+fn nothing_counted(place: &Place) -> Finding {
+    let sentence = "No pulse has counted anything yet: ops/last_pulse says of no users.";
+    let estimate = format!("pulse cost --users=1000{}", place.database.flags());
+    Finding::new(CheckState::Unknown, "NothingCounted", sentence).mended_by(estimate)
+}
+
+/// What the last pulse used, for all that come.
+fn counted(args: &CostArgs, PulseView { counts, used, duration, .. }: &PulseView) -> Workload {
+    Workload {
+        users: counts.users_count,
+        synced: counts.success_count,
+        every: args.every,
+        repeats: None,
+        tasks: args.tasks.unwrap_or(1),
+        duration: *duration,
+        reads: used.firestore_reads,
+        writes: used.firestore_writes,
+        // In a loop the last pulse may be one that had them all.
+        accesses: if args.length.is_some() { used.alpaca_calls } else { used.secret_accesses },
+        logged: counts.users_count,
+        versions: counts.users_count,
+    }
+}
+
+fn as_asked(args: &CostArgs, workload: Workload) -> Workload {
+    let repeats = args.length.map(|length| Loop { length, key_ttl: args.key_ttl });
+    Workload { repeats, versions: args.versions.unwrap_or(workload.versions), ..workload }
+}
+
+fn tell(report: &mut Report, workload: &Workload, pulse: Option<&PulseView>) {
+    let (bill, savings, sum) = (workload.bill(), workload.savings(), workload.sum());
+    report.field("users", &workload.users);
+    report.field("every_s", &workload.every.as_secs());
+    report.field("for_s", &workload.repeats.map(|repeats| repeats.length.as_secs()));
+    report.field("tasks", &workload.tasks);
+    report.field("key_versions", &workload.versions);
+    report.field("counted_at", &pulse.and_then(|pulse| pulse.at));
+    report.field("prices_as_of", &AS_OF);
+    report.field("days", &DAYS);
+    report.field("dollars", &cents(sum));
+    let rounded = |item: &Item| Item { dollars: cents(item.dollars), amount: item.amount.round(), ..*item };
+    report.field("services", &bill.iter().map(rounded).collect::<Vec<_>>());
+    let rounded = |saving: &Saving| Saving { dollars: cents(saving.dollars), ..*saving };
+    report.field("savings", &savings.iter().map(rounded).collect::<Vec<_>>());
+    report.text(|page| show(page, workload, pulse));
+    let sentence =
+        format!("{} for {DAYS} days, after what is free, at the list prices of {AS_OF}.", dollars(sum));
+    report.found(Finding::new(CheckState::Ok, "MonthCounted", sentence));
+    report.found_all(loop_of(workload, pulse).into_iter().collect());
+}
+
+/// The counts of one pulse of a loop say nothing of how often keys are fetched.
+fn loop_of(workload: &Workload, pulse: Option<&PulseView>) -> Option<Finding> {
+    let used = &pulse?.used;
+    let is_one = workload.repeats.is_none() && used.secret_accesses < used.alpaca_calls / 2;
+    let sentence =
+        "The last pulse had most users' keys already, as in a loop: say how long it runs, such as --for=15m.";
+    is_one.then(|| Finding::new(CheckState::Warning, "PulseOfALoop", sentence))
+}
+
+fn show(page: &mut Page, workload: &Workload, pulse: Option<&PulseView>) {
+    let every = in_words(SignedDuration::try_from(workload.every).unwrap_or(SignedDuration::MAX));
+    let tasks =
+        if workload.tasks == 1 { "1 task".into() } else { format!("{} tasks", grouped(workload.tasks)) };
+    let source = match pulse.and_then(|pulse| pulse.at) {
+        Some(at) => format!("counted in the pulse of {}", point(at)),
+        None => "estimated".to_owned(),
+    };
+    page.pair(
+        "deployment",
+        &format!("{} users, a pulse every {every}, {tasks}; {source}", grouped(workload.users)),
+    );
+    page.gap();
+    let rows: Vec<_> = workload.bill().iter().map(service).collect();
+    Table::new(&SERVICES).rows(page, &rows);
+    page.gap();
+    let rows: Vec<_> = workload.savings().iter().map(setting).collect();
+    if !rows.is_empty() {
+        Table::new(&SAVINGS).rows(page, &rows);
+        page.gap();
+    }
+    page.paragraph(NOT_IN_IT);
+}
+
+fn service(item: &Item) -> Vec<String> {
+    let amount = grouped(item.amount.round() as u64);
+    vec![item.service.to_owned(), dollars(item.dollars), format!("{amount} {}", item.unit)]
+}
+
+fn setting(saving: &Saving) -> Vec<String> {
+    vec![saving.setting.to_owned(), dollars(saving.dollars)]
+}
+
+fn cents(dollars: f64) -> f64 {
+    (dollars * 100.0).round() / 100.0
+}
+
+/// Few dollars to the cent.
+fn dollars(dollars: f64) -> String {
+    match dollars {
+        small if small < 9.995 => format!("${small:.2}"),
+        large => format!("${}", grouped(large.round() as u64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::outcome::PassStatus;
+    use crate::model::usage::Used;
+
+    #[test]
+    fn few_dollars_are_told_to_the_cent() {
+        for (amount, expected) in [(0.0, "$0.00"), (2.144, "$2.14"), (9.996, "$10"), (3251.6, "$3,252")] {
+            assert_eq!(dollars(amount), expected);
+        }
+    }
+
+    #[test]
+    fn one_pulse_of_a_loop_is_told_from_others() {
+        let workload = Workload::expected(100, std::time::Duration::from_mins(1), 1);
+        let used = |secret_accesses| Used { secret_accesses, alpaca_calls: 100, ..Used::default() };
+        let pulse = |accesses| PulseView {
+            used: used(accesses),
+            status: Some(PassStatus::Ok),
+            ..PulseView::default()
+        };
+        assert_eq!(loop_of(&workload, Some(&pulse(100))), None);
+        assert_eq!(loop_of(&workload, Some(&pulse(3))).map(|found| found.reason), Some("PulseOfALoop"));
+        assert_eq!(loop_of(&workload, None), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! What is found out by doing what the job does: documents, a query, a secret, Alpaca's hosts.
+
+use crate::commands::doctor::skipped::skip;
+use crate::commands::frame::{CheckState, Finding};
+use crate::config::Place;
+use crate::config::filter::UserFilter;
+use crate::firestore::query::Pages;
+use crate::firestore::{Store, StoreError};
+use crate::limits::deadlines::USER_BUDGET;
+use crate::limits::retry::Deadline;
+use crate::model::ids::UserId;
+use crate::model::selection::IdRange;
+use crate::model::user::User;
+use crate::services::desk::Desk;
+use crate::services::secret_manager::SecretError;
+use crate::telemetry::Chain;
+use jiff::Timestamp;
+use std::error::Error;
+use std::sync::Arc;
+
+/// Those that need Firestore.
+const OF_FIRESTORE: [&str; 3] = ["TroubleQuery", "Secrets", "Clock"];
+
+/// All of them, because of the identity.
+pub(super) fn skipped() -> impl Iterator<Item = Finding> {
+    ["Firestore"].into_iter().chain(OF_FIRESTORE).map(|check| skip(check, "Identity"))
+}
+
+pub(super) async fn look(place: &Place, desk: &Desk<'_>) -> Vec<Finding> {
+    let store = match reach(desk).await {
+        Ok(store) => store,
+        Err(finding) => {
+            let skipped = OF_FIRESTORE.map(|check| skip(check, "Firestore"));
+            return [finding].into_iter().chain(skipped).collect();
+        }
+    };
+    let database = &place.database.database;
+    vec![
+        Finding::new(CheckState::Ok, "Firestore", format!("Documents of database {database} can be read.")),
+        trouble_query(&store, place).await,
+        secrets(&store, (place, desk)).await,
+        clock(&store),
+    ]
+}
+
+async fn reach(desk: &Desk<'_>) -> Result<Arc<Store>, Finding> {
+    let store = desk.store().await.map_err(|err| failed("Firestore", &err))?;
+    match store.pulse_view(Deadline::after(USER_BUDGET)).await {
+        Ok(_) => Ok(store),
+        Err(err) => Err(of_store("Firestore", &err, "datastore.entities.get")),
+    }
+}
+
+fn failed(check: &'static str, err: &(dyn Error + 'static)) -> Finding {
+    Finding::new(CheckState::Failed, check, format!("{}.", Chain(err)))
+}
+
+/// What is denied is not known.
+fn of_store(check: &'static str, err: &StoreError, right: &str) -> Finding {
+    let told = Chain(err).to_string();
+    match told.contains("PermissionDenied") {
+        true => Finding::new(CheckState::Unknown, check, format!("{told}. The right {right} is missing.")),
+        false => failed(check, err),
+    }
+}
+
+/// The index is there if the query that needs it runs.
+async fn trouble_query(store: &Store, place: &Place) -> Finding {
+    let check = "TroubleQuery";
+    let now = store.clock().now();
+    match Pages::of_sync_states(&place.database, &IdRange::default(), now).next(store).await {
+        Ok(_) => {
+            let sentence = "The query for users in trouble runs: its index is there.";
+            Finding::new(CheckState::Ok, check, sentence)
+        }
+        Err(err) => of_store(check, &err, "datastore.entities.list").mended_by(deploy_rules(place)),
+    }
+}
+
+/// The command that deploys rules and indexes.
+pub(super) fn deploy_rules(place: &Place) -> String {
+    format!("npx firebase-tools deploy --only firestore --project={}", place.database.project)
+}
+
+/// One access, for the first user.
+async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
+    let check = "Secrets";
+    let mut users = Pages::<User>::of_users(&place.database, &IdRange::default(), &UserFilter::default());
+    let first = match users.next(store).await {
+        Ok(page) => page.into_iter().flatten().find_map(|user| UserId::parse(user.id.as_str()).ok()),
+        Err(err) => return of_store(check, &err, "datastore.entities.list"),
+    };
+    let Some(user) = first else {
+        return Finding::new(CheckState::Skipped, check, "There is no user yet whose secret could be read.");
+    };
+    let secrets = match desk.secrets().await {
+        Ok(secrets) => secrets,
+        Err(err) => return failed(check, &err),
+    };
+    let read = secrets.keys(&place.database, &user, Deadline::after(USER_BUDGET)).await;
+    let state = match &read {
+        Ok(_) => CheckState::Ok,
+        Err(SecretError::Missing { .. } | SecretError::Disabled { .. } | SecretError::Malformed { .. }) => {
+            CheckState::Warning
+        }
+        Err(SecretError::Forbidden { .. }) => CheckState::Unknown,
+        Err(_) => CheckState::Failed,
+    };
+    let flags = place.database.flags();
+    match (state, read.err()) {
+        (CheckState::Warning, Some(err)) => {
+            let sentence = format!("Secret Manager answers, but {}.", Chain(&err));
+            Finding::new(state, check, sentence).mended_by(format!("pulse explain {user}{flags}"))
+        }
+        (CheckState::Unknown, Some(err)) => {
+            let right = "The right secretmanager.versions.access is missing";
+            Finding::new(state, check, format!("{right}: {}.", Chain(&err)))
+        }
+        (_, Some(err)) => failed(check, &err),
+        (_, None) => Finding::new(state, check, format!("The keys of user {user} could be read.")),
+    }
+}
+
+fn clock(store: &Store) -> Finding {
+    match store.clock().deviation(Timestamp::now()) {
+        None => Finding::new(CheckState::Ok, "Clock", "The clock of this machine is right."),
+        Some(ahead) => {
+            let way = if ahead.is_negative() { "behind" } else { "ahead of" };
+            let sentence =
+                format!("The clock of this machine is {} s {way} Firestore's.", ahead.abs().as_secs());
+            Finding::new(CheckState::Failed, "Clock", sentence).mended_by("timedatectl set-ntp true")
+        }
+    }
+}
+
+/// Both hosts, without keys.
+pub(super) async fn alpaca(desk: &Desk<'_>) -> Finding {
+    let knocked = desk.knock_at_alpaca().await;
+    let silent: Vec<_> = knocked
+        .iter()
+        .filter_map(|(url, answered)| Some(format!("{url}: {}", answered.as_ref().err()?)))
+        .collect();
+    match silent.as_slice() {
+        [] => Finding::new(CheckState::Ok, "Alpaca", "Alpaca's hosts answer."),
+        silent => {
+            let sentence = format!("Alpaca does not answer as it should ({}).", silent.join("; "));
+            Finding::new(CheckState::Failed, "Alpaca", sentence)
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `pulse cost`: the table of the docs, and a real deployment's.
+
+use super::findings;
+use crate::world::{World, sandbox};
+use serde_json::{Value as Json, json};
+use std::path::Path;
+
+/// The deployments of the docs' table: users, and the time between pulses.
+const DEPLOYMENTS: [(u64, u64); 6] =
+    [(100, 1), (100, 5), (10_000, 1), (10_000, 5), (1_000_000, 1), (1_000_000, 5)];
+
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let groups = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits"));
+    groups.collect::<Vec<_>>().join(",")
+}
+
+fn dollars(number: f64) -> String {
+    match number {
+        0.0 => "0".into(),
+        small if small < 9.995 => format!("{small:.2}"),
+        large => grouped(large),
+    }
+}
+
+fn number(json: &Json) -> f64 {
+    json.as_f64().expect("a number")
+}
+
+/// The row of the docs' table that the command's answer makes.
+fn row(told: &Json, minutes: u64) -> String {
+    let services = told["services"].as_array().expect("a list");
+    let service = |name: &str| services.iter().find(|service| service["service"] == name).expect(name);
+    let cost = |name: &str| dollars(number(&service(name)["dollars"]));
+    let savings = told["savings"].as_array().expect("a list");
+    let of_tenants = savings.iter().find(|saving| saving["setting"] == "--legacy-tenant-path=off");
+    let sum = number(&told["dollars"]);
+    let rest = [
+        cost("Firestore reads"),
+        cost("Firestore writes"),
+        cost("Key accesses"),
+        cost("Stored keys"),
+        cost("Cloud Run"),
+        format!("{} ({} GiB)", cost("Logs"), grouped(number(&service("Logs")["amount"]))),
+        format!("**{}**", dollars(sum)),
+        dollars(sum - of_tenants.map_or(0.0, |saving| number(&saving["dollars"]))),
+    ];
+    format!("| {} | {minutes} min | {} |", grouped(number(&told["users"])), rest.join(" | "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_of_the_docs_is_what_the_command_says() {
+    let world = sandbox().await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/costs.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    for (users, minutes) in DEPLOYMENTS {
+        let (users, every) = (format!("--users={users}"), format!("--every={minutes}m"));
+        let (told, exit) = world.look(&["cost", &users, &every]).await;
+        assert_eq!((exit, &told["used"]["firestore_reads"]), (Some(0), &json!(0)), "nothing is read");
+        let as_of = told["prices_as_of"].as_str().and_then(|as_of| as_of.split(", ").next()).expect("a date");
+        assert!(page.contains(as_of), "{as_of}");
+        let row = row(&told, minutes);
+        assert!(page.contains(&row), "docs/costs.md lacks\n{row}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_counted_by_its_last_pulse() {
+    let world = sandbox().await;
+    let (told, exit) = world.look(&["cost"]).await;
+    assert_eq!(findings(&told), [("NothingCounted".to_owned(), "unknown".to_owned())]);
+    assert_eq!(exit, Some(1));
+    world.crowd(50);
+    world.pulse().await;
+    let (told, exit) = world.look(&["cost", "--versions=60"]).await;
+    let pulse = world.document("ops/last_pulse").await;
+    assert_eq!((exit, &told["users"], &told["used"]["firestore_reads"]), (Some(0), &json!(50), &json!(1)));
+    for (service, field) in [
+        ("Firestore reads", "firestore_reads"),
+        ("Firestore writes", "firestore_writes"),
+        ("Key accesses", "secret_accesses"),
+    ] {
+        let services = told["services"].as_array().expect("a list");
+        let amount =
+            services.iter().find(|item| item["service"] == service).map(|item| number(&item["amount"]));
+        assert_eq!(amount, Some(number(&pulse[field]["integer"]) * 43_200.0), "{service}");
+    }
+    let costs: Vec<_> =
+        told["services"].as_array().expect("a list").iter().map(|item| number(&item["dollars"])).collect();
+    assert!(costs.is_sorted_by(|one, other| one >= other), "largest first: {costs:?}");
+    assert!(told["savings"][0]["setting"].is_string(), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_read_makes_no_bill() {
+    let world = sandbox().await;
+    world.fault("firestore:error=PERMISSION_DENIED");
+    let (told, exit) = world.look(&["cost"]).await;
+    let expected = [("MonthCounted", "skipped"), ("FirestoreUnread", "unknown")];
+    assert_eq!(findings(&told), expected.map(|(reason, state)| (reason.to_owned(), state.to_owned())));
+    assert_eq!(exit, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bill_fits_a_terminal() {
+    let world: World = sandbox().await;
+    for columns in [80, 160] {
+        let (exit, shown) = world.on_terminal(&["cost", "--users=1000000"], columns).await;
+        assert_eq!(exit, Some(0));
+        for line in crate::terminal::plain(&shown) {
+            assert!(line.chars().count() <= columns.into(), "{line:?}");
+        }
+        assert!(shown.contains("Key accesses"), "{shown}");
+    }
+}

@@ -1,0 +1,278 @@
+//! `pulse doctor`: every check, fine, wrong, and not to be seen.
+
+use super::findings;
+use crate::world::{Run, World, sandbox, secret_of};
+use crate::wrong_clock::faketime;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use tokio::process::Command;
+
+const CHECKS: [&str; 13] = [
+    "Identity",
+    "Firestore",
+    "TroubleQuery",
+    "Secrets",
+    "Clock",
+    "Database",
+    "Indexes",
+    "Expiry",
+    "Rules",
+    "AuditLogs",
+    "Job",
+    "Schedule",
+    "Alpaca",
+];
+
+fn command(world: &World, args: &[&str]) -> Command {
+    let mut command = world.bare_command(&[&["doctor", "--json"], args].concat());
+    command.envs(world.sandbox.admin_exports());
+    command
+}
+
+async fn told(mut command: Command) -> (Json, Option<i32>) {
+    let run = Run::of(&mut command).await;
+    assert!(!run.stdout.contains("hush") && !run.stderr.contains("hush"), "no secret: {}", run.stdout);
+    let object = serde_json::from_str(&run.stdout);
+    (object.unwrap_or_else(|err| panic!("{err}: {}{}", run.stdout, run.stderr)), run.exit)
+}
+
+async fn examined(world: &World) -> (Json, Option<i32>) {
+    told(command(world, &["--region=us-central1"])).await
+}
+
+fn states(object: &Json) -> BTreeMap<String, String> {
+    findings(object).into_iter().collect()
+}
+
+/// That all checks are as they are in a healthy project, but these.
+fn assert_all_but(object: &Json, others: &[(&str, &str)]) {
+    let mut expected: BTreeMap<_, _> = CHECKS.map(|check| (check.to_owned(), "ok".to_owned())).into();
+    expected.extend(others.iter().map(|(check, state)| ((*check).to_owned(), (*state).to_owned())));
+    assert_eq!(states(object), expected, "{object:#}");
+}
+
+fn finding<'a>(object: &'a Json, check: &str) -> &'a Json {
+    let mut findings = object["findings"].as_array().expect("a list").iter();
+    findings.find(|finding| finding["reason"] == check).expect(check)
+}
+
+async fn world() -> World {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.pulse().await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_that_is_set_up_as_the_docs_say_is_fine() {
+    let world = world().await;
+    let (object, exit) = examined(&world).await;
+    assert_all_but(&object, &[]);
+    assert_eq!((exit, &object["used"]["secret_accesses"]), (Some(0), &1.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_wrong_is_found_with_the_command_that_mends_it() {
+    let world = world().await;
+    world.sandbox.admin().set_up_badly();
+    let (object, exit) = examined(&world).await;
+    let wrong = [
+        ("Database", "failed"),
+        ("Indexes", "failed"),
+        ("Expiry", "failed"),
+        ("Rules", "failed"),
+        ("AuditLogs", "warning"),
+        ("Job", "failed"),
+        ("Schedule", "failed"),
+    ];
+    assert_all_but(&object, &wrong);
+    assert_eq!(exit, Some(3));
+    let project = &world.project;
+    for (check, mend) in [
+        ("Indexes", format!("npx firebase-tools deploy --only firestore --project={project}")),
+        ("Expiry", format!("npx firebase-tools deploy --only firestore --project={project}")),
+        ("Rules", format!("npx firebase-tools deploy --only firestore --project={project}")),
+        (
+            "Job",
+            format!(
+                "gcloud run jobs update pulse --project={project} --region=us-central1 \
+                 --update-env-vars=GCP_PROJECT={project}"
+            ),
+        ),
+        (
+            "Schedule",
+            format!("gcloud scheduler jobs resume pulse --project={project} --location=us-central1"),
+        ),
+    ] {
+        assert_eq!(finding(&object, check)["mend"], mend, "{check}");
+    }
+}
+
+/// Every admin API's refusal is what cannot be seen, and why; what needs it is skipped.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_looked_at_is_unknown_with_the_right_that_is_missing() {
+    for (method, check, right, skipped) in [
+        ("GetDatabase", "Database", "datastore.databases.getMetadata", None),
+        ("ListFields", "Indexes", "datastore.indexes.list", Some("Expiry")),
+        ("ListIndexes", "Indexes", "datastore.indexes.list", None),
+        ("GetRelease", "Rules", "firebaserules.rulesets.get", None),
+        ("GetRuleset", "Rules", "firebaserules.rulesets.get", None),
+        ("GetIamPolicy", "AuditLogs", "resourcemanager.projects.getIamPolicy", None),
+        ("GetRunJob", "Job", "run.jobs.get", None),
+        ("GetSchedulerJob", "Schedule", "cloudscheduler.jobs.get", None),
+    ] {
+        for (fault, words) in [
+            ("error=403,reason=IAM_PERMISSION_DENIED", right),
+            ("error=403,reason=SERVICE_DISABLED", "is not enabled"),
+            ("error=403,reason=SECURITY_POLICY_VIOLATED", "VPC Service Controls"),
+            ("error=401", "did not say"),
+            ("error=503", "did not say"),
+        ] {
+            let world = world().await;
+            world.fault(&format!("admin/{method}:{fault}"));
+            let (object, exit) = examined(&world).await;
+            let others: Vec<_> =
+                [(check, "unknown")].into_iter().chain(skipped.map(|check| (check, "skipped"))).collect();
+            assert_all_but(&object, &others);
+            assert_eq!(exit, Some(1));
+            let sentence = finding(&object, check)["sentence"].to_string();
+            assert!(sentence.contains(words), "{method} {fault}: {sentence}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_exist_has_failed() {
+    let elsewhere = world().await;
+    let (object, exit) = told(command(&elsewhere, &["--region=europe-west1"])).await;
+    assert_all_but(&object, &[("Job", "failed"), ("Schedule", "skipped")]);
+    assert_eq!(exit, Some(3));
+    for (method, check) in
+        [("GetDatabase", "Database"), ("GetRelease", "Rules"), ("GetSchedulerJob", "Schedule")]
+    {
+        let world = world().await;
+        world.fault(&format!("admin/{method}:error=404"));
+        let (object, exit) = examined(&world).await;
+        assert_all_but(&object, &[(check, "failed")]);
+        assert_eq!(exit, Some(3), "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_region_the_job_is_unknown() {
+    let world = world().await;
+    let (object, exit) = told(command(&world, &[])).await;
+    assert_all_but(&object, &[("Job", "unknown"), ("Schedule", "skipped")]);
+    assert_eq!(exit, Some(1));
+    let mut command = command(&world, &[]);
+    command.env("REGION", "us-central1");
+    assert_all_but(&told(command).await.0, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emulator_is_asked_for_nothing_that_it_has_not() {
+    let world = world().await;
+    let (object, exit) = told(world.bare_command(&["doctor", "--json", "--region=us-central1"])).await;
+    let skipped = ["Database", "Indexes", "Expiry", "Rules", "AuditLogs", "Job", "Schedule"];
+    assert_all_but(&object, &skipped.map(|check| (check, "skipped")));
+    assert_eq!(exit, Some(0));
+}
+
+/// The services that the job itself calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_service_that_does_not_answer_is_the_cause_and_what_needs_it_is_skipped() {
+    let of_firestore = [("TroubleQuery", "skipped"), ("Secrets", "skipped"), ("Clock", "skipped")];
+    let with_firestore = |state| [[("Firestore", state)].as_slice(), &of_firestore].concat();
+    for (fault, expected, code) in [
+        ("firestore:error=PERMISSION_DENIED", with_firestore("unknown"), 1),
+        ("firestore:error=NOT_FOUND", with_firestore("failed"), 3),
+        (
+            "firestore/RunQuery:error=FAILED_PRECONDITION,message=The query requires an index.",
+            vec![("TroubleQuery", "failed"), ("Secrets", "failed")],
+            3,
+        ),
+        (
+            "firestore/RunQuery:error=PERMISSION_DENIED",
+            vec![("TroubleQuery", "unknown"), ("Secrets", "unknown")],
+            1,
+        ),
+        ("secret-manager:error=403,reason=IAM_PERMISSION_DENIED", vec![("Secrets", "unknown")], 1),
+        ("secret-manager:error=500", vec![("Secrets", "failed")], 3),
+        ("alpaca:error=503", vec![("Alpaca", "failed")], 3),
+    ] {
+        let world = world().await;
+        world.fault(fault);
+        let (object, exit) = examined(&world).await;
+        assert_all_but(&object, &expected);
+        assert_eq!(exit, Some(code), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_is_found() {
+    let Some(library) = faketime() else { return };
+    let world = world().await;
+    let mut command = command(&world, &["--region=us-central1"]);
+    command.env("LD_PRELOAD", library).env("FAKETIME", "+2h").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let (object, exit) = told(command).await;
+    assert_all_but(&object, &[("Clock", "failed")]);
+    assert_eq!(exit, Some(3));
+    assert!(finding(&object, "Clock")["sentence"].to_string().contains("s ahead of Firestore's"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_keys_is_no_fault_of_the_project() {
+    let world = world().await;
+    world.sandbox.secrets().delete(&secret_of("ana"));
+    let (object, exit) = examined(&world).await;
+    assert_all_but(&object, &[("Secrets", "warning")]);
+    assert_eq!(exit, Some(0));
+    let empty = sandbox().await;
+    assert_all_but(&examined(&empty).await.0, &[("Secrets", "skipped")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_credentials_everything_of_googles_is_skipped() {
+    let world = world().await;
+    let mut command = command(&world, &["--region=us-central1"]);
+    command
+        .env_remove("FIRESTORE_EMULATOR_HOST")
+        .env_remove("SECRET_MANAGER_EMULATOR_HOST")
+        .env("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file");
+    let (object, exit) = told(command).await;
+    let skipped = CHECKS.iter().filter(|check| !["Identity", "Alpaca"].contains(check));
+    let expected: Vec<_> = skipped.map(|check| (*check, "skipped")).chain([("Identity", "failed")]).collect();
+    assert_all_but(&object, &expected);
+    assert_eq!(exit, Some(3));
+    let last = object["findings"].as_array().and_then(|all| all.last()).expect("a finding");
+    assert_eq!(last["mend"], "gcloud auth application-default login");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_a_job_what_is_wrong_is_a_warning_in_the_log() {
+    let world = world().await;
+    world.sandbox.admin().set_up_badly();
+    let mut command = world.bare_command(&["doctor", "--region=us-central1"]);
+    command.envs(world.sandbox.admin_exports()).env("CLOUD_RUN_EXECUTION", "pulse-x");
+    let run = Run::of(&mut command).await;
+    assert_eq!(run.exit, Some(0), "{}", run.stdout);
+    let found =
+        run.stdout.lines().filter(|line| line.starts_with('{') && line.contains("\"reason\":\"Rules\""));
+    assert_eq!(found.count(), 1, "{}", run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_found_fits_a_terminal() {
+    let world = world().await;
+    world.sandbox.admin().set_up_badly();
+    for columns in [80, 160] {
+        let mut command = world.bare_command(&["doctor", "--region=us-central1"]);
+        command.envs(world.sandbox.admin_exports());
+        let (exit, shown) = crate::terminal::run_on_terminal(&mut command, columns).await;
+        assert_eq!(exit, Some(3), "{shown}");
+        for line in crate::terminal::plain(&shown) {
+            let is_command = line.trim_start().starts_with("$ ");
+            assert!(is_command || line.chars().count() <= columns.into(), "{line:?}");
+        }
+    }
+}
