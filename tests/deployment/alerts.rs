@@ -34,6 +34,12 @@ fn metrics() -> BTreeMap<String, Json> {
     created.collect()
 }
 
+/// The files of the dashboards that the docs create.
+fn dashboards() -> Vec<String> {
+    let created = after(calls(), "gcloud monitoring dashboards create").into_iter();
+    created.map(|call| call[0].strip_prefix("--config-from-file=").expect("a file").to_owned()).collect()
+}
+
 fn json(file: &str) -> Json {
     serde_json::from_str(&read(file)).expect("JSON")
 }
@@ -87,8 +93,9 @@ fn every_file_beside_them_is_created() {
     let files = files.map(|file| file.expect("an entry").file_name().into_string().expect("a name"));
     let files: BTreeSet<String> = files.filter(|name| name.ends_with(".json")).collect();
     let created = metrics().into_keys().map(|name| name.replace("pulse-", "metric-") + ".json");
-    let policies = policies().into_keys().map(|file| file.replace("deploy/monitoring/", ""));
-    assert_eq!(files, created.chain(policies).collect());
+    let others = policies().into_keys().chain(dashboards());
+    let others = others.map(|file| file.replace("deploy/monitoring/", ""));
+    assert_eq!(files, created.chain(others).collect());
 }
 
 #[test]
@@ -203,7 +210,9 @@ fn each_says_what_happened_what_it_does_not_mean_and_what_to_type() {
 fn gclouds_own_messages_know_every_field() {
     let policies = policies().into_values().map(|policy| ("monitoring", "v3", "AlertPolicy", policy));
     let metrics = metrics().into_values().map(|metric| ("logging", "v2", "LogMetric", metric));
-    for (message, unknown) in messages_take(&policies.chain(metrics).collect::<Vec<_>>()) {
+    let dashboards = dashboards().into_iter().map(|file| ("monitoring", "v1", "Dashboard", json(&file)));
+    let messages: Vec<_> = policies.chain(metrics).chain(dashboards).collect();
+    for (message, unknown) in messages_take(&messages) {
         assert_eq!(unknown, "", "{message}");
     }
 }
