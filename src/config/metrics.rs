@@ -3,12 +3,16 @@
 
 use crate::config::endpoints::parse_endpoint;
 use reqwest::Url;
+use std::time::Duration;
 
 /// Google's own collector.
 const GOOGLE: &str = "https://telemetry.googleapis.com";
 
 /// Where a collector takes metrics, below an endpoint that is for all of telemetry.
 const PATH: &str = "/v1/metrics";
+
+/// For a whole export, unless a variable says otherwise.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// Who gets the metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub(crate) struct MetricsTarget {
     pub(crate) url: Url,
     /// Whether it is Google's: then the job's own token goes along, and its rules hold.
     pub(crate) is_google: bool,
+    /// For all of one export, whatever the collector does.
+    pub(crate) limit: Duration,
     /// `OTEL_SERVICE_NAME`.
     pub(crate) service_name: Option<String>,
     /// `OTEL_RESOURCE_ATTRIBUTES` says where the job runs, so that nobody need be asked.
@@ -49,7 +55,7 @@ impl MetricsTarget {
             attributes.split(',').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.trim());
         let (service_name, names_location) =
             (lookup("OTEL_SERVICE_NAME"), names.any(|name| name == "location"));
-        Ok(Some(Self { url, is_google, service_name, names_location }))
+        Ok(Some(Self { url, is_google, limit: limit(&lookup)?, service_name, names_location }))
     }
 }
 
@@ -69,6 +75,16 @@ fn endpoint(
     let Some((name, value)) = set else { return Ok(None) };
     let url = parse_endpoint(&value, insecure).map_err(|reason| format!("{name} {reason}"))?;
     Ok(Some((name, if name == all { below(url) } else { url })))
+}
+
+/// OpenTelemetry's own variables for it count in milliseconds.
+fn limit(lookup: impl Fn(&str) -> Option<String>) -> Result<Duration, String> {
+    let names = ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+    let set = names.into_iter().find_map(|name| Some((name, lookup(name)?)));
+    let Some((name, value)) = set else { return Ok(LIMIT) };
+    let millis = value.trim().parse().ok().filter(|millis| *millis > 0);
+    let millis = millis.ok_or_else(|| format!("{name} is {value:?}: it is a number of milliseconds"))?;
+    Ok(Duration::from_millis(millis))
 }
 
 /// The address below an endpoint that is for all of telemetry.
@@ -123,6 +139,8 @@ mod tests {
             (&[("PULSE_METRICS", "google")][..], "PULSE_METRICS is \"google\""),
             (&[(ALL, "ftp://c.test")], "OTEL_EXPORTER_OTLP_ENDPOINT is neither http nor https"),
             (&[(METRICS, "http://c.test")], "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT is plain HTTP to c.test"),
+            (&[GCP, ("OTEL_EXPORTER_OTLP_TIMEOUT", "2s")], "OTEL_EXPORTER_OTLP_TIMEOUT is \"2s\""),
+            (&[GCP, ("OTEL_EXPORTER_OTLP_TIMEOUT", "0")], "OTEL_EXPORTER_OTLP_TIMEOUT is \"0\""),
             (&[GCP, (ALL, "https://c.test")], "PULSE_METRICS=gcp and OTEL_EXPORTER_OTLP_ENDPOINT name two"),
         ] {
             let told = read(variables).expect_err("refused");
@@ -130,6 +148,21 @@ mod tests {
         }
         let trusted = [(ALL, "http://c.test"), ("PULSE_ALLOW_INSECURE_ENDPOINTS", "1")];
         assert!(read(&trusted).is_ok_and(|target| target.is_some()));
+    }
+
+    #[test]
+    fn an_export_may_take_two_seconds_or_what_the_variables_say() {
+        let [metrics, all] = ["OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
+        for (variables, millis) in
+            [(&[][..], 2_000), (&[(all, "500")], 500), (&[(all, "500"), (metrics, " 750 ")], 750)]
+        {
+            let lookup = |name: &str| match name {
+                "PULSE_METRICS" => Some("gcp".to_owned()),
+                _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned()),
+            };
+            let target = MetricsTarget::from_lookup(lookup).expect("usable").expect("on");
+            assert_eq!(target.limit, Duration::from_millis(millis), "{variables:?}");
+        }
     }
 
     #[test]

@@ -29,9 +29,6 @@ use tokio::time::{Instant, timeout};
 use tracing::warn;
 use wire::{Note, Undelivered, Wire};
 
-/// For all of it, whatever the collector does.
-const LIMIT: Duration = Duration::from_secs(2);
-
 /// What is left to the process after it, where it has a deadline.
 const RESERVE: Duration = Duration::from_millis(250);
 
@@ -77,7 +74,7 @@ impl Metrics {
         names: &Names,
     ) -> Result<Self, NoMetrics> {
         let is_plain = target.url.scheme() == "http";
-        let client = http::client(names, is_plain).timeout(LIMIT);
+        let client = http::client(names, is_plain).timeout(target.limit);
         // A proxy would see what a collector beside the job is told.
         let client = if is_plain { client.no_proxy() } else { client };
         Ok(Self {
@@ -97,9 +94,7 @@ impl Metrics {
 
     /// Sends them, as far as there is time, or says in one line that they did not arrive.
     pub(crate) async fn export(&self, figures: &PassFigures, stop: &Stop) {
-        let left =
-            stop.latest_end().map_or(LIMIT, |end| (end - RESERVE).saturating_duration_since(Instant::now()));
-        let limit = left.min(LIMIT);
+        let limit = time_for(self.target.limit, stop.latest_end(), Instant::now());
         if stop.signal().is_some() || limit.is_zero() || !self.may_send(Instant::now()) {
             return;
         }
@@ -125,11 +120,11 @@ impl Metrics {
     async fn send(&self, figures: &PassFigures) -> Result<(), Undelivered> {
         // Whoever is not found is not reached either.
         let _ = look_up(&self.names, &self.target.url).await;
-        let (resource, figures, url) = (self.resource().await, figures.clone(), self.target.url.to_string());
+        let (resource, figures, target) = (self.resource().await, figures.clone(), self.target.clone());
         let (runtime, note) = (Handle::current(), Note::default());
         let wire = Wire { http: self.http.clone(), identity: self.identity.clone(), runtime, note };
         // The exporter waits for its thread, which waits for calls on this one.
-        let delivered = spawn_blocking(move || deliver(&url, wire, resource, &figures)).await;
+        let delivered = spawn_blocking(move || deliver(&target, wire, resource, &figures)).await;
         delivered.map_err(|_| Undelivered::Unusable("OpenTelemetry's exporter panicked".into()))?
     }
 
@@ -161,15 +156,25 @@ impl Metrics {
     }
 }
 
+/// How long an export may take now, before a process that has to end by then.
+fn time_for(limit: Duration, end: Option<Instant>, now: Instant) -> Duration {
+    end.map_or(limit, |end| end.saturating_duration_since(now + RESERVE).min(limit))
+}
+
 /// One export, in this thread and one of OpenTelemetry's.
-fn deliver(url: &str, wire: Wire, resource: Resource, figures: &PassFigures) -> Result<(), Undelivered> {
+fn deliver(
+    target: &MetricsTarget,
+    wire: Wire,
+    resource: Resource,
+    figures: &PassFigures,
+) -> Result<(), Undelivered> {
     let note = wire.note.clone();
     let exporter = MetricExporter::builder()
         .with_temporality(Temporality::Cumulative)
         .with_http()
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(url)
-        .with_timeout(LIMIT)
+        .with_endpoint(target.url.as_str())
+        .with_timeout(target.limit)
         .with_http_client(wire)
         .build()
         .map_err(|err| Undelivered::Unusable(err.to_string()))?;
@@ -194,5 +199,24 @@ fn record(meter: &Meter, figures: &PassFigures) {
     let times = &figures.measures.way_times;
     for (mean, users) in means(times).filter(|_| times.users() <= MOST_USERS) {
         (0..users).for_each(|_| histogram.record(mean, &[]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_export_leaves_the_end_of_the_process_its_time() {
+        let (limit, now, second) = (Duration::from_secs(2), Instant::now(), Duration::from_secs(1));
+        for (end, time) in [
+            (None, limit),
+            (Some(now + 60 * second), limit),
+            (Some(now + second), Duration::from_millis(750)),
+            (Some(now + RESERVE), Duration::ZERO),
+            (Some(now), Duration::ZERO),
+        ] {
+            assert_eq!(time_for(limit, end, now), time, "{end:?}");
+        }
     }
 }

@@ -61,7 +61,8 @@ impl Day {
 
     /// The command, with its metrics sent to this world's collector.
     pub(super) fn measured<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{}", self.world.sandbox.address()))
+        let endpoint = format!("http://{}", self.world.sandbox.address());
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint).env("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")
     }
 
     /// Takes what a run left behind.
