@@ -147,7 +147,6 @@ async fn a_bad_hour_of_the_broker_is_told_and_ends() {
             ("objective", 8, 89),
             ("share", 11, 62),
         ],
-        TEN - 1,
     );
 }
 
