@@ -2,7 +2,9 @@
 
 use regex::Regex;
 use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
 use std::iter::Peekable;
+use std::sync::{Mutex, PoisonError};
 use std::vec::IntoIter;
 
 const SEVERITIES: [&str; 6] = ["DEFAULT", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
@@ -79,11 +81,19 @@ fn compare(comparison: &str, line: &Json) -> bool {
     match (operator, found.as_str()) {
         ("=", Some(text)) => text.eq_ignore_ascii_case(value),
         ("=", None) => found.as_f64().is_some_and(|found| found == number()),
-        ("=~", text) => text.is_some_and(|text| Regex::new(value).expect("a pattern").is_match(text)),
+        ("=~", text) => text.is_some_and(|text| pattern(value).is_match(text)),
         (">=", Some(severity)) => rank(severity) >= rank(value),
         (">", None) => found.as_f64().is_some_and(|found| found > number()),
         _ => panic!("{comparison} of {line}"),
     }
+}
+
+/// Each is read once: there are many lines.
+fn pattern(pattern: &str) -> Regex {
+    static KNOWN: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let read = || Regex::new(pattern).expect("a pattern");
+    known.entry(pattern.to_owned()).or_insert_with(read).clone()
 }
 
 fn rank(severity: &str) -> usize {
