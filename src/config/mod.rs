@@ -9,6 +9,7 @@ mod execution;
 pub(crate) mod filter;
 pub(crate) mod keys_args;
 mod legacy_account;
+mod metrics;
 pub(crate) mod migrate_args;
 pub(crate) mod operator_args;
 mod place;
@@ -22,6 +23,7 @@ pub(crate) use crate::config::endpoints::{AdminApi, Endpoints};
 pub(crate) use crate::config::error::ConfigError;
 pub(crate) use crate::config::execution::Execution;
 pub(crate) use crate::config::legacy_account::LegacyAccount;
+pub(crate) use crate::config::metrics::MetricsTarget;
 pub(crate) use crate::config::place::Place;
 
 use crate::config::args::{OnOff, SyncArgs};
@@ -67,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) pin_accounts: bool,
     /// Replacements of the services' own addresses.
     pub(crate) endpoints: Endpoints,
+    /// Who gets a pass's metrics, if anybody. `OTEL_EXPORTER_OTLP_ENDPOINT` and the like, `PULSE_METRICS`.
+    pub(crate) metrics: Option<MetricsTarget>,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
     pub(crate) legacy_account: Option<Arc<LegacyAccount>>,
     /// How the pulse is repeated, if it is. `--every`, `--for`, `--key-ttl`, `--refresh-unchanged`.
@@ -91,6 +95,7 @@ impl Config {
         wrong.extend(times::misfits(args).map(str::to_owned));
         wrong.extend(undone_diff(args).map(str::to_owned));
         let endpoints = Endpoints::from_lookup(&environment, &mut wrong);
+        let metrics = keep(&mut wrong, MetricsTarget::from_lookup(lookup)).flatten();
         let legacy_account = keep(&mut wrong, LegacyAccount::from_lookup(&lookup)).flatten().map(Arc::new);
         let repeat = Repeat::from_args(args, &execution, &mut wrong);
         let (Some(database), Some(selection), Some(filter), true) =
@@ -113,6 +118,7 @@ impl Config {
             store_raw: args.store_raw,
             pin_accounts: args.pin_accounts,
             endpoints,
+            metrics,
             legacy_account,
             repeat,
             execution,

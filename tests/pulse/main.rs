@@ -31,13 +31,17 @@ mod limits;
 mod live;
 mod logs;
 mod loops;
+mod metrics;
 mod migration;
+mod monitoring;
 mod named_runs;
 mod network;
 mod operators_secrecy;
 mod other_account;
 mod outputs;
 mod ownership;
+#[path = "../support/promtool.rs"]
+mod promtool;
 mod read;
 mod readers;
 mod refused_documents;
