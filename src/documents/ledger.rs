@@ -189,7 +189,8 @@ impl TaskState {
 
 impl TaskRecord {
     fn to_value(&self) -> Value {
-        let Self { state, finished: Finished { cursor, counts, rejections, sample }, used, ramp } = self;
+        let Self { state, finished: Finished { cursor, counts, rejections, sample }, used, unreached, ramp } =
+            self;
         let mut fields = vec![
             ("state", text(state.as_str())),
             ("counts", counts_value(counts)),
@@ -201,6 +202,7 @@ impl TaskRecord {
             ("used", used_value(*used)),
         ];
         fields.extend(cursor.as_ref().map(|cursor| ("cursor", text(cursor.as_str()))));
+        fields.extend(unreached.map(|unreached| ("unreached", count(unreached))));
         if let Some((ramp, busiest)) = ramp {
             fields.extend([("ramp", ramp.to_value()), ("busiest_second", integer((*busiest).into()))]);
         }
@@ -222,6 +224,7 @@ impl TaskRecord {
                 sample: sample(part("sample")?)?,
             },
             used: used(part("used")?)?,
+            unreached: number(fields, "unreached"),
             // Nothing depends on it that would be worth losing the rest for.
             ramp: fields
                 .get("ramp")

@@ -43,6 +43,8 @@ pub(crate) struct Leaving<'a> {
     pub(crate) finished: &'a Finished,
     /// What became of its users, with those that the cursor is behind: they count, and are synced again by a retry.
     pub(crate) counts: &'a Counts,
+    /// Users whom it did not reach, if it was stopped and that could be counted.
+    pub(crate) unreached: Option<u64>,
     /// When it started.
     pub(crate) start: Instant,
 }
@@ -51,6 +53,7 @@ pub(crate) struct Leaving<'a> {
 #[derive(Clone, Debug, PartialEq)]
 struct LastWord {
     counts: Counts,
+    unreached: Option<u64>,
     used: Used,
     worth: Worth,
     leave: Leave,
@@ -64,6 +67,7 @@ impl TaskAssignment {
         }
         let recorder = self.recorder(clients);
         let record = recorder.record(leaving.state, leaving.finished.clone());
+        let record = TaskRecord { unreached: leaving.unreached, ..record };
         let ledger = match self.is_one_of_several() {
             true => {
                 recorder.save(&record, ExecutionEnd::Unchanged, deadline).await;
@@ -119,7 +123,7 @@ impl TaskAssignment {
             true => Leave::Last(worth.status),
             false => Leave::LastOfUnfinished,
         };
-        Some(LastWord { counts, used, worth, leave })
+        Some(LastWord { counts, unreached: ledger.unreached_count(), used, worth, leave })
     }
 
     async fn publish_end(
@@ -155,11 +159,12 @@ impl TaskAssignment {
         (now, elapsed): (Timestamp, Duration),
         writes: u64,
     ) -> LastPulse {
-        let LastWord { counts, used, worth, leave: _ } = last_word;
+        let LastWord { counts, unreached, used, worth, leave: _ } = last_word;
         // Of the whole execution; no clock that jumps makes it shorter than this part of it.
         let duration = Duration::try_from(now.duration_since(self.started_at)).unwrap_or_default();
         LastPulse {
             counts: counts.clone(),
+            unreached: *unreached,
             status: worth.status,
             last_synced_at: match counts.success {
                 0 => Synced::Then(self.last_synced.known()),
