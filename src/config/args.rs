@@ -1,5 +1,6 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::choices::{Readers, UserLines};
 use crate::config::cost_args::{COST_CODES, CostArgs};
 use crate::config::doctor_args::{DOCTOR_CODES, DoctorArgs};
 use crate::config::keys_args::KeysCommand;
@@ -226,21 +227,32 @@ pub(crate) struct SyncArgs {
 
     /// How long a user's keys are kept in memory
     ///
-    /// With --every; 0s fetches them for every pulse, as --user does.
+    /// With --every, 24h at most; a newer keys_updated_at ends it. 0s fetches them for every pulse, as --user does.
     ///
     /// [env: PULSE_KEY_TTL]
-    #[arg(long, env = "PULSE_KEY_TTL", hide_env = true, value_name = "TIME", default_value = "10m",
+    #[arg(long, env = "PULSE_KEY_TTL", hide_env = true, value_name = "TIME", default_value = "1h",
           value_parser = parse_duration, help_heading = LOOP)]
     pub(crate) key_ttl: Duration,
 
     /// Age at which an unchanged snapshot is rewritten
     ///
-    /// With --every: of an account that is as it was; 0s rewrites all.
+    /// With --every: of an account that is as it was; 0s rewrites all. 180s by default, and less where --every is above
+    /// 60s; up to 15m with --readers fresh-until.
     ///
     /// [env: PULSE_REFRESH_UNCHANGED]
-    #[arg(long, env = "PULSE_REFRESH_UNCHANGED", hide_env = true, value_name = "TIME", default_value = "120s",
+    #[arg(long, env = "PULSE_REFRESH_UNCHANGED", hide_env = true, value_name = "TIME",
           value_parser = parse_duration, help_heading = LOOP)]
-    pub(crate) refresh_unchanged: Duration,
+    pub(crate) refresh_unchanged: Option<Duration>,
+
+    /// What readers go by: 300s or fresh-until
+    ///
+    /// With --every. 300s: some call a snapshot of 300 s stale, whatever it says. fresh-until: all go by its
+    /// fresh_until, so that an unchanged one may stand for up to 15 minutes.
+    ///
+    /// [env: PULSE_READERS]
+    #[arg(long, env = "PULSE_READERS", hide_env = true, default_value = "300s", hide_possible_values = true,
+          help_heading = LOOP)]
+    pub(crate) readers: Readers,
 
     /// Fetch and check everything, write nothing
     ///
@@ -309,6 +321,16 @@ pub(crate) struct SyncArgs {
           help_heading = OUTPUT)]
     pub(crate) log_format: LogFormat,
 
+    /// Users' lines: all, changed, failed
+    ///
+    /// Which lines about single users are logged. changed: of users whose state has changed, and failures; failed:
+    /// failures only. Warnings are always logged.
+    ///
+    /// [env: PULSE_USER_LINES]
+    #[arg(long, env = "PULSE_USER_LINES", hide_env = true, default_value = "all", hide_possible_values = true,
+          help_heading = OUTPUT)]
+    pub(crate) user_lines: UserLines,
+
     /// On a terminal: every line about every user, whole
     ///
     /// Otherwise who fails has a short line, and nobody else.
@@ -356,8 +378,9 @@ impl Default for SyncArgs {
             ramp_writes: false,
             every: None,
             length: None,
-            key_ttl: Duration::from_mins(10),
-            refresh_unchanged: Duration::from_secs(120),
+            key_ttl: Duration::from_hours(1),
+            refresh_unchanged: None,
+            readers: Readers::Age,
             dry_run: false,
             diff: false,
             legacy_tenant_path: OnOff::On,
@@ -365,6 +388,7 @@ impl Default for SyncArgs {
             store_raw: false,
             pin_accounts: false,
             log_format: LogFormat::Auto,
+            user_lines: UserLines::All,
             verbose: false,
             fail_on_error: false,
             project: None,
@@ -504,7 +528,7 @@ mod tests {
     fn a_short_help_has_a_line_for_each_flag_in_groups() {
         let help = help_of("sync", false);
         let is_flag = |line: &&str| line.trim_start().starts_with('-');
-        assert_eq!(help.lines().filter(is_flag).count(), 25, "{help}");
+        assert_eq!(help.lines().filter(is_flag).count(), 27, "{help}");
         let rest: Vec<&str> = help.lines().filter(|line| !is_flag(line) && !line.is_empty()).collect();
         let groups = ["Options:", "Which users:", "Pace:", "Loop:", "Output:", "Where:"];
         assert_eq!(rest[..2], ["One pass over all users", "Usage: pulse sync [OPTIONS]"], "{help}");

@@ -1,6 +1,7 @@
 //! The configuration of one pass: a pure function of the command line and the environment. One file for each concern.
 
 pub(crate) mod args;
+pub(crate) mod choices;
 pub(crate) mod cost_args;
 pub(crate) mod doctor_args;
 mod endpoints;
@@ -25,13 +26,16 @@ pub(crate) use crate::config::legacy_account::LegacyAccount;
 pub(crate) use crate::config::place::Place;
 
 use crate::config::args::{OnOff, SyncArgs};
+use crate::config::choices::UserLines;
 use crate::config::error::keep;
 use crate::config::filter::UserFilter;
 use crate::config::repeat::Repeat;
 use crate::limits::rate::Budgets;
 use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::Database;
+use crate::model::past::READERS_CALL_STALE_AFTER;
 use crate::model::selection::Selection;
+use jiff::SignedDuration;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,13 +67,15 @@ pub(crate) struct Config {
     pub(crate) equity_history: Option<EquitySlots>,
     /// Keep whole answers. `--store-raw`.
     pub(crate) store_raw: bool,
+    /// Which lines about single users are logged. `--user-lines`.
+    pub(crate) user_lines: UserLines,
     /// Read each user's snapshot, to know their account. `--pin-accounts`.
     pub(crate) pin_accounts: bool,
     /// Replacements of the services' own addresses.
     pub(crate) endpoints: Endpoints,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
     pub(crate) legacy_account: Option<Arc<LegacyAccount>>,
-    /// How the pulse is repeated, if it is. `--every`, `--for`, `--key-ttl`, `--refresh-unchanged`.
+    /// How the pulse is repeated, if it is. `--every`, `--for`, `--key-ttl`, `--refresh-unchanged`, `--readers`.
     pub(crate) repeat: Option<Repeat>,
     /// Which run this is; of a loop, the first.
     pub(crate) execution: Execution,
@@ -111,6 +117,7 @@ impl Config {
             legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
             equity_history: args.equity_history,
             store_raw: args.store_raw,
+            user_lines: args.user_lines,
             pin_accounts: args.pin_accounts,
             endpoints,
             legacy_account,
@@ -123,6 +130,12 @@ impl Config {
     #[must_use]
     pub(crate) fn takes_everybody(&self) -> bool {
         matches!(self.selection, Selection::Round(_))
+    }
+
+    /// How long a snapshot may stand as it is: that is what its `fresh_until` promises.
+    #[must_use]
+    pub(crate) fn stands_for(&self) -> SignedDuration {
+        self.repeat.as_ref().map_or(READERS_CALL_STALE_AFTER, Repeat::stands_for)
     }
 
     /// What kind of pass it is, for those who count the passes in the log: a person's own run proves

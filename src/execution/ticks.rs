@@ -135,6 +135,7 @@ impl Ticks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::choices::Readers;
     use crate::model::ids::DocumentId;
     use crate::shutdown::StopSignal;
     use jiff::Timestamp;
@@ -160,6 +161,7 @@ mod tests {
             length: seconds(length),
             key_ttl: seconds(600),
             refresh_unchanged: seconds(120),
+            readers: Readers::Age,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::pass::set_aside::Places;
 use crate::pass::user_pages::PageReader;
 use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::clients::Clients;
+use crate::services::key_cache::LastChange;
 use crate::services::secret_manager::StoredKeys;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -86,6 +87,7 @@ impl PassContext {
             schedule: self.schedule,
             takes_over,
             legacy_account,
+            stands_for: config.stands_for(),
         })
     }
 
@@ -113,8 +115,14 @@ impl PassContext {
     #[must_use]
     pub(crate) fn kept_keys(&self, record: &UserRecord) -> Option<Weak<StoredKeys>> {
         let KeysAt::Secret(user) = &record.keys else { return None };
-        let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous)?;
+        let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous, self.last_change(record))?;
         Some(Arc::downgrade(&kept))
+    }
+
+    /// When the user's keys were last changed, as far as their document tells.
+    #[must_use]
+    pub(crate) fn last_change(&self, record: &UserRecord) -> LastChange {
+        LastChange::of(record.user.keys_updated_at, self.schedule.now)
     }
 }
 

@@ -63,7 +63,9 @@ pub(crate) async fn tenant_write(
     }
     match decision {
         Decision::Write(write) => {
-            tell_succession(user, write.tenant(), lookup);
+            if pass.clients.config.user_lines.tell(true) {
+                tell_succession(user, write.tenant(), lookup);
+            }
             Some(write)
         }
         Decision::Ask(_) => None,

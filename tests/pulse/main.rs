@@ -30,6 +30,7 @@ mod legacy_account;
 mod limits;
 mod live;
 mod logs;
+mod loop_settings;
 mod loops;
 mod migration;
 mod named_runs;
@@ -56,6 +57,7 @@ mod traffic;
 mod trouble;
 mod typed;
 mod user_command;
+mod user_lines;
 mod variables;
 #[cfg(target_os = "linux")]
 mod vitals;
