@@ -208,7 +208,7 @@ pub(crate) struct SyncArgs {
 
     /// Repeat the pulse so often, such as 60s (takes --for)
     ///
-    /// In one process, from the start of one to the start of the next.
+    /// In one process: the first at once, the others at whole multiples of this time. 1s to 24h.
     ///
     /// [env: PULSE_EVERY]
     #[arg(long, env = "PULSE_EVERY", hide_env = true, value_name = "TIME", value_parser = parse_duration,
@@ -217,8 +217,8 @@ pub(crate) struct SyncArgs {
 
     /// How long to repeat it
     ///
-    /// No pulse starts once so much time has passed since the process started. The exit code is that of the last
-    /// pulse.
+    /// Up to 24h. No pulse starts once so much time has passed since the process started. The exit code is that of the
+    /// last pulse. A loop that finds another one leaves, or takes over from it if it ends within 15 minutes.
     ///
     /// [env: PULSE_FOR]
     #[arg(long = "for", env = "PULSE_FOR", hide_env = true, value_name = "TIME", value_parser = parse_duration,

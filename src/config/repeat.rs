@@ -11,7 +11,7 @@ use std::time::Duration;
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// Longest `--every` and `--for`: the longest task that is generally available in Cloud Run.
-pub(crate) const LONGEST: Duration = Duration::from_hours(24);
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// Longest `--key-ttl`.
 const LONGEST_TTL: Duration = Duration::from_hours(24);
@@ -77,6 +77,13 @@ impl Repeat {
              pulse",
         );
         Some(Self { every, length, key_ttl, refresh_unchanged, readers })
+    }
+
+    /// How many pulses there are in the time.
+    #[must_use]
+    pub(crate) fn pulses(&self) -> u32 {
+        let number = self.length.as_nanos().div_ceil(self.every.as_nanos().max(1));
+        u32::try_from(number).unwrap_or(u32::MAX)
     }
 
     /// How long a snapshot may stand as it is.
@@ -212,6 +219,17 @@ mod tests {
             let mut wrong = Vec::new();
             let repeat = Repeat::from_args(&args, &execution("1"), &mut wrong).expect("a loop");
             assert_eq!((repeat.refresh_unchanged, wrong), (seconds(expected), Vec::new()), "{every:?}");
+        }
+    }
+
+    #[test]
+    fn a_pulse_that_begins_before_the_end_is_one_of_them() {
+        for (every, length, expected) in
+            [(60, 870, 15), (60, 900, 15), (60, 901, 16), (1, 1, 1), (600, 60, 1), (60, 85_500, 1_425)]
+        {
+            let args = args((Some(every), Some(length), 600, 0));
+            let repeat = Repeat::from_args(&args, &execution("1"), &mut Vec::new()).expect("a loop");
+            assert_eq!(repeat.pulses(), expected, "{every} {length}");
         }
     }
 }

@@ -21,6 +21,7 @@ mod error_codes;
 mod faults;
 mod frozen;
 mod google;
+mod hand_over;
 mod held_alpaca;
 mod incidents;
 mod keys_command;
