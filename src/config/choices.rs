@@ -38,6 +38,18 @@ pub(crate) enum Readers {
     FreshUntil,
 }
 
+/// For whom tenants' documents are written. `--legacy-tenant-path`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TenantPath {
+    /// Every user.
+    #[default]
+    On,
+    /// Users with a `tenant_id` and membership.
+    Members,
+    /// Nobody.
+    Off,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
