@@ -14,6 +14,9 @@ pub(crate) const LONGEST: Duration = Duration::from_hours(7 * 24);
 /// Longest `--key-ttl`.
 const LONGEST_TTL: Duration = Duration::from_hours(24);
 
+/// Longest `--users-ttl`.
+const LONGEST_USERS_TTL: Duration = Duration::from_hours(1);
+
 /// Left for a pass that is slow before readers call a snapshot stale.
 const FOR_A_SLOW_PASS: Duration = Duration::from_secs(60);
 
@@ -32,6 +35,10 @@ pub(crate) struct Repeat {
     pub(crate) key_ttl: Duration,
     /// The age at which the snapshot of an unchanged account is rewritten; zero: always. `--refresh-unchanged`.
     pub(crate) refresh_unchanged: Duration,
+    /// How long users are kept who were read in pages; zero: not at all. `--users-ttl`.
+    pub(crate) users_ttl: Duration,
+    /// Most users that are kept. `--kept-users`.
+    pub(crate) kept_users: usize,
 }
 
 impl Repeat {
@@ -55,6 +62,7 @@ impl Repeat {
         demand((SHORTEST..=LONGEST).contains(&every), "--every must be from 1s to 7days");
         demand((SHORTEST..=LONGEST).contains(&length), "--for must be from 1s to 7days");
         demand(key_ttl <= LONGEST_TTL, "--key-ttl must be 24h at most");
+        demand(args.users_ttl <= LONGEST_USERS_TTL, "--users-ttl must be 1h at most");
         demand(
             refresh_unchanged.is_zero() || refresh_unchanged.saturating_add(every) <= OLDEST,
             "--refresh-unchanged and --every must be 240s at most together, because readers call a snapshot of \
@@ -66,7 +74,8 @@ impl Repeat {
              deploy the job with --tasks 1, or leave out --every and --for and let Cloud Scheduler start every \
              pulse",
         );
-        Some(Self { every, length, key_ttl, refresh_unchanged })
+        let (users_ttl, kept_users) = (args.users_ttl, args.kept_users);
+        Some(Self { every, length, key_ttl, refresh_unchanged, users_ttl, kept_users })
     }
 }
 
@@ -118,6 +127,14 @@ mod tests {
             let wrong = refusals(times, "1");
             assert_eq!(wrong.len(), number, "{times:?}: {wrong:?}");
             assert!(wrong.first().is_none_or(|reason| reason.contains(name)), "{times:?}: {wrong:?}");
+        }
+        for (seconds, number) in [(0, 0), (3_600, 0), (3_601, 1)] {
+            let (every, length) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(840)));
+            let args =
+                SyncArgs { every, length, users_ttl: Duration::from_secs(seconds), ..SyncArgs::default() };
+            let mut wrong = Vec::new();
+            Repeat::from_args(&args, &execution("1"), &mut wrong);
+            assert_eq!(wrong.len(), number, "{seconds}: {wrong:?}");
         }
         let several = refusals((Some(60), Some(840), 600, 120), "2");
         assert!(several.len() == 1 && several[0].contains("--tasks 1"), "{several:?}");

@@ -160,6 +160,8 @@ mod tests {
             length: seconds(length),
             key_ttl: seconds(600),
             refresh_unchanged: seconds(120),
+            users_ttl: seconds(600),
+            kept_users: 500_000,
         }
     }
 

@@ -47,6 +47,9 @@ pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant)
                  yet"
             );
         }
+        LeftAlone::Gone => {
+            info!(user_id, "Skipped Alpaca account for user {id}: the user was deleted meanwhile");
+        }
         LeftAlone::NotLookedAt => info!(
             user_id,
             "Skipped Alpaca account for user {id}: its secret had no keys, and the pass was told to stop before it was \

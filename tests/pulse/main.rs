@@ -23,6 +23,7 @@ mod frozen;
 mod google;
 mod held_alpaca;
 mod incidents;
+mod kept_users;
 mod keys_command;
 mod last_pulse;
 mod left_overs;
