@@ -254,6 +254,25 @@ pub(crate) struct SyncArgs {
           help_heading = LOOP)]
     pub(crate) readers: Readers,
 
+    /// How long users are kept in memory
+    ///
+    /// With --every: between two readings of all users, one query a pulse asks who has changed, by keys_updated_at. 1h at
+    /// most; 0s reads all users in every pulse, as does --where.
+    ///
+    /// [env: PULSE_USERS_TTL]
+    #[arg(long, env = "PULSE_USERS_TTL", hide_env = true, value_name = "TIME", default_value = "10m",
+          value_parser = parse_duration, help_heading = LOOP)]
+    pub(crate) users_ttl: Duration,
+
+    /// Most users kept in memory
+    ///
+    /// With more, all are read in every pulse.
+    ///
+    /// [env: PULSE_KEPT_USERS]
+    #[arg(long, env = "PULSE_KEPT_USERS", hide_env = true, value_name = "N", default_value_t = 500_000,
+          help_heading = LOOP)]
+    pub(crate) kept_users: usize,
+
     /// Fetch and check everything, write nothing
     ///
     /// [env: PULSE_DRY_RUN]
@@ -381,6 +400,8 @@ impl Default for SyncArgs {
             key_ttl: Duration::from_hours(1),
             refresh_unchanged: None,
             readers: Readers::Age,
+            users_ttl: Duration::from_mins(10),
+            kept_users: 500_000,
             dry_run: false,
             diff: false,
             legacy_tenant_path: OnOff::On,
@@ -528,7 +549,7 @@ mod tests {
     fn a_short_help_has_a_line_for_each_flag_in_groups() {
         let help = help_of("sync", false);
         let is_flag = |line: &&str| line.trim_start().starts_with('-');
-        assert_eq!(help.lines().filter(is_flag).count(), 27, "{help}");
+        assert_eq!(help.lines().filter(is_flag).count(), 29, "{help}");
         let rest: Vec<&str> = help.lines().filter(|line| !is_flag(line) && !line.is_empty()).collect();
         let groups = ["Options:", "Which users:", "Pace:", "Loop:", "Output:", "Where:"];
         assert_eq!(rest[..2], ["One pass over all users", "Usage: pulse sync [OPTIONS]"], "{help}");

@@ -16,6 +16,9 @@ const LONGEST: Duration = Duration::from_hours(24);
 /// Longest `--key-ttl`.
 const LONGEST_TTL: Duration = Duration::from_hours(24);
 
+/// Longest `--users-ttl`.
+const LONGEST_USERS_TTL: Duration = Duration::from_hours(1);
+
 /// Left for a pass that is slow before readers call a snapshot stale.
 const FOR_A_SLOW_PASS: Duration = Duration::from_secs(60);
 
@@ -42,6 +45,10 @@ pub(crate) struct Repeat {
     pub(crate) refresh_unchanged: Duration,
     /// What readers go by. `--readers`.
     pub(crate) readers: Readers,
+    /// How long users are kept who were read in pages; zero: not at all. `--users-ttl`.
+    pub(crate) users_ttl: Duration,
+    /// Most users that are kept. `--kept-users`.
+    pub(crate) kept_users: usize,
 }
 
 impl Repeat {
@@ -70,13 +77,15 @@ impl Repeat {
         if !refresh_unchanged.is_zero() {
             demand_freshness(readers, every, refresh_unchanged, &mut demand);
         }
+        demand(args.users_ttl <= LONGEST_USERS_TTL, "--users-ttl must be 1h at most");
         demand(
             execution.task_count.get() == 1,
             "--every repeats the pulse in one process, and CLOUD_RUN_TASK_COUNT says that there are several: \
              deploy the job with --tasks 1, or leave out --every and --for and let Cloud Scheduler start every \
              pulse",
         );
-        Some(Self { every, length, key_ttl, refresh_unchanged, readers })
+        let (users_ttl, kept_users) = (args.users_ttl, args.kept_users);
+        Some(Self { every, length, key_ttl, refresh_unchanged, readers, users_ttl, kept_users })
     }
 
     /// How many pulses there are in the time.
@@ -182,6 +191,14 @@ mod tests {
             let wrong = refusals(times, "1");
             assert_eq!(wrong.len(), number, "{times:?}: {wrong:?}");
             assert!(wrong.first().is_none_or(|reason| reason.contains(name)), "{times:?}: {wrong:?}");
+        }
+        for (seconds, number) in [(0, 0), (3_600, 0), (3_601, 1)] {
+            let (every, length) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(840)));
+            let args =
+                SyncArgs { every, length, users_ttl: Duration::from_secs(seconds), ..SyncArgs::default() };
+            let mut wrong = Vec::new();
+            Repeat::from_args(&args, &execution("1"), &mut wrong);
+            assert_eq!(wrong.len(), number, "{seconds}: {wrong:?}");
         }
         let several = refusals((Some(60), Some(840), 600, 120), "2");
         assert!(several.len() == 1 && several[0].contains("--tasks 1"), "{several:?}");

@@ -54,10 +54,10 @@ pub(crate) struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    /// The write of the document of that full name.
+    /// The write of the document of that full name, which may have to exist already.
     #[must_use]
-    pub(crate) fn to_write(&self, name: &str) -> Write {
-        merge_at(name, &self.user_document(), field::UPDATED_AT, &Precondition::Nothing)
+    pub(crate) fn to_write(&self, name: &str, precondition: &Precondition) -> Write {
+        merge_at(name, &self.user_document(), field::UPDATED_AT, precondition)
     }
 
     /// The write of a tenant's document.

@@ -231,6 +231,8 @@ mod tests {
             key_ttl: seconds(600),
             refresh_unchanged: seconds(120),
             readers: Readers::Age,
+            users_ttl: seconds(600),
+            kept_users: 500_000,
         }
     }
 

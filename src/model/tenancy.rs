@@ -26,8 +26,14 @@ impl TenantLookup {
     /// Whether the document is the user's, and shows another account than that.
     #[must_use]
     pub(crate) fn show_another(&self, user: &str, account: &str) -> bool {
-        let shown = self.primary.as_ref().filter(|primary| primary.owner.as_deref() == Some(user));
-        shown.and_then(|primary| primary.account.as_deref()).is_some_and(|shown| shown != account)
+        self.shown(user).is_some_and(|shown| shown != account)
+    }
+
+    /// The account that the document shows, if it is the user's.
+    #[must_use]
+    pub(crate) fn shown(&self, user: &str) -> Option<&str> {
+        let own = self.primary.as_ref().filter(|primary| primary.owner.as_deref() == Some(user))?;
+        own.account.as_deref()
     }
 }
 
@@ -95,6 +101,21 @@ pub(crate) enum Decision {
     Ask(Inquiry),
     /// It is left alone.
     Refuse(Refusal),
+}
+
+impl Decision {
+    /// Whether it may go by what was known for some minutes: a document that is not as it was refuses the write, and whose
+    /// it is, or that it is old, is not decided.
+    #[must_use]
+    pub(crate) fn is_plain(&self) -> bool {
+        match self {
+            Self::Write(TenantWrite::Replace(_, revision)) => revision.is_some(),
+            Self::Write(TenantWrite::Create(_)) | Self::Ask(_) => false,
+            Self::Refuse(refusal) => {
+                !matches!(refusal, Refusal::OwnerIsNoMember(..) | Refusal::OwnerIsSilent(..))
+            }
+        }
+    }
 }
 
 /// A permitted write, with the precondition that makes it safe.

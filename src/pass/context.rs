@@ -9,6 +9,7 @@ use crate::pass::left_overs::LeftOvers;
 use crate::pass::memory::Memory;
 use crate::pass::plan::PassRules;
 use crate::pass::set_aside::Places;
+use crate::pass::state_records::Recorder;
 use crate::pass::user_pages::PageReader;
 use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::clients::Clients;
@@ -101,7 +102,15 @@ impl PassContext {
             with_tenants: config.legacy_tenant_path,
             schedule: self.schedule,
             left_overs: Arc::clone(&self.left_overs),
+            memory: Arc::clone(&self.memory),
+            due: self.due,
         }
+    }
+
+    /// Records what keeps users from being synced.
+    #[must_use]
+    pub(crate) fn recorder(&self) -> Recorder<'_> {
+        Recorder { clients: &self.clients, memory: &self.memory }
     }
 
     /// Whether the pass meets every user of its range, and may remove what is left of those it did not meet.

@@ -33,7 +33,7 @@ pub(crate) fn tell_start(record: &UserRecord, lines: UserLines) {
 pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant, lines: UserLines) {
     let (id, user_id) = (&user.id, user.id.as_str());
     let asks_to_act = matches!(reason, LeftAlone::UnreadableSwitch | LeftAlone::Missing);
-    if !asks_to_act && !lines.tell(false) {
+    if !asks_to_act && !lines.tell(reason == LeftAlone::Gone) {
         return;
     }
     match reason {
@@ -54,6 +54,9 @@ pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant,
                 "Skipped Alpaca account for user {id}: Alpaca rejects its keys, and the user has not stored new ones \
                  yet"
             );
+        }
+        LeftAlone::Gone => {
+            info!(user_id, "Skipped Alpaca account for user {id}: the user was deleted meanwhile");
         }
         LeftAlone::NotLookedAt => info!(
             user_id,

@@ -8,6 +8,7 @@ mod count;
 mod differences;
 mod failure;
 mod fan_out;
+mod kept;
 mod known_accounts;
 mod left_overs;
 mod log_lines;

@@ -42,6 +42,8 @@ pub(crate) enum LeftAlone {
     WaitsForKeys,
     /// A person named a user who has no document. Counts as failed, with an ERROR.
     Missing,
+    /// A loop knew the user, who is deleted by now, and so is the snapshot. Counts as skipped.
+    Gone,
     /// The secret had no keys when it was last looked at, and the pass was told to stop before this user's turn, the
     /// last one. Counts as skipped.
     NotLookedAt,

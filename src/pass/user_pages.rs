@@ -8,10 +8,12 @@ use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
 use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
-use crate::model::selection::{IdRange, Selection};
+use crate::model::selection::{IdRange, Round, Selection};
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
+use crate::pass::kept::KeptUsers;
 use crate::pass::left_overs::LeftOvers;
+use crate::pass::memory::Memory;
 use crate::pass::user_record::{PageLookup, UserRecord};
 use crate::telemetry::Chain;
 use futures::{Stream, StreamExt, stream};
@@ -21,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-type Sender = mpsc::Sender<Result<Vec<UserRecord>, Unreadable>>;
+pub(super) type Sender = mpsc::Sender<Result<Vec<UserRecord>, Unreadable>>;
 
 /// Why not all users could be read.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,10 @@ pub(crate) struct PageReader {
     pub(crate) schedule: RecheckSchedule,
     /// Learns whose records have no user.
     pub(crate) left_overs: Arc<LeftOvers>,
+    /// Has the users that a loop keeps.
+    pub(crate) memory: Arc<Memory>,
+    /// When the pass was due.
+    pub(crate) due: Instant,
 }
 
 impl PageReader {
@@ -100,16 +106,39 @@ impl PageReader {
                 let page = self.named(&users).await?;
                 let _ = pages.send(Ok(page)).await;
             }
-            Selection::Round(round) => {
-                for range in round.ranges() {
-                    self.read_range(range, pages).await?;
-                }
-            }
+            Selection::Round(round) => self.read_round(&round, pages).await?,
         }
         Ok(())
     }
 
-    async fn read_range(&self, range: &IdRange, pages: &Sender) -> Result<(), StoreError> {
+    /// All users of a round, who may be kept.
+    pub(super) async fn read_ranges(
+        &self,
+        round: &Round,
+        pages: &Sender,
+        kept: Option<&KeptUsers>,
+    ) -> Result<(), StoreError> {
+        for range in round.ranges() {
+            if let Some(kept) = kept {
+                kept.begin_range();
+            }
+            if !self.read_range(range, pages, kept).await? {
+                return Ok(());
+            }
+        }
+        if let Some(kept) = kept {
+            kept.complete();
+        }
+        Ok(())
+    }
+
+    /// Whether it came to the end, and not only to that of the pass.
+    async fn read_range(
+        &self,
+        range: &IdRange,
+        pages: &Sender,
+        kept: Option<&KeptUsers>,
+    ) -> Result<bool, StoreError> {
         let database = self.store.database();
         let mut users = Pages::of_users(database, range, &self.filter);
         let mut states =
@@ -119,16 +148,20 @@ impl PageReader {
             let (page, ()) = tokio::join!(users.next(&self.store), states.prefetch(&self.store));
             let Some(page) = page? else {
                 states.note_rest(&self.store).await;
-                break;
+                return Ok(true);
             };
             let mut known = Vec::with_capacity(page.len());
             for user in page {
                 let previous = states.previous(&user.id, &self.store).await;
                 known.push(UserRecord::new(user, previous));
             }
-            room.send(Ok(self.with_lookups(known).await));
+            let page = self.with_lookups(known).await;
+            if let Some(kept) = kept {
+                self.memory.keep(kept, &page);
+            }
+            room.send(Ok(page));
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Those users, whoever of them exists.
@@ -153,7 +186,7 @@ impl PageReader {
         let lookups = self.lookups(&page).await;
         let asked = page.iter_mut().filter(|record| needs_lookup(record, &self.schedule));
         for (record, lookup) in asked.zip(lookups) {
-            record.lookup = Some(PageLookup { lookup, read_at });
+            record.lookup = Some(PageLookup::read(lookup, read_at));
         }
         page
     }

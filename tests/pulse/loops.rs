@@ -414,7 +414,7 @@ on_both! {
     async fn a_tenants_document_that_is_gone_is_written_again(world) {
         world.user("ana").await;
         world.account("ana", money("1.00"));
-        let mut running = looping(&world, &[]);
+        let mut running = looping(&world, &["--users-ttl", "2s"]);
         running.until(COMPLETED, 1).await;
         world.delete("tenants/ana/accounts/primary").await;
         world.wait_for("tenants/ana/accounts/primary").await;

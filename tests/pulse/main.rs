@@ -24,6 +24,7 @@ mod google;
 mod hand_over;
 mod held_alpaca;
 mod incidents;
+mod kept_users;
 mod keys_command;
 mod last_pulse;
 mod left_overs;

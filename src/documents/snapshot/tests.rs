@@ -256,7 +256,11 @@ fn a_snapshot_promises_to_the_millisecond_how_long_it_may_stand() {
 #[test]
 fn a_snapshot_of_an_older_version_is_read_and_promises_nothing() {
     let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
-    let mut document = after(Fields::new(), &snapshot(&account, &version).to_write("x/documents/n"), at(0));
+    let mut document = after(
+        Fields::new(),
+        &snapshot(&account, &version).to_write("x/documents/n", &Precondition::Nothing),
+        at(0),
+    );
     document.retain(|name, _| name != field::FRESH_UNTIL);
     let read = to_reader(&document);
     let documents = Documents { snapshot: Some(&read), sync: Lookup::Absent, last_pulse: Lookup::Absent };
@@ -278,7 +282,7 @@ proptest! {
         for sent in [&before, &sent] {
             let account = sent.account(absent_as_null);
             let snapshot = Snapshot { answered_at, ..snapshot(&account, &version) };
-            user = after(user, &snapshot.to_write("x/documents/n"), answered_at);
+            user = after(user, &snapshot.to_write("x/documents/n", &Precondition::Nothing), answered_at);
             let write = snapshot.to_tenant_write(&database, &TenantWrite::Create(tenant.clone()));
             primary = after(primary, &write, answered_at);
         }

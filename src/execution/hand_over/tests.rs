@@ -172,6 +172,8 @@ fn repeat() -> Repeat {
         key_ttl: Duration::ZERO,
         refresh_unchanged: Duration::ZERO,
         readers: Readers::Age,
+        users_ttl: Duration::ZERO,
+        kept_users: 0,
     }
 }
 

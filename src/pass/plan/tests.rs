@@ -83,7 +83,7 @@ fn planned(record: &UserRecord, is_kept: bool, rules: &PassRules<'_>) -> &'stati
         SyncPlan::LeaveAlone(LeftAlone::WaitsForReauth) => "waits",
         SyncPlan::LeaveAlone(LeftAlone::WaitsForKeys) => "waits for keys",
         SyncPlan::LeaveAlone(LeftAlone::Missing) => "missing",
-        SyncPlan::LeaveAlone(LeftAlone::NotLookedAt) | SyncPlan::SetAside => "set aside",
+        SyncPlan::LeaveAlone(LeftAlone::Gone | LeftAlone::NotLookedAt) | SyncPlan::SetAside => "set aside",
         SyncPlan::Sync(SyncSteps { keys: Err(_), .. }) => "no secret",
         SyncPlan::Sync(SyncSteps { keys: Ok(source), .. }) => match source {
             KeySource::Kept(..) => "kept",
@@ -188,7 +188,7 @@ async fn the_tenants_document_is_a_write_unless_it_is_known_to_be_refused() {
     let rules = PassRules { tenants: Some(tenants), ..no_look() };
     let writes = |lookup: Option<TenantLookup>| {
         let mut user = record("ana", Switch::On, PreviousState::Clean);
-        user.lookup = lookup.map(|lookup| PageLookup { lookup, read_at: Instant::now() });
+        user.lookup = lookup.map(|lookup| PageLookup::read(lookup, Instant::now()));
         match decide(&user, None, &rules) {
             SyncPlan::Sync(steps) => steps.writes,
             SyncPlan::LeaveAlone(_) | SyncPlan::SetAside => panic!("nothing is in the way"),
