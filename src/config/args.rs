@@ -1,6 +1,6 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
-use crate::config::choices::{Readers, UserLines};
+use crate::config::choices::{Readers, TenantPath, UserLines};
 use crate::config::cost_args::{COST_CODES, CostArgs};
 use crate::config::doctor_args::{DOCTOR_CODES, DoctorArgs};
 use crate::config::keys_args::KeysCommand;
@@ -13,7 +13,7 @@ use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::model::equity_slot::EquitySlots;
 use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use humantime::parse_duration;
 use std::num::NonZeroU32;
@@ -294,12 +294,12 @@ pub(crate) struct SyncArgs {
 
     /// Also write tenants' documents
     ///
-    /// That is tenants/{tenant}/accounts/primary: on or off.
+    /// That is tenants/{tenant}/accounts/primary: on, members (only of users with a tenant_id and membership) or off.
     ///
     /// [env: PULSE_LEGACY_TENANT_PATH]
     #[arg(long, env = "PULSE_LEGACY_TENANT_PATH", hide_env = true, default_value = "on",
           hide_possible_values = true, help_heading = OUTPUT)]
-    pub(crate) legacy_tenant_path: OnOff,
+    pub(crate) legacy_tenant_path: TenantPath,
 
     /// Keep each user's equity once in 1m, 2m or 3m
     ///
@@ -404,7 +404,7 @@ impl Default for SyncArgs {
             kept_users: 500_000,
             dry_run: false,
             diff: false,
-            legacy_tenant_path: OnOff::On,
+            legacy_tenant_path: TenantPath::On,
             equity_history: None,
             store_raw: false,
             pin_accounts: false,
@@ -426,13 +426,6 @@ const MAX_SPREAD: Duration = Duration::from_secs(60 * 60);
 
 /// Longest that Cloud Run lets a task run.
 const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// A switch that is spelled out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnOff {
-    On,
-    Off,
-}
 
 /// What is wrong with a command line, in one line.
 #[must_use]

@@ -1,5 +1,6 @@
 //! Settings that are one of a few words.
 
+use crate::model::user::TenantClaim;
 use clap::ValueEnum;
 
 /// Which lines about single users are logged. `--user-lines`.
@@ -48,6 +49,18 @@ pub(crate) enum TenantPath {
     Members,
     /// Nobody.
     Off,
+}
+
+impl TenantPath {
+    /// Whether the document of the tenant that a user claims, or of the one that they are, may be written at all.
+    #[must_use]
+    pub(crate) fn covers(self, claim: &TenantClaim) -> bool {
+        match self {
+            Self::On => true,
+            Self::Members => *claim != TenantClaim::Own,
+            Self::Off => false,
+        }
+    }
 }
 
 #[cfg(test)]

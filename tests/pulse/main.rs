@@ -54,6 +54,7 @@ mod strays;
 mod tasks;
 mod tcp_proxy;
 mod tenancy;
+mod tenant_path;
 mod terminal;
 mod traffic;
 mod trouble;

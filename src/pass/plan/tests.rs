@@ -55,6 +55,7 @@ fn without_keys(minutes: i64) -> PreviousState {
 fn rules(is_named: bool, previous: Option<Timestamp>) -> PassRules<'static> {
     let schedule = RecheckSchedule { previous, now: NOW };
     PassRules {
+        tenant_path: TenantPath::On,
         schedule,
         is_named,
         remembers_writes: true,
