@@ -1,7 +1,7 @@
 //! `pulse cost`: what a deployment costs a month, and what would save most.
 
 use crate::commands::frame::{
-    CheckState, Column, Finding, Page, Report, Table, grouped, in_words, point, run,
+    CheckState, Column, Finding, Page, Report, Table, counted, grouped, in_words, point, run,
 };
 use crate::commands::reading::{Unread, read_pulse};
 use crate::config::Place;
@@ -147,7 +147,7 @@ fn show(page: &mut Page, workload: &Workload, pulse: Option<&PulseView>) {
     };
     page.pair(
         "deployment",
-        &format!("{} users, a pulse every {every}, {tasks}; {source}", grouped(workload.users)),
+        &format!("{}, a pulse every {every}, {tasks}; {source}", counted(workload.users, ["user", "users"])),
     );
     if let Some(Loop { length, key_ttl, users_ttl, refresh }) = workload.repeats {
         let times = [length, key_ttl, users_ttl, refresh];

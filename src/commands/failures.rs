@@ -6,6 +6,7 @@ use crate::config::{ConfigError, Place};
 use crate::firestore::StoreError;
 use crate::limits::rate::UsedUp;
 use crate::model::ids::UserId;
+use crate::model::suggested::about;
 use crate::services::alpaca::AlpacaError;
 use crate::services::clients::ConnectError;
 use crate::services::secret_changes::SecretChangeError;
@@ -112,8 +113,11 @@ pub(super) fn of_secret(user: &UserId, err: &SecretError, place: &Place) -> Find
         | SecretError::OutOfBudget { .. }
         | SecretError::Unavailable { .. } => return unknown("SecretManagerUnavailable", err),
     };
-    Finding::new(state, reason, sentence(err))
-        .mended_by(format!("pulse keys set {user}{}", place.database.flags()))
+    Finding::new(state, reason, sentence(err)).mended_by(about(
+        "keys set",
+        user.as_str(),
+        &place.database.flags(),
+    ))
 }
 
 /// Why Alpaca gave no account for keys.

@@ -14,7 +14,8 @@ use std::sync::Arc;
 /// Connects as `pulse sync --user` does, with the settings of the environment; but it is no dry run, and no loop.
 pub(super) async fn connect(place: &Place, user: &DocumentId) -> Result<Arc<Clients>, Stopped> {
     let (project, database) = (&*place.database.project, &*place.database.database);
-    let line = ["pulse", "sync", "--user", user.as_str(), "--project", project, "--database", database];
+    let user = format!("--user={}", user.as_str());
+    let line = ["pulse", "sync", &user, "--project", project, "--database", database];
     let unusable =
         |sentence: String| Stopped::Usage(Finding::new(CheckState::Failed, "Configuration", sentence));
     let cli = Cli::try_parse_from(line).map_err(|err| unusable(args::reason(&err)))?;

@@ -1,9 +1,10 @@
 //! Whether the job comes round, and does its job.
 
-use crate::commands::frame::{CheckState, Finding, grouped, in_words};
+use crate::commands::frame::{CheckState, Finding, counted, grouped, in_words};
 use crate::config::Place;
-use crate::documents::pulse_view::PulseView;
-use crate::model::outcome::PassStatus;
+use crate::documents::pulse_view::{PulseCounts, PulseView};
+use crate::model::outcome::{Code, PassStatus};
+use crate::model::suggested::{about, sync_alone};
 use jiff::{SignedDuration, Timestamp};
 
 /// Where, when and by which measure it was looked.
@@ -20,6 +21,18 @@ impl Looked<'_> {
     #[must_use]
     pub(crate) fn pulse(&self, command: &str) -> String {
         format!("pulse {command}{}", self.place.database.flags())
+    }
+
+    /// A command of `pulse` about a user.
+    #[must_use]
+    pub(crate) fn about(&self, command: &str, user: &str) -> String {
+        about(command, user, &self.place.database.flags())
+    }
+
+    /// The command that syncs a user alone.
+    #[must_use]
+    pub(crate) fn sync_alone(&self, user: &str) -> String {
+        sync_alone(user, &self.place.database.flags())
     }
 
     /// When the last pulse ended, and how.
@@ -45,16 +58,19 @@ impl Looked<'_> {
     }
 
     fn failure(&self, pulse: &PulseView) -> Finding {
-        let counts = &pulse.counts;
         match pulse.status {
             Some(PassStatus::Failed) => {
-                let (users, errors) = (grouped(counts.users_count), grouped(counts.error_count));
-                let sentence =
-                    format!("The last pulse failed: it saw {users} users, and {errors} of them failed.");
-                Finding::new(CheckState::Failed, "PulseFailed", sentence).mended_by(self.pulse("doctor"))
+                let (why, mend) = why_failed(pulse);
+                let found =
+                    Finding::new(CheckState::Failed, "PulseFailed", format!("The last pulse failed: {why}."));
+                Finding { mend: mend.map(|command| self.pulse(&command)), ..found }
+            }
+            Some(PassStatus::Ok | PassStatus::Degraded) if pulse.counts.users_count == 0 => {
+                let sentence = format!("The last pulse worked, and {NO_USERS}.");
+                Finding::new(CheckState::Warning, "PulseWorked", sentence)
             }
             Some(PassStatus::Ok | PassStatus::Degraded) => {
-                let sentence = format!("The last pulse synced {}.", users(counts.success_count));
+                let sentence = format!("The last pulse synced {}.", users(pulse.counts.success_count));
                 Finding::new(CheckState::Ok, "PulseWorked", sentence)
             }
             None => {
@@ -65,8 +81,45 @@ impl Looked<'_> {
     }
 }
 
+const NO_USERS: &str = "it found no users: check --project, --database and --where of the job";
+
+/// Why a pulse failed as a whole, as far as its numbers tell, and the command that leads on.
+fn why_failed(pulse: &PulseView) -> (String, Option<String>) {
+    let PulseCounts { users_count, error_count, skipped_count, needs_reauth_count, unreached_count, .. } =
+        pulse.counts;
+    let doctor = Some("doctor".to_owned());
+    // Of the codes it has, the one of most.
+    let codes = pulse.errors.iter().filter_map(|(code, count)| Some((*count, Code::parse(code)?)));
+    let most = codes.max_by_key(|(count, _)| *count);
+    if unreached_count > 0 {
+        return (format!("{} not reached before the deadline", were(unreached_count)), doctor);
+    }
+    match (users_count, error_count, most) {
+        (0, ..) => (NO_USERS.to_owned(), None),
+        (_, 0, _) => {
+            let state = if needs_reauth_count * 2 > skipped_count { "needs_reauth" } else { "paused" };
+            let why = format!("all of its {} skipped", were(skipped_count));
+            (why, Some(format!("users --state={state}")))
+        }
+        (_, _, Some((count, code))) => {
+            let (seen, failed) = (users(users_count), grouped(error_count));
+            let why = format!("it saw {seen}, and {failed} of them failed, {} with {code}", grouped(count));
+            // Who cannot be written for is not on record.
+            let is_recorded = !matches!(code, Code::StoreRejected | Code::StoreUnavailable);
+            (why, if is_recorded { Some(format!("users --error={code}")) } else { doctor })
+        }
+        (_, _, None) => {
+            (format!("it saw {}, and {} of them failed", users(users_count), grouped(error_count)), doctor)
+        }
+    }
+}
+
+fn were(count: u64) -> String {
+    format!("{} {}", users(count), if count == 1 { "was" } else { "were" })
+}
+
 fn users(count: u64) -> String {
-    if count == 1 { "1 user".into() } else { format!("{} users", grouped(count)) }
+    counted(count, ["user", "users"])
 }
 
 #[cfg(test)]
@@ -81,8 +134,13 @@ mod tests {
         let place = Place { database, endpoints: Endpoints::default() };
         let at = |second| Timestamp::from_second(second).expect("in range");
         let looked = Looked { place: &place, now: at(10_000), stale: SignedDuration::from_secs(300) };
-        let pulse =
-            |age: i64, status| PulseView { at: Some(at(10_000 - age)), status, ..PulseView::default() };
+        let counts = PulseCounts { users_count: 1, error_count: 1, ..PulseCounts::default() };
+        let pulse = |age: i64, status| PulseView {
+            at: Some(at(10_000 - age)),
+            status,
+            counts,
+            ..PulseView::default()
+        };
         for (pulse, expected) in [
             (None, &["PulseNever"][..]),
             (Some(PulseView::default()), &["PulseNever"]),
@@ -98,6 +156,48 @@ mod tests {
                 let mend = (finding.state == CheckState::Failed).then_some("pulse doctor --project=p");
                 assert_eq!(finding.mend.as_deref(), mend, "{}", finding.reason);
             }
+        }
+        let nobody = PulseView { counts: PulseCounts::default(), ..pulse(0, Some(PassStatus::Ok)) };
+        assert_eq!(looked.at_pulse(Some(&nobody))[1].state, CheckState::Warning);
+    }
+
+    #[test]
+    fn a_pulse_that_failed_says_why_and_what_leads_on() {
+        let counts = |users_count, error_count, skipped_count| PulseCounts {
+            users_count,
+            error_count,
+            skipped_count,
+            ..PulseCounts::default()
+        };
+        let two = [("keys_missing".to_owned(), 2), ("broker_unavailable".to_owned(), 6)];
+        for (counts, errors, why, mend) in [
+            (counts(0, 0, 0), vec![], "it found no users", None),
+            (counts(5, 0, 5), vec![], "all of its 5 users were skipped", Some("users --state=paused")),
+            (
+                PulseCounts { needs_reauth_count: 1, ..counts(1, 0, 1) },
+                vec![],
+                "all of its 1 user was skipped",
+                Some("users --state=needs_reauth"),
+            ),
+            (
+                PulseCounts { unreached_count: 7, ..counts(3, 1, 0) },
+                vec![("keys_missing".to_owned(), 1)],
+                "7 users were not reached before the deadline",
+                Some("doctor"),
+            ),
+            (
+                counts(9, 8, 1),
+                two.to_vec(),
+                "it saw 9 users, and 8 of them failed, 6 with broker_unavailable",
+                Some("users --error=broker_unavailable"),
+            ),
+            (counts(1, 1, 0), vec![("store_rejected".to_owned(), 1)], "with store_rejected", Some("doctor")),
+            (counts(1, 1, 0), vec![("$(x)".to_owned(), 1)], "and 1 of them failed", Some("doctor")),
+        ] {
+            let pulse = PulseView { counts, errors: errors.into_iter().collect(), ..PulseView::default() };
+            let (told, leads_on) = why_failed(&pulse);
+            assert!(told.contains(why), "{told}");
+            assert_eq!(leads_on.as_deref(), mend, "{told}");
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::config::operator_args::{OrderAsked, ReadArgs};
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
+use crate::model::suggested::about;
 use crate::services::desk::Desk;
 use account_reader::decimal::plain;
 use account_reader::documents::snapshot as field;
@@ -155,7 +156,7 @@ impl Seen<'_> {
 
     fn of_verdict(&self, place: &Place) -> Finding {
         let failed = |reason, sentence: String| {
-            let explain = format!("pulse explain {}{}", self.user, place.database.flags());
+            let explain = about("explain", self.user.as_str(), &place.database.flags());
             Finding::new(CheckState::Failed, reason, sentence).mended_by(explain)
         };
         let user = self.user;

@@ -1,6 +1,6 @@
 //! What commands that look read first, and what they say when they cannot.
 
-use crate::commands::frame::{CheckState, Finding, grouped};
+use crate::commands::frame::{CheckState, Finding, counted};
 use crate::commands::user_list::{Foreseen, UserList};
 use crate::documents::pulse_view::PulseView;
 use crate::firestore::{Store, StoreError};
@@ -69,7 +69,8 @@ pub(crate) async fn read_pulse(desk: &Desk<'_>) -> Result<(Arc<Store>, Option<Pu
 /// Says what reading everybody will cost, on stderr: stdout is for the answer.
 pub(crate) async fn announce(list: &UserList<'_>) -> Result<(), StoreError> {
     let Some(Foreseen { users, reads }) = list.foreseen().await? else { return Ok(()) };
-    let line = format!("reading about {} documents for {} users", grouped(reads), grouped(users));
+    let (reads, users) = (counted(reads, ["document", "documents"]), counted(users, ["user", "users"]));
+    let line = format!("reading about {reads} for {users}");
     output::tell(move || writeln!(io::stderr(), "{line}")).await;
     Ok(())
 }

@@ -11,7 +11,7 @@ It reads, makes one access to Secret Manager and knocks at Alpaca's hosts; it wr
 
 Exit codes:
   0  nothing is wrong, as far as nothing is unknown
-  1  something could not be looked at: the finding names the right that is missing
+  1  something could not be looked at: the finding says why, as far as Google does
   2  bad usage or configuration
   3  something is wrong";
 

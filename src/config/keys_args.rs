@@ -1,7 +1,7 @@
 //! The command line of `pulse keys`.
 
 use crate::config::operator_args::{ConfirmArgs, OperatorArgs};
-use crate::model::ids::UserId;
+use crate::model::ids::{DocumentId, UserId};
 use crate::model::keys::Environment;
 use clap::{Args, Subcommand};
 use humantime::parse_duration;
@@ -133,7 +133,7 @@ fn unread(_: &str) -> Result<Unread, Infallible> {
     Ok(Unread)
 }
 
-/// A user's id, which can name a secret.
+/// A user's id, which can name a document and a secret.
 pub(super) fn user(text: &str) -> Result<UserId, String> {
-    UserId::parse(text).map_err(|err| err.to_string())
+    DocumentId::parse(text).and_then(|_| UserId::parse(text)).map_err(|err| err.to_string())
 }

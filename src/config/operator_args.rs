@@ -147,8 +147,8 @@ impl UsersArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ExplainArgs {
     /// Whose way is told
-    #[arg(value_name = "USER")]
-    pub(crate) user: String,
+    #[arg(value_name = "USER", value_parser = user)]
+    pub(crate) user: DocumentId,
 
     /// Try the keys at Alpaca
     ///

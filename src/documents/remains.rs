@@ -9,6 +9,7 @@ use crate::firestore::write::{Precondition, Write, delete, delete_any, merge_at_
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId, TenantId};
+use crate::model::user::{TenantClaim, User};
 use account_reader::documents::snapshot::USER_ID;
 use gcloud_sdk::google::firestore::v1::Document;
 use gcloud_sdk::prost_types;
@@ -175,7 +176,8 @@ impl Store {
         Ok(())
     }
 
-    /// Who of a tenant's other members gets its document: whom it names as its owner, else the first one.
+    /// Who of a tenant's other members gets its document: whom it names as its owner, else the first one; before those
+    /// who are paused, whose figures would get old.
     async fn heir(
         &self,
         tenant: &TenantId,
@@ -187,10 +189,11 @@ impl Store {
         let members = self.some_ids(tenant_name(database, tenant), "users", SOME_MEMBERS, deadline).await?;
         let mut members: Vec<DocumentId> = members.into_iter().filter(|member| member != user).collect();
         members.sort_by_key(|member| Some(member.as_str()) != owner);
-        let names = members.iter().map(|member| user_name(database, member)).collect();
-        let found = self.documents(names, &[TENANT_ID], deadline).await?;
-        let claims = |member: &DocumentId| text(&found, &user_name(database, member), TENANT_ID);
-        Ok(members.into_iter().find(|member| claims(member) == Some(tenant.as_str())))
+        let claims = TenantClaim::Of(tenant.clone());
+        let users = self.named_users(&members, deadline).await?.into_iter().filter_map(|(user, _)| user);
+        let members: Vec<User> = users.filter(|user| user.tenant == claims).collect();
+        let is_synced = members.iter().find(|user| user.is_synced());
+        Ok(is_synced.or(members.first()).map(|user| user.id.clone()))
     }
 
     /// Deletes some entries of a user's history; how many.

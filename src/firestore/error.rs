@@ -2,7 +2,7 @@
 
 use crate::google::credentials::failure::NoToken;
 use crate::google::credentials::no_token;
-use crate::google::error::{Reason, shown};
+use crate::google::error::{Denied, Reason, shown};
 use crate::limits::rate::UsedUp;
 use crate::limits::retry::{Advice, Advise, Deadline};
 use crate::model::outcome::Code;
@@ -80,7 +80,7 @@ impl RpcFailure {
         let is_missing_role = self.reason.as_ref().is_some_and(Reason::is_missing_role);
         match self.code {
             tonic::Code::PermissionDenied if is_missing_role => {
-                ": grant roles/datastore.user to the job's service account"
+                ": grant roles/datastore.user to the account that this runs as"
             }
             tonic::Code::NotFound if self.is_about_database() => ": check --project and --database",
             tonic::Code::FailedPrecondition if self.message.contains("requires an index") => {
@@ -188,6 +188,17 @@ impl StoreError {
     #[must_use]
     pub(crate) fn is_about_missing(&self) -> bool {
         matches!(self, Self::Conflict(failure) if failure.code == tonic::Code::NotFound)
+    }
+
+    /// What it was denied for, if it was.
+    #[must_use]
+    pub(crate) fn denied(&self) -> Option<Denied> {
+        match self {
+            Self::Rejected(failure) if failure.code == tonic::Code::PermissionDenied => {
+                Some(Denied::by(failure.reason.as_ref()))
+            }
+            _ => None,
+        }
     }
 
     /// The code that logs and documents use for it.

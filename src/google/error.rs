@@ -1,5 +1,6 @@
 //! What Google says about an error beside its code, and what can be shown of it.
 
+use crate::model::clean::acts;
 use std::fmt;
 
 /// Longest reason, as `google.rpc.ErrorInfo` defines it.
@@ -25,10 +26,15 @@ impl Reason {
         is_word.then(|| Self(text.into()))
     }
 
-    /// Whether it says that the job's service account lacks a role.
+    /// Whether it says that whoever asked lacks a role.
     #[must_use]
     pub(crate) fn is_missing_role(&self) -> bool {
         &*self.0 == "IAM_PERMISSION_DENIED"
+    }
+
+    /// Whether it says that the API is not switched on.
+    fn is_disabled_service(&self) -> bool {
+        &*self.0 == "SERVICE_DISABLED"
     }
 
     fn advice(&self) -> Option<&'static str> {
@@ -48,6 +54,32 @@ impl Reason {
     }
 }
 
+/// What a refusal is for, as far as Google says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// Whoever asked lacks a role.
+    Role,
+    /// The API is not enabled in the project.
+    Disabled,
+    /// Google gives another reason.
+    Otherwise,
+    /// Nobody says why; it may not even be Google who refuses.
+    Unclear,
+}
+
+impl Denied {
+    /// By Google's reason, if there is one.
+    #[must_use]
+    pub(crate) fn by(reason: Option<&Reason>) -> Self {
+        match reason {
+            Some(reason) if reason.is_missing_role() => Self::Role,
+            Some(reason) if reason.is_disabled_service() => Self::Disabled,
+            Some(_) => Self::Otherwise,
+            None => Self::Unclear,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)?;
@@ -60,9 +92,7 @@ impl fmt::Display for Reason {
 pub(crate) fn shown(message: &str) -> String {
     let mut line = String::new();
     let mut after_scheme = false;
-    for word in
-        message.split(|c: char| c.is_whitespace() || is_unprintable(c)).filter(|word| !word.is_empty())
-    {
+    for word in message.split(|c: char| c.is_whitespace() || acts(c)).filter(|word| !word.is_empty()) {
         let gap = if line.is_empty() { "" } else { " " };
         line.push_str(gap);
         match after_scheme {
@@ -77,12 +107,6 @@ pub(crate) fn shown(message: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-/// Control characters, and what changes the direction of a line.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 fn without_tokens(word: &str, line: &mut String) {
@@ -123,6 +147,15 @@ mod tests {
             assert!(!reason.is_missing_role() && !reason.to_string().contains("role"), "{reason}");
         }
         assert!(Reason::parse("IAM_PERMISSION_DENIED").expect("a word").is_missing_role());
+        let denied = |reason| Denied::by(Reason::parse(reason).as_ref());
+        for (reason, expected) in [
+            ("IAM_PERMISSION_DENIED", Denied::Role),
+            ("SERVICE_DISABLED", Denied::Disabled),
+            ("SECURITY_POLICY_VIOLATED", Denied::Otherwise),
+            ("", Denied::Unclear),
+        ] {
+            assert_eq!(denied(reason), expected, "{reason}");
+        }
     }
 
     #[test]
@@ -151,7 +184,7 @@ mod tests {
         fn any_message_is_a_short_line(message in "\\PC{0,400}|(.|\n){0,400}") {
             let line = shown(&message);
             prop_assert!(line.chars().count() <= MAX_MESSAGE_CHARS + 1);
-            prop_assert!(!line.contains(is_unprintable), "{:?}", line);
+            prop_assert!(!line.contains(acts), "{:?}", line);
         }
 
         #[test]

@@ -2,6 +2,7 @@
 
 use crate::model::ids::Database;
 use crate::model::outcome::Code;
+use crate::model::suggested::{about, argument};
 use serde::{Serialize, Serializer};
 
 /// Who has to act.
@@ -43,18 +44,24 @@ pub(crate) struct Advice {
     pub(crate) who: Who,
     /// What they have to do.
     pub(crate) act: &'static str,
-    /// The command that mends it, with gaps.
-    mend: &'static str,
+    mend: Mend,
 }
 
-const SET_KEYS: &str = "pulse keys set {user}{flags}";
-const DOCTOR: &str = "pulse doctor{flags}";
-const ASK: &str = "pulse explain {user} --ask{flags}";
-const LOG: &str = "gcloud logging read 'jsonPayload.user_id=\"{user}\" severity>=ERROR' --project={project} --limit=5 \
-                   --format='value(jsonPayload.message)'";
-const GRANT: &str = "gcloud secrets add-iam-policy-binding alpaca-keys-{user} --project={project} \
-                     --member=serviceAccount:pulse-job@{project}.iam.gserviceaccount.com \
-                     --role=roles/secretmanager.secretAccessor";
+/// The command that mends something, whoever and wherever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mend {
+    Nothing,
+    /// Of `pulse`, about the user, with its own flags.
+    OfUser(&'static str, &'static str),
+    /// Of `pulse`, about the place.
+    OfPlace(&'static str),
+    /// What the log says of the user.
+    Log,
+}
+
+const SET_KEYS: Mend = Mend::OfUser("keys set", "");
+const DOCTOR: Mend = Mend::OfPlace("doctor");
+const ASK: Mend = Mend::OfUser("explain", " --ask");
 
 /// What Alpaca rejects for good.
 pub(crate) const NEEDS_REAUTH: Advice = Advice {
@@ -70,8 +77,8 @@ pub(crate) const FLEET_GUARD: Advice = Advice {
     reason: "BrokerRejectsMany",
     what: "Alpaca rejects the keys of many users at once, which is no user's fault",
     who: Who::Operator,
-    act: "the operator has to find out what Alpaca holds against the calls",
-    mend: "pulse status{flags}",
+    act: "the operator has to find out what Alpaca holds against the calls (https://status.alpaca.markets)",
+    mend: Mend::OfPlace("users --error=broker_rejected"),
 };
 
 impl Advice {
@@ -88,8 +95,8 @@ impl Advice {
                 advice("KeysForbidden", "there are no keys for them that the job may read", connect, SET_KEYS)
             }
             Code::KeysForbidden => {
-                let act = (Who::Operator, "the operator has to grant it the right");
-                advice("KeysForbidden", "the job may not read their secret", act, GRANT)
+                let act = (Who::Operator, "the operator has to look in the log who refuses it, and why");
+                advice("KeysForbidden", "the job is refused their secret", act, Mend::Log)
             }
             Code::KeysDisabled => {
                 let what = "the newest version of their keys is disabled or destroyed";
@@ -103,16 +110,11 @@ impl Advice {
             }
             Code::UserIdInvalid => {
                 let act = (Who::Operator, "the operator has to give the user another id");
-                advice("UserIdInvalid", "their id cannot name a secret", act, "")
+                advice("UserIdInvalid", "their id cannot name a secret", act, Mend::Nothing)
             }
             Code::UserUnknown => {
                 let act = (Who::Operator, "the operator has to check the id, the project and the database");
-                advice(
-                    "UserUnknown",
-                    "there is no such document in users",
-                    act,
-                    "pulse user add {user}{flags}",
-                )
+                advice("UserUnknown", "there is no such document in users", act, Mend::Nothing)
             }
             Code::BrokerRejected => {
                 let act = (Who::Nobody, "nobody has to act yet, as one rejection proves little");
@@ -128,7 +130,7 @@ impl Advice {
         match code {
             Code::AccountIncomplete => {
                 let act = (Who::User, "the user has to finish opening it, and Alpaca to approve it");
-                advice("AccountIncomplete", "their account at Alpaca is not open yet", act, "")
+                advice("AccountIncomplete", "their account at Alpaca is not open yet", act, Mend::Nothing)
             }
             Code::BrokerRateLimited => {
                 let act = (Who::Operator, "the operator has to find out who else uses them");
@@ -139,12 +141,12 @@ impl Advice {
             }
             Code::BrokerBadAnswer => {
                 let act = (Who::Operator, "the operator has to tell Alpaca's support what the log says");
-                advice("BrokerBadAnswer", "Alpaca's answer for their account cannot be used", act, LOG)
+                advice("BrokerBadAnswer", "Alpaca's answer for their account cannot be used", act, Mend::Log)
             }
             Code::BrokerOtherAccount => {
                 let what = "Alpaca answers with another account than their snapshot's";
                 let act = (Who::Operator, "the operator has to find out whether the user changed it");
-                advice("BrokerOtherAccount", what, act, "pulse keys set {user} --new-account{flags}")
+                advice("BrokerOtherAccount", what, act, Mend::OfUser("keys set", " --new-account"))
             }
             Code::StoreUnavailable => {
                 advice("StoreUnavailable", "Firestore does not take their snapshot", passes, DOCTOR)
@@ -155,7 +157,7 @@ impl Advice {
             }
             _ => {
                 let act = (Who::Operator, "the operator has to report the bug with what the log says");
-                advice("Internal", "pulse has a bug", act, LOG)
+                advice("Internal", "pulse has a bug", act, Mend::Log)
             }
         }
     }
@@ -166,22 +168,33 @@ impl Advice {
         match self.who {
             Who::Nobody => "passes by itself",
             Who::User => "the user's to mend",
-            Who::Operator => "ours to mend",
+            Who::Operator => "the operator's to mend",
         }
     }
 
     /// The exact command for that user, if one mends it.
     #[must_use]
     pub(crate) fn mend(&self, user: &str, database: &Database) -> Option<String> {
-        let gaps = [
-            ("{flags}", database.flags()),
-            ("{project}", database.project.to_string()),
-            ("{user}", user.into()),
-        ];
-        let command =
-            gaps.iter().fold(self.mend.to_owned(), |command, (gap, filling)| command.replace(gap, filling));
-        (!command.is_empty()).then_some(command)
+        match self.mend {
+            Mend::Nothing => None,
+            Mend::OfUser(command, flags) => {
+                Some(about(command, user, &format!("{flags}{}", database.flags())))
+            }
+            Mend::OfPlace(command) => Some(format!("pulse {command}{}", database.flags())),
+            Mend::Log => Some(log_of(user, database)),
+        }
     }
+}
+
+/// What the log says of a user's failures.
+fn log_of(user: &str, database: &Database) -> String {
+    let id = user.replace('\\', r"\\").replace('"', "\\\"");
+    let filter = format!("jsonPayload.user_id=\"{id}\" severity>=ERROR");
+    let project = &database.project;
+    format!(
+        "gcloud logging read {} --project={project} --limit=5 --format='value(jsonPayload.message)'",
+        argument(&filter)
+    )
 }
 
 #[cfg(test)]
@@ -213,15 +226,37 @@ mod tests {
     }
 
     #[test]
-    fn a_command_has_no_gap() {
+    fn an_id_in_a_command_is_quoted_wherever_it_stands() {
         let database = Database::parse("p", "d").expect("legal");
+        let mend = |advice: &Advice, user| advice.mend(user, &database).unwrap_or_default();
+        assert_eq!(mend(&NEEDS_REAUTH, "ana"), "pulse keys set ana --project=p --database=d");
+        assert_eq!(
+            mend(&FLEET_GUARD, "$(ls)"),
+            "pulse users --error=broker_rejected --project=p --database=d"
+        );
+        let log = "gcloud logging read 'jsonPayload.user_id=\"ana\" severity>=ERROR' --project=p --limit=5 \
+                   --format='value(jsonPayload.message)'";
+        assert_eq!(mend(&Advice::on(Code::Internal, true), "ana"), log);
+        let odd = mend(&Advice::on(Code::Internal, true), "'$(ls)\" or \\");
+        assert!(odd.contains(r#"user_id="'\''$(ls)\" or \\""#), "{odd}");
         for code in Code::ALL {
-            for ever_synced in [false, true] {
-                let mend = Advice::on(code, ever_synced).mend("ana", &database).unwrap_or_default();
-                assert!(!mend.contains('{') && !mend.contains('}'), "{mend}");
-            }
+            let mend = mend(&Advice::on(code, true), "$(ls)");
+            assert!(mend.replace("'$(ls)'", "").find("$(").is_none_or(|_| mend.contains("read '")), "{mend}");
         }
-        let mend = NEEDS_REAUTH.mend("ana", &database);
-        assert_eq!(mend.as_deref(), Some("pulse keys set ana --project=p --database=d"));
+    }
+
+    /// Only the log says why; a role would be a guess.
+    #[test]
+    fn a_refusal_whose_cause_is_not_recorded_leads_to_the_log() {
+        let database = Database::parse("p", "d").expect("legal");
+        let advice = Advice::on(Code::KeysForbidden, true);
+        assert!(!advice.act.contains("grant"), "{}", advice.act);
+        assert!(advice.mend("ana", &database).expect("a command").starts_with("gcloud logging read "));
+    }
+
+    #[test]
+    fn a_user_who_is_not_found_is_not_added_at_a_place_that_may_be_wrong() {
+        let database = Database::parse("p", "d").expect("legal");
+        assert_eq!(Advice::on(Code::UserUnknown, false).mend("ana", &database), None);
     }
 }

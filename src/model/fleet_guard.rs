@@ -5,7 +5,7 @@ use crate::model::past::Past;
 use jiff::{SignedDuration, Timestamp};
 
 /// Fewer rejected users than that are their own fault, however few there are.
-const FEWEST: u64 = 3;
+pub(crate) const FEWEST: u64 = 3;
 
 /// One in so many is the users' own fault; more are not.
 const ONE_IN: u64 = 5;

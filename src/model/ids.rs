@@ -1,5 +1,6 @@
 //! The ids that end up in resource names. A value that exists is safe to put between slashes.
 
+use crate::model::clean::clean;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -95,12 +96,9 @@ impl DocumentId {
 }
 
 impl fmt::Display for DocumentId {
-    /// For people and logs: control characters are escaped, so that an id cannot forge a log line.
+    /// For people and logs: what acts on a terminal is escaped, so that an id cannot forge a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c.is_control() {
-            true => write!(f, "{}", c.escape_default()),
-            false => write!(f, "{c}"),
-        })
+        f.write_str(&clean(&self.0))
     }
 }
 
@@ -275,6 +273,7 @@ mod tests {
     fn an_id_with_control_characters_cannot_forge_a_log_line() {
         let id = DocumentId::parse("ana\nSuccessfully synced\u{1b}[2J").expect("a legal document id");
         assert_eq!(id.to_string(), "ana\\nSuccessfully synced\\u{1b}[2J");
+        assert_eq!(DocumentId::of_existing("a\u{202e}b").to_string(), "a\\u{202e}b");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod advice;
+pub(crate) mod clean;
 pub(crate) mod costs;
 pub(crate) mod durations;
 pub(crate) mod equity_slot;
@@ -24,6 +25,7 @@ pub(crate) mod recheck;
 pub(crate) mod selection;
 pub(crate) mod settling;
 pub(crate) mod shards;
+pub(crate) mod suggested;
 pub(crate) mod sync_state;
 pub(crate) mod tenancy;
 pub(crate) mod typed_keys;

@@ -10,7 +10,7 @@ pub(crate) const DAYS: u64 = 30;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Price {
     each: f64,
-    free: f64,
+    pub(crate) free: f64,
 }
 
 /// Firestore: documents read.

@@ -120,7 +120,7 @@ impl Closing<'_> {
         let Tally { counts, durations, .. } = tally;
         conclude(&Figures { scope, status, counts, durations, used, start: pass.start }, end);
         if let Some(columns) = columns_of_stdout().filter(|_| is_watched()) {
-            output::print(&tally.failed.summary(counts, &pass.clients.config.database, columns));
+            output::print(&tally.failed.summary(&pass.clients.config.database, columns));
         }
     }
 

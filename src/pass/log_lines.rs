@@ -137,7 +137,11 @@ pub(crate) fn tell_no_snapshot(
             error!(user_id, error, duration_ms, "Could not retrieve Alpaca keys for user {id}: {reason}");
         }
         Outcome::Failed(_) => {
-            error!(user_id, error, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}");
+            let (since, _) = rest_of(&user.previous);
+            error!(
+                user_id,
+                error, since, duration_ms, "Failed to sync Alpaca account for user {id}: {reason}"
+            );
         }
         Outcome::Synced | Outcome::Skipped | Outcome::NeedsReauth => {
             let (since, next_attempt_at) = rest_of(&user.previous);

@@ -94,7 +94,7 @@ impl Tally {
             self.durations.add(took);
         }
         if let Outcome::Failed(code) = counts_as {
-            self.failed.add(code, &user.id);
+            self.failed.add(code, user.previous.needs_reauth(), &user.id);
         }
         let open = match &key_verdict {
             Some(KeyVerdict::Rejected(host, version)) => Some(Open::Rejected(*host, version.clone())),

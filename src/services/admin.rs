@@ -2,7 +2,7 @@
 
 use crate::config::{AdminApi, Endpoints};
 use crate::google::credentials::Identity;
-use crate::google::error::{Reason, shown};
+use crate::google::error::{Denied, Reason, shown};
 use crate::network::http::{client, heed};
 use crate::network::names::Names;
 use crate::telemetry::Chain;
@@ -24,6 +24,9 @@ pub(crate) enum AdminError {
     /// Whoever asked has no right to know.
     #[error("it is denied: {0}")]
     Denied(String),
+    /// It is refused, and nobody says why.
+    #[error("it is refused, and why is not known: {0}")]
+    Refused(String),
     /// There is no such thing.
     #[error("it does not exist")]
     Missing,
@@ -117,12 +120,14 @@ fn refusal(api: AdminApi, status: StatusCode, body: Option<&Json>) -> Result<Adm
     let told = message.unwrap_or_else(|| status.to_string());
     let details = error.and_then(|error| error["details"].as_array()).into_iter().flatten();
     let mut reasons = details.filter_map(|detail| detail["reason"].as_str());
-    match (status, reasons.find_map(|reason| Some((reason, Reason::parse(reason)?)))) {
-        (StatusCode::FORBIDDEN, Some(("SERVICE_DISABLED", _))) => Ok(AdminError::Disabled(api.name())),
+    let reason = reasons.find_map(Reason::parse);
+    match (status, Denied::by(reason.as_ref()), reason) {
+        (StatusCode::FORBIDDEN, Denied::Disabled, _) => Ok(AdminError::Disabled(api.name())),
+        (StatusCode::FORBIDDEN, Denied::Role, _) => Ok(AdminError::Denied(told)),
         // No right of whoever asked would help.
-        (_, Some((_, reason))) if !reason.is_missing_role() => Err(format!("{told} ({reason})")),
-        (StatusCode::FORBIDDEN, _) => Ok(AdminError::Denied(told)),
-        (StatusCode::NOT_FOUND, _) => Ok(AdminError::Missing),
+        (_, Denied::Disabled | Denied::Otherwise, Some(reason)) => Err(format!("{told} ({reason})")),
+        (StatusCode::FORBIDDEN, ..) => Ok(AdminError::Refused(told)),
+        (StatusCode::NOT_FOUND, ..) => Ok(AdminError::Missing),
         _ => Err(told),
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! No maintained crate writes it, so the few lines it takes are here.
 
+use crate::model::clean::clean_json;
 use crate::telemetry::chain::Chain;
-use crate::telemetry::clean::clean_json;
 use crate::telemetry::label::ExecutionLabel;
 use jiff::Timestamp;
 use serde::ser::SerializeMap;

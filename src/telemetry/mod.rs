@@ -1,7 +1,6 @@
 //! Log lines: objects in Cloud Logging's structured form, or readable text on a terminal.
 
 mod chain;
-mod clean;
 mod cloud_logging;
 mod label;
 mod log_format;
@@ -17,11 +16,11 @@ mod terminal;
 mod text;
 
 pub(crate) use self::chain::Chain;
-pub(crate) use self::clean::clean;
 pub(crate) use self::label::ExecutionLabel;
 pub(crate) use self::log_format::LogFormat;
 pub(crate) use self::progress::{Progress, SILENCE};
 pub(crate) use self::terminal::{columns_of_stdout, is_watched};
+pub(crate) use crate::model::clean::clean;
 
 use self::cloud_logging::CloudLogging;
 use self::targets::{as_named_now, discretion, usual};

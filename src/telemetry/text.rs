@@ -1,8 +1,8 @@
 //! Lines for people: with all fields where they are kept, and short where somebody watches.
 
-use crate::model::advice::Advice;
+use crate::model::advice::{Advice, NEEDS_REAUTH};
+use crate::model::clean::clean;
 use crate::model::outcome::Code;
-use crate::telemetry::clean::clean;
 use crate::telemetry::cloud_logging::{Seen, severity_of};
 use jiff::Timestamp;
 use std::fmt;
@@ -72,7 +72,11 @@ fn failure(seen: &Seen) -> Option<String> {
     let text =
         |name| seen.fields.iter().find(|(field, _)| *field == name).and_then(|(_, value)| value.as_str());
     let (user, code) = (text("user_id")?, Code::parse(text("error")?)?);
-    Some(format!("{}  {code}  {}", clean(user), Advice::on(code, true).in_few_words()))
+    let advice = match (code, text("since")) {
+        (Code::BrokerRejected, Some(_)) => NEEDS_REAUTH,
+        _ => Advice::on(code, true),
+    };
+    Some(format!("{}  {code}  {}", clean(user), advice.in_few_words()))
 }
 
 fn fields(seen: &Seen) -> String {
@@ -122,6 +126,13 @@ mod tests {
         ] {
             assert_eq!(text.line(severity, &failed, now), expected);
         }
+        let mut rejected = seen("x", &[("user_id", json!("ana")), ("error", json!("broker_rejected"))]);
+        assert_eq!(WATCHED.line("ERROR", &rejected, now), "14:30:00  ana  broker_rejected  passes by itself");
+        rejected.fields.push(("since", json!("2026-01-05T14:30:00Z")));
+        assert_eq!(
+            WATCHED.line("ERROR", &rejected, now),
+            "14:30:00  ana  broker_rejected  the user's to mend"
+        );
     }
 
     #[test]

@@ -98,6 +98,29 @@ on_both! {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_document_falls_to_a_member_who_is_synced() {
+    let world = sandbox().await;
+    for user in ["ana", "ben", "cy"] {
+        world.user_of_tenant(user, text("acme")).await;
+        world.membership("acme", user).await;
+    }
+    world.put("tenants/acme", [("owner_uid", text("ana"))]).await;
+    world.patch("users/ben", [("sync_enabled", crate::world::off())]).await;
+    world.pulse().await;
+    assert_eq!(world.primary("acme").await["user_id"], "ana");
+    let (_, told) = typed(&world, &["user", "remove", "ana"]).await;
+    assert_eq!((reasons(&told), &told["heir"]), (vec!["HandedOver", "UserRemoved"], &json!("cy")), "{told}");
+    let (_, told) = typed(&world, &["user", "remove", "cy"]).await;
+    assert_eq!(
+        (reasons(&told), &told["heir"]),
+        (vec!["UserRemoved", "HandOverWaits"], &json!("ben")),
+        "{told}"
+    );
+    let mend = &told["findings"][1]["mend"];
+    assert_eq!(mend, &format!("pulse user resume ben --project={}", world.project));
+}
+
 /// Two members of a tenant whose document shows the first one's account, and a user of their own.
 async fn crowded(world: &World) {
     for user in ["ana", "ben"] {

@@ -6,11 +6,13 @@ use crate::config::Place;
 use crate::config::filter::UserFilter;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
+use crate::google::error::Denied;
 use crate::limits::clock::ServerClock;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::UserId;
 use crate::model::selection::IdRange;
+use crate::model::suggested::about;
 use crate::model::user::User;
 use crate::services::desk::Desk;
 use crate::services::secret_manager::SecretError;
@@ -28,7 +30,7 @@ pub(super) fn skipped() -> impl Iterator<Item = Finding> {
 }
 
 pub(super) async fn look(place: &Place, desk: &Desk<'_>) -> Vec<Finding> {
-    let store = match reach(desk).await {
+    let store = match reach(place, desk).await {
         Ok(store) => store,
         Err(finding) => {
             let skipped = OF_FIRESTORE.map(|check| skip(check, "Firestore"));
@@ -44,11 +46,11 @@ pub(super) async fn look(place: &Place, desk: &Desk<'_>) -> Vec<Finding> {
     ]
 }
 
-async fn reach(desk: &Desk<'_>) -> Result<Arc<Store>, Finding> {
+async fn reach(place: &Place, desk: &Desk<'_>) -> Result<Arc<Store>, Finding> {
     let store = desk.store().await.map_err(|err| failed("Firestore", &err))?;
     match store.pulse_view(Deadline::after(USER_BUDGET)).await {
         Ok(_) => Ok(store),
-        Err(err) => Err(of_store("Firestore", &err, "datastore.entities.get")),
+        Err(err) => Err(of_store("Firestore", &err, ("datastore.entities.get", place))),
     }
 }
 
@@ -56,13 +58,48 @@ fn failed(check: &'static str, err: &(dyn Error + 'static)) -> Finding {
     Finding::new(CheckState::Failed, check, format!("{}.", Chain(err)))
 }
 
-/// What is denied is not known.
-fn of_store(check: &'static str, err: &StoreError, right: &str) -> Finding {
-    let told = Chain(err).to_string();
-    match told.contains("PermissionDenied") {
-        true => Finding::new(CheckState::Unknown, check, format!("{told}. The right {right} is missing.")),
-        false => failed(check, err),
+fn of_store(check: &'static str, err: &StoreError, (right, place): (&str, &Place)) -> Finding {
+    match err.denied() {
+        Some(why) => denied(check, why, err, &Needed { right, api: "firestore", place }),
+        None => failed(check, err),
     }
+}
+
+/// What was denied needs.
+struct Needed<'a> {
+    right: &'a str,
+    api: &'static str,
+    place: &'a Place,
+}
+
+/// What is denied is not known. Neither is why, unless Google says it; and whoever looks may not be the job.
+fn denied(check: &'static str, why: Denied, err: &dyn Error, needed: &Needed<'_>) -> Finding {
+    let Needed { right, api, place } = needed;
+    let unknown = |sentence: String| Finding::new(CheckState::Unknown, check, sentence);
+    match why {
+        Denied::Role => unknown(format!("Whoever looks here lacks the right {right}.")),
+        Denied::Disabled => unknown(format!("The API {api}.googleapis.com is not enabled in the project."))
+            .mended_by(enable(api, place)),
+        Denied::Otherwise => unknown(format!("{}.", Chain(err))),
+        Denied::Unclear => {
+            let told = Chain(err);
+            let project = &place.database.project;
+            let log = format!(
+                "gcloud logging read 'severity>=ERROR' --project={project} --limit=5 \
+                 --format='value(jsonPayload.message)'"
+            );
+            unknown(format!(
+                "{told}. Who refuses it and why is not known; it takes the right {right}. Whether the job is refused \
+                 too says its log:"
+            ))
+            .mended_by(log)
+        }
+    }
+}
+
+/// The command that switches an API on.
+pub(super) fn enable(api: &str, place: &Place) -> String {
+    format!("gcloud services enable {api}.googleapis.com --project={}", place.database.project)
 }
 
 /// The index is there if the query that needs it runs.
@@ -74,7 +111,8 @@ async fn trouble_query(store: &Store, place: &Place) -> Finding {
             let sentence = "The query for users in trouble runs: its index is there.";
             Finding::new(CheckState::Ok, check, sentence)
         }
-        Err(err) => of_store(check, &err, "datastore.entities.list").mended_by(deploy_rules(place)),
+        Err(err) if err.denied().is_some() => of_store(check, &err, ("datastore.entities.list", place)),
+        Err(err) => failed(check, &err).mended_by(deploy_rules(place)),
     }
 }
 
@@ -89,7 +127,7 @@ async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
     let mut users = Pages::<User>::of_users(&place.database, &IdRange::default(), &UserFilter::default());
     let first = match users.next(store).await {
         Ok(page) => page.into_iter().flatten().find_map(|user| UserId::parse(user.id.as_str()).ok()),
-        Err(err) => return of_store(check, &err, "datastore.entities.list"),
+        Err(err) => return of_store(check, &err, ("datastore.entities.list", place)),
     };
     let Some(user) = first else {
         return Finding::new(CheckState::Skipped, check, "There is no user yet whose secret could be read.");
@@ -99,26 +137,21 @@ async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
         Err(err) => return failed(check, &err),
     };
     let read = secrets.keys(&place.database, &user, Deadline::after(USER_BUDGET)).await;
-    let state = match &read {
-        Ok(_) => CheckState::Ok,
-        Err(SecretError::Missing { .. } | SecretError::Disabled { .. } | SecretError::Malformed { .. }) => {
-            CheckState::Warning
-        }
-        Err(SecretError::Forbidden { .. }) => CheckState::Unknown,
-        Err(_) => CheckState::Failed,
-    };
-    let flags = place.database.flags();
-    match (state, read.err()) {
-        (CheckState::Warning, Some(err)) => {
+    match read {
+        Ok(_) => Finding::new(CheckState::Ok, check, format!("The keys of user {user} could be read.")),
+        Err(
+            err
+            @ (SecretError::Missing { .. } | SecretError::Disabled { .. } | SecretError::Malformed { .. }),
+        ) => {
             let sentence = format!("Secret Manager answers, but {}.", Chain(&err));
-            Finding::new(state, check, sentence).mended_by(format!("pulse explain {user}{flags}"))
+            let explain = about("explain", user.as_str(), &place.database.flags());
+            Finding::new(CheckState::Warning, check, sentence).mended_by(explain)
         }
-        (CheckState::Unknown, Some(err)) => {
-            let right = "The right secretmanager.versions.access is missing";
-            Finding::new(state, check, format!("{right}: {}.", Chain(&err)))
+        Err(ref err @ SecretError::Forbidden { ref denial, .. }) => {
+            let needed = Needed { right: "secretmanager.versions.access", api: "secretmanager", place };
+            denied(check, denial.kind(), err, &needed)
         }
-        (_, Some(err)) => failed(check, &err),
-        (_, None) => Finding::new(state, check, format!("The keys of user {user} could be read.")),
+        Err(err) => failed(check, &err),
     }
 }
 

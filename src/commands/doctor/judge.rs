@@ -36,14 +36,17 @@ impl Judged {
     }
 }
 
-pub(super) fn database(answer: &Json) -> Judged {
+/// `another` makes one of a name of its own.
+pub(super) fn database(answer: &Json, another: &str) -> Judged {
     match answer["type"].as_str() {
         Some("FIRESTORE_NATIVE") => Judged::ok("The database is in native mode."),
         kind => {
             let kind = kind.unwrap_or("an unknown mode");
             Judged::failed(format!(
-                "The database is in {kind}: the job needs one in native mode, of a name of its own (--database)."
+                "The database is in {kind}, and the job needs one in native mode: make one of another name, and set \
+                 PULSE_DATABASE=pulse then, here and for the job."
             ))
+            .mended_by(another.to_owned())
         }
     }
 }
@@ -353,7 +356,8 @@ mod tests {
     #[test]
     fn an_answer_that_says_nothing_is_no_good_one() {
         let nothing = json!({});
-        for judged in [database(&nothing), rules(&nothing), indexes(&nothing, &nothing), expiry(&nothing)] {
+        for judged in [database(&nothing, ""), rules(&nothing), indexes(&nothing, &nothing), expiry(&nothing)]
+        {
             assert_eq!(judged.state, CheckState::Failed, "{}", judged.sentence);
         }
     }

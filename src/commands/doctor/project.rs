@@ -1,6 +1,6 @@
 //! What Google's admin APIs say of the project: each is asked, and judged.
 
-use crate::commands::doctor::data::deploy_rules;
+use crate::commands::doctor::data::{deploy_rules, enable};
 use crate::commands::doctor::judge::{self, Judged};
 use crate::commands::doctor::skipped::skip;
 use crate::commands::frame::{CheckState, Finding};
@@ -43,8 +43,13 @@ impl Project<'_> {
             self.id(),
             self.named()
         );
+        let another = format!(
+            "gcloud firestore databases create --database=pulse --location=nam5 --project={}",
+            self.id()
+        );
         let asked = self.get(AdminApi::Firestore, &self.database_path()).await;
-        self.finding("Database", asked, (right, &create), judge::database)
+        let judged = |answer: &Json| judge::database(answer, &another);
+        self.finding("Database", asked, (right, &create), judged)
     }
 
     async fn indexes_and_expiry(&self) -> (Finding, Finding) {
@@ -177,9 +182,12 @@ impl Project<'_> {
             Err(err @ AdminError::Denied(_)) => {
                 return unknown(format!("The right {right} is missing: {err}."));
             }
+            Err(err @ AdminError::Refused(_)) => {
+                return unknown(format!("It could not be looked at, which takes the right {right}: {err}."));
+            }
             Err(err @ AdminError::Disabled(api)) => {
-                let enable = format!("gcloud services enable {api}.googleapis.com --project={}", self.id());
-                return unknown(format!("It could not be looked at: {err}.")).mended_by(enable);
+                return unknown(format!("It could not be looked at: {err}."))
+                    .mended_by(enable(api, self.place));
             }
             Err(err @ AdminError::Unanswered { .. }) => {
                 return unknown(format!("It could not be looked at: {err}."));

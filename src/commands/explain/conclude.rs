@@ -6,6 +6,7 @@ use crate::commands::explain::next::attempt;
 use crate::commands::frame::{CheckState, Finding, in_words};
 use crate::commands::standing::Cause;
 use crate::model::advice::{Advice, FLEET_GUARD, NEEDS_REAUTH, Who};
+use crate::model::fleet_guard::FEWEST;
 use crate::model::ids::UserId;
 use crate::model::outcome::Code;
 use crate::model::sync_state::{State, SyncState};
@@ -100,7 +101,9 @@ impl Known<'_> {
         if why.what.is_empty() {
             return format!("{user}: {figures}, nobody has to act, and the user is tried {next}.");
         }
-        let since = self.trouble().map(|trouble| trouble.failing_since.unwrap_or(trouble.since));
+        // The user's trouble says nothing of when the job stopped.
+        let trouble = self.trouble().filter(|_| !why.reason.starts_with("Pulse"));
+        let since = trouble.map(|trouble| trouble.failing_since.unwrap_or(trouble.since));
         let since =
             since.map(|since| format!(", for {} now", in_words(self.looked.now.duration_since(since))));
         let (what, act) = (&why.what, &why.act);
@@ -125,7 +128,8 @@ impl Known<'_> {
             Switch::On => return None,
         };
         let act = "whoever wants the user synced has to switch that on".to_owned();
-        let mend = Some(self.looked.pulse(&format!("user resume {}", self.user)));
+        let can_have_keys = UserId::parse(user.id.as_str()).is_ok();
+        let mend = can_have_keys.then(|| self.looked.about("user resume", user.id.as_str()));
         Some(Why { reason, what: what.into(), who: Who::Operator, act, mend })
     }
 
@@ -151,23 +155,29 @@ impl Known<'_> {
     fn recorded(&self, trouble: &SyncState) -> Advice {
         match (trouble.state, trouble.error) {
             (State::NeedsReauth, _) => NEEDS_REAUTH,
-            (_, Some(Code::BrokerRejected)) if self.rejected_for_long(trouble) => FLEET_GUARD,
+            (_, Some(Code::BrokerRejected)) if self.is_one_of_many(trouble) => FLEET_GUARD,
             (_, Some(code)) => Advice::on(code, self.has_ever_synced()),
             (_, None) => Advice::on(Code::Internal, true),
         }
     }
 
-    fn rejected_for_long(&self, trouble: &SyncState) -> bool {
+    /// Whether the guard against marking many at once holds the user's rejections back: it does for those that do not
+    /// count though the last pulse had many, and for those that go on and make nobody reconnect.
+    fn is_one_of_many(&self, trouble: &SyncState) -> bool {
         let since = trouble.failing_since.unwrap_or(trouble.since);
-        self.looked.now.duration_since(since) > ONE_REJECTION
+        let errors = self.pulse.as_ref().map(|pulse| &pulse.errors);
+        let rejected = errors.and_then(|errors| errors.get(Code::BrokerRejected.as_str()));
+        // A person's own run counts none either, however few there are.
+        let is_held_back = trouble.rejections == 0 && rejected.is_some_and(|users| *users >= FEWEST);
+        is_held_back || self.looked.now.duration_since(since) > ONE_REJECTION
     }
 
     /// Alpaca takes by now what is recorded as rejected or unavailable: the next pulse ends it.
     fn after_asking(&self, why: Why) -> Why {
-        let Some(Asked::Took { version, .. }) = &self.asked else { return why };
+        let Some(Asked::Took { version, is_other: false, .. }) = &self.asked else { return why };
         let act =
             format!("Alpaca takes version {version} of the keys by now, so that the next pulse ends it");
-        let mend = Some(self.looked.pulse(&format!("sync --user={}", self.user)));
+        let mend = Some(self.looked.sync_alone(self.user.as_str()));
         Why { act, mend, who: Who::Nobody, ..why }
     }
 
@@ -197,7 +207,7 @@ impl Known<'_> {
         };
         let refused = self.pulse.iter().flat_map(|pulse| &pulse.errors);
         let refused: Vec<_> = refused.filter(|(code, _)| code.starts_with("store_")).collect();
-        let mend = Some(self.looked.pulse(&format!("sync --user={}", self.user)));
+        let mend = Some(self.looked.sync_alone(self.user.as_str()));
         let (what, act) = match refused[..] {
             // Who cannot be written for cannot be recorded either.
             [(code, users), ..] => (

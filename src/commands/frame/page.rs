@@ -136,6 +136,12 @@ pub(crate) fn grouped(number: u64) -> String {
     shown
 }
 
+/// So many, with the word for one or for many: `1 user`, `2,030 users`.
+#[must_use]
+pub(crate) fn counted(number: u64, [one, many]: [&str; 2]) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +216,9 @@ mod tests {
     fn a_number_is_grouped_by_thousands() {
         for (number, shown) in [(0, "0"), (999, "999"), (2030, "2,030"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), shown);
+        }
+        for (number, shown) in [(0, "0 users"), (1, "1 user"), (2030, "2,030 users")] {
+            assert_eq!(counted(number, ["user", "users"]), shown);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::limits::retry::Deadline;
 use crate::model::account::Account;
 use crate::model::ids::{DocumentId, UserId};
 use crate::model::pin::Pin;
+use crate::model::suggested::{about, sync_alone};
 use crate::services::desk::Desk;
 use std::process::ExitCode;
 
@@ -40,7 +41,7 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     });
     let flags = place.database.flags();
     let answer = desk.alpaca()?.account(&stored.keys, deadline).await;
-    let rejected = |err| Stopped::Found(of_alpaca(&err)).mended_by(format!("pulse keys set {user}{flags}"));
+    let rejected = |err| Stopped::Found(of_alpaca(&err)).mended_by(about("keys set", user.as_str(), &flags));
     let account = answer.map_err(rejected)?.account;
     report.field("kind", &kind_of(&stored.keys).0);
     report.field("account", &account.external_account_id);
@@ -56,7 +57,7 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     let finding = Finding::new(state, reason, sentence);
     report.found(match state {
         CheckState::Ok => finding,
-        _ => finding.mended_by(format!("pulse sync --user {user}{flags}")),
+        _ => finding.mended_by(sync_alone(user.as_str(), &flags)),
     });
     Ok(())
 }

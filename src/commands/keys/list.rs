@@ -1,7 +1,7 @@
 //! `pulse keys list`.
 
 use crate::commands::failures::{Stopped, sentence};
-use crate::commands::frame::{self, CheckState, Column, Finding, Report, Table, brief, grouped};
+use crate::commands::frame::{self, CheckState, Column, Finding, Report, Table, brief, counted, grouped};
 use crate::config::Place;
 use crate::config::filter::UserFilter;
 use crate::config::keys_args::KeysListArgs;
@@ -12,6 +12,7 @@ use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, UserId};
 use crate::model::prices::VERSIONS;
 use crate::model::selection::IdRange;
+use crate::model::suggested::about;
 use crate::model::user::User;
 use crate::services::desk::Desk;
 use crate::services::secret_changes::{SecretChangeError, VersionInfo, VersionState};
@@ -73,7 +74,9 @@ async fn list(
         rows.iter().for_each(|row| report.item(row));
         report.text(|page| table.rows(page, &rows.iter().map(Row::cells).collect::<Vec<_>>()));
     }
-    let without: Vec<&String> = users.difference(&with_keys).collect();
+    // Whose id cannot name a secret can have none.
+    let without: Vec<&String> =
+        users.difference(&with_keys).filter(|user| UserId::parse(user).is_ok()).collect();
     report.field("users_without_secret", &without);
     listing.find(&without, &place.database.flags(), report);
     Ok(())
@@ -84,9 +87,9 @@ fn tell_before(secrets: usize, users: usize, report: &mut Report) {
     let minutes = secrets.div_ceil(SECRET_CALLS_PER_MINUTE.get().into());
     report.text(|page| {
         page.paragraph(&format!(
-            "{} secrets with keys, {} users; their versions take up to {minutes} min to read",
-            grouped(secrets),
-            grouped(users)
+            "{}, {}; the versions take up to {minutes} min to read",
+            counted(secrets, ["secret with keys", "secrets with keys"]),
+            counted(users, ["user", "users"])
         ));
         page.gap();
     });
@@ -177,7 +180,8 @@ struct Listing {
     older_than: Option<Duration>,
     old: Vec<String>,
     with_older_versions: Vec<String>,
-    dollars: f64,
+    /// That are not destroyed.
+    versions: usize,
     of_nobody: Vec<String>,
     unknown: Option<(u64, String)>,
 }
@@ -195,7 +199,7 @@ impl Listing {
                 row
             }
         };
-        self.dollars += row.dollars_a_month;
+        self.versions += row.enabled + row.disabled;
         self.of_nobody.extend((!row.is_a_user).then(|| row.user.clone()));
         self.with_older_versions.extend((row.enabled + row.disabled > 1).then(|| row.user.clone()));
         let Some(limit) = self.older_than else { return Some(row) };
@@ -205,29 +209,47 @@ impl Listing {
     }
 
     fn find(&self, without: &[&String], flags: &str, report: &mut Report) {
-        let text = format!("Versions that are not destroyed cost ${:.2} a month.", self.dollars);
-        report.field("dollars_a_month", &self.dollars);
+        let dollars = cents(VERSIONS.of(self.versions as f64));
+        let words = ["version that is not destroyed costs", "versions that are not destroyed cost"];
+        let versions = counted(self.versions as u64, words);
+        let text = format!("{versions} ${dollars:.2} a month, {} of an account being free.", VERSIONS.free);
+        report.field("dollars_a_month", &dollars);
         report.found(Finding::new(CheckState::Ok, "KeysListed", text));
         let found = [
-            some(CheckState::Failed, "KeysOld", &self.old, "have keys that are older", "pulse keys set {}"),
+            some(
+                CheckState::Failed,
+                "KeysOld",
+                &self.old,
+                ["has keys that are older", "have keys that are older"],
+                ("keys set", ""),
+            ),
             some(
                 CheckState::Warning,
                 "OlderVersionsLeft",
                 &self.with_older_versions,
-                "have older versions that still open the account and cost money",
-                "pulse keys set {} --destroy-old",
+                [
+                    "has older versions that still open the account and cost money",
+                    "have older versions that still open the account and cost money",
+                ],
+                ("keys set", " --destroy-old"),
             ),
             some(
                 CheckState::Warning,
                 "SecretsWithoutUser",
                 &self.of_nobody,
-                "have a secret and are no users",
-                "pulse user remove {}",
+                ["has a secret and is no user", "have a secret and are no users"],
+                ("user remove", ""),
             ),
-            some(CheckState::Warning, "UsersWithoutSecret", without, "have no secret", "pulse keys set {}"),
+            some(
+                CheckState::Warning,
+                "UsersWithoutSecret",
+                without,
+                ["has no secret", "have no secret"],
+                ("keys set", ""),
+            ),
         ];
-        for (finding, command) in found.into_iter().flatten() {
-            report.found(finding.mended_by(format!("{command}{flags}")));
+        for (finding, Mend { command, user, own_flags }) in found.into_iter().flatten() {
+            report.found(finding.mended_by(about(command, user, &format!("{own_flags}{flags}"))));
         }
         if let Some((count, why)) = &self.unknown {
             let sentence = format!("Of {} secrets the versions could not be read: {why}", grouped(*count));
@@ -236,17 +258,25 @@ impl Listing {
     }
 }
 
+/// What mends it for one user.
+struct Mend<'a> {
+    command: &'static str,
+    user: &'a str,
+    own_flags: &'static str,
+}
+
 /// The finding about some ids, if there are any; the command is for the first one.
-fn some(
+fn some<'a>(
     state: CheckState,
     reason: &'static str,
-    ids: &[impl AsRef<str>],
-    what: &str,
-    mend: &str,
-) -> Option<(Finding, String)> {
-    let first = ids.first()?.as_ref();
+    ids: &'a [impl AsRef<str>],
+    [one, many]: [&str; 2],
+    (command, own_flags): (&'static str, &'static str),
+) -> Option<(Finding, Mend<'a>)> {
+    let user = ids.first()?.as_ref();
     let shown: Vec<&str> = ids.iter().take(3).map(AsRef::as_ref).collect();
     let more = if ids.len() > shown.len() { ", …" } else { "" };
-    let sentence = format!("{} {what}: {}{more}.", grouped(ids.len() as u64), shown.join(", "));
-    Some((Finding::new(state, reason, sentence), mend.replace("{}", first)))
+    let what = counted(ids.len() as u64, [one, many]);
+    let sentence = format!("{what}: {}{more}.", shown.join(", "));
+    Some((Finding::new(state, reason, sentence), Mend { command, user, own_flags }))
 }

@@ -15,6 +15,7 @@ use crate::model::account::Account;
 use crate::model::ids::{DocumentId, UserId};
 use crate::model::keys::Environment;
 use crate::model::pin::Pin;
+use crate::model::suggested::{about, sync_alone};
 use crate::model::typed_keys::TypedKeys;
 use crate::pass::own_run::{OwnRun, sync_now};
 use crate::services::alpaca::AlpacaError;
@@ -60,10 +61,7 @@ impl Setting<'_> {
         let account = self.tried(&typed, pin.as_ref()).await?;
         self.tell(&typed, account.as_ref(), report);
         self.same_account(account.as_ref(), pin.as_ref())?;
-        let which = account
-            .as_ref()
-            .map_or("an account that is not open yet", |account| &account.external_account_id);
-        let question = format!("Store these keys for {user}: {}, {which}?", out_loud(environment));
+        let question = format!("Store these keys for {user} ({})?", environment.as_str().to_uppercase());
         confirm(&question, self.args.confirm).await?;
         let shelf = Shelf { secrets: &self.clients.secrets, database: self.clients.store.database(), user };
         let stored = shelf.put(&typed.payload).await?;
@@ -95,9 +93,12 @@ impl Setting<'_> {
         let deadline = Deadline::after(USER_BUDGET);
         let existing = store.existing_user(self.id, None, deadline).await?;
         if existing.profile.is_none() {
-            let sentence = format!("There is no user {user}: keys would be stored for nobody.");
-            return Err(Stopped::failed("UserUnknown", sentence)
-                .mended_by(format!("pulse user add {user}{}", self.flags)));
+            let sentence = format!("There is no user {user}. Only if the user is new, add them first:");
+            return Err(Stopped::failed("UserUnknown", sentence).mended_by(about(
+                "user add",
+                user.as_str(),
+                &self.flags,
+            )));
         }
         Ok(store.pin(self.id, deadline).await?)
     }
@@ -134,7 +135,7 @@ impl Setting<'_> {
     }
 
     fn again_with(&self, flag: &str) -> String {
-        format!("pulse keys set {} {flag}{}", self.user, self.flags)
+        about("keys set", self.user.as_str(), &format!(" {flag}{}", self.flags))
     }
 
     fn tell(&self, typed: &TypedKeys, account: Option<&Account>, report: &mut Report) {
@@ -147,12 +148,9 @@ impl Setting<'_> {
             page.pair("user", self.user.as_str());
             page.pair("environment", out_loud(environment));
             page.pair("kind", kind_of(&typed.keys).1);
-            if let Some(account) = account {
-                page.pair(
-                    "account",
-                    &format!("{} ({})", account.external_account_id, account.status.as_str()),
-                );
-            }
+            let account = account
+                .map(|account| format!("{} ({})", account.external_account_id, account.status.as_str()));
+            page.pair("account", account.as_deref().unwrap_or("not open yet"));
         });
     }
 
@@ -193,7 +191,7 @@ impl Setting<'_> {
                 "Paused",
                 "The user is paused, and is not synced until that ends.",
             )
-            .mended_by(format!("pulse user resume {user}{}", self.flags)),
+            .mended_by(about("user resume", user.as_str(), &self.flags)),
             OwnRun::NotOpen => {
                 let sentence = "The account is not open yet: the user is synced once it is.";
                 Finding::new(CheckState::Warning, "AccountNotOpen", sentence)
@@ -201,7 +199,7 @@ impl Setting<'_> {
             OwnRun::Failed(code) => {
                 let sentence = format!("The keys are stored, but the sync failed: {}.", code.as_str());
                 Finding::new(CheckState::Failed, "SyncFailed", sentence)
-                    .mended_by(format!("pulse sync --user {user}{}", self.flags))
+                    .mended_by(sync_alone(user.as_str(), &self.flags))
             }
         });
         Ok(run == OwnRun::Synced)

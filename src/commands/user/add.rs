@@ -9,6 +9,7 @@ use crate::firestore::write::Write;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId, TenantId};
+use crate::model::suggested::about;
 use crate::services::desk::Desk;
 use std::process::ExitCode;
 
@@ -35,7 +36,7 @@ async fn add(
     let existing = store.existing_user(&id, args.tenant.as_ref(), Deadline::after(USER_BUDGET)).await?;
     let writes = writes(args, store.database(), &id, &existing)?;
     report.field("is_new", &existing.profile.is_none());
-    let next = format!("pulse keys set {user}{}", place.database.flags());
+    let next = about("keys set", user.as_str(), &place.database.flags());
     if writes.is_empty() {
         let sentence = format!("{user} is there already, and nothing was to be changed.");
         report.found(Finding::new(CheckState::Ok, "UserThere", sentence).mended_by(next));

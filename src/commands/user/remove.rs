@@ -12,6 +12,7 @@ use crate::firestore::write::Write;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
 use crate::model::ids::DocumentId;
+use crate::model::suggested::{about, sync_alone};
 use crate::pass::own_run::{OwnRun, sync_now};
 use crate::services::clients::Clients;
 use crate::services::secret_changes::{SecretChangeError, secret_of};
@@ -55,7 +56,8 @@ impl Removal<'_> {
         report.field("stays", &remains.others);
         report.field("heir", &remains.heir.as_ref().map(DocumentId::as_str));
         if listed.is_empty() {
-            report.found(Finding::new(CheckState::Ok, "NothingLeft", format!("Nothing of {user} is left.")));
+            let sentence = format!("Nothing of {user} is there: removed already, or another id or project.");
+            report.found(Finding::new(CheckState::Ok, "NothingLeft", sentence));
             self.tell_others(&remains, report);
             return Ok(());
         }
@@ -84,7 +86,7 @@ impl Removal<'_> {
                 let sentence = format!(
                     "{user} is of tenant {claimed}: remove them from that one first, and then from {given}."
                 );
-                let mend = format!("pulse user remove {user}{}", self.flags);
+                let mend = about("user remove", user.as_str(), &self.flags);
                 Err(Stopped::failed("OtherTenant", sentence).mended_by(mend))
             }
             _ => Ok(()),
@@ -186,12 +188,20 @@ impl Removal<'_> {
                 let sentence = format!("The document of tenant {tenant} shows the account of {heir} now.");
                 Finding::new(CheckState::Ok, "HandedOver", sentence)
             }
-            OwnRun::Paused | OwnRun::NotOpen | OwnRun::Failed(_) => {
+            OwnRun::Paused => {
+                let sentence = format!(
+                    "The document of tenant {tenant} is deleted, and {heir}, to whom it falls, is paused, as is whoever \
+                     else is a member: it comes with the next pulse that syncs one of them."
+                );
+                let mend = about("user resume", heir.as_str(), &self.flags);
+                Finding::new(CheckState::Warning, "HandOverWaits", sentence).mended_by(mend)
+            }
+            OwnRun::NotOpen | OwnRun::Failed(_) => {
                 let sentence = format!(
                     "The document of tenant {tenant} is deleted, and {heir}, to whom it falls, could not be synced: it \
                      comes with the next pulse that syncs a member."
                 );
-                let mend = format!("pulse sync --user {heir}{}", self.flags);
+                let mend = sync_alone(heir.as_str(), &self.flags);
                 Finding::new(CheckState::Warning, "HandOverWaits", sentence).mended_by(mend)
             }
         });

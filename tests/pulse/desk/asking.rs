@@ -79,6 +79,16 @@ async fn another_account_than_the_snapshots_is_told() {
     world.fault("alpaca:other-account");
     let (object, _) = asked(&world).await;
     assert_eq!(state_of(&object, "AskedOtherAccount"), Some("warning"));
+    // That Alpaca answers is no cure for what it answers.
+    world.pulse_with(&["--pin-accounts"]).await;
+    let (object, _) = asked(&world).await;
+    let conclusion = &object["conclusion"];
+    assert_eq!(
+        (&conclusion["reason"], &conclusion["who"]),
+        (&"BrokerOtherAccount".into(), &"operator".into()),
+        "{conclusion}"
+    );
+    assert!(!conclusion["sentence"].to_string().contains("the next pulse ends it"), "{conclusion}");
 }
 
 /// A right that the operator lacks says nothing about the job's.

@@ -89,6 +89,10 @@ async fn everything_that_is_wrong_is_found_with_the_command_that_mends_it() {
     assert_eq!(exit, Some(3));
     let project = &world.project;
     for (check, mend) in [
+        (
+            "Database",
+            format!("gcloud firestore databases create --database=pulse --location=nam5 --project={project}"),
+        ),
         ("Indexes", format!("npx firebase-tools deploy --only firestore --project={project}")),
         ("Expiry", format!("npx firebase-tools deploy --only firestore --project={project}")),
         ("Rules", format!("npx firebase-tools deploy --only firestore --project={project}")),
@@ -208,6 +212,51 @@ async fn each_service_that_does_not_answer_is_the_cause_and_what_needs_it_is_ski
     }
 }
 
+/// Which right is missing is said where Google says that one is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_is_explained_as_far_as_google_does() {
+    for (fault, check, words, mend) in [
+        (
+            "firestore:error=PERMISSION_DENIED,reason=SERVICE_DISABLED",
+            "Firestore",
+            "is not enabled",
+            "gcloud services enable firestore.googleapis.com",
+        ),
+        (
+            "firestore:error=PERMISSION_DENIED,reason=IAM_PERMISSION_DENIED",
+            "Firestore",
+            "lacks the right datastore.entities.get",
+            "",
+        ),
+        ("firestore:error=PERMISSION_DENIED", "Firestore", "is not known", "gcloud logging read"),
+        (
+            "secret-manager:error=403,reason=SERVICE_DISABLED",
+            "Secrets",
+            "is not enabled",
+            "gcloud services enable secretmanager.googleapis.com",
+        ),
+        (
+            "secret-manager:error=403,reason=IAM_PERMISSION_DENIED",
+            "Secrets",
+            "lacks the right secretmanager.versions.access",
+            "",
+        ),
+        ("secret-manager:error=403", "Secrets", "is not known", "gcloud logging read"),
+        ("secret-manager:error=403,reason=SECURITY_POLICY_VIOLATED", "Secrets", "perimeter", ""),
+        ("admin/GetDatabase:error=403", "Database", "why is not known", ""),
+    ] {
+        let world = world().await;
+        world.fault(fault);
+        let (object, _) = examined(&world).await;
+        let found = finding(&object, check);
+        let sentence = found["sentence"].to_string();
+        assert_eq!(found["state"], "unknown", "{fault}: {found}");
+        assert!(sentence.contains(words) && !sentence.contains("is missing"), "{fault}: {sentence}");
+        let told = found["mend"].as_str().unwrap_or_default();
+        assert!(told.starts_with(mend) && told.is_empty() == mend.is_empty(), "{fault}: {told}");
+    }
+}
+
 /// A connection that breaks off is as good as none.
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_break_off_or_answer_with_an_error_have_failed() {
@@ -257,7 +306,7 @@ async fn without_credentials_everything_of_googles_is_skipped() {
     assert_all_but(&object, &expected);
     assert_eq!(exit, Some(3));
     let last = object["findings"].as_array().and_then(|all| all.last()).expect("a finding");
-    assert_eq!(last["mend"], "gcloud auth application-default login");
+    assert_eq!(last["mend"], "unset GOOGLE_APPLICATION_CREDENTIALS");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ mod asking;
 mod cost;
 mod doctor;
 mod explain;
+mod mends;
 pub(crate) mod reference;
 mod screens;
 mod status;

@@ -9,7 +9,7 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
 }
 
 /// JSON with such characters as its own escapes: it stays the same JSON.
-pub(super) fn clean_json(json: &str) -> Cow<'_, str> {
+pub(crate) fn clean_json(json: &str) -> Cow<'_, str> {
     escaped(json, |c| format!("\\u{:04x}", u32::from(c)))
 }
 
@@ -27,8 +27,9 @@ fn escaped(text: &str, escape: impl Fn(char) -> String) -> Cow<'_, str> {
     shown.into()
 }
 
-/// All of them have four hexadecimal digits at most.
-fn acts(c: char) -> bool {
+/// Whether it could. All of them have four hexadecimal digits at most.
+#[must_use]
+pub(crate) fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
