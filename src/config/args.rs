@@ -414,7 +414,7 @@ fn switch(text: &str) -> Result<bool, String> {
 }
 
 /// A limit: a whole number above 0.
-fn rate(text: &str) -> Result<NonZeroU32, String> {
+pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
     let rate = text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= MAX_RATE);
     rate.ok_or_else(|| format!("use a whole number from 1 to {MAX_RATE}"))
 }

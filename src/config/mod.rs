@@ -30,7 +30,7 @@ use crate::config::args::{OnOff, SyncArgs};
 use crate::config::error::keep;
 use crate::config::filter::UserFilter;
 use crate::config::repeat::Repeat;
-use crate::limits::rate::Budgets;
+use crate::limits::rate::{Budgets, SECRET_CALLS_PER_MINUTE};
 use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::Database;
 use crate::model::selection::Selection;
@@ -152,6 +152,7 @@ fn undone_diff(args: &SyncArgs) -> Option<&'static str> {
 fn budgets(args: &SyncArgs) -> Budgets {
     Budgets {
         secret_accesses_per_minute: args.secret_accesses_per_minute,
+        secret_calls_per_minute: SECRET_CALLS_PER_MINUTE,
         alpaca_calls_per_second: args.alpaca_calls_per_second,
         max_writes_per_second: args.max_writes_per_second,
         ramp_writes: args.ramp_writes,

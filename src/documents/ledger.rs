@@ -191,7 +191,7 @@ impl TaskState {
 
 impl TaskRecord {
     fn to_value(&self) -> Value {
-        let Self { state, finished, used, ramp } = self;
+        let Self { state, finished, used, unreached, ramp } = self;
         let Finished { cursor, counts, rejections, sample, measures } = finished;
         let mut fields = vec![
             ("state", text(state.as_str())),
@@ -205,6 +205,7 @@ impl TaskRecord {
             ("measures", measures_value(measures)),
         ];
         fields.extend(cursor.as_ref().map(|cursor| ("cursor", text(cursor.as_str()))));
+        fields.extend(unreached.map(|unreached| ("unreached", count(unreached))));
         if let Some((ramp, busiest)) = ramp {
             fields.extend([("ramp", ramp.to_value()), ("busiest_second", integer((*busiest).into()))]);
         }
@@ -228,6 +229,7 @@ impl TaskRecord {
                 measures: part("measures").map(measures).unwrap_or_default(),
             },
             used: used(part("used")?)?,
+            unreached: number(fields, "unreached"),
             // Nothing depends on it that would be worth losing the rest for.
             ramp: fields
                 .get("ramp")

@@ -121,6 +121,16 @@ impl Ledger {
         measures
     }
 
+    /// Users whom no task reached, if all of them could count theirs, for `ops/last_pulse`.
+    #[must_use]
+    pub(super) fn unreached_count(&self) -> Option<u64> {
+        let of = |record: &TaskRecord| match record.state {
+            TaskState::Completed => Some(0),
+            _ => record.unreached,
+        };
+        self.tasks.values().map(of).sum()
+    }
+
     /// How far the database was ramped up, and how many writes a second it was shown at most.
     #[must_use]
     pub(super) fn ramp(&self) -> Option<(Ramp, f64)> {

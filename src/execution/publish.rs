@@ -60,6 +60,8 @@ pub(crate) struct Leaving<'a> {
     pub(crate) finished: &'a Finished,
     /// What became of its users, with those that the cursor is behind: they count, and are synced again by a retry.
     pub(crate) counts: &'a Counts,
+    /// Users whom it did not reach, if it was stopped and that could be counted.
+    pub(crate) unreached: Option<u64>,
     /// When it started.
     pub(crate) start: Instant,
 }
@@ -69,6 +71,7 @@ pub(crate) struct Leaving<'a> {
 struct LastWord {
     counts: Counts,
     measures: Measures,
+    unreached: Option<u64>,
     used: Used,
     worth: Worth,
     leave: Leave,
@@ -82,6 +85,7 @@ impl TaskAssignment {
         }
         let recorder = self.recorder(clients);
         let record = recorder.record(leaving.state, leaving.finished.clone());
+        let record = TaskRecord { unreached: leaving.unreached, ..record };
         let ledger = match self.is_one_of_several() {
             true => {
                 recorder.save(&record, ExecutionEnd::Unchanged, deadline).await;
@@ -137,7 +141,8 @@ impl TaskAssignment {
             true => Leave::Last(worth.status),
             false => Leave::LastOfUnfinished,
         };
-        Some(LastWord { counts, measures, used, worth, leave })
+        let unreached = ledger.unreached_count();
+        Some(LastWord { counts, measures, unreached, used, worth, leave })
     }
 
     /// Returns what the pass came to, unless another execution has taken over: then that one tells.
@@ -194,11 +199,12 @@ impl TaskAssignment {
         (now, elapsed): (Timestamp, Duration),
         writes: u64,
     ) -> LastPulse {
-        let LastWord { counts, used, worth, measures: _, leave: _ } = last_word;
+        let LastWord { counts, unreached, used, worth, measures: _, leave: _ } = last_word;
         // Of the whole execution; no clock that jumps makes it shorter than this part of it.
         let duration = Duration::try_from(now.duration_since(self.started_at)).unwrap_or_default();
         LastPulse {
             counts: counts.clone(),
+            unreached: *unreached,
             status: worth.status,
             last_synced_at: match counts.success {
                 0 => Synced::Then(self.last_synced.known()),

@@ -39,6 +39,8 @@ pub(crate) struct TaskRecord {
     pub(crate) finished: Finished,
     /// What it has used, all attempts together.
     pub(crate) used: Used,
+    /// Users whom it did not reach, if it was stopped and that could be counted.
+    pub(crate) unreached: Option<u64>,
     /// How far the database is ramped up, and the writes of this task's busiest second at that; only with
     /// `--ramp-writes`.
     pub(crate) ramp: Option<(Ramp, u32)>,

@@ -11,6 +11,7 @@ use crate::model::keys::Environment;
 use crate::model::ledger::{Finished, TaskState};
 use crate::model::outcome::{Code, Counts, PassStatus};
 use crate::pass::context::PassContext;
+use crate::pass::count::Unreached;
 use crate::pass::state_records::{last_successes, settle};
 use crate::pass::summary::{Figures, PassEnd, conclude, tell_failing_long};
 use crate::pass::tally::Tally;
@@ -109,7 +110,8 @@ impl Closing<'_> {
     }
 
     fn leaving<'a>(&self, finished: &'a Finished, counts: &'a Counts) -> Leaving<'a> {
-        Leaving { state: self.end.state(), finished, counts, start: self.pass.start }
+        let unreached = self.end.unreached.and_then(Unreached::count);
+        Leaving { state: self.end.state(), finished, counts, unreached, start: self.pass.start }
     }
 
     fn conclude(&self, tally: &Tally, status: Option<PassStatus>) {

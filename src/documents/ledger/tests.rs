@@ -13,8 +13,13 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn ledger(states: &[Option<TaskState>]) -> Ledger {
-    let record =
-        |state| TaskRecord { state, finished: Finished::default(), used: Used::default(), ramp: None };
+    let record = |state| TaskRecord {
+        state,
+        finished: Finished::default(),
+        used: Used::default(),
+        unreached: None,
+        ramp: None,
+    };
     let tasks = states.iter().enumerate().filter_map(|(task, state)| Some((task, record((*state)?))));
     Ledger {
         shards: Shards::sorted(vec![DocumentId::of_existing("m"); states.len() - 1]),
@@ -154,7 +159,7 @@ prop_compose! {
         success in 0..MOST, skipped in 0..MOST, needs_reauth in 0..MOST, errors in 0..MOST,
         ours in 0..MOST, stale in 0..MOST, hosts in proptest::array::uniform2((0..MOST, 0..MOST)),
         seen in 0..MOST, stride in 1..MOST, ids in vec(any_id(), 0..20),
-        reads in 0..MOST, writes in 0..MOST,
+        reads in 0..MOST, writes in 0..MOST, unreached in proptest::option::of(0..MOST),
         ways in proptest::array::uniform17((0..MOST, 0..MOST)),
         failing in proptest::option::of((0..MOST, 0_i64..1_000_000)),
         ramp in proptest::option::of((500_u32.., 0_i64..1_000_000, any::<u32>())),
@@ -180,6 +185,7 @@ prop_compose! {
                 },
             },
             used: Used { firestore_reads: reads, firestore_writes: writes, ..Used::default() },
+            unreached,
             ramp: ramp.map(|(limit, since, busiest)| (Ramp { limit, since: at(since) }, busiest)),
         }
     }
