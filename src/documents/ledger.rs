@@ -26,6 +26,9 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// The field that says when a task last wrote the ledger; it gets the server's time of the commit.
 const TOUCHED_AT: &str = "touched_at";
 
+/// The field that says for which point in time a loop's pulse is.
+const DUE_AT: &str = "due_at";
+
 /// The field that says when the execution ended.
 const ENDED_AT: &str = "ended_at";
 
@@ -75,10 +78,12 @@ pub(crate) struct LedgerWrites<'a> {
 }
 
 impl LedgerWrites<'_> {
-    /// Begins the ledger; only one of the execution's tasks can.
+    /// Begins the ledger; only one of the execution's tasks can. A loop's says for which point in time it is.
     #[must_use]
-    pub(crate) fn begin(self, shards: &Shards, now: Timestamp) -> Write {
-        self.merge(&new_ledger(shards, now), &Precondition::Absent)
+    pub(crate) fn begin(self, shards: &Shards, now: Timestamp, due_at: Option<Timestamp>) -> Write {
+        let mut fields = new_ledger(shards, now);
+        fields.extend(due_at.map(|due_at| (DUE_AT, Some(timestamp(due_at).into()))));
+        self.merge(&fields, &Precondition::Absent)
     }
 
     /// Shows that the execution is at work.

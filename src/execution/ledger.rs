@@ -11,7 +11,7 @@ use crate::model::usage::Used;
 use jiff::{SignedDuration, Timestamp};
 
 /// An execution whose ledger has not been touched for so long is dead.
-const ALIVE_FOR: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const ALIVE_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 /// A task that comes back says again that it is at work where the ledger is older than that.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(30);

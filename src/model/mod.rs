@@ -11,6 +11,7 @@ pub(crate) mod ids;
 pub(crate) mod key_version;
 pub(crate) mod keys;
 pub(crate) mod ledger;
+pub(crate) mod loop_claim;
 pub(crate) mod measures;
 pub(crate) mod money;
 pub(crate) mod outcome;

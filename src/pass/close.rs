@@ -12,7 +12,7 @@ use crate::model::ledger::{Finished, TaskState};
 use crate::model::outcome::{Code, Counts, PassStatus};
 use crate::pass::context::PassContext;
 use crate::pass::count::Unreached;
-use crate::pass::state_records::{last_successes, settle};
+use crate::pass::state_records::last_successes;
 use crate::pass::summary::{Figures, PassEnd, conclude, tell_failing_long};
 use crate::pass::tally::Tally;
 use crate::shutdown::{CLOSING_LIMIT, Stop};
@@ -77,7 +77,7 @@ impl Closing<'_> {
         // What is published includes what the records cost; what is left of the time is for publishing.
         let deadline = Deadline::after(USER_BUDGET);
         let records = tally.records(of_others, now);
-        settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+        pass.recorder().settle(&records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
         if pass.meets_everybody() {
             let removal = pass.left_overs.remove(clients, deadline.less(PUBLISH_RESERVE));
             stop.run_until_stopped(removal).await;
@@ -104,7 +104,7 @@ impl Closing<'_> {
             records.retain(|(user, _)| {
                 cursor.is_some_and(|cursor| assignment.selection.has_passed(cursor, user))
             });
-            settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+            pass.recorder().settle(&records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
         }
         left
     }

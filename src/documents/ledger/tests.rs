@@ -100,7 +100,7 @@ fn each_write_of_a_ledger_says_what_it_is_about_and_demands_what_it_is_based_on(
     let (new, old) = (ConditionType::Exists(false), ConditionType::Exists(true));
     let ended = ExecutionEnd::At(at(9), PassStatus::Degraded);
     for (write, mask, removed, precondition) in [
-        (ledger.begin(&shards, at(0)), &begun[..], &[][..], new),
+        (ledger.begin(&shards, at(0), None), &begun[..], &[][..], new),
         (
             ledger.skip_for(&other, &shards, at(0)),
             &[&begun[..], &["ended_at", "skipped_for"]].concat(),
@@ -137,7 +137,7 @@ fn a_ledger_is_read_as_it_was_begun() {
     let ledger = LedgerWrites { database: &database, execution: &execution };
     let begun = self::ledger(&[None, None]);
     for (write, ended_at, skipped_for) in [
-        (ledger.begin(&begun.shards, at(0)), None, None),
+        (ledger.begin(&begun.shards, at(0), Some(at(0))), None, None),
         (ledger.skip_for(&other, &begun.shards, at(0)), Some(at(0)), Some(other.clone())),
     ] {
         let mut fields = Written::of(&write).fields;
