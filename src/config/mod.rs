@@ -12,6 +12,7 @@ mod legacy_account;
 pub(crate) mod migrate_args;
 pub(crate) mod operator_args;
 mod place;
+mod rate_limit;
 pub(crate) mod repeat;
 mod selection;
 mod times;
