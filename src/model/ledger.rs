@@ -3,6 +3,7 @@
 
 use crate::model::fleet_guard::Rejections;
 use crate::model::ids::DocumentId;
+use crate::model::measures::Measures;
 use crate::model::outcome::{Counts, PassStatus};
 use crate::model::ramp::Ramp;
 use crate::model::shards::{Sample, Shards};
@@ -77,6 +78,8 @@ pub(crate) struct Finished {
     pub(crate) rejections: Rejections,
     /// Some of their ids, for the next execution's shares.
     pub(crate) sample: Sample,
+    /// For the metrics.
+    pub(crate) measures: Measures,
 }
 
 /// What a task says of the end of the whole execution, along with its own record.

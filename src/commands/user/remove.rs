@@ -6,7 +6,7 @@ use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::commands::office::connect;
 use crate::config::user_args::UserRemoveArgs;
 use crate::documents::remains::Remains;
-use crate::documents::user_changes::switch;
+use crate::documents::user_changes::{keys_updated, switch};
 use crate::firestore::StoreError;
 use crate::firestore::write::Write;
 use crate::limits::deadlines::USER_BUDGET;
@@ -179,6 +179,8 @@ impl Removal<'_> {
             report.found(Finding::new(CheckState::Ok, "TenantEmpty", sentence));
             return Ok(());
         };
+        // A loop learns of it so.
+        self.commit(vec![keys_updated(self.clients.store.database(), heir)]).await?;
         report.found(match sync_now(self.clients, heir, None).await? {
             OwnRun::Synced => {
                 let sentence = format!("The document of tenant {tenant} shows the account of {heir} now.");

@@ -52,6 +52,7 @@ fn a_record_of_an_older_version_counts_without_what_it_did_not_know() {
     let known = record.clone();
     record.finished.counts.add_blame(Blame { is_ours: true, is_stale: true });
     *record.finished.rejections.at_mut(Environment::Live) = AtHost { accepted: 3, rejected: 1 };
+    record.finished.measures.failing.count_since(at(0));
     let fields = |value: &Value| entries(value).expect("a map").clone();
     let mut stored = fields(&record.to_value());
     let mut counts = fields(&stored["counts"]);
@@ -61,6 +62,7 @@ fn a_record_of_an_older_version_counts_without_what_it_did_not_know() {
     for rejections in [Some(old), Some(text("many")), None] {
         stored.remove("rejections");
         stored.extend(rejections.map(|rejections| ("rejections".to_owned(), rejections)));
+        stored.remove("measures");
         assert_eq!(TaskRecord::from_value(&map(stored.clone())), Some(known.clone()));
     }
 }
@@ -98,7 +100,7 @@ fn each_write_of_a_ledger_says_what_it_is_about_and_demands_what_it_is_based_on(
     let (new, old) = (ConditionType::Exists(false), ConditionType::Exists(true));
     let ended = ExecutionEnd::At(at(9), PassStatus::Degraded);
     for (write, mask, removed, precondition) in [
-        (ledger.begin(&shards, at(0)), &begun[..], &[][..], new),
+        (ledger.begin(&shards, at(0), None), &begun[..], &[][..], new),
         (
             ledger.skip_for(&other, &shards, at(0)),
             &[&begun[..], &["ended_at", "skipped_for"]].concat(),
@@ -135,7 +137,7 @@ fn a_ledger_is_read_as_it_was_begun() {
     let ledger = LedgerWrites { database: &database, execution: &execution };
     let begun = self::ledger(&[None, None]);
     for (write, ended_at, skipped_for) in [
-        (ledger.begin(&begun.shards, at(0)), None, None),
+        (ledger.begin(&begun.shards, at(0), Some(at(0))), None, None),
         (ledger.skip_for(&other, &begun.shards, at(0)), Some(at(0)), Some(other.clone())),
     ] {
         let mut fields = Written::of(&write).fields;
@@ -158,6 +160,8 @@ prop_compose! {
         ours in 0..MOST, stale in 0..MOST, hosts in proptest::array::uniform2((0..MOST, 0..MOST)),
         seen in 0..MOST, stride in 1..MOST, ids in vec(any_id(), 0..20),
         reads in 0..MOST, writes in 0..MOST, unreached in proptest::option::of(0..MOST),
+        ways in proptest::array::uniform17((0..MOST, 0..MOST)),
+        failing in proptest::option::of((0..MOST, 0_i64..1_000_000)),
         ramp in proptest::option::of((500_u32.., 0_i64..1_000_000, any::<u32>())),
     ) -> TaskRecord {
         let mut rejections = Rejections::default();
@@ -173,6 +177,12 @@ prop_compose! {
                 },
                 rejections,
                 sample: Sample { seen, stride, ids },
+                measures: Measures {
+                    way_times: WayTimes(ways.map(|(users, sum_ms)| Bucket { users, sum_ms })),
+                    failing: failing
+                        .map(|(count, first)| FailingLong { count, first: Some(at(first)) })
+                        .unwrap_or_default(),
+                },
             },
             used: Used { firestore_reads: reads, firestore_writes: writes, ..Used::default() },
             unreached,

@@ -99,13 +99,8 @@ fn users_that_the_cursor_is_behind_count_in_what_is_published() {
 fn word(outcomes: &[crate::model::outcome::Outcome]) -> LastWord {
     let used = Used { firestore_writes: 10, ..Used::default() };
     let worth = Worth { status: PassStatus::Degraded, silence: None };
-    LastWord {
-        counts: counts(outcomes),
-        unreached: Some(3),
-        used,
-        worth,
-        leave: Leave::Last(PassStatus::Degraded),
-    }
+    let (counts, measures) = (counts(outcomes), Measures::default());
+    LastWord { counts, measures, unreached: Some(3), used, worth, leave: Leave::Last(PassStatus::Degraded) }
 }
 
 #[test]
