@@ -10,6 +10,7 @@ use crate::config::operator_args::{
 use crate::config::user_args::UserCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::model::equity_slot::EquitySlots;
+use crate::model::user::TenantClaim;
 use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -282,12 +283,12 @@ pub(crate) struct SyncArgs {
 
     /// Also write tenants' documents
     ///
-    /// That is tenants/{tenant}/accounts/primary: on or off.
+    /// That is tenants/{tenant}/accounts/primary: on for every user, members for those with a tenant_id, or off.
     ///
     /// [env: PULSE_LEGACY_TENANT_PATH]
     #[arg(long, env = "PULSE_LEGACY_TENANT_PATH", hide_env = true, default_value = "on",
           hide_possible_values = true, help_heading = OUTPUT)]
-    pub(crate) legacy_tenant_path: OnOff,
+    pub(crate) legacy_tenant_path: TenantPath,
 
     /// Keep each user's equity once in 1m, 2m or 3m
     ///
@@ -381,7 +382,7 @@ impl Default for SyncArgs {
             kept_users: 500_000,
             dry_run: false,
             diff: false,
-            legacy_tenant_path: OnOff::On,
+            legacy_tenant_path: TenantPath::On,
             equity_history: None,
             store_raw: false,
             pin_accounts: false,
@@ -403,11 +404,27 @@ const MAX_SPREAD: Duration = Duration::from_secs(60 * 60);
 /// Longest that Cloud Run lets a task run.
 const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// A switch that is spelled out.
+/// Whose accounts go to tenants' documents too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnOff {
+pub(crate) enum TenantPath {
+    /// Everybody's.
     On,
+    /// Of those who do not count as their own tenant.
+    Members,
+    /// Nobody's.
     Off,
+}
+
+impl TenantPath {
+    /// Whether that of a user is among them of whom that is said.
+    #[must_use]
+    pub(crate) fn takes(self, claim: &TenantClaim) -> bool {
+        match self {
+            Self::On => true,
+            Self::Members => *claim != TenantClaim::Own,
+            Self::Off => false,
+        }
+    }
 }
 
 /// What is wrong with a command line, in one line.

@@ -24,7 +24,7 @@ pub(crate) use crate::config::execution::Execution;
 pub(crate) use crate::config::legacy_account::LegacyAccount;
 pub(crate) use crate::config::place::Place;
 
-use crate::config::args::{OnOff, SyncArgs};
+use crate::config::args::{SyncArgs, TenantPath};
 use crate::config::error::keep;
 use crate::config::filter::UserFilter;
 use crate::config::repeat::Repeat;
@@ -57,8 +57,8 @@ pub(crate) struct Config {
     pub(crate) dry_run: bool,
     /// Compare what is not written with what is stored. `--diff`.
     pub(crate) diff: bool,
-    /// Write the tenants' documents. `--legacy-tenant-path`.
-    pub(crate) legacy_tenant_path: bool,
+    /// Who has their account written to their tenant's document too. `--legacy-tenant-path`.
+    pub(crate) legacy_tenant_path: TenantPath,
     /// The slots in which each user's equity is kept, if it is. `--equity-history`.
     pub(crate) equity_history: Option<EquitySlots>,
     /// Keep whole answers. `--store-raw`.
@@ -108,7 +108,7 @@ impl Config {
             budgets: budgets(args),
             dry_run: args.dry_run,
             diff: args.diff,
-            legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
+            legacy_tenant_path: args.legacy_tenant_path,
             equity_history: args.equity_history,
             store_raw: args.store_raw,
             pin_accounts: args.pin_accounts,

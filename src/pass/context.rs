@@ -1,10 +1,12 @@
 //! One pass, as every user's sync needs it.
 
+use crate::config::args::TenantPath;
 use crate::limits::slots::Slots;
 use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
+use crate::model::user::TenantClaim;
 use crate::pass::left_overs::LeftOvers;
 use crate::pass::memory::Memory;
 use crate::pass::plan::PassRules;
@@ -64,7 +66,8 @@ impl PassContext {
             is_named: !config.takes_everybody(),
             remembers_writes: self.memory.written.is_some(),
             permits_writes: self.clients.writer.needs_permits(),
-            tenants: self.tenant_rules(),
+            tenants: self.rules_of_tenants(),
+            tenant_path: config.legacy_tenant_path,
             equity_slot: self.equity_slot(),
         }
     }
@@ -77,13 +80,17 @@ impl PassContext {
         slots.map(|slots| slots.of_pass(&self.schedule))
     }
 
-    /// The rules of tenants' documents; none, when the pass writes no such documents.
+    /// The rules of tenants' documents; none, when the pass writes no such document for that user.
     #[must_use]
-    pub(crate) fn tenant_rules(&self) -> Option<tenancy::Pass<'_>> {
+    pub(crate) fn tenant_rules(&self, claim: &TenantClaim) -> Option<tenancy::Pass<'_>> {
+        self.rules_of_tenants().filter(|_| self.clients.config.legacy_tenant_path.takes(claim))
+    }
+
+    fn rules_of_tenants(&self) -> Option<tenancy::Pass<'_>> {
         let config = &self.clients.config;
         let legacy_account = config.legacy_account.as_ref().map(|account| account.id.as_str());
         let takes_over = config.takes_everybody();
-        config.legacy_tenant_path.then_some(tenancy::Pass {
+        (config.legacy_tenant_path != TenantPath::Off).then_some(tenancy::Pass {
             schedule: self.schedule,
             takes_over,
             legacy_account,
@@ -97,7 +104,7 @@ impl PassContext {
         PageReader {
             store: Arc::clone(store),
             filter: config.filter.clone(),
-            with_tenants: config.legacy_tenant_path,
+            tenant_path: config.legacy_tenant_path,
             schedule: self.schedule,
             left_overs: Arc::clone(&self.left_overs),
             memory: Arc::clone(&self.memory),

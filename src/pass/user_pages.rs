@@ -1,5 +1,6 @@
 //! The users of a pass, page by page, each with what has to be known before it is decided what is done for them.
 
+use crate::config::args::TenantPath;
 use crate::config::filter::UserFilter;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
@@ -87,8 +88,8 @@ pub(crate) struct PageReader {
     pub(crate) store: Arc<Store>,
     /// Leaves out the users of a range whom it does not let through.
     pub(crate) filter: UserFilter,
-    /// Whether to read what decides about tenants' documents: only for a pass that writes them.
-    pub(crate) with_tenants: bool,
+    /// For whom to read what decides about tenants' documents: for whom the pass writes them.
+    pub(crate) tenant_path: TenantPath,
     /// When secrets are looked at; when the pass started.
     pub(crate) schedule: RecheckSchedule,
     /// Learns whose records have no user.
@@ -184,7 +185,7 @@ impl PageReader {
     async fn with_lookups(&self, mut page: Vec<UserRecord>) -> Vec<UserRecord> {
         let read_at = Instant::now();
         let lookups = self.lookups(&page).await;
-        let asked = page.iter_mut().filter(|record| needs_lookup(record, &self.schedule));
+        let asked = page.iter_mut().filter(|record| self.needs_lookup(record));
         for (record, lookup) in asked.zip(lookups) {
             record.lookup = Some(PageLookup::read(lookup, read_at));
         }
@@ -192,10 +193,7 @@ impl PageReader {
     }
 
     async fn lookups(&self, page: &[UserRecord]) -> Vec<TenantLookup> {
-        if !self.with_tenants {
-            return Vec::new();
-        }
-        let asked = page.iter().filter(|record| needs_lookup(record, &self.schedule));
+        let asked = page.iter().filter(|record| self.needs_lookup(record));
         let questions: Vec<_> = asked.map(|record| (record.id().as_str(), &record.user.tenant)).collect();
         self.store.tenant_lookups(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
             let users = questions.len();
@@ -207,14 +205,17 @@ impl PageReader {
             Vec::new()
         })
     }
-}
 
-/// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, nor does who is left alone for
-/// want of keys. For the few who do, it is read in their own sync.
-fn needs_lookup(record: &UserRecord, schedule: &RecheckSchedule) -> bool {
-    let UserRecord { user, previous, .. } = record;
-    let waits_for_keys = || recheck(previous, user, schedule) == Recheck::WaitForKeys;
-    user.is_synced() && !previous.needs_reauth() && !waits_for_keys()
+    /// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, nor does who is left alone for
+    /// want of keys. For the few who do, it is read in their own sync.
+    fn needs_lookup(&self, record: &UserRecord) -> bool {
+        let UserRecord { user, previous, .. } = record;
+        let waits_for_keys = || recheck(previous, user, &self.schedule) == Recheck::WaitForKeys;
+        self.tenant_path.takes(&user.tenant)
+            && user.is_synced()
+            && !previous.needs_reauth()
+            && !waits_for_keys()
+    }
 }
 
 /// What ended the reading before its end. A panic counts: it must not look like the end of the users.

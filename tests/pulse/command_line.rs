@@ -157,8 +157,9 @@ on_both! {
 
     async fn the_tenants_document_can_be_left_out(world) {
         world.user("ana").await;
-        let cases: [(&[&str], Env<'_>, bool); 4] = [
+        let cases: [(&[&str], Env<'_>, bool); 5] = [
             (&["--legacy-tenant-path", "off"], &[], false),
+            (&["--legacy-tenant-path", "members"], &[], false),
             (&[], &[("PULSE_LEGACY_TENANT_PATH", "off")], false),
             (&["--legacy-tenant-path=on"], &[("PULSE_LEGACY_TENANT_PATH", "off")], true),
             (&[], &[], true),

@@ -60,6 +60,7 @@ fn rules(is_named: bool, previous: Option<Timestamp>) -> PassRules<'static> {
         remembers_writes: true,
         permits_writes: true,
         tenants: None,
+        tenant_path: TenantPath::On,
         equity_slot: None,
     }
 }
