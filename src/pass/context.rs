@@ -1,6 +1,6 @@
 //! One pass, as every user's sync needs it.
 
-use crate::config::args::TenantPath;
+use crate::config::choices::TenantPath;
 use crate::limits::slots::Slots;
 use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
@@ -15,6 +15,7 @@ use crate::pass::state_records::Recorder;
 use crate::pass::user_pages::PageReader;
 use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::clients::Clients;
+use crate::services::key_cache::LastChange;
 use crate::services::secret_manager::StoredKeys;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -66,7 +67,7 @@ impl PassContext {
             is_named: !config.takes_everybody(),
             remembers_writes: self.memory.written.is_some(),
             permits_writes: self.clients.writer.needs_permits(),
-            tenants: self.rules_of_tenants(),
+            tenants: self.tenant_rules(),
             tenant_path: config.legacy_tenant_path,
             equity_slot: self.equity_slot(),
         }
@@ -80,13 +81,9 @@ impl PassContext {
         slots.map(|slots| slots.of_pass(&self.schedule))
     }
 
-    /// The rules of tenants' documents; none, when the pass writes no such document for that user.
+    /// The rules of tenants' documents; none, when the pass writes no such documents.
     #[must_use]
-    pub(crate) fn tenant_rules(&self, claim: &TenantClaim) -> Option<tenancy::Pass<'_>> {
-        self.rules_of_tenants().filter(|_| self.clients.config.legacy_tenant_path.takes(claim))
-    }
-
-    fn rules_of_tenants(&self) -> Option<tenancy::Pass<'_>> {
+    fn tenant_rules(&self) -> Option<tenancy::Pass<'_>> {
         let config = &self.clients.config;
         let legacy_account = config.legacy_account.as_ref().map(|account| account.id.as_str());
         let takes_over = config.takes_everybody();
@@ -94,7 +91,14 @@ impl PassContext {
             schedule: self.schedule,
             takes_over,
             legacy_account,
+            stands_for: config.stands_for(),
         })
+    }
+
+    /// The same for the tenant that a user claims.
+    #[must_use]
+    pub(crate) fn tenant_rules_of(&self, claim: &TenantClaim) -> Option<tenancy::Pass<'_>> {
+        self.tenant_rules().filter(|_| self.clients.config.legacy_tenant_path.covers(claim))
     }
 
     /// Reads the pass's users.
@@ -129,8 +133,14 @@ impl PassContext {
     #[must_use]
     pub(crate) fn kept_keys(&self, record: &UserRecord) -> Option<Weak<StoredKeys>> {
         let KeysAt::Secret(user) = &record.keys else { return None };
-        let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous)?;
+        let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous, self.last_change(record))?;
         Some(Arc::downgrade(&kept))
+    }
+
+    /// When the user's keys were last changed, as far as their document tells.
+    #[must_use]
+    pub(crate) fn last_change(&self, record: &UserRecord) -> LastChange {
+        LastChange::of(record.user.keys_updated_at, self.schedule.now)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is done for each user in a pass: decided once, before anything is asked, from what is known by then.
 
 use crate::config::LegacyAccount;
-use crate::config::args::TenantPath;
+use crate::config::choices::TenantPath;
 use crate::limits::deadlines::RECORD_RESERVE;
 use crate::limits::rate::Permits;
 use crate::model::equity_slot::EquitySlot;
@@ -107,10 +107,10 @@ pub(crate) struct PassRules<'a> {
     pub(crate) remembers_writes: bool,
     /// Whether writes have to be allowed.
     pub(crate) permits_writes: bool,
+    /// For whom tenants' documents are written.
+    pub(crate) tenant_path: TenantPath,
     /// The rules of tenants' documents, in a pass that writes them.
     pub(crate) tenants: Option<tenancy::Pass<'a>>,
-    /// For whom it writes them.
-    pub(crate) tenant_path: TenantPath,
     /// The slot of the equity history, in a pass that keeps one.
     pub(crate) equity_slot: Option<EquitySlot>,
 }
@@ -173,8 +173,8 @@ fn expected_writes(record: &UserRecord, equity_slot: Option<EquitySlot>, rules: 
             !matches!(decision, Decision::Refuse(_))
         })
     };
-    let has_rules = rules.tenants.as_ref().filter(|_| rules.tenant_path.takes(&record.user.tenant));
-    let with_tenant = has_rules.is_some_and(may_write);
+    let tenants = rules.tenants.as_ref().filter(|_| rules.tenant_path.covers(&record.user.tenant));
+    let with_tenant = tenants.is_some_and(may_write);
     let ends_trouble = matches!(record.previous, PreviousState::Troubled(_));
     1 + [with_tenant, ends_trouble, equity_slot.is_some()].map(u32::from).iter().sum::<u32>()
 }

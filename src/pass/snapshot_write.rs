@@ -111,6 +111,7 @@ impl<'a> SnapshotWrite<'a> {
                 account: &answer.account,
                 environment: keys.keys().environment(),
                 answered_at,
+                stands_for: pass.clients.config.stands_for(),
                 keys: key_path.zip(keys.version()),
                 raw: raw(&pass.clients, id.as_str(), answer),
             },

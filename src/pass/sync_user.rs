@@ -1,5 +1,6 @@
 //! One user's sync, and all the ways in which it can end.
 
+use crate::config::choices::UserLines;
 use crate::limits::retry::Deadline;
 use crate::pass::account::{keys_to_account, same_account};
 use crate::pass::context::PassContext;
@@ -110,22 +111,22 @@ pub(crate) async fn sync_user(
     plan: SyncPlan,
     lap: Lap,
 ) -> TurnEnd {
-    let start = Instant::now();
+    let (start, lines) = (Instant::now(), pass.clients.config.user_lines);
     let steps = match plan {
         SyncPlan::Sync(steps) => steps,
         SyncPlan::SetAside => return TurnEnd::SetAside(Box::new(SetAside::untried(user))),
-        SyncPlan::LeaveAlone(reason) => return left_alone(&user, reason, start),
+        SyncPlan::LeaveAlone(reason) => return left_alone(&user, reason, start, lines),
     };
     if !matches!(lap, Lap::Second(_)) {
-        tell_start(&user);
+        tell_start(&user, lines);
     }
     let deadline = lap.deadline();
     match take_steps(&pass, &user, &steps, deadline.less(steps.record_reserve())).await {
         Ok(Ok(written)) => {
-            tell_synced(&pass.clients.writer, user.id(), &written, start);
+            tell_synced(&pass.clients, &user, &written, start);
             TurnEnd::Outcome(written.outcome())
         }
-        Ok(Err(reason)) => left_alone(&user, reason, start),
+        Ok(Err(reason)) => left_alone(&user, reason, start, lines),
         Err(failure) => {
             let judged = failure.judged(&user.previous, steps.on_failure);
             let may_wait = matches!(lap, Lap::First) && judged.is_failure() && failure.may_pass();
@@ -133,7 +134,7 @@ pub(crate) async fn sync_user(
                 return TurnEnd::SetAside(Box::new(SetAside::failed(user, failure, judged, start)));
             }
             let failure = lap.telling(Arc::new(failure));
-            tell_no_snapshot(&user.reference(), &failure, judged.counts_as, start);
+            tell_no_snapshot(&user.reference(), &failure, judged.counts_as, start, lines);
             if judged.is_left_to_closing() {
                 return TurnEnd::Outcome(SyncOutcome::NoSnapshot(judged));
             }
@@ -156,7 +157,8 @@ async fn take_steps(
     let keys = steps.keys.as_ref().map_err(|invalid| Failure::NotAsked(Cause::Id(*invalid)))?;
     let lookup = tenant_lookup(pass, user, deadline).await;
     let lookup = lookup.map_err(|err| Failure::NotAsked(Cause::Store(err)))?;
-    let found = keys_to_account(pass, keys, steps.permits_with_keys(), deadline).await?;
+    let source = (keys, pass.last_change(user));
+    let found = keys_to_account(pass, source, steps.permits_with_keys(), deadline).await?;
     let Some(found) = found else { return Ok(Err(LeftAlone::WaitsForReauth)) };
     let found = same_account(pass, user, &lookup, found, deadline).await?;
     let key_path = key_path(pass, user);
@@ -176,7 +178,7 @@ async fn take_steps(
     Ok(Ok(written))
 }
 
-fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant) -> TurnEnd {
-    tell_left_alone(&user.reference(), reason, start);
+fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant, lines: UserLines) -> TurnEnd {
+    tell_left_alone(&user.reference(), reason, start, lines);
     TurnEnd::Outcome(SyncOutcome::LeftAlone(reason))
 }

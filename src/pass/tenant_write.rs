@@ -24,13 +24,13 @@ pub(crate) async fn tenant_lookup<'a>(
     }
 }
 
-/// The same as it is now; nothing, when the pass writes no tenant's document for that user.
+/// The same as it is now; nothing, when the pass does not write that document.
 pub(crate) async fn read_lookup(
     pass: &PassContext,
     record: &UserRecord,
     deadline: Deadline,
 ) -> Result<TenantLookup, StoreError> {
-    if !pass.clients.config.legacy_tenant_path.takes(&record.user.tenant) {
+    if !pass.clients.config.legacy_tenant_path.covers(&record.user.tenant) {
         return Ok(TenantLookup::default());
     }
     let question = (record.id().as_str(), &record.user.tenant);
@@ -49,7 +49,7 @@ pub(crate) async fn tenant_write(
     lookup: &TenantLookup,
     deadline: Deadline,
 ) -> Option<TenantWrite> {
-    let rules = pass.tenant_rules(&record.user.tenant)?;
+    let rules = pass.tenant_rules_of(&record.user.tenant)?;
     let decision = decide(record.id().as_str(), &record.user.tenant, lookup, None, &rules);
     conclude(pass, record, lookup, decision, deadline).await
 }
@@ -62,7 +62,7 @@ pub(crate) async fn first_tenant_write(
     lookup: &TenantLookup,
     deadline: Deadline,
 ) -> Option<TenantWrite> {
-    let rules = pass.tenant_rules(&record.user.tenant)?;
+    let rules = pass.tenant_rules_of(&record.user.tenant)?;
     let decision = decide(record.id().as_str(), &record.user.tenant, lookup, None, &rules);
     if !record.is_lookup_kept() || decision.is_plain() {
         return conclude(pass, record, lookup, decision, deadline).await;
@@ -84,7 +84,7 @@ async fn conclude(
     mut decision: Decision,
     deadline: Deadline,
 ) -> Option<TenantWrite> {
-    let rules = pass.tenant_rules(&record.user.tenant)?;
+    let rules = pass.tenant_rules_of(&record.user.tenant)?;
     let (user, claim) = (record.id().as_str(), &record.user.tenant);
     if let Decision::Ask(inquiry) = &decision {
         // Whoever has waited for long has time to ask all the same.
@@ -101,7 +101,9 @@ async fn conclude(
     }
     match decision {
         Decision::Write(write) => {
-            tell_succession(user, write.tenant(), lookup);
+            if pass.clients.config.user_lines.tell(true) {
+                tell_succession(user, write.tenant(), lookup);
+            }
             Some(write)
         }
         Decision::Ask(_) => None,

@@ -1,6 +1,6 @@
 //! The users of a pass, page by page, each with what has to be known before it is decided what is done for them.
 
-use crate::config::args::TenantPath;
+use crate::config::choices::TenantPath;
 use crate::config::filter::UserFilter;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
@@ -88,7 +88,7 @@ pub(crate) struct PageReader {
     pub(crate) store: Arc<Store>,
     /// Leaves out the users of a range whom it does not let through.
     pub(crate) filter: UserFilter,
-    /// For whom to read what decides about tenants' documents: for whom the pass writes them.
+    /// For whom to read what decides about tenants' documents: for whom they are written.
     pub(crate) tenant_path: TenantPath,
     /// When secrets are looked at; when the pass started.
     pub(crate) schedule: RecheckSchedule,
@@ -195,6 +195,9 @@ impl PageReader {
     async fn lookups(&self, page: &[UserRecord]) -> Vec<TenantLookup> {
         let asked = page.iter().filter(|record| self.needs_lookup(record));
         let questions: Vec<_> = asked.map(|record| (record.id().as_str(), &record.user.tenant)).collect();
+        if questions.is_empty() {
+            return Vec::new();
+        }
         self.store.tenant_lookups(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
             let users = questions.len();
             warn!(
@@ -211,10 +214,8 @@ impl PageReader {
     fn needs_lookup(&self, record: &UserRecord) -> bool {
         let UserRecord { user, previous, .. } = record;
         let waits_for_keys = || recheck(previous, user, &self.schedule) == Recheck::WaitForKeys;
-        self.tenant_path.takes(&user.tenant)
-            && user.is_synced()
-            && !previous.needs_reauth()
-            && !waits_for_keys()
+        let may_write = user.is_synced() && self.tenant_path.covers(&user.tenant);
+        may_write && !previous.needs_reauth() && !waits_for_keys()
     }
 }
 

@@ -157,9 +157,8 @@ on_both! {
 
     async fn the_tenants_document_can_be_left_out(world) {
         world.user("ana").await;
-        let cases: [(&[&str], Env<'_>, bool); 5] = [
+        let cases: [(&[&str], Env<'_>, bool); 4] = [
             (&["--legacy-tenant-path", "off"], &[], false),
-            (&["--legacy-tenant-path", "members"], &[], false),
             (&[], &[("PULSE_LEGACY_TENANT_PATH", "off")], false),
             (&["--legacy-tenant-path=on"], &[("PULSE_LEGACY_TENANT_PATH", "off")], true),
             (&[], &[], true),

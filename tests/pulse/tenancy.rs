@@ -388,20 +388,6 @@ async fn without_the_legacy_path_no_request_is_about_a_tenant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn for_members_alone_no_request_is_about_anybodys_own_tenant() {
-    let world = sandbox().await;
-    world.user("ana").await;
-    member(&world, "acme", "ben", "1").await;
-    world.user_of_tenant("eve", text("acme")).await;
-    let (run, traffic) = watched(&world, &["--legacy-tenant-path", "members"]).await;
-    run.assert_completed("3 successful, 0 errors", 0);
-    assert!(traffic.mentions("tenants/acme/users/ben") && !traffic.mentions("tenants/ana/"));
-    assert_eq!(owner_and_money(&world, "acme", "ben").await, (json!(["ben", 1.0]), json!(1.0)));
-    assert_eq!(world.tenants_with_account().await, ["acme"]);
-    assert!(run.stdout.contains("it says tenant acme, but tenants/acme/users has no document for it"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_first_commit_whose_answer_is_lost_makes_the_user_the_owner_all_the_same() {
     let world = sandbox().await;
     member(&world, "acme", "ana", "1").await;

@@ -55,12 +55,12 @@ fn without_keys(minutes: i64) -> PreviousState {
 fn rules(is_named: bool, previous: Option<Timestamp>) -> PassRules<'static> {
     let schedule = RecheckSchedule { previous, now: NOW };
     PassRules {
+        tenant_path: TenantPath::On,
         schedule,
         is_named,
         remembers_writes: true,
         permits_writes: true,
         tenants: None,
-        tenant_path: TenantPath::On,
         equity_slot: None,
     }
 }
@@ -180,7 +180,12 @@ fn who_turns_out_to_have_other_keys_waits_for_the_rest_of_the_calls() {
 #[tokio::test(start_paused = true)]
 async fn the_tenants_document_is_a_write_unless_it_is_known_to_be_refused() {
     let schedule = RecheckSchedule { previous: Some(NOW), now: NOW };
-    let tenants = tenancy::Pass { schedule, takes_over: true, legacy_account: None };
+    let tenants = tenancy::Pass {
+        schedule,
+        takes_over: true,
+        legacy_account: None,
+        stands_for: SignedDuration::from_mins(5),
+    };
     let rules = PassRules { tenants: Some(tenants), ..no_look() };
     let writes = |lookup: Option<TenantLookup>| {
         let mut user = record("ana", Switch::On, PreviousState::Clean);
