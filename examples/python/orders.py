@@ -113,7 +113,8 @@ def available(order, snapshot, policy, pending):
     deny_if(snapshot.sync == "unknown", "sync_unknown")
     deny_if(snapshot.account["status"] != "ACTIVE", "status")
     deny_if(snapshot.account["currency"] != policy["currency"], "currency")
-    deny_if(pending is None, "pending_unknown")
+    # What is pending is in dollars, and so not known in anything else.
+    deny_if(pending is None or (pending != 0 and policy["currency"] != "USD"), "pending_unknown")
     funds = snapshot.figures[policy["funds"]]
     deny_if(funds is None, "funds_unknown")
     free = EXACT.subtract(EXACT.subtract(funds, policy["reserve"]), pending)

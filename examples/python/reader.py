@@ -79,7 +79,7 @@ def figure(document, name):
     check(name not in document or is_number(document[name]), name)
     check(isinstance(document.get("exact"), dict), "exact")
     text = document["exact"].get(name)
-    if name in OPTIONAL and name not in document and name not in document["exact"]:
+    if name in OPTIONAL and name not in document["exact"]:  # Not sent; the number is what another version left.
         return None
     check(name in document, name)
     try:

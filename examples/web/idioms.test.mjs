@@ -9,7 +9,7 @@ import {
   collection, connectFirestoreEmulator, deleteDoc, doc, documentId, getDoc, getDocs, initializeFirestore, onSnapshot, orderBy,
   query, serverTimestamp, setDoc, setLogLevel, updateDoc, where,
 } from "firebase/firestore";
-import { BANNERS, bannerOf, endedBy, watchUser } from "./live.mjs";
+import { BANNERS, bannerOf, endedBy, viewOf, watchUser } from "./live.mjs";
 import { decimal } from "./reader.mjs";
 
 const HOST = process.env.FIRESTORE_EMULATOR_HOST;
@@ -218,4 +218,26 @@ test("each state of the sync has its banner", () => {
   ]) {
     assert.equal(bannerOf({ verdict, sync }, document), banner, `${verdict} ${sync} ${document?.error}`);
   }
+});
+
+test("a tenant's figures that may stand are no trouble, and nothing to trade on", () => {
+  const now = 1_767_623_400_000;
+  const at = (time) => ({ toMillis: () => time });
+  const figures = { equity: 5, buying_power: 5, cash: 5, exact: { equity: "5", buying_power: "5", cash: "5" } };
+  const account = { broker: "alpaca", user_id: "ana", external_account_id: "a", status: "ACTIVE", environment: "paper" };
+  const snapshot = { ...account, ...figures, currency: "USD", tenant_id: "acme", updated_at_iso: new Date(now).toISOString() };
+  const whose = { source: "tenant", owner: "acme", user: "ana", policy: POLICY };
+  const view = (seconds, pulse = {}) => {
+    const later = now + 1_000 * seconds;
+    const lastPulse = { status: "ok", timestamp: at(later - 60_000), ...pulse };
+    const found = { snapshot: { ...snapshot, fresh_until: at(now + 900_000) }, lastPulse };
+    const { banner, money, age, denied } = viewOf(found, whose, later);
+    return [banner, money?.cash, age, denied];
+  };
+  assert.deepEqual(view(300), ["", "5", 300, "sync_unknown"]);
+  assert.deepEqual(view(301), ["", "5", 301, "snapshot_stale"]);
+  assert.deepEqual(view(899), ["", "5", 899, "snapshot_stale"]);
+  assert.deepEqual(view(900), [BANNERS.trouble, "5", 900, "snapshot_stale"]);
+  assert.deepEqual(view(301, { status: "failed" }), [BANNERS.trouble, "5", 301, "snapshot_stale"]);
+  assert.deepEqual(view(301, { timestamp: at(now) }), [BANNERS.trouble, "5", 301, "snapshot_stale"]);
 });

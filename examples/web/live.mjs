@@ -92,13 +92,16 @@ function watch(db, paths, whose, show, refresh) {
   };
 }
 
-function viewOf(found, whose) {
-  const account = judge({ ...found, ...whose, now: Date.now() });
+/** What is shown of documents that were found. */
+export function viewOf(found, whose, now = Date.now()) {
+  const account = judge({ ...found, ...whose, now });
+  // Without a sync old figures are nothing to trade on, but as long as they may stand, nobody is in trouble.
+  const asIfWell = found.sync === undefined ? judge({ ...found, ...whose, now, sync: null }) : account;
   const isKnown = ["fresh", "stale"].includes(account.verdict);
   const figures = isKnown ? Object.entries(account.figures).filter(([, figure]) => figure !== null) : [];
   const texts = Object.fromEntries(figures.map(([name, figure]) => [name, plain(figure)]));
   return {
-    banner: bannerOf(account, found.sync),
+    banner: bannerOf({ ...account, verdict: asIfWell.verdict }, found.sync),
     money: isKnown ? { ...texts, currency: account.currency } : null,
     age: isKnown ? Math.floor(account.age / 1_000) : null,
     denied: decide({ ...LEAST, user: whose.user }, account, whose.policy, decimal("0")).deny ?? null,

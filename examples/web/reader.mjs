@@ -88,7 +88,8 @@ function millis(value) {
 function figure(fields, name) {
   check(!has(fields, name) || Number.isFinite(fields[name]), name);
   check(isMap(fields.exact), "exact");
-  if (OPTIONAL.includes(name) && !has(fields, name) && !has(fields.exact, name)) return null;
+  // Not sent; a number beside it is what another version of the job left.
+  if (OPTIONAL.includes(name) && !has(fields.exact, name)) return null;
   check(has(fields, name), name);
   const text = has(fields.exact, name) ? fields.exact[name] : null;
   const value = decimal(text);
@@ -228,7 +229,8 @@ function decideByMoney(order, snapshot, policy, pending) {
   if (snapshot.sync === "unknown") return { deny: "sync_unknown" };
   if (snapshot.status !== "ACTIVE") return { deny: "status" };
   if (snapshot.currency !== policy.currency) return { deny: "currency" };
-  if (!pending) return { deny: "pending_unknown" };
+  // What is pending is in dollars, and so not known in anything else.
+  if (!pending || (pending.digits !== 0n && policy.currency !== "USD")) return { deny: "pending_unknown" };
   const funds = snapshot.figures[policy.funds] ?? null;
   if (funds === null) return { deny: "funds_unknown" };
   const free = subtract(subtract(funds, policy.reserve), pending);

@@ -56,7 +56,8 @@ Exit codes:
 
 Standard variables: FIRESTORE_EMULATOR_HOST, SECRET_MANAGER_EMULATOR_HOST (host:port),
 APCA_API_BASE_URL, APCA_API_KEY_ID + APCA_API_SECRET_KEY + TENANT_ID (legacy single account),
-PULSE_ALLOW_INSECURE_ENDPOINTS, CLOUD_RUN_*, RUST_LOG, NO_COLOR.";
+PULSE_ALLOW_INSECURE_ENDPOINTS, CLOUD_RUN_*, RUST_LOG, NO_COLOR; for metrics
+OTEL_EXPORTER_OTLP_ENDPOINT and the like, or PULSE_METRICS=gcp.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -451,7 +452,7 @@ fn switch(text: &str) -> Result<bool, String> {
 }
 
 /// A limit: a whole number above 0.
-fn rate(text: &str) -> Result<NonZeroU32, String> {
+pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
     let rate = text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= MAX_RATE);
     rate.ok_or_else(|| format!("use a whole number from 1 to {MAX_RATE}"))
 }

@@ -1,6 +1,8 @@
 //! What `pulse migrate` takes.
 
+use crate::config::args::rate;
 use crate::config::operator_args::{ConfirmArgs, OperatorArgs};
+use crate::limits::rate::{SECRET_ACCESSES_PER_MINUTE, SECRET_CALLS_PER_MINUTE};
 use clap::{Args, Subcommand, ValueEnum};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -24,11 +26,11 @@ pub(crate) enum MigrateCommand {
     /// Compare every legacy document with what has become of it
     ///
     /// At one point in time, with exit code 3 and a list where they differ.
-    Verify(PlanArgs),
+    Verify(VerifyArgs),
     /// Undo a migration by its journal
     ///
     /// What somebody else has changed since is left and named.
-    Rollback(RollbackArgs),
+    Rollback(ChangeArgs),
     /// Delete what is of the past, in two steps
     ///
     /// The first, after a verification that found nothing, deletes the legacy documents, and keeps them in the journal:
@@ -85,6 +87,36 @@ pub(crate) struct PlanArgs {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) whose: WhoseArgs,
+    #[command(flatten)]
+    pub(crate) secrets: SecretPaceArgs,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
+}
+
+/// How fast Secret Manager may be called.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct SecretPaceArgs {
+    /// Secrets accessed a minute
+    ///
+    /// Google's quota is 90000.
+    ///
+    /// [env: PULSE_SECRET_ACCESSES_PER_MINUTE]
+    #[arg(long, value_name = "N", env = "PULSE_SECRET_ACCESSES_PER_MINUTE", hide_env = true,
+          default_value_t = SECRET_ACCESSES_PER_MINUTE, value_parser = rate, help_heading = PACE)]
+    pub(crate) secret_accesses_per_minute: NonZeroU32,
+
+    /// Lists of secrets' versions a minute, and as many changes of secrets
+    ///
+    /// Google's quota is 600 of each.
+    #[arg(long, value_name = "N", default_value_t = SECRET_CALLS_PER_MINUTE, value_parser = rate,
+          help_heading = PACE)]
+    pub(crate) secret_calls_per_minute: NonZeroU32,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct PaceArgs {
     /// Documents written a second
     #[arg(long, value_name = "N", help_heading = PACE)]
@@ -95,42 +127,35 @@ pub(crate) struct PaceArgs {
     /// 500 documents a second at first, half as many more every 5 minutes.
     #[arg(long, help_heading = PACE)]
     pub(crate) ramp_writes: bool,
+
+    #[command(flatten)]
+    pub(crate) secrets: SecretPaceArgs,
+}
+
+/// Which migration is changed, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ChangeArgs {
+    /// The id that `pulse migrate plan` printed
+    #[arg(long, value_name = "ID")]
+    pub(crate) plan: String,
+    #[command(flatten)]
+    pub(crate) pace: PaceArgs,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) operator: OperatorArgs,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ApplyArgs {
-    /// The plan's id
-    #[arg(long, value_name = "ID")]
-    pub(crate) plan: String,
     #[command(flatten)]
     pub(crate) whose: WhoseArgs,
     #[command(flatten)]
-    pub(crate) pace: PaceArgs,
-    #[command(flatten)]
-    pub(crate) confirm: ConfirmArgs,
-    #[command(flatten)]
-    pub(crate) operator: OperatorArgs,
-}
-
-#[derive(Args, Clone, Debug)]
-pub(crate) struct RollbackArgs {
-    /// The id of the plan that was applied
-    #[arg(long, value_name = "ID")]
-    pub(crate) plan: String,
-    #[command(flatten)]
-    pub(crate) pace: PaceArgs,
-    #[command(flatten)]
-    pub(crate) confirm: ConfirmArgs,
-    #[command(flatten)]
-    pub(crate) operator: OperatorArgs,
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CleanupArgs {
-    /// The id of the plan that was applied
-    #[arg(long, value_name = "ID")]
-    pub(crate) plan: String,
-
     /// The id that a clean `pulse migrate verify` of the last hour printed
     #[arg(long, value_name = "ID", required_unless_present = "undo")]
     pub(crate) verified: Option<String>,
@@ -146,9 +171,5 @@ pub(crate) struct CleanupArgs {
     #[command(flatten)]
     pub(crate) whose: WhoseArgs,
     #[command(flatten)]
-    pub(crate) pace: PaceArgs,
-    #[command(flatten)]
-    pub(crate) confirm: ConfirmArgs,
-    #[command(flatten)]
-    pub(crate) operator: OperatorArgs,
+    pub(crate) change: ChangeArgs,
 }

@@ -10,6 +10,7 @@ mod execution;
 pub(crate) mod filter;
 pub(crate) mod keys_args;
 mod legacy_account;
+mod metrics;
 pub(crate) mod migrate_args;
 pub(crate) mod operator_args;
 mod place;
@@ -23,6 +24,7 @@ pub(crate) use crate::config::endpoints::{AdminApi, Endpoints};
 pub(crate) use crate::config::error::ConfigError;
 pub(crate) use crate::config::execution::Execution;
 pub(crate) use crate::config::legacy_account::LegacyAccount;
+pub(crate) use crate::config::metrics::MetricsTarget;
 pub(crate) use crate::config::place::Place;
 
 use crate::config::args::SyncArgs;
@@ -30,7 +32,7 @@ use crate::config::choices::{TenantPath, UserLines};
 use crate::config::error::keep;
 use crate::config::filter::UserFilter;
 use crate::config::repeat::Repeat;
-use crate::limits::rate::Budgets;
+use crate::limits::rate::{Budgets, SECRET_CALLS_PER_MINUTE};
 use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::Database;
 use crate::model::past::READERS_CALL_STALE_AFTER;
@@ -73,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) pin_accounts: bool,
     /// Replacements of the services' own addresses.
     pub(crate) endpoints: Endpoints,
+    /// Who gets a pass's metrics, if anybody. `OTEL_EXPORTER_OTLP_ENDPOINT` and the like, `PULSE_METRICS`.
+    pub(crate) metrics: Option<MetricsTarget>,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
     pub(crate) legacy_account: Option<Arc<LegacyAccount>>,
     /// How the pulse is repeated, if it is. `--every`, `--for`, `--key-ttl`, `--refresh-unchanged`, `--readers`.
@@ -97,6 +101,7 @@ impl Config {
         wrong.extend(times::misfits(args).map(str::to_owned));
         wrong.extend(undone_diff(args).map(str::to_owned));
         let endpoints = Endpoints::from_lookup(&environment, &mut wrong);
+        let metrics = keep(&mut wrong, MetricsTarget::from_lookup(lookup)).flatten();
         let legacy_account = keep(&mut wrong, LegacyAccount::from_lookup(&lookup)).flatten().map(Arc::new);
         let repeat = Repeat::from_args(args, &execution, &mut wrong);
         let (Some(database), Some(selection), Some(filter), true) =
@@ -120,6 +125,7 @@ impl Config {
             user_lines: args.user_lines,
             pin_accounts: args.pin_accounts,
             endpoints,
+            metrics,
             legacy_account,
             repeat,
             execution,
@@ -159,6 +165,7 @@ fn undone_diff(args: &SyncArgs) -> Option<&'static str> {
 fn budgets(args: &SyncArgs) -> Budgets {
     Budgets {
         secret_accesses_per_minute: args.secret_accesses_per_minute,
+        secret_calls_per_minute: SECRET_CALLS_PER_MINUTE,
         alpaca_calls_per_second: args.alpaca_calls_per_second,
         max_writes_per_second: args.max_writes_per_second,
         ramp_writes: args.ramp_writes,

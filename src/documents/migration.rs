@@ -112,8 +112,24 @@ pub(crate) struct Run {
     pub(crate) state: Option<RunState>,
     /// The changes that were made, as counted by whoever made the last of them.
     pub(crate) moved: u64,
+    /// The options that the plan stands for, as they were typed; empty where that is not known.
+    pub(crate) options: String,
     /// When the document was written.
     pub(crate) updated_at: Option<Timestamp>,
+}
+
+/// What is said of how far a migration has come; what is not given stays as it was.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step<'a> {
+    pub(crate) state: RunState,
+    pub(crate) moved: Option<u64>,
+    pub(crate) options: Option<&'a str>,
+}
+
+impl From<RunState> for Step<'_> {
+    fn from(state: RunState) -> Self {
+        Self { state, moved: None, options: None }
+    }
 }
 
 impl Run {
@@ -126,16 +142,18 @@ impl Run {
             plan: document.name.rsplit('/').next().unwrap_or_default().to_owned(),
             state: RunState::ALL.into_iter().find(|state| Some(state.as_str()) == word),
             moved: moved.and_then(|moved| u64::try_from(moved).ok()).unwrap_or_default(),
+            options: document.fields.get(OPTIONS).and_then(string).unwrap_or_default().to_owned(),
             updated_at: document.fields.get(UPDATED_AT).and_then(time),
         }
     }
 
     /// The write that says how far it has come.
     #[must_use]
-    pub(crate) fn write(database: &Database, plan: &str, state: RunState, moved: Option<u64>) -> Write {
-        let moved = moved.and_then(|moved| i64::try_from(moved).ok()).map(|moved| integer(moved).into());
-        let mut changes: Vec<FieldChange<'_>> = vec![(STATE, Some(state.as_str().into()))];
+    pub(crate) fn write(database: &Database, plan: &str, step: Step<'_>) -> Write {
+        let moved = step.moved.and_then(|moved| i64::try_from(moved).ok()).map(|moved| integer(moved).into());
+        let mut changes: Vec<FieldChange<'_>> = vec![(STATE, Some(step.state.as_str().into()))];
         changes.extend(moved.map(|moved| (MOVED, Some(moved))));
+        changes.extend(step.options.map(|options| (OPTIONS, Some(options.into()))));
         let name = database.document(format_args!("{}", run_path(plan)));
         merge_at(&name, &changes, UPDATED_AT, &Precondition::Nothing)
     }
@@ -147,6 +165,7 @@ pub(crate) const RUNS: Collection<'static> =
 
 const STATE: &str = "state";
 const MOVED: &str = "moved";
+const OPTIONS: &str = "options";
 const UPDATED_AT: &str = "updated_at";
 
 /// How a change is undone.

@@ -20,6 +20,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// is there to avoid, and waking up for every single call would cost too much.
 const BURSTS_PER_SECOND: u32 = 10;
 
+/// To wake up more often would be work for nothing.
+const MOST_REFILLS_A_MINUTE: u32 = 600;
+
 /// Writes in one commit of many: Firestore takes more, but one that is refused takes all with it.
 const WRITES_PER_COMMIT: u32 = 500;
 
@@ -28,6 +31,8 @@ const WRITES_PER_COMMIT: u32 = 500;
 pub(crate) struct Budgets {
     /// Secret versions accessed a minute. `--secret-accesses-per-minute`.
     pub(crate) secret_accesses_per_minute: NonZeroU32,
+    /// Lists of secrets or versions a minute, and as many changes. `--secret-calls-per-minute`.
+    pub(crate) secret_calls_per_minute: NonZeroU32,
     /// Requests to Alpaca a second, over all users. `--alpaca-calls-per-second`.
     pub(crate) alpaca_calls_per_second: Option<NonZeroU32>,
     /// Documents written to Firestore a second. `--max-writes-per-second`.
@@ -39,11 +44,15 @@ pub(crate) struct Budgets {
 /// Google's quota is 90,000 for a project: the rest is for others, and for minutes that begin elsewhere.
 pub(crate) const SECRET_ACCESSES_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(80_000 - 1);
 
+/// Google's quota is 600 for a project, of what reads no payload and of what changes something.
+pub(crate) const SECRET_CALLS_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(540 - 1);
+
 impl Default for Budgets {
     /// What the services themselves demand.
     fn default() -> Self {
         Self {
             secret_accesses_per_minute: SECRET_ACCESSES_PER_MINUTE,
+            secret_calls_per_minute: SECRET_CALLS_PER_MINUTE,
             alpaca_calls_per_second: None,
             max_writes_per_second: None,
             ramp_writes: false,
@@ -102,6 +111,17 @@ impl Permits {
     }
 }
 
+/// What an operator's command asks Secret Manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SecretCall {
+    /// For a payload.
+    Access,
+    /// What secrets or versions there are.
+    Look,
+    /// To create, add, disable, destroy or delete.
+    Change,
+}
+
 /// A budget of the job's own that was used up for longer than a call could wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the job's own budget of {flag} was used up for longer than the call could wait")]
@@ -113,6 +133,8 @@ pub(crate) struct UsedUp {
 #[derive(Debug)]
 pub(crate) struct RateLimits {
     secret_accesses: RateLimiter,
+    secret_looks: RateLimiter,
+    secret_changes: RateLimiter,
     alpaca_calls: Option<RateLimiter>,
     writes: Writes,
 }
@@ -131,6 +153,8 @@ impl RateLimits {
         };
         Self {
             secret_accesses: each_minute(share.of(budgets.secret_accesses_per_minute)),
+            secret_looks: over_a_minute(budgets.secret_calls_per_minute),
+            secret_changes: over_a_minute(budgets.secret_calls_per_minute),
             alpaca_calls: budgets.alpaca_calls_per_second.map(per_second),
             writes,
         }
@@ -148,6 +172,19 @@ impl RateLimits {
         if writes > 0 {
             self.writes.allow(writes).await;
         }
+    }
+
+    /// Waits until an operator's command may make that call, and adds the wait to its deadline: it is no part of a call's
+    /// time.
+    pub(crate) async fn allow_before(&self, call: SecretCall, deadline: Deadline) -> Deadline {
+        let limiter = match call {
+            SecretCall::Access => &self.secret_accesses,
+            SecretCall::Look => &self.secret_looks,
+            SecretCall::Change => &self.secret_changes,
+        };
+        let begin = Instant::now();
+        limiter.acquire_one().await;
+        deadline.later_by(begin.elapsed())
     }
 
     /// Waits for calls that come up in a user's sync, at most until its deadline.
@@ -220,6 +257,19 @@ impl RateLimits {
 fn each_minute(limit: NonZeroU32) -> RateLimiter {
     let limit = limit.get() as usize;
     RateLimiter::builder().max(limit).initial(limit).refill(limit).interval(MINUTE).build()
+}
+
+/// A tenth of the limit at once, and the rest one by one over the minute: whoever waits does so for a moment.
+fn over_a_minute(limit: NonZeroU32) -> RateLimiter {
+    let at_once = (limit.get() / 10).max(1);
+    let rest = limit.get().saturating_sub(at_once).max(1);
+    let each = rest.div_ceil(MOST_REFILLS_A_MINUTE);
+    RateLimiter::builder()
+        .max(at_once.max(each) as usize)
+        .initial(at_once as usize)
+        .refill(each as usize)
+        .interval(MINUTE * each / rest)
+        .build()
 }
 
 /// The limit in equal parts over each second, with one of them at the start if it is to be `full`.
@@ -388,6 +438,40 @@ mod tests {
         let times = times(&limits, Permits::SECRET_ACCESS, 3500).await;
         assert_eq!((times[999], times[1000], times[1999], times[2000]), (0, 60_000, 60_000, 120_000));
         assert_eq!(most_within(&times, 60_000), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn operators_calls_are_a_few_at_once_and_never_more_than_allowed_in_any_minute() {
+        for (per_minute, at_once) in [(1, 1), (3, 1), (540, 54), (2_000, 200)] {
+            let limits =
+                limits_of(Budgets { secret_calls_per_minute: limit(per_minute), ..Budgets::default() });
+            let (start, mut times) = (Instant::now(), Vec::new());
+            for _ in 0..per_minute + at_once {
+                limits.allow_before(SecretCall::Look, Deadline::after(MINUTE)).await;
+                times.push(start.elapsed().as_millis() as u64);
+            }
+            assert!(times[at_once as usize - 1] == 0 && times[at_once as usize] > 0, "{per_minute}");
+            let most = most_within(&times, 60_000);
+            assert!(most <= per_minute as usize + 1, "{most} of {per_minute}");
+            assert!(*times.last().expect("some") <= 125_000, "{per_minute}: {:?}", times.last());
+        }
+        let limits = limits_of(Budgets::default());
+        for call in [SecretCall::Look, SecretCall::Change, SecretCall::Access] {
+            assert_eq!(
+                limits.allow_before(call, Deadline::after(MINUTE)).await.left(),
+                MINUTE,
+                "each has its own"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_for_a_call_has_as_much_time_for_it() {
+        let limits = limits_of(Budgets { secret_calls_per_minute: limit(1), ..Budgets::default() });
+        let second = Duration::from_secs(1);
+        limits.allow_before(SecretCall::Change, Deadline::after(second)).await;
+        let deadline = limits.allow_before(SecretCall::Change, Deadline::after(second)).await;
+        assert!(deadline.left() == second && Instant::now().elapsed() < second);
     }
 
     /// A pass that takes the secrets as fast as it can work, which is not all at once.

@@ -74,6 +74,12 @@ impl Deadline {
         Self { at: self.at.checked_sub(reserve).unwrap_or(self.at), ..self }
     }
 
+    /// The same budget, begun that much later.
+    #[must_use]
+    pub(crate) fn later_by(self, wait: Duration) -> Self {
+        Self { at: self.at + wait, ..self }
+    }
+
     /// What is left of the budget.
     #[must_use]
     pub(crate) fn left(self) -> Duration {

@@ -4,7 +4,7 @@ use crate::config::choices::UserLines;
 use crate::execution::checkpoint::Checkpointer;
 use crate::execution::progress::{Slot, UserResult};
 use crate::limits::slots::WorkSlot;
-use crate::model::outcome::{Counts, Outcome};
+use crate::model::outcome::Counts;
 use crate::pass::admission::Admission;
 use crate::pass::context::PassContext;
 use crate::pass::fan_out::{Panicked, fan_out};
@@ -92,12 +92,11 @@ impl<'a> Turns<'a> {
                 ));
             }
             Ok(TurnEnd::Outcome(outcome)) => {
-                self.time(&outcome, since);
-                self.checkpointer.end(slot, self.tally.add(user, outcome));
+                self.checkpointer.end(slot, self.tally.add(user, outcome, since.elapsed()));
             }
             Err(Panicked) => {
                 let outcome = panicked(&user);
-                self.checkpointer.end(slot, self.tally.add(user, outcome));
+                self.checkpointer.end(slot, self.tally.add(user, outcome, since.elapsed()));
             }
         }
     }
@@ -154,16 +153,8 @@ impl<'a> Turns<'a> {
         self.revise(begun, counted, outcome);
     }
 
-    /// Only who is synced has gone the whole way.
-    fn time(&mut self, outcome: &SyncOutcome, since: Instant) {
-        if outcome.counts_as() == Outcome::Synced {
-            self.tally.durations.add(since.elapsed());
-        }
-    }
-
     fn revise(&mut self, begun: Begun, counted: UserResult, outcome: SyncOutcome) {
-        self.time(&outcome, begun.since);
-        let result = self.tally.add(begun.user, outcome);
+        let result = self.tally.add(begun.user, outcome, begun.since.elapsed());
         self.checkpointer.revise(begun.slot, counted, result);
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::network::http::{client, heed};
 use crate::network::names::Names;
+use bytes::Bytes;
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::Status;
@@ -19,6 +20,10 @@ use http::HeaderMap;
 use reqwest::{RequestBuilder, Url};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use zeroize::Zeroizing;
+
+/// More than the JSON of any keys, and of everything else that is sent.
+const LARGEST_BODY: usize = 8 << 10;
 
 /// Calls over HTTP/1.1 and TLS.
 #[derive(Debug)]
@@ -55,9 +60,8 @@ impl SecretAccess {
     }
 
     async fn post<T: DeserializeOwned>(&self, url: Url, body: &impl Serialize) -> Result<Response<T>, Error> {
-        let body = serde_json::to_vec(body).map_err(Error::ser)?;
         let request = self.http.post(url).header(http::header::CONTENT_TYPE, "application/json");
-        self.send(request.body(body)).await
+        self.send(request.body(wiped(body).map_err(Error::ser)?)).await
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Response<T>, Error> {
@@ -74,6 +78,14 @@ impl SecretAccess {
         let read = serde_json::from_slice(&body).map_err(Error::deser)?;
         Ok(Response::from_parts(Parts::new().set_headers(headers), read))
     }
+}
+
+/// A body that is wiped once it is sent: it may hold keys. It has room from the start, as one that grows leaves its
+/// beginnings behind.
+fn wiped(body: &impl Serialize) -> serde_json::Result<Bytes> {
+    let mut json = Zeroizing::new(Vec::with_capacity(LARGEST_BODY));
+    serde_json::to_writer(&mut *json, body)?;
+    Ok(Bytes::from_owner(json))
 }
 
 fn unsent(err: reqwest::Error) -> Error {

@@ -1,12 +1,15 @@
 //! What operators' commands do in Secret Manager: list secrets and versions, store keys, destroy and delete. No call is
-//! made twice on a guess: whoever does not know whether keys were stored looks, before they are stored again.
+//! made twice on a guess: whoever does not know whether keys were stored looks, before they are stored again. Each waits
+//! for its turn first, as Secret Manager takes few of them a minute.
 
+use crate::limits::rate::SecretCall;
 use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_retries};
 use crate::model::ids::{Database, UserId};
 use crate::model::key_version::KeyVersion;
 use crate::services::secret_manager::{
     Denial, ErrorAnswer, SecretManager, UnavailableCause, code, denial, is_final,
 };
+use bytes::Bytes;
 use google_cloud_gax::error::Error as GaxError;
 use google_cloud_gax::error::rpc::Code as RpcCode;
 use google_cloud_secretmanager_v1::model::replication::Automatic;
@@ -15,7 +18,7 @@ use google_cloud_secretmanager_v1::model::{Replication, Secret, SecretPayload, S
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use std::time::{Duration, SystemTime};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Longest one call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -169,6 +172,7 @@ impl SecretManager {
         page: &str,
         deadline: Deadline,
     ) -> Result<(Vec<String>, Option<String>), SecretChangeError> {
+        let deadline = self.allowed(SecretCall::Look, deadline).await;
         let parent = format!("projects/{}", database.project);
         let ask = || {
             let request = self.client().list_secrets().set_parent(&parent).set_page_size(SECRETS_OF_A_PAGE);
@@ -191,6 +195,7 @@ impl SecretManager {
         user: &UserId,
         deadline: Deadline,
     ) -> Result<Vec<VersionInfo>, SecretChangeError> {
+        let deadline = self.allowed(SecretCall::Look, deadline).await;
         let (project, secret) = (&database.project, secret_of(user));
         let (parent, mut page) = (format!("projects/{project}/secrets/{secret}"), String::new());
         let mut versions = Vec::new();
@@ -219,6 +224,7 @@ impl SecretManager {
         user: &UserId,
         deadline: Deadline,
     ) -> Result<(), SecretChangeError> {
+        let deadline = self.allowed(SecretCall::Change, deadline).await;
         let parent = format!("projects/{}", database.project);
         let secret = Secret::new().set_replication(Replication::new().set_automatic(Automatic::new()));
         let ask = || {
@@ -239,12 +245,10 @@ impl SecretManager {
         payload: &SecretString,
         deadline: Deadline,
     ) -> Result<KeyVersion, SecretChangeError> {
+        let deadline = self.allowed(SecretCall::Change, deadline).await;
         let secret = secret_of(user);
         let parent = format!("projects/{}/secrets/{secret}", database.project);
-        let data = payload.expose_secret().as_bytes();
-        let checksum = i64::from(crc32c::crc32c(data));
-        let payload = SecretPayload::new().set_data(data.to_vec()).set_data_crc32c(checksum);
-        let request = self.client().add_secret_version().set_parent(parent).set_payload(payload);
+        let request = self.client().add_secret_version().set_parent(parent).set_payload(to_send(payload));
         let added = within(request.send(), "secretmanager.versions.add", deadline).await?;
         KeyVersion::of(&added.name, &database.project, &secret)
             .ok_or_else(|| SecretChangeError::damaged(UnavailableCause::OtherSecret))
@@ -258,6 +262,7 @@ impl SecretManager {
         payload: &SecretString,
         deadline: Deadline,
     ) -> Result<bool, SecretChangeError> {
+        let deadline = self.allowed(SecretCall::Access, deadline).await;
         let name = version_name(database, user, version);
         let ask = || {
             self.count_access();
@@ -282,6 +287,7 @@ impl SecretManager {
         version: &KeyVersion,
         deadline: Deadline,
     ) -> Result<(), SecretChangeError> {
+        let deadline = self.allowed(SecretCall::Change, deadline).await;
         let name = version_name(database, user, version);
         let ask = || {
             let request = self.client().destroy_secret_version().set_name(&name);
@@ -301,6 +307,7 @@ impl SecretManager {
         version: &KeyVersion,
         deadline: Deadline,
     ) -> Result<(), SecretChangeError> {
+        let deadline = self.allowed(SecretCall::Change, deadline).await;
         let name = version_name(database, user, version);
         let ask = || {
             let request = self.client().disable_secret_version().set_name(&name);
@@ -316,6 +323,7 @@ impl SecretManager {
         user: &UserId,
         deadline: Deadline,
     ) -> Result<(), SecretChangeError> {
+        let deadline = self.allowed(SecretCall::Change, deadline).await;
         let name = format!("projects/{}/secrets/{}", database.project, secret_of(user));
         let ask = || {
             let request = self.client().delete_secret().set_name(&name);
@@ -326,6 +334,13 @@ impl SecretManager {
             Err(err) => Err(err),
         }
     }
+}
+
+/// The payload as the client takes it; its bytes are wiped with the last copy of the request.
+fn to_send(payload: &SecretString) -> SecretPayload {
+    let data = Zeroizing::new(payload.expose_secret().as_bytes().to_vec());
+    let checksum = i64::from(crc32c::crc32c(&data));
+    SecretPayload::new().set_data(Bytes::from_owner(data)).set_data_crc32c(checksum)
 }
 
 fn version_name(database: &Database, user: &UserId, version: &KeyVersion) -> String {

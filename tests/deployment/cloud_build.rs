@@ -229,7 +229,10 @@ fn the_job_gets_all_its_settings() {
         ("project", "a-project"),
         ("region", "us-central1"),
         ("service-account", "pulse-job@a-project.iam.gserviceaccount.com"),
-        ("set-env-vars", "GCP_PROJECT=a-project,PULSE_CONCURRENCY=64,PULSE_LEGACY_TENANT_PATH=on"),
+        (
+            "set-env-vars",
+            "GCP_PROJECT=a-project,PULSE_CONCURRENCY=64,PULSE_LEGACY_TENANT_PATH=on,PULSE_METRICS=",
+        ),
         ("task-timeout", "5m"),
         ("tasks", "1"),
     ];
@@ -238,12 +241,12 @@ fn the_job_gets_all_its_settings() {
 
 #[test]
 fn a_substitution_reaches_the_job() {
-    let given = [("_TASKS", "8"), ("_REGION", "europe-west1"), ("_ENV", "A=1,B=2")];
+    let given = [("_TASKS", "8"), ("_REGION", "europe-west1"), ("_METRICS", "gcp"), ("_ENV", "A=1,B=2")];
     let flags = flags(&submit(&given), "gcloud run jobs deploy pulse");
     assert_eq!(flags["tasks"], "8");
     assert_eq!(flags["region"], "europe-west1");
     assert!(flags["image"].starts_with("europe-west1-docker.pkg.dev/a-project/pulse/pulse@sha256:"));
-    assert!(flags["set-env-vars"].ends_with("PULSE_LEGACY_TENANT_PATH=on,A=1,B=2"), "{flags:?}");
+    assert!(flags["set-env-vars"].ends_with("PULSE_METRICS=gcp,A=1,B=2"), "{flags:?}");
 }
 
 /// With `--oidc-...`, Google's API would refuse every call.

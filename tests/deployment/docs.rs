@@ -108,6 +108,7 @@ fn a_role_on_the_project_is_never_one_that_owns_it() {
         "roles/datastore.user",
         "roles/firebaserules.admin",
         "roles/logging.logWriter",
+        "roles/monitoring.metricWriter",
         "roles/run.developer",
         "roles/secretmanager.secretAccessor",
         "roles/serviceusage.serviceUsageConsumer",

@@ -34,13 +34,17 @@ mod live;
 mod logs;
 mod loop_settings;
 mod loops;
+mod metrics;
 mod migration;
+mod monitoring;
 mod named_runs;
 mod network;
 mod operators_secrecy;
 mod other_account;
 mod outputs;
 mod ownership;
+#[path = "../support/promtool.rs"]
+mod promtool;
 mod read;
 mod readers;
 mod refused_documents;

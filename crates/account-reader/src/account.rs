@@ -85,34 +85,44 @@ pub struct Figures {
 
 impl Figures {
     fn of(fields: &Fields) -> Result<Self, Malformed> {
-        let required = |name| figure(fields, name)?.ok_or_else(|| Malformed::field(name));
         Ok(Self {
-            equity: required(field::EQUITY)?,
-            buying_power: required(field::BUYING_POWER)?,
-            cash: required(field::CASH)?,
-            last_equity: figure(fields, field::LAST_EQUITY)?,
-            non_marginable_buying_power: figure(fields, field::NON_MARGINABLE_BUYING_POWER)?,
+            equity: figure(fields, field::EQUITY)?,
+            buying_power: figure(fields, field::BUYING_POWER)?,
+            cash: figure(fields, field::CASH)?,
+            last_equity: optional_figure(fields, field::LAST_EQUITY)?,
+            non_marginable_buying_power: optional_figure(fields, field::NON_MARGINABLE_BUYING_POWER)?,
         })
     }
 }
 
 /// The figure in `exact`, which the number beside it has to be the nearest double of. A text where the number should
 /// be is no number; without `exact` the digits are not known; one of both alone contradicts the other.
-fn figure(fields: &Fields, name: &str) -> Result<Option<BigDecimal>, Malformed> {
+fn figure(fields: &Fields, name: &str) -> Result<BigDecimal, Malformed> {
     let double = optional(fields, name, Value::number)?;
-    let exact = match fields.get(field::EXACT) {
-        Some(Value::Map(exact)) => exact.get(name),
-        _ => return Err(Malformed::field(field::EXACT)),
-    };
-    let (double, exact) = match (double, exact) {
-        (None, None) => return Ok(None),
-        (Some(double), Some(exact)) => (double, exact),
-        (None, Some(_)) => return Err(Malformed::field(name)),
-        (Some(_), None) => return Err(in_exact(name)),
-    };
+    let exact = exact(fields)?.get(name);
+    let double = double.ok_or_else(|| Malformed::field(name))?;
+    of_both(name, double, exact.ok_or_else(|| in_exact(name))?)
+}
+
+/// A figure that Alpaca need not send. `exact` says which ones it sent: a number without an entry there is of an earlier
+/// answer, left by a job that did not know the field (after a rollback).
+fn optional_figure(fields: &Fields, name: &str) -> Result<Option<BigDecimal>, Malformed> {
+    let double = optional(fields, name, Value::number)?;
+    let Some(exact) = exact(fields)?.get(name) else { return Ok(None) };
+    of_both(name, double.ok_or_else(|| Malformed::field(name))?, exact).map(Some)
+}
+
+fn exact(fields: &Fields) -> Result<&Fields, Malformed> {
+    match fields.get(field::EXACT) {
+        Some(Value::Map(exact)) => Ok(exact),
+        _ => Err(Malformed::field(field::EXACT)),
+    }
+}
+
+fn of_both(name: &str, double: f64, exact: &Value) -> Result<BigDecimal, Malformed> {
     let text = exact.text().ok_or_else(|| in_exact(name))?;
     let figure = decimal::parse(text).map_err(|_| in_exact(name))?;
-    decimal::is_nearest(double, text).then_some(Some(figure)).ok_or_else(|| Malformed::field(name))
+    decimal::is_nearest(double, text).then_some(figure).ok_or_else(|| Malformed::field(name))
 }
 
 fn in_exact(name: &str) -> Malformed {

@@ -10,6 +10,9 @@ use bigdecimal::{BigDecimal, Zero};
 use jiff::Timestamp;
 use std::fmt;
 
+/// The currency of every signal's amount, as Alpaca writes it.
+pub(crate) const US_DOLLARS: &str = "USD";
+
 /// Which way an order goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -30,8 +33,8 @@ pub struct Order {
     pub notional: BigDecimal,
     /// The order only reduces a position. Whoever says so has looked.
     pub closes: bool,
-    /// What is spoken for already, in the policy's currency, as [`crate::pending_sum`] has it. Where that is not known,
-    /// nothing may be spent.
+    /// What is spoken for already, in US dollars, as [`crate::pending_sum`] has it. Where that is not known, nothing may be
+    /// spent; nor where it is not zero and the policy has another currency, in which it is not known.
     pub pending: Result<BigDecimal, UnreadableSignal>,
 }
 
@@ -104,7 +107,7 @@ pub enum DenyCode {
     Status,
     /// The figures are in another currency than the policy's.
     Currency,
-    /// The pending sum is not known, because of a signal that cannot be read.
+    /// The pending sum is not known: a signal cannot be read, or it is in dollars and the policy is not.
     PendingUnknown,
     /// The account has no figure of the kind that the policy names.
     FundsUnknown,
@@ -310,8 +313,7 @@ fn available(
     };
     check_sync(snapshot.sync().state)?;
     check_account(account, policy)?;
-    let unknown = |signal: &UnreadableSignal| Decision::deny(DenyCode::PendingUnknown, signal.to_string());
-    let pending = order.pending.as_ref().map_err(unknown)?;
+    let pending = pending(order, policy)?;
     let funds = policy.funds.of(account).ok_or_else(|| {
         Decision::deny(DenyCode::FundsUnknown, format!("the account has no {}", policy.funds.as_str()))
     })?;
@@ -322,6 +324,16 @@ fn available(
             DenyCode::InsufficientFunds,
             format!("more than {} less the reserve and what is pending", policy.funds.as_str()),
         )),
+    }
+}
+
+/// What is pending, in the policy's currency.
+fn pending<'a>(order: &'a Order, policy: &Policy) -> Result<&'a BigDecimal, Decision> {
+    let unknown = |reason: String| Decision::deny(DenyCode::PendingUnknown, reason);
+    let pending = order.pending.as_ref().map_err(|signal| unknown(signal.to_string()))?;
+    match pending.is_zero() || policy.currency == US_DOLLARS {
+        true => Ok(pending),
+        false => Err(unknown(format!("what is pending is in {US_DOLLARS}, not in {}", policy.currency))),
     }
 }
 

@@ -1,11 +1,12 @@
 //! Reads snapshots and proposes signals with the client of the crate `firestore`, which is named here as
 //! [`FirestoreDb`]. Only with the feature `firestore`.
 //!
-//! Times are compared with this machine's clock. The client's service account needs `roles/datastore.viewer` for
+//! [`Signals`] judges by Firestore's clock; what [`Accounts`] reads is judged by whichever its caller has. The client's service account needs `roles/datastore.viewer` for
 //! [`Accounts`] and `roles/datastore.user` for [`Signals`].
 
 mod convert;
 mod error;
+mod pace;
 mod read;
 mod signals;
 

@@ -1,7 +1,7 @@
 //! What becomes of a proposal: the pure half of a transaction that reads, decides and creates a signal.
 
 use crate::decimal;
-use crate::decision::{Decision, DenyCode, Order, Policy, Side, decide};
+use crate::decision::{Decision, DenyCode, Order, Policy, Side, US_DOLLARS, decide};
 use crate::documents::signal as field;
 use crate::signal::{Signal, is_of_backend, pending_sum};
 use crate::snapshot::Snapshot;
@@ -21,6 +21,10 @@ pub struct Proposal {
     /// Which way.
     pub action: Action,
     /// For how many US dollars, at most as exact as a double's text; `None` where an action that closes does not know.
+    ///
+    /// A purchase that closes (it covers a short) is paid like any other, and nothing in its document says that it
+    /// closes: while it is pending it counts, and without an amount no other purchase is allowed. [`Action::Flat`] never
+    /// counts.
     pub notional_usd: Option<BigDecimal>,
     /// The order only reduces a position. To go [`Action::Flat`] always does.
     pub closes: bool,
@@ -167,7 +171,7 @@ impl Proposal {
     fn check(&self, policy: &Policy, now: Timestamp) -> Result<(), Decision> {
         let invalid = |reason| Err(Decision::deny(DenyCode::InvalidOrder, reason));
         match () {
-            () if policy.currency != "USD" => invalid("a signal is in US dollars, the policy is not"),
+            () if policy.currency != US_DOLLARS => invalid("a signal is in US dollars, the policy is not"),
             () if self.expires_at <= now => invalid("the signal has expired"),
             () if self.symbol.is_empty() => invalid("the signal names no symbol"),
             () if self.notional_usd.is_some() && self.stored_amount().is_none() => {

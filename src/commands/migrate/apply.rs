@@ -1,15 +1,15 @@
 //! `pulse migrate apply`.
 
-use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
+use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::ground::{
-    Changing, alpaca, among, budgets, cannot, changing, ended_early, options, refuse, refuse_in, secrets,
-    typed,
+    Changing, alpaca, among, budgets, cannot, changing, ended_early, numbered, options, refuse, refuse_in,
+    secrets, typed, typed_whose,
 };
 use crate::commands::migrate::keys::{KeyLook, KeyMove, KeysOutcome};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
 use crate::config::migrate_args::ApplyArgs;
-use crate::documents::migration::RunState;
+use crate::documents::migration::{RunState, Step};
 use crate::migration::apply::{Applier, ApplyError, Outcome};
 use crate::migration::load::{Judged, Loader};
 use crate::migration::options::{Options, Stamp};
@@ -23,20 +23,22 @@ use std::process::ExitCode;
 const NAMED: usize = 5;
 
 pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
-    run("migrate apply", &args.operator, async |place: &Place, report: &mut Report| {
+    run("migrate apply", &args.change.operator, async |place: &Place, report: &mut Report| {
         let Some((plan, options)) = asked(args, report) else { return };
-        let desk = Desk::with_budgets(place, &budgets(&args.pace));
+        let desk = Desk::with_budgets(place, &budgets(&args.change.pace));
         let Some(database) = changing(&desk, report).await else { return };
-        if !may_begin(&database, &args.plan, report).await {
+        if !may_begin(&database, &args.change.plan, report).await {
             return;
         }
-        let question = format!("Move the documents of {} in project {}?", args.plan, place.database.project);
-        if let Err(refused) = confirm(&question, args.confirm).await {
+        let question =
+            format!("Move the documents of {} in project {}?", args.change.plan, place.database.project);
+        if let Err(refused) = confirm(&question, args.change.confirm).await {
             report.found(Finding::new(CheckState::Failed, "NotConfirmed", sentence(&refused.to_string())));
             return report.exit_with(refused.exit_code());
         }
         let stop = Stop::on_signals().unwrap_or_default();
-        let moving = Moving { desk: &desk, database: &database, plan, options: &options, stop: &stop };
+        let typed = typed_whose(&args.whose);
+        let moving = Moving { desk: &desk, database: &database, plan, options: &options, typed, stop: &stop };
         let applied = moving.all(report).await;
         let is_given_up = options.left_behind.contains(&Class::Secret);
         conclude(applied, (args, is_given_up, &stop), report);
@@ -48,10 +50,10 @@ pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
 /// The plan, with the options that it stands for.
 fn asked(args: &ApplyArgs, report: &mut Report) -> Option<(Stamp, Options)> {
     let options = options(&args.whose, report)?;
-    let plan: Stamp = match args.plan.parse() {
+    let plan: Stamp = match args.change.plan.parse() {
         Ok(plan) => plan,
         Err(err) => {
-            refuse(report, "NoPlan", format!("--plan {:?} is no plan's id: {err}.", args.plan));
+            refuse(report, "NoPlan", format!("--plan {:?} is no plan's id: {err}.", args.change.plan));
             return None;
         }
     };
@@ -137,6 +139,8 @@ struct Moving<'a> {
     database: &'a Changing,
     plan: Stamp,
     options: &'a Options,
+    /// As they were typed.
+    typed: String,
     stop: &'a Stop,
 }
 
@@ -151,14 +155,16 @@ impl Moving<'_> {
     async fn all_in(&self, applied: &mut Applied, report: &mut Report) -> Result<(), ApplyError> {
         let id = self.plan.to_string();
         let before = self.database.run(&id).await?.map_or(0, |run| run.moved);
-        self.database.record(&id, RunState::Applying, None).await?;
+        let options = Some(self.typed.as_str());
+        self.database.record(&id, Step { state: RunState::Applying, moved: None, options }).await?;
         let ended = self.stages(&id, applied, report).await;
         let state = match ended {
             Ok(()) => RunState::Applied,
             Err(ApplyError::Stopped) => RunState::Applying,
             Err(ApplyError::Store(_)) => return ended,
         };
-        let recorded = self.database.record(&id, state, Some(before + applied.moved)).await;
+        let moved = Some(before + applied.moved);
+        let recorded = self.database.record(&id, Step { state, moved, options }).await;
         ended.and(recorded.map_err(ApplyError::from))
     }
 
@@ -218,13 +224,18 @@ fn conclude(
         let state = if is_given_up { CheckState::Warning } else { finding.state };
         report.found(Finding { state, ..finding });
     }
-    let again = format!("pulse migrate apply --plan {}{}", args.plan, typed(&args.whose, &args.operator));
+    let again = format!(
+        "pulse migrate apply --plan {}{}",
+        args.change.plan,
+        typed(&args.whose, &args.change.operator)
+    );
+    let done = numbered(applied.moved, "{} change[|s] [was|were] made.");
     match ended {
         Ok(()) => report.found(
-            Finding::new(CheckState::Ok, "Applied", format!("{} changes were made.", grouped(applied.moved)))
-                .mended_by(format!("pulse migrate verify{}", typed(&args.whose, &args.operator))),
+            Finding::new(CheckState::Ok, "Applied", done)
+                .mended_by(format!("pulse migrate verify{}", typed(&args.whose, &args.change.operator))),
         ),
-        Err(err) => ended_early(&err, &grouped(applied.moved), (&again, stop), report),
+        Err(err) => ended_early(&err, applied.moved, (&again, stop), report),
     }
 }
 
@@ -232,41 +243,49 @@ fn finding(cause: &str, others: &Others) -> Finding {
     let (reason, words) = match cause {
         "late" => (
             "WrittenLater",
-            "were written after the plan, so an old writer still runs: stop it, and make a new plan",
+            "[was|were] written after the plan, so an old writer still runs: stop it, and make a new plan.",
         ),
-        "changed" => ("ChangedMeanwhile", "were changed by somebody else at the same time: make a new plan"),
-        "refused" => ("RefusedByFirestore", "are not taken by Firestore"),
+        "changed" => {
+            ("ChangedMeanwhile", "[was|were] changed by somebody else at the same time: make a new plan.")
+        }
+        "refused" => ("RefusedByFirestore", "[is|are] not taken by Firestore."),
         other => return keys_finding(other, others),
     };
-    let sentence = format!("{} {words}.", among(others.count, &others.named));
+    let sentence = among(others.count, &others.named, words);
     Finding::new(CheckState::Failed, reason, sentence).mended_by("pulse migrate plan")
 }
 
 /// What keeps keys from being moved, by the word of JSON.
 pub(super) fn keys_finding(word: &str, others: &Others) -> Finding {
     let (state, reason, words) = match word {
-        "keys_not_there" => (CheckState::Failed, "KeysNotMoved", "hold keys that are not in Secret Manager"),
-        "other_keys" => {
-            (CheckState::Failed, "OtherKeys", "hold other keys than the secret's newest version, which stays")
+        "keys_not_there" => {
+            (CheckState::Failed, "KeysNotMoved", "[holds|hold] keys that are not in Secret Manager.")
         }
+        "other_keys" => (
+            CheckState::Failed,
+            "OtherKeys",
+            "[holds|hold] other keys than the secret's newest version, which stays.",
+        ),
         "keys_malformed" => (
             CheckState::Failed,
             "KeysMalformed",
-            "hold what are no keys, or their user's id can have no secret",
+            "[holds|hold] what are no keys, or the user's id can have no secret.",
         ),
         "user_unknown" => (
             CheckState::Failed,
             "UserUnknown",
-            "hold keys of users without a document: `pulse user add` makes one",
+            "[holds|hold] keys of users without a document: `pulse user add` makes one.",
         ),
-        "keys_rejected" => (CheckState::Failed, "KeysRejected", "hold keys that Alpaca does not take"),
+        "keys_rejected" => {
+            (CheckState::Failed, "KeysRejected", "[holds|hold] keys that Alpaca does not take.")
+        }
         _ => (
             CheckState::Unknown,
             "KeysNotAsked",
-            "hold keys of which Alpaca or Secret Manager could not be asked: run it again",
+            "[holds|hold] keys of which Alpaca or Secret Manager could not be asked: run it again.",
         ),
     };
-    Finding::new(state, reason, format!("{} {words}.", among(others.count, &others.named)))
+    Finding::new(state, reason, among(others.count, &others.named, words))
 }
 
 fn sentence(text: &str) -> String {

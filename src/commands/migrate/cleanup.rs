@@ -1,18 +1,18 @@
 //! `pulse migrate cleanup`: the legacy documents, which can be given back, and on a later call what is left of them.
 
-use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
+use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::apply::Others;
 use crate::commands::migrate::close::close;
 use crate::commands::migrate::ground::{
-    Changing, among, begun, budgets, cannot, changing, ended_early, options, refuse, refuse_in, typed,
-    typed_place,
+    Changing, among, begun, budgets, cannot, changing, ended_early, numbered, options, refuse, refuse_in,
+    typed, typed_place, typed_whose,
 };
 use crate::commands::migrate::progress::Progress;
 use crate::commands::migrate::rollback::Undoing;
 use crate::config::Place;
 use crate::config::migrate_args::CleanupArgs;
 use crate::documents::legacy::has_keys;
-use crate::documents::migration::{Journal, RunState, run_path};
+use crate::documents::migration::{Journal, RunState, Step, run_path};
 use crate::firestore::StoreError;
 use crate::firestore::reader::Reader;
 use crate::migration::apply::{Applier, ApplyError, Outcome};
@@ -35,8 +35,8 @@ const VERIFIED_WITHIN: SignedDuration = SignedDuration::from_hours(1);
 const AT_ONCE: usize = 8;
 
 pub(super) async fn cleanup(args: &CleanupArgs) -> ExitCode {
-    run("migrate cleanup", &args.operator, async |place: &Place, report: &mut Report| {
-        let desk = Desk::with_budgets(place, &budgets(&args.pace));
+    run("migrate cleanup", &args.change.operator, async |place: &Place, report: &mut Report| {
+        let desk = Desk::with_budgets(place, &budgets(&args.change.pace));
         let Some(database) = changing(&desk, report).await else { return };
         step(args, (place, &desk), &database, report).await;
         report.used(desk.used());
@@ -51,7 +51,7 @@ async fn step(
     database: &Changing,
     report: &mut Report,
 ) {
-    let Some(state) = begun(database, &args.plan, report).await else { return };
+    let Some(state) = begun(database, &args.change.plan, report).await else { return };
     let Some(options) = options(&args.whose, report) else { return };
     let verified = match &args.verified {
         Some(id) => match verification(id, &options, database, report).await {
@@ -71,9 +71,9 @@ async fn step(
         (RunState::Cleaned | RunState::Closing, Some(_)) => {
             format!("Delete what is left of the legacy documents in project {project} for good?")
         }
-        _ => return refuse_in(state, &args.plan, report),
+        _ => return refuse_in(state, &args.change.plan, report),
     };
-    if let Err(refused) = confirm(&question, args.confirm).await {
+    if let Err(refused) = confirm(&question, args.change.confirm).await {
         report.found(Finding::new(CheckState::Failed, "NotConfirmed", format!("{refused}.")));
         return report.exit_with(refused.exit_code());
     }
@@ -127,10 +127,14 @@ async fn give_back(
     let undoing = Undoing {
         desk,
         database,
-        plan: &args.plan,
+        plan: &args.change.plan,
         journal: Journal::Cleaned,
         states: [RunState::Cleaning, RunState::Applied],
-        again: format!("pulse migrate cleanup --plan {} --undo{}", args.plan, typed_place(&args.operator)),
+        again: format!(
+            "pulse migrate cleanup --plan {} --undo{}",
+            args.change.plan,
+            typed_place(&args.change.operator)
+        ),
     };
     undoing.undo(stop, report).await;
 }
@@ -158,13 +162,18 @@ impl Deleted {
     /// What was not deleted.
     fn left(&self) -> Vec<Finding> {
         let of = |others: &Others, reason, words| {
-            let sentence = format!("{} {words}", among(others.count, &others.named));
+            let sentence = among(others.count, &others.named, words);
             Some(Finding::new(CheckState::Failed, reason, sentence)).filter(|_| others.count > 0)
         };
-        let keys = "hold keys below older documents, where none are looked for: delete them yourself.";
+        let keys =
+            "[holds|hold] keys below older documents, where none are looked for: delete [it|them] yourself.";
         let all = [
-            of(&self.later, "WrittenLater", "were written since the verification: somebody still uses them."),
-            of(&self.open, "Different", "are not what they should have become: verify again."),
+            of(
+                &self.later,
+                "WrittenLater",
+                "[was|were] written since the verification: somebody still uses [it|them].",
+            ),
+            of(&self.open, "Different", "[is|are] not what [it|they] should have become: verify again."),
             of(&self.keys, "KeysBelow", keys),
         ];
         all.into_iter().flatten().collect()
@@ -182,24 +191,25 @@ async fn delete_legacy(
     report.field("deleted", &deleted.deleted);
     report.field("deleted_below", &deleted.below);
     deleted.left().into_iter().for_each(|finding| report.found(finding));
-    let count = grouped(deleted.deleted);
     match ended {
         Ok(()) => {
-            let sentence = format!(
-                "{count} legacy documents were deleted. The journal keeps them: watch your programs for a day, then verify and clean up once more."
+            let words = "{} legacy document[|s] [was|were] deleted. The journal keeps [it|them]: watch your programs for a day, then verify and clean up once more.";
+            let sentence = numbered(deleted.deleted, words);
+            let undo = format!(
+                "pulse migrate cleanup --plan {} --undo{}",
+                args.change.plan,
+                typed_place(&args.change.operator)
             );
-            let undo =
-                format!("pulse migrate cleanup --plan {} --undo{}", args.plan, typed_place(&args.operator));
             report.found(Finding::new(CheckState::Ok, "Deleted", sentence).mended_by(undo));
         }
         Err(err) => {
             let verified = args.verified.as_deref().unwrap_or_default();
             let again = format!(
                 "pulse migrate cleanup --plan {} --verified {verified}{}",
-                args.plan,
-                typed(&args.whose, &args.operator)
+                args.change.plan,
+                typed(&args.whose, &args.change.operator)
             );
-            ended_early(&err, &count, (&again, stop), report);
+            ended_early(&err, deleted.deleted, (&again, stop), report);
         }
     }
 }
@@ -210,13 +220,15 @@ async fn delete_all(
     stop: &Stop,
     deleted: &mut Deleted,
 ) -> Result<(), ApplyError> {
-    database.record(&args.plan, RunState::Cleaning, None).await?;
+    let typed = typed_whose(&args.whose);
+    let step = Step { state: RunState::Cleaning, moved: None, options: Some(&typed) };
+    database.record(&args.change.plan, step).await?;
     let loader = Loader::new(database.reader.clone(), &options.owners);
     let applier = Applier {
         loader: &loader,
         writer: &database.writer,
         database: database.reader.database(),
-        plan: &args.plan,
+        plan: &args.change.plan,
         planned_at: verified,
         stop,
     };
@@ -238,7 +250,7 @@ async fn delete_all(
     });
     let walked = stop.run_until_stopped_for(DRAIN_LIMIT, walking).await;
     walked.unwrap_or(Err(ApplyError::Stopped))?;
-    Ok(database.record(&args.plan, RunState::Cleaned, None).await?)
+    Ok(database.record(&args.change.plan, RunState::Cleaned).await?)
 }
 
 /// Deletes legacy documents.

@@ -36,15 +36,20 @@ pub(super) async fn close(
         Err(err) => return cannot(report, &err),
     };
     if written.count > 0 {
-        let named = among(written.count, &written.named);
-        let sentence = format!("{named} were written again: stop whoever does. Nothing was deleted.");
+        let words = "[was|were] written again: stop whoever does. Nothing was deleted.";
+        let sentence = among(written.count, &written.named, words);
         return report.found(Finding::new(CheckState::Failed, "WrittenAgain", sentence));
     }
     let is_given_up = options.left_behind.contains(&Class::Secret);
     report.begin_list("keys_left");
     let mut keys = Keys::default();
-    let closer =
-        Closer { reader: &database.reader, writer: &database.writer, plan: &args.plan, is_given_up, stop };
+    let closer = Closer {
+        reader: &database.reader,
+        writer: &database.writer,
+        plan: &args.change.plan,
+        is_given_up,
+        stop,
+    };
     let closing = close_all(&closer, database, &mut keys, report);
     let closed = stop.run_until_stopped_for(DRAIN_LIMIT, closing).await;
     conclude((closed.unwrap_or(Err(ApplyError::Stopped)), &keys), (args, stop), report);
@@ -52,7 +57,7 @@ pub(super) async fn close(
 
 /// For how long the journal is still kept.
 async fn too_early(args: &CleanupArgs, database: &Changing) -> Result<Option<SignedDuration>, StoreError> {
-    let run = database.run(&args.plan).await?.filter(|run| run.state == Some(RunState::Cleaned));
+    let run = database.run(&args.change.plan).await?.filter(|run| run.state == Some(RunState::Cleaned));
     let Some(since) = run.and_then(|run| run.updated_at) else { return Ok(None) };
     let now = database.reader.time(&run_path("none")).await?.unwrap_or_else(Timestamp::now);
     let kept = SignedDuration::try_from(args.after).unwrap_or(SignedDuration::MAX);
@@ -87,7 +92,7 @@ async fn close_all(
     keys: &mut Keys,
     report: &mut Report,
 ) -> Result<(), ApplyError> {
-    database.record(closer.plan, RunState::Closing, None).await?;
+    database.record(closer.plan, RunState::Closing).await?;
     let note = |path: &str, is_gone| match is_gone {
         true => keys.deleted += 1,
         false => {
@@ -100,7 +105,7 @@ async fn close_all(
         closer.delete_journal(journal).await?;
     }
     if keys.left.count == 0 {
-        database.record(closer.plan, RunState::Closed, None).await?;
+        database.record(closer.plan, RunState::Closed).await?;
     }
     Ok(())
 }
@@ -113,22 +118,23 @@ fn conclude(
     let verified = args.verified.as_deref().unwrap_or_default();
     let again = format!(
         "pulse migrate cleanup --plan {} --verified {verified}{}",
-        args.plan,
-        typed(&args.whose, &args.operator)
+        args.change.plan,
+        typed(&args.whose, &args.change.operator)
     );
     report.field("keys_deleted", &keys.deleted);
     if let Err(err) = closed {
-        return ended_early(&err, "Some", (&again, stop), report);
+        return ended_early(&err, keys.deleted, (&again, stop), report);
     }
-    let rotate = format!(
-        "ask the {} users whose keys were in documents to rotate them at Alpaca",
-        grouped(keys.deleted)
-    );
+    let rotate = match keys.deleted {
+        1 => "ask the user whose keys were in a document to rotate them at Alpaca".to_owned(),
+        users => {
+            format!("ask the {} users whose keys were in documents to rotate them at Alpaca", grouped(users))
+        }
+    };
     if keys.left.count > 0 {
-        let sentence = format!(
-            "{} with keys are left, because no pulse has synced their users from Secret Manager. The rest is deleted: {rotate}.",
-            among(keys.left.count, &keys.left.named)
-        );
+        let words = "with keys [is|are] left, because no pulse has synced [its user|their users] from Secret Manager.";
+        let left = among(keys.left.count, &keys.left.named, words);
+        let sentence = format!("{left} The rest is deleted: {rotate}.");
         return report.found(Finding::new(CheckState::Failed, "KeysLeft", sentence).mended_by(again));
     }
     let sentence = format!("Nothing of before is left but in backups and point-in-time copies: {rotate}.");

@@ -1,9 +1,9 @@
 //! What all of `pulse migrate` begins with: what the operator said, and a client of Firestore.
 
 use crate::commands::frame::{CheckState, Finding, Report, grouped};
-use crate::config::migrate_args::{OpenClass, PaceArgs, WhoseArgs};
+use crate::config::migrate_args::{OpenClass, PaceArgs, SecretPaceArgs, WhoseArgs};
 use crate::config::operator_args::OperatorArgs;
-use crate::documents::migration::{Run, RunState, run_path};
+use crate::documents::migration::{Run, RunState, Step, run_path};
 use crate::firestore::reader::Reader;
 use crate::firestore::{Store, StoreError};
 use crate::limits::rate::Budgets;
@@ -75,7 +75,8 @@ pub(super) fn typed_place(operator: &OperatorArgs) -> String {
     project.chain(database.map(|database| format!(" --database {}", quoted(database)))).collect()
 }
 
-fn typed_whose(args: &WhoseArgs) -> String {
+/// The options that a plan stands for, as they were typed.
+pub(super) fn typed_whose(args: &WhoseArgs) -> String {
     let owner = args.owner.iter().map(|owner| format!(" --owner {}", quoted(owner)));
     let owners = args.owners.iter().map(|file| format!(" --owners {}", quoted(&file.display().to_string())));
     let left = args.leave_behind.iter().map(|class| match class {
@@ -127,11 +128,20 @@ async fn store(desk: &Desk<'_>, report: &mut Report) -> Option<Arc<Store>> {
     connected.map_err(|err| cannot(report, &err)).ok()
 }
 
-/// How fast documents may be written.
+/// How fast documents may be written, and secrets looked at and changed.
 pub(super) fn budgets(args: &PaceArgs) -> Budgets {
     Budgets {
         max_writes_per_second: args.max_writes_per_second,
         ramp_writes: args.ramp_writes,
+        ..secret_budgets(&args.secrets)
+    }
+}
+
+/// How fast secrets may be looked at.
+pub(super) fn secret_budgets(args: &SecretPaceArgs) -> Budgets {
+    Budgets {
+        secret_accesses_per_minute: args.secret_accesses_per_minute,
+        secret_calls_per_minute: args.secret_calls_per_minute,
         ..Budgets::default()
     }
 }
@@ -145,13 +155,8 @@ impl Changing {
     }
 
     /// Says how far it has come.
-    pub(super) async fn record(
-        &self,
-        plan: &str,
-        state: RunState,
-        moved: Option<u64>,
-    ) -> Result<(), StoreError> {
-        let write = Run::write(self.reader.database(), plan, state, moved);
+    pub(super) async fn record<'a>(&self, plan: &str, step: impl Into<Step<'a>>) -> Result<(), StoreError> {
+        let write = Run::write(self.reader.database(), plan, step.into());
         self.writer.commit(&[write], Deadline::after(RECORD_BUDGET)).await
     }
 }
@@ -201,14 +206,30 @@ pub(super) fn refuse_in(state: RunState, plan: &str, report: &mut Report) {
     report.found(Finding { mend, ..finding });
 }
 
-/// So many documents, of which some are named.
-pub(super) fn among(count: u64, named: &[String]) -> String {
+/// A sentence about so many: `{}` is how many, and of `[one|more]` the first is for one.
+pub(super) fn numbered(count: u64, sentence: &str) -> String {
+    let mut rest = sentence;
+    let mut told = String::new();
+    while let Some((before, behind)) = rest.split_once('[')
+        && let Some((choice, behind)) = behind.split_once(']')
+        && let Some((one, more)) = choice.split_once('|')
+    {
+        told += before;
+        told += if count == 1 { one } else { more };
+        rest = behind;
+    }
+    (told + rest).replacen("{}", &grouped(count), 1)
+}
+
+/// What is so of so many documents, of which some are named.
+pub(super) fn among(count: u64, named: &[String], words: &str) -> String {
     let more = if count as usize > named.len() { ", …" } else { "" };
-    format!("{} documents ({}{more})", grouped(count), named.join(", "))
+    let documents = numbered(count, "{} document[|s]");
+    format!("{documents} ({}{more}) {}", named.join(", "), numbered(count, words))
 }
 
 /// Says why a command ended before all was done, and what goes on with it.
-pub(super) fn ended_early(err: &ApplyError, done: &str, (again, stop): (&str, &Stop), report: &mut Report) {
+pub(super) fn ended_early(err: &ApplyError, done: u64, (again, stop): (&str, &Stop), report: &mut Report) {
     let (state, reason) = match err {
         ApplyError::Stopped => (CheckState::Warning, "Stopped"),
         ApplyError::Store(err) => {
@@ -216,7 +237,7 @@ pub(super) fn ended_early(err: &ApplyError, done: &str, (again, stop): (&str, &S
             (CheckState::Unknown, "Incomplete")
         }
     };
-    let sentence = format!("{done} changes were made before: run it again to go on.");
+    let sentence = numbered(done, "{} change[|s] [was|were] made before: run it again to go on.");
     report.found(Finding::new(state, reason, sentence).mended_by(again));
     if let ApplyError::Stopped = err {
         report.exit_with(stop.signal().map_or(1, |signal| signal.exit_code()));
@@ -237,6 +258,18 @@ mod tests {
         let expected = " --owner ana@example.com --owners 'my owners'\\''.json' --leave-behind newer_target \
                         --leave-behind malformed";
         assert_eq!(typed_whose(&args), expected);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let words = "{} document[|s] [is|are] not moved, {}.";
+        assert_eq!(numbered(1, words), "1 document is not moved, {}.");
+        assert_eq!(numbered(0, words), "0 documents are not moved, {}.");
+        assert_eq!(numbered(2000, words), "2,000 documents are not moved, {}.");
+        assert_eq!(numbered(2, "no [choice, and ] none"), "no [choice, and ] none");
+        let named = ["a".to_owned()];
+        assert_eq!(among(1, &named, "[has|have] keys."), "1 document (a) has keys.");
+        assert_eq!(among(2, &named, "[has|have] keys."), "2 documents (a, …) have keys.");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `pulse migrate plan`.
 
 use crate::commands::frame::{CheckState, Finding, Report, grouped, point, run};
-use crate::commands::migrate::ground::{cannot, options, reader, typed};
+use crate::commands::migrate::ground::{cannot, numbered, options, reader, typed};
 use crate::commands::migrate::progress::Progress;
 use crate::commands::migrate::told::{DocumentJson, counts, groups};
 use crate::config::Place;
@@ -79,8 +79,8 @@ fn tell(tally: &Tally, options: &Options, reads: u64, report: &mut Report) {
         groups(tally, options, page);
         page.gap();
         page.paragraph(&format!(
-            "To apply it reads about {} documents and writes {}: ${dollars:.2} at list prices ({}).",
-            grouped(reads),
+            "To apply it reads about {} and writes {}: ${dollars:.2} at list prices ({}).",
+            numbered(reads, "{} document[|s]"),
             grouped(writes),
             prices::AS_OF
         ));
@@ -90,18 +90,15 @@ fn tell(tally: &Tally, options: &Options, reads: u64, report: &mut Report) {
 fn conclude(tally: &Tally, options: &Options, (plan, typed): (Stamp, &str), report: &mut Report) {
     let open = tally.open(options);
     if open > 0 {
-        let sentence = format!(
-            "{} documents are not moved until you have seen to them: correct them, name their owners, or give them up by --leave-behind.",
-            grouped(open)
-        );
+        let words = "{} document[|s] [is|are] not moved until you have seen to [it|them]: correct [it|them], name [its|their] owner[|s], or give [it|them] up by --leave-behind.";
+        let sentence = numbered(open, words);
         report.found(Finding::new(CheckState::Warning, "DocumentsOpen", sentence));
     }
     let secrets = tally.of(Class::Secret);
     if secrets > 0 {
-        let sentence = format!(
-            "{} documents hold keys, which `apply` moves to Secret Manager once Alpaca took them.",
-            grouped(secrets)
-        );
+        let words =
+            "{} document[|s] [holds|hold] keys, which `apply` moves to Secret Manager once Alpaca took them.";
+        let sentence = numbered(secrets, words);
         report.found(Finding::new(CheckState::Ok, "KeysInFirestore", sentence));
     }
     let found = match tally.of(Class::Copy) {
@@ -109,7 +106,7 @@ fn conclude(tally: &Tally, options: &Options, (plan, typed): (Stamp, &str), repo
         changes => Finding::new(
             CheckState::Ok,
             "PlanReady",
-            format!("{} changes, of what was there at {}.", grouped(changes), point(plan.at)),
+            format!("{}, of what was there at {}.", numbered(changes, "{} change[|s]"), point(plan.at)),
         )
         .mended_by(format!("pulse migrate apply --plan {plan}{typed}")),
     };

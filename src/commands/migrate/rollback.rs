@@ -1,13 +1,13 @@
 //! `pulse migrate rollback`.
 
-use crate::commands::frame::{CheckState, Finding, Report, confirm, grouped, run};
+use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::ground::{
-    self, Changing, among, begun, budgets, changing, ended_early, refuse_in, typed_place,
+    self, Changing, among, begun, budgets, changing, ended_early, numbered, refuse_in, typed_place,
 };
 use crate::commands::migrate::keys::{KeyLook, take_back};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
-use crate::config::migrate_args::RollbackArgs;
+use crate::config::migrate_args::ChangeArgs;
 use crate::documents::migration::{Journal, RunState};
 use crate::migration::apply::ApplyError;
 use crate::migration::rollback::{UndoOutcome, Undoer};
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 /// Documents that are named of those that are left; `--json` names all.
 const NAMED: usize = 5;
 
-pub(super) async fn rollback(args: &RollbackArgs) -> ExitCode {
+pub(super) async fn rollback(args: &ChangeArgs) -> ExitCode {
     run("migrate rollback", &args.operator, async |place: &Place, report: &mut Report| {
         let desk = Desk::with_budgets(place, &budgets(&args.pace));
         let Some(database) = changing(&desk, report).await else { return };
@@ -98,7 +98,7 @@ impl Undoing<'_> {
 
     async fn undo_all(&self, left: &mut Left, stop: &Stop, report: &mut Report) -> Result<(), ApplyError> {
         let [during, behind] = self.states;
-        self.database.record(self.plan, during, None).await?;
+        self.database.record(self.plan, during).await?;
         report.begin_list("left");
         let Changing { reader, writer } = self.database;
         let undoer = Undoer { reader, writer, plan: self.plan, journal: self.journal, stop };
@@ -110,7 +110,7 @@ impl Undoing<'_> {
         let ended = stop.run_until_stopped_for(DRAIN_LIMIT, undoing).await;
         ended.unwrap_or(Err(ApplyError::Stopped))?;
         self.take_back(&undoer, left, report).await?;
-        Ok(self.database.record(self.plan, behind, None).await?)
+        Ok(self.database.record(self.plan, behind).await?)
     }
 
     /// Disables the secrets that were stored, when all else is undone. None is deleted.
@@ -138,17 +138,16 @@ impl Undoing<'_> {
 
     fn conclude(&self, left: &Left, ended: Result<(), ApplyError>, stop: &Stop, report: &mut Report) {
         if left.changed > 0 {
-            let named = among(left.changed, &left.named);
-            let sentence = format!("{named} were changed by somebody else since, and are left as they are.");
+            let words = "[was|were] changed by somebody else since, and [is|are] left as [it is|they are].";
+            let sentence = among(left.changed, &left.named, words);
             report.found(Finding::new(CheckState::Failed, "ChangedSince", sentence));
         }
-        let undone = grouped(left.undone);
         match ended {
             Ok(()) => {
-                let sentence = format!("{undone} changes were undone.");
+                let sentence = numbered(left.undone, "{} change[|s] [was|were] undone.");
                 report.found(Finding::new(CheckState::Ok, "RolledBack", sentence));
             }
-            Err(err) => ended_early(&err, &undone, (&self.again, stop), report),
+            Err(err) => ended_early(&err, left.undone, (&self.again, stop), report),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `pulse migrate status`.
 
 use crate::commands::frame::{CheckState, Column, Finding, Report, Table, grouped, point, run};
-use crate::commands::migrate::ground::{cannot, reader};
+use crate::commands::migrate::ground::{cannot, reader, typed_place};
 use crate::config::Place;
 use crate::config::operator_args::OperatorArgs;
 use crate::documents::migration::{RUNS, Run, RunState};
@@ -22,7 +22,7 @@ pub(super) async fn status(args: &OperatorArgs) -> ExitCode {
         let desk = Desk::at(place);
         let Some(reader) = reader(&desk, report).await else { return };
         match runs(&reader).await {
-            Ok(runs) => tell(&runs, report),
+            Ok(runs) => tell(&runs, &typed_place(args), report),
             Err(err) => cannot(report, &err),
         }
         report.used(desk.used());
@@ -43,31 +43,35 @@ async fn runs(reader: &Reader) -> Result<Vec<Run>, StoreError> {
     }
 }
 
-fn tell(runs: &[Run], report: &mut Report) {
+fn tell(runs: &[Run], place: &str, report: &mut Report) {
     report.begin_list("migrations");
     let rows: Vec<Vec<String>> = runs.iter().map(row).collect();
-    for Run { plan, state, moved, updated_at } in runs {
+    for Run { plan, state, moved, updated_at, .. } in runs {
         let (state, updated_at) = (state.map(RunState::as_str), updated_at.map(|time| time.to_string()));
         let of = serde_json::json!({"plan": plan, "state": state, "moved": moved, "updated_at": updated_at});
         report.item(&of);
     }
     if runs.is_empty() {
         let none = Finding::new(CheckState::Ok, "NoMigration", "Nothing was migrated.");
-        return report.found(none.mended_by("pulse migrate plan"));
+        return report.found(none.mended_by(format!("pulse migrate plan{place}")));
     }
     report.text(|page| Table::new(&COLUMNS).rows(page, &rows));
-    for run in runs {
-        let (reason, command) = match run.state {
-            Some(RunState::Applying) => ("Applying", "apply"),
-            Some(RunState::RollingBack) => ("RollingBack", "rollback"),
-            Some(RunState::Cleaning) => ("Cleaning", "cleanup"),
-            Some(RunState::Closing) => ("Closing", "cleanup"),
-            _ => continue,
-        };
-        let sentence = format!("{} is under way, or was stopped: run it again to go on.", run.plan);
-        let finding = Finding::new(CheckState::Warning, reason, sentence);
-        report.found(finding.mended_by(format!("pulse migrate {command} --plan {}", run.plan)));
-    }
+    runs.iter().filter_map(|run| next(run, place)).for_each(|finding| report.found(finding));
+}
+
+/// What goes on with a migration that is not at rest.
+fn next(Run { plan, state, options, .. }: &Run, place: &str) -> Option<Finding> {
+    const AGAIN: &str = "run it again to go on";
+    const VERIFY: &str = "verify, and clean up again with the id that this prints";
+    let (reason, go_on, command) = match (*state)? {
+        RunState::Applying => ("Applying", AGAIN, format!("apply --plan {plan}{options}{place}")),
+        RunState::RollingBack => ("RollingBack", AGAIN, format!("rollback --plan {plan}{place}")),
+        RunState::Cleaning => ("Cleaning", VERIFY, format!("verify{options}{place}")),
+        RunState::Closing => ("Closing", VERIFY, format!("verify{options}{place}")),
+        RunState::Applied | RunState::RolledBack | RunState::Cleaned | RunState::Closed => return None,
+    };
+    let sentence = format!("{plan} is under way, or was stopped: {go_on}.");
+    Some(Finding::new(CheckState::Warning, reason, sentence).mended_by(format!("pulse migrate {command}")))
 }
 
 fn row(run: &Run) -> Vec<String> {

@@ -2,12 +2,12 @@
 
 use crate::commands::frame::{CheckState, Finding, Report, grouped, run};
 use crate::commands::migrate::apply::{Others, keys_finding};
-use crate::commands::migrate::ground::{cannot, options, reader, secrets, typed};
+use crate::commands::migrate::ground::{cannot, numbered, options, reader, secret_budgets, secrets, typed};
 use crate::commands::migrate::keys::{KeyLook, KeysOutcome};
 use crate::commands::migrate::plan::survey;
 use crate::commands::migrate::told::{counts, groups};
 use crate::config::Place;
-use crate::config::migrate_args::PlanArgs;
+use crate::config::migrate_args::VerifyArgs;
 use crate::firestore::reader::Reader;
 use crate::migration::options::Options;
 use crate::migration::reason::Class;
@@ -17,10 +17,10 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-pub(super) async fn verify(args: &PlanArgs) -> ExitCode {
+pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     run("migrate verify", &args.operator, async |place: &Place, report: &mut Report| {
         let Some(options) = options(&args.whose, report) else { return };
-        let desk = Desk::at(place);
+        let desk = Desk::with_budgets(place, &secret_budgets(&args.secrets));
         let Some(reader) = reader(&desk, report).await else { return };
         match survey(&reader, &options, report).await {
             Ok((at, tally)) => {
@@ -68,13 +68,13 @@ fn conclude(
 ) {
     let missing = tally.of(Class::Copy);
     if missing > 0 {
-        let sentence = format!("{} documents are not moved.", grouped(missing));
+        let sentence = numbered(missing, "{} document[|s] [is|are] not moved.");
         let finding = Finding::new(CheckState::Failed, "NotMoved", sentence);
         report.found(finding.mended_by(format!("pulse migrate plan{typed}")));
     }
     let open = tally.open(options);
     if open > 0 {
-        let sentence = format!("{} documents are not what they should have become.", grouped(open));
+        let sentence = numbered(open, "{} document[|s] [is|are] not what [it|they] should have become.");
         let finding = Finding::new(CheckState::Failed, "Different", sentence);
         report.found(finding.mended_by(format!("pulse migrate plan{typed}")));
     }
@@ -85,7 +85,10 @@ fn conclude(
     if missing + open == 0 && (keys.is_empty() || is_given_up) {
         let verified = options.verified(at).to_string();
         report.field("verified", &verified);
-        let sentence = format!("All {} documents are what they should have become.", grouped(tally.all()));
+        let sentence = match tally.all() {
+            1 => "The only document is what it should have become.".to_owned(),
+            all => format!("All {} documents are what they should have become.", grouped(all)),
+        };
         report.found(Finding::new(CheckState::Ok, "Verified", sentence));
     }
 }

@@ -172,6 +172,7 @@ fn a_dead_execution_is_told_of_as_failed_with_what_it_did() {
         told,
         LastPulse {
             counts: counts(&[SYNCED, SYNCED, SYNCED]),
+            unreached: None,
             status: PassStatus::Failed,
             last_synced_at: Synced::Then(Some(at(10))),
             execution: name.clone(),

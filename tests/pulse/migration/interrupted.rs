@@ -154,6 +154,8 @@ async fn a_signal_stops_it_between_two_commits_and_it_goes_on_when_run_again() {
     assert!(json(&run)["moved"].as_u64() > Some(0), "what was in flight is finished: {run:?}");
     let status = world.migrate(&["status"]).await;
     assert_eq!(reasons(&status), ["Applying"]);
+    let mend = format!("pulse migrate apply --plan {plan} {}", WHOSE.join(" "));
+    assert_eq!(json(&status)["findings"][0]["mend"], mend, "it can be typed as it is");
     assert_eq!(world.apply(&plan, &WHOSE).await.exit, Some(0));
     assert_same(&expected, &without_journal(world.everything().await));
 }

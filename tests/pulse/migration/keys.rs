@@ -1,9 +1,11 @@
 //! Keys: from documents to Secret Manager, once Alpaca took them.
 
 use super::{assert_same, json, reasons, without_journal};
+use crate::live::wait_until;
 use crate::world::{Backend, World, keys_of};
 use alpaca_pulse::firestore::values::{null, text};
 use pulse_sandbox::alpaca::Profile;
+use pulse_sandbox::call::Service;
 use pulse_sandbox::seed::{key_id, secret_key, user_id};
 use serde_json::{Value as Json, json};
 
@@ -100,6 +102,26 @@ async fn only_keys_that_alpaca_takes_are_stored_and_nothing_is_overwritten() {
         (stored(&world, "user-0002").await, stored(&world, "user-0004").await),
         (Some(theirs), expected(4))
     );
+}
+
+/// Three users' keys take two lists each, of which four go at once, and the others in some seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_manager_is_asked_no_faster_than_its_quota_allows() {
+    let world = legacy().await;
+    let plan = world.plan(&WHOSE).await;
+    let begin = std::time::Instant::now();
+    let slowly = [&["--secret-calls-per-minute", "40"], &WHOSE[..]].concat();
+    let run = world.apply(&plan, &slowly).await;
+    assert_eq!((run.exit, &json(&run)["keys_moved"]), (Some(0), &json!(3)), "{run:?}");
+    assert!(begin.elapsed().as_secs() >= 3, "{:?}", begin.elapsed());
+
+    let calls = |method| world.calls(Service::SecretManager, method);
+    let (lists, accesses) = (calls("ListSecretVersions"), calls("AccessSecretVersion"));
+    let args = [&["verify", "--secret-accesses-per-minute", "1"], &WHOSE[..]].concat();
+    let mut verifying = world.migration(&args).spawn().expect("pulse starts");
+    wait_until(|| calls("ListSecretVersions") == lists + 3 && calls("AccessSecretVersion") > accesses).await;
+    verifying.kill().await.expect("it can be killed");
+    assert_eq!(calls("AccessSecretVersion"), accesses + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 use super::tools::{python, root, rust_backend, skip};
 use crate::world::{Backend, Run, World};
+use crate::wrong_clock::faketime;
 use alpaca_pulse::firestore::values::{boolean, double, text, timestamp};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
@@ -102,6 +103,28 @@ async fn a_backend_in_rust_shows_money_and_refuses_to_trade_on_what_is_not_its_u
         return skip("no examples/backend: build the reader with the feature firestore");
     }
     check(&world, |key| in_rust(&world, key).expect("it is built")).await;
+}
+
+/// Figures five and a half minutes old, read by a machine whose clock is a minute behind.
+#[tokio::test]
+async fn a_backend_whose_clock_is_behind_proposes_nothing_on_old_money() {
+    let Some(world) = World::new(Backend::Emulator).await else { return };
+    if rust_backend().is_none() {
+        return skip("no examples/backend: build the reader with the feature firestore");
+    }
+    let Some(library) = faketime() else { return skip("no libfaketime (Debian's package faketime)") };
+    world.user("ana").await;
+    world.pulse().await.assert_completed("1 successful, 0 errors", 0);
+    let old = Timestamp::now() - SignedDuration::from_secs(330);
+    world
+        .patch(SNAPSHOT, [("updated_at_iso", text(format!("{old:.3}"))), ("fresh_until", timestamp(old))])
+        .await;
+    let mut command = in_rust(&world, "k1").expect("it is built");
+    command.env("LD_PRELOAD", library).env("FAKETIME", "-60s").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let lines = asked(&world, command).await;
+    assert!(lines.last().is_some_and(|last| last.starts_with("denied, snapshot_stale: ")), "{lines:?}");
+    let signal = world.document("users/ana/tradingSignals/k1").await;
+    assert_eq!(signal["denied_code"], "snapshot_stale");
 }
 
 #[tokio::test]

@@ -176,5 +176,5 @@ async fn the_sdk_does_under_our_rules_what_the_readers_rely_on() {
     command.env("FIRESTORE_EMULATOR_HOST", &world.firestore_host);
     let run = Run::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null())).await;
     assert_eq!(run.exit, Some(0), "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("pass 12\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("pass 13\n"), "{}", run.stdout);
 }

@@ -9,8 +9,8 @@ pub enum Error {
     /// A user's or tenant's id or a key would name another document. No request was sent.
     #[error(transparent)]
     InvalidId(#[from] InvalidId),
-    /// Others changed the same user's documents each time that this proposal was tried, for 30 s. Nothing was recorded;
-    /// propose again, under the same key.
+    /// Others changed the same user's documents each time that this proposal was tried, until 30 s after the call. Nothing
+    /// was recorded; propose again, under the same key.
     #[error("others changed the same documents each time")]
     Contended(#[source] FirestoreError),
     /// Firestore refused or did not answer, within 10 s for each request. A proposal may have been recorded all the

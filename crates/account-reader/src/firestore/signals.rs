@@ -2,6 +2,7 @@
 
 use super::convert::{fields, time, to_fields};
 use super::error::Error;
+use super::pace::Pace;
 use super::read::{judged, limited, lookup, place, read_last_pulse, siblings};
 use crate::account::Source;
 use crate::decision::Policy;
@@ -10,31 +11,24 @@ use crate::proposal::{Desk, Outcome, Proposal, propose};
 use crate::signal::Signal;
 use crate::snapshot::Snapshot;
 use crate::value::Fields;
+use ::firestore::errors::{FirestoreError, FirestoreErrorPublicGenericDetails, FirestoreSystemError};
 use ::firestore::gcloud_sdk::google::firestore::v1::precondition::ConditionType;
 use ::firestore::gcloud_sdk::google::firestore::v1::write::Operation;
 use ::firestore::gcloud_sdk::google::firestore::v1::{Document, Precondition, Write};
 use ::firestore::{
     FirestoreConsistencySelector, FirestoreDb, FirestoreQueryFilter, FirestoreTimestamp,
     FirestoreTransaction, FirestoreTransactionMode, FirestoreTransactionOps, FirestoreTransactionOptions,
-    errors::FirestoreError,
 };
-use futures::try_join;
+use futures::{TryStreamExt, try_join};
 use jiff::{SignedDuration, Timestamp};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-/// For how long a contended proposal is tried again.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The longest pause before the second try, which is twice as long before each one after that. Who had to give way
-/// pauses for any part of it, so that the same ones do not meet again.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
-
-/// How long after its end a signal may become `executed` and still count. Executing begins before that end.
+/// So long before the figures a `proposed` or `executed` signal may have ended and still be read: executing begins before
+/// that end, and the executor says within this time that it is over. What it says later is not seen, as no query can
+/// ask when a document was written.
 const LATEST_EXECUTION: SignedDuration = SignedDuration::from_hours(24);
 
 /// Proposals at the same time, for users whose ids fall together.
@@ -62,7 +56,7 @@ const LANES: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Signals {
     db: FirestoreDb,
-    lanes: Arc<[Mutex<()>; LANES]>,
+    lanes: Arc<[Mutex<Pace>; LANES]>,
     hasher: RandomState,
 }
 
@@ -76,7 +70,15 @@ impl Signals {
 
     /// Records a proposal under a key, as `users/{user}/tradingSignals/{key}`, and says what became of it. In one
     /// transaction it reads the user's snapshot and what is pending, decides, and creates the signal: `proposed`, or
-    /// `rejected` with the code. Two proposals at once, from wherever, never spend the same money.
+    /// `rejected` with the code. Two proposals at once, from wherever, never spend the same money. What is fresh and what
+    /// has expired is judged by Firestore's clock, and never by this machine's.
+    ///
+    /// Of what is pending the query finds what is `executing`, and what is `proposed` or `executed` with an `expires_at`
+    /// that is less than 24 h before the figures: an executor says by then what became of a signal. One that it closes
+    /// later, one without `expires_at` that is not `executing`, and one with a status of nobody's are not found.
+    ///
+    /// Proposals for one user wait for one another, and where other programs propose for that user too, for a random
+    /// moment each time. From the call on it is tried again for 30 s.
     ///
     /// The key names the proposal: the same key twice is one signal, so whoever is not sure whether a proposal arrived
     /// proposes again. [`Outcome::Create`] says that the document was created.
@@ -88,25 +90,18 @@ impl Signals {
     /// Any [`Error`].
     pub async fn propose(&self, key: &str, proposal: &Proposal, policy: &Policy) -> Result<Outcome, Error> {
         let path = signal::path(&proposal.user, key)?;
+        let called = Instant::now();
         let lane = self.hasher.hash_one(&proposal.user) % LANES as u64;
         #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-        let _turn = self.lanes[lane as usize].lock().await;
-        let started = Instant::now();
+        let mut pace = self.lanes[lane as usize].lock().await;
         let mut mode = FirestoreTransactionMode::ReadWrite;
-        let mut longest = FIRST_PAUSE;
-        loop {
-            let transaction = self.begin(mode).await?;
+        let attempt = async || {
+            let transaction = self.begin(mode.clone()).await?;
             // Firestore prefers who has tried for long.
             mode = FirestoreTransactionMode::ReadWriteRetry(transaction.transaction_id().clone());
-            let attempt = Attempt { db: &self.db, path: &path, proposal, policy };
-            match attempt.run(transaction).await {
-                Err(Error::Contended(_)) if started.elapsed() < PATIENCE => {
-                    sleep(longest.mul_f64(fastrand::f64())).await;
-                    longest = (longest * 2).min(LONGEST_PAUSE);
-                }
-                result => return result,
-            }
-        }
+            Attempt { db: &self.db, path: &path, proposal, policy }.run(transaction).await
+        };
+        pace.try_for(called, attempt).await
     }
 
     async fn begin(&self, mode: FirestoreTransactionMode) -> Result<FirestoreTransaction<'_>, Error> {
@@ -152,26 +147,29 @@ impl Attempt<'_> {
         let [snapshot, sync] = account;
         let source = Source::User(user.clone());
         let snapshot = judged(source, snapshot.as_ref(), lookup(sync.as_ref()), pulse.as_ref());
-        let now = Timestamp::now();
-        let signals = self.pending(&db, &snapshot, now).await?;
+        let Found { signals, read_at: now } = self.pending(&db, &snapshot).await?;
         let signals: Vec<Signal<'_>> = signals.iter().map(Stored::as_signal).collect();
         let desk = Desk { existing: existing[0].as_ref(), snapshot: &snapshot, signals: &signals };
         Ok(propose(self.proposal, desk, self.policy, now))
     }
 
-    /// The backend's signals of the user that may be pending.
-    async fn pending(
-        &self,
-        db: &FirestoreDb,
-        snapshot: &Snapshot,
-        now: Timestamp,
-    ) -> Result<Vec<Stored>, Error> {
-        let since = snapshot.account().map_or(now, |account| account.updated_at.min(now));
-        let ends_after = FirestoreTimestamp(since - LATEST_EXECUTION);
+    /// The backend's signals of the user that may be pending. These are the transaction's last reads, so their time is that
+    /// of the decision, by Firestore's clock: this program's may be wrong.
+    async fn pending(&self, db: &FirestoreDb, snapshot: &Snapshot) -> Result<Found, Error> {
         let executing = self.of_backend(db, &[signal::EXECUTING], None);
-        let others = self.of_backend(db, &[signal::PROPOSED, signal::EXECUTED], Some(ends_after));
+        let others = async {
+            match snapshot.account() {
+                Some(account) => {
+                    let ends_after = FirestoreTimestamp(account.updated_at - LATEST_EXECUTION);
+                    let statuses = [signal::PROPOSED, signal::EXECUTED];
+                    self.of_backend(db, &statuses, Some(ends_after)).await.map(Some)
+                }
+                // Without figures nothing is spent, whatever is pending.
+                None => Ok(None),
+            }
+        };
         let (executing, others) = try_join!(executing, others)?;
-        Ok([executing, others].concat())
+        Ok(others.into_iter().fold(executing, Found::with))
     }
 
     async fn of_backend(
@@ -179,7 +177,7 @@ impl Attempt<'_> {
         db: &FirestoreDb,
         statuses: &[&str],
         ends_after: Option<FirestoreTimestamp>,
-    ) -> Result<Vec<Stored>, Error> {
+    ) -> Result<Found, Error> {
         let (parent, collection, _) = place(self.path);
         let parent = [db.get_documents_path(), parent].join("/");
         let query = db.fluent().select().from(collection).parent(parent).filter(|filter| {
@@ -190,7 +188,11 @@ impl Attempt<'_> {
             ];
             filter.for_all(conditions)
         });
-        Ok(query.query().await?.into_iter().map(Stored::from).collect())
+        let answers: Vec<_> = query.stream_query_with_metadata().await?.try_collect().await?;
+        // Every answer has the time, also the only one of a query that finds nothing.
+        let read_at = answers.iter().filter_map(|answer| answer.metadata.read_time).max();
+        let signals = answers.into_iter().filter_map(|answer| answer.document).map(Stored::from);
+        Ok(Found { signals: signals.collect(), read_at: read_at.ok_or_else(timeless)? })
     }
 
     fn creation(&self, fields: Fields) -> Creation {
@@ -202,6 +204,25 @@ impl Attempt<'_> {
             current_document: Some(absent),
             ..Write::default()
         })
+    }
+}
+
+/// No answer of Firestore's: it would say when it read.
+fn timeless() -> FirestoreError {
+    let public = FirestoreErrorPublicGenericDetails::new("NO_READ_TIME".to_owned());
+    FirestoreError::SystemError(FirestoreSystemError::new(public, "a query's answer has no time".to_owned()))
+}
+
+/// Signals that were read, and when, by Firestore's clock.
+struct Found {
+    signals: Vec<Stored>,
+    read_at: Timestamp,
+}
+
+impl Found {
+    fn with(self, other: Self) -> Self {
+        let signals = self.signals.into_iter().chain(other.signals).collect();
+        Self { signals, read_at: self.read_at.max(other.read_at) }
     }
 }
 
@@ -217,7 +238,6 @@ impl TryFrom<Creation> for Write {
 }
 
 /// A signal that was read.
-#[derive(Clone)]
 struct Stored {
     id: String,
     fields: Fields,

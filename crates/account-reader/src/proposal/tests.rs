@@ -213,6 +213,24 @@ fn an_unreadable_pending_amount_stops_spending_and_no_closing() {
     }
 }
 
+/// It is paid too, and no field of a signal says that it closes.
+#[test]
+fn a_pending_purchase_that_closes_counts_like_any_other() {
+    let covering = |notional_usd| Proposal { closes: true, notional_usd, ..proposal("1") };
+    let next = |covering: &Proposal| {
+        let (stored, _) = decide_alone(covering, &[]);
+        assert_eq!(stored["status"], string("proposed"), "never denied for money");
+        let signals = [Signal { id: "k7", fields: &stored, update_time: Some(at(1)) }];
+        let buy = decide_alone(&proposal("400"), &signals).1;
+        assert!(decide_alone(covering, &signals).1.is_allowed(), "one position more is closed");
+        code_of(&buy)
+    };
+    assert_eq!(next(&covering(Some(amount("600")))), None);
+    assert_eq!(next(&covering(Some(amount("601")))), Some(DenyCode::InsufficientFunds));
+    assert_eq!(next(&covering(None)), Some(DenyCode::PendingUnknown));
+    assert_eq!(next(&Proposal { action: Action::Flat, ..covering(None) }), None);
+}
+
 #[test]
 fn people_read_what_became_of_it() {
     let reason = "the figures are 420 s old".to_owned();

@@ -40,15 +40,15 @@ async fn outcome(signals: &Signals, key: &str, proposal: &Proposal) -> Outcome {
     }
 }
 
-async fn programs(world: &World) -> Vec<Signals> {
-    let clients = join_all((0..PROGRAMS).map(|_| world.client())).await;
+async fn programs(world: &World, count: usize) -> Vec<Signals> {
+    let clients = join_all((0..count).map(|_| world.client())).await;
     clients.iter().map(Signals::new).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_proposals_at_once_exactly_as_many_are_accepted_as_the_money_allows() {
     let Some(world) = World::new() else { return };
-    let programs = programs(&world).await;
+    let programs = programs(&world, PROGRAMS).await;
     for run in 0..RUNS {
         // Between programs the transaction alone decides. The emulator lets who meets another wait for two seconds.
         let programs = if run % 10 == 0 { &programs[..] } else { &programs[..1] };
@@ -72,11 +72,27 @@ async fn check_one_run(world: &World, programs: &[Signals], user: String) {
     assert_eq!(stored.len(), PROPOSALS, "{user}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_programs_at_once_do_not_spend_the_same_money() {
+    let Some(world) = World::new() else { return };
+    let programs = programs(&world, 10).await;
+    world.put_snapshot("ana", seconds(1)).await;
+    let mut proposal = proposal("ana");
+    proposal.notional_usd = Some(parse("300").expect("a number"));
+    let all = programs
+        .iter()
+        .enumerate()
+        .map(async |(number, signals)| outcome(signals, &format!("k{number}"), &proposal).await);
+    let outcomes = join_all(all).await;
+    assert_eq!(outcomes.iter().filter(|outcome| is_accepted(outcome)).count(), 3, "{outcomes:?}");
+    assert_eq!(world.statuses("ana").await.len(), programs.len());
+}
+
 /// Each of two has money enough alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_programs_at_once_do_not_spend_the_same_money() {
     let Some(world) = World::new() else { return };
-    let programs = programs(&world).await;
+    let programs = programs(&world, PROGRAMS).await;
     for user in ["user-1", "user-2", "user-3", "user-4"] {
         world.put_snapshot(user, seconds(1)).await;
         let mut proposal = proposal(user);
@@ -90,7 +106,7 @@ async fn two_programs_at_once_do_not_spend_the_same_money() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_is_one_signal_however_often_and_from_wherever_it_comes() {
     let Some(world) = World::new() else { return };
-    let programs = programs(&world).await;
+    let programs = programs(&world, PROGRAMS).await;
     world.put_snapshot("ana", seconds(1)).await;
     let (proposal, policy) = (proposal("ana"), policy());
     let all = programs.iter().map(|signals| signals.propose("k1", &proposal, &policy));
