@@ -233,10 +233,9 @@ fn row(way: &Way, run: &Run, (single, floor): (f64, f64), users: u32) -> LoopRow
 /// theirs written at every tick, with the documents of their tenants.
 fn at_rest(way: &Way, run: &Run, users: u32) -> f64 {
     let of_members = way.flags.contains(&"members");
-    let documents = |number: &u32| if !of_members || number % 8 == 0 { 2 } else { 1 };
-    let of = |moving: bool| -> u64 {
-        (1..=users).filter(|number| moves(*number) == moving).map(|number| documents(&number)).sum()
-    };
+    let documents = |number: u32| if !of_members || number.is_multiple_of(8) { 2 } else { 1 };
+    let of =
+        |moving: bool| -> u64 { (1..=users).filter(|number| moves(*number) == moving).map(documents).sum() };
     let left = run.counted.documents.written.saturating_sub(of(true) * run.ticks);
     let resting = u32::try_from(of(false)).unwrap_or(u32::MAX);
     share(left, resting, run.ticks) * TICKS_A_DAY
