@@ -177,7 +177,7 @@ pub(crate) enum Undo {
     RestoreField(String, Option<Value>),
     /// The target had these fields, and was deleted.
     Recreate(Fields),
-    /// The target is a secret, which had no version: that of these keys is disabled.
+    /// The target is a secret, of which no version could be read: that of these keys is disabled.
     DisableSecret,
 }
 

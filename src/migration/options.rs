@@ -1,7 +1,7 @@
 //! What the operator said of a migration, and the ids that stand for it.
 
 use crate::migration::owners::Owners;
-use crate::migration::reason::Class;
+use crate::migration::reason::{Class, Reason};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -40,10 +40,16 @@ impl Options {
         self.verified(stamp.at) == *stamp
     }
 
-    /// Whether a document of that class waits for the operator.
+    /// Whether documents are given up for that reason.
     #[must_use]
-    pub(crate) fn is_open(&self, class: Class) -> bool {
-        Class::OPEN.contains(&class) && !self.left_behind.contains(&class)
+    pub(crate) fn gives_up(&self, reason: Reason) -> bool {
+        self.left_behind.contains(&reason.class()) && reason.may_be_given_up()
+    }
+
+    /// Whether a document waits for the operator for that reason.
+    #[must_use]
+    pub(crate) fn is_open(&self, reason: Reason) -> bool {
+        Class::OPEN.contains(&reason.class()) && !self.gives_up(reason)
     }
 
     fn stamp(&self, at: Timestamp, of: &str) -> Stamp {

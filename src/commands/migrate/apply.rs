@@ -90,7 +90,11 @@ struct Applied {
     moved: u64,
     keys_moved: u64,
     others: BTreeMap<&'static str, Others>,
+    keys: KeysLeft,
 }
+
+/// The documents whose keys are not where they should be.
+pub(super) type KeysLeft = BTreeMap<KeysOutcome, Others>;
 
 /// Those that were not moved for one cause.
 #[derive(Debug, Default)]
@@ -126,7 +130,7 @@ impl Applied {
             KeysOutcome::Moved => self.keys_moved += 1,
             KeysOutcome::Same | KeysOutcome::Absent => {}
             left => {
-                self.others.entry(left.as_str()).or_default().add(path);
+                self.keys.entry(left).or_default().add(path);
                 report.item(&serde_json::json!({"source": path, "outcome": left.as_str()}));
             }
         }
@@ -177,9 +181,8 @@ impl Moving<'_> {
         moved.unwrap_or(Err(ApplyError::Stopped))?;
         // It was told why there are none.
         let Some((secrets, alpaca)) = clients else { return Err(ApplyError::Stopped) };
-        let look = KeyLook { reader: &self.database.reader, secrets: &secrets };
-        let writer = &self.database.writer;
-        let keys = KeyMove { look, alpaca: &alpaca, writer, plan: id, stop: self.stop };
+        let look = KeyLook { reader: &self.database.reader, secrets: &secrets, alpaca: Some(&alpaca) };
+        let keys = KeyMove { look, writer: &self.database.writer, plan: id, stop: self.stop };
         let moving = keys.all(|path, outcome| applied.note_keys(path, outcome, report));
         let moved = self.stop.run_until_stopped_for(DRAIN_LIMIT, moving).await;
         moved.unwrap_or(Err(ApplyError::Stopped))
@@ -218,12 +221,8 @@ fn conclude(
 ) {
     report.field("moved", &applied.moved);
     report.field("keys_moved", &applied.keys_moved);
-    for (cause, others) in &applied.others {
-        let finding = finding(cause, others);
-        let is_given_up = keys_are_given_up && finding.state == CheckState::Failed && cause.contains('_');
-        let state = if is_given_up { CheckState::Warning } else { finding.state };
-        report.found(Finding { state, ..finding });
-    }
+    applied.others.iter().for_each(|(cause, others)| report.found(finding(cause, others)));
+    report.found_all(keys_findings(&applied.keys, keys_are_given_up));
     let again = format!(
         "pulse migrate apply --plan {}{}",
         args.change.plan,
@@ -248,42 +247,44 @@ fn finding(cause: &str, others: &Others) -> Finding {
         "changed" => {
             ("ChangedMeanwhile", "[was|were] changed by somebody else at the same time: make a new plan.")
         }
-        "refused" => ("RefusedByFirestore", "[is|are] not taken by Firestore."),
-        other => return keys_finding(other, others),
+        _ => ("RefusedByFirestore", "[is|are] not taken by Firestore."),
     };
     let sentence = among(others.count, &others.named, words);
     Finding::new(CheckState::Failed, reason, sentence).mended_by("pulse migrate plan")
 }
 
-/// What keeps keys from being moved, by the word of JSON.
-pub(super) fn keys_finding(word: &str, others: &Others) -> Finding {
-    let (state, reason, words) = match word {
-        "keys_not_there" => {
-            (CheckState::Failed, "KeysNotMoved", "[holds|hold] keys that are not in Secret Manager.")
+/// What keeps keys from being moved. What is given up is told too.
+pub(super) fn keys_findings(left: &KeysLeft, are_given_up: bool) -> Vec<Finding> {
+    let finding = |(outcome, others): (&KeysOutcome, &Others)| {
+        let finding = keys_finding(*outcome, others);
+        let is_given_up = are_given_up && outcome.may_be_given_up();
+        let state = if is_given_up { CheckState::Warning } else { finding.state };
+        Finding { state, ..finding }
+    };
+    left.iter().map(finding).collect()
+}
+
+fn keys_finding(outcome: KeysOutcome, others: &Others) -> Finding {
+    let (reason, words) = match outcome {
+        KeysOutcome::NotThere => ("KeysNotMoved", "[holds|hold] keys that are not in Secret Manager."),
+        KeysOutcome::OtherKeys => {
+            ("OtherKeys", "[holds|hold] other keys than the secret's newest version, which stays.")
         }
-        "other_keys" => (
-            CheckState::Failed,
-            "OtherKeys",
-            "[holds|hold] other keys than the secret's newest version, which stays.",
-        ),
-        "keys_malformed" => (
-            CheckState::Failed,
-            "KeysMalformed",
-            "[holds|hold] what are no keys, or the user's id can have no secret.",
-        ),
-        "user_unknown" => (
-            CheckState::Failed,
-            "UserUnknown",
-            "[holds|hold] keys of users without a document: `pulse user add` makes one.",
-        ),
-        "keys_rejected" => {
-            (CheckState::Failed, "KeysRejected", "[holds|hold] keys that Alpaca does not take.")
+        KeysOutcome::Malformed => {
+            ("KeysMalformed", "[holds|hold] what are no keys, or the user's id can have no secret.")
         }
-        _ => (
-            CheckState::Unknown,
+        KeysOutcome::UserUnknown => {
+            ("UserUnknown", "[holds|hold] keys of users without a document: `pulse user add` makes one.")
+        }
+        KeysOutcome::Rejected => ("KeysRejected", "[holds|hold] keys that Alpaca does not take."),
+        KeysOutcome::Moved | KeysOutcome::Same | KeysOutcome::Absent | KeysOutcome::Unknown => (
             "KeysNotAsked",
             "[holds|hold] keys of which Alpaca or Secret Manager could not be asked: run it again.",
         ),
+    };
+    let state = match outcome {
+        KeysOutcome::Unknown => CheckState::Unknown,
+        _ => CheckState::Failed,
     };
     Finding::new(state, reason, among(others.count, &others.named, words))
 }

@@ -11,7 +11,7 @@ use crate::commands::migrate::progress::Progress;
 use crate::commands::migrate::rollback::Undoing;
 use crate::config::Place;
 use crate::config::migrate_args::CleanupArgs;
-use crate::documents::legacy::has_keys;
+use crate::documents::legacy::has_keys_below;
 use crate::documents::migration::{Journal, RunState, Step, run_path};
 use crate::firestore::StoreError;
 use crate::firestore::reader::Reader;
@@ -83,7 +83,7 @@ async fn step(
         (RunState::Applied | RunState::Cleaning, Some(at)) => {
             delete_legacy(args, (database, &options, at), &stop, report).await;
         }
-        (_, Some(_)) => close(args, (database, &options), &stop, report).await,
+        (_, Some(at)) => close(args, (desk, database), (&options, at), &stop, report).await,
     }
 }
 
@@ -292,7 +292,7 @@ impl Deleting<'_> {
         let (mut above, mut condemned) = (BTreeMap::new(), Vec::new());
         for (legacy, document) in found {
             let others = match () {
-                () if has_keys(&document.fields) => &mut deleted.keys,
+                () if has_keys_below(&document.path, &document.fields) => &mut deleted.keys,
                 () if document.updated_at > self.verified => &mut deleted.later,
                 () => {
                     above.insert(document.path.clone(), legacy);

@@ -87,8 +87,18 @@ fn tell(tally: &Tally, options: &Options, reads: u64, report: &mut Report) {
     });
 }
 
+/// Documents that hold keys where none belong.
+pub(super) fn keys_inside(tally: &Tally, state: CheckState) -> Option<Finding> {
+    let words = "{} document[|s] that [is|are] not there for keys [holds|hold] some, and [is|are] left as [it is|they are]: delete the fields with keys, which nothing gives up.";
+    let count = tally.with_keys();
+    (count > 0).then(|| Finding::new(state, "KeysInside", numbered(count, words)))
+}
+
 fn conclude(tally: &Tally, options: &Options, (plan, typed): (Stamp, &str), report: &mut Report) {
-    let open = tally.open(options);
+    if let Some(finding) = keys_inside(tally, CheckState::Warning) {
+        report.found(finding);
+    }
+    let open = tally.open(options) - tally.with_keys();
     if open > 0 {
         let words = "{} document[|s] [is|are] not moved until you have seen to [it|them]: correct [it|them], name [its|their] owner[|s], or give [it|them] up by --leave-behind.";
         let sentence = numbered(open, words);

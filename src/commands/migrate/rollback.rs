@@ -124,7 +124,7 @@ impl Undoing<'_> {
             return Ok(());
         }
         let Some(manager) = ground::secrets(self.desk, report).await else { return Err(ApplyError::Stopped) };
-        let look = KeyLook { reader: &self.database.reader, secrets: &manager };
+        let look = KeyLook { reader: &self.database.reader, secrets: &manager, alpaca: None };
         undoer
             .secrets(async |secret| {
                 match take_back(&look, &self.database.writer, &secret).await? {
