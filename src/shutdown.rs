@@ -60,6 +60,7 @@ pub(crate) fn last_start(deadline: Duration) -> Duration {
 pub(crate) struct Stop {
     token: CancellationToken,
     signal: Arc<OnceLock<(StopSignal, Instant)>>,
+    signalled: CancellationToken,
     /// When it stopped for the deadline.
     deadline: Arc<OnceLock<Instant>>,
     /// The deadline itself.
@@ -88,6 +89,7 @@ impl Stop {
     pub(crate) fn request(&self, which: StopSignal) {
         // The first signal counts.
         let _ = self.signal.set((which, Instant::now()));
+        self.signalled.cancel();
         self.token.cancel();
     }
 
@@ -120,6 +122,11 @@ impl Stop {
     /// Waits until the process is told to stop.
     pub(crate) async fn requested(&self) {
         self.token.cancelled().await;
+    }
+
+    /// Waits for a signal, whatever the deadline does.
+    pub(crate) async fn signalled(&self) {
+        self.signalled.cancelled().await;
     }
 
     /// Waits until the process is told to stop, and then for that long.

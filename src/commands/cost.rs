@@ -5,13 +5,15 @@ use crate::commands::frame::{
 };
 use crate::commands::reading::{Unread, read_pulse};
 use crate::config::Place;
+use crate::config::choices::{TenantPath, UserLines};
 use crate::config::cost_args::CostArgs;
 use crate::documents::pulse_view::PulseView;
-use crate::model::costs::{Item, Loop, Saving, Workload, usual_tasks};
+use crate::model::costs::{Item, Loop, Saving, TenantDocuments, Workload, usual_tasks};
 use crate::model::prices::{AS_OF, DAYS};
 use crate::services::desk::Desk;
 use jiff::SignedDuration;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const SERVICES: [Column; 3] = [
     Column { title: "SERVICE", rank: 0 },
@@ -30,7 +32,8 @@ pub(crate) async fn cost(args: &CostArgs) -> ExitCode {
     run("cost", &args.common, async |place, report| match args.users {
         Some(users) => {
             let tasks = args.tasks.unwrap_or_else(|| usual_tasks(users));
-            tell(report, &as_asked(args, Workload::expected(users, args.every, tasks)), None);
+            let expected = Workload::expected(users, args.every, tasks);
+            tell(report, &as_asked(args, expected, TenantPath::On), None);
         }
         None => real(args, place, report).await,
     })
@@ -41,7 +44,7 @@ async fn real(args: &CostArgs, place: &Place, report: &mut Report) {
     let desk = Desk::at(place);
     match read_pulse(&desk).await {
         Ok((_, pulse)) => match pulse.as_ref().filter(|pulse| pulse.counts.users_count > 0) {
-            Some(pulse) => tell(report, &as_asked(args, counted(args, pulse)), Some(pulse)),
+            Some(pulse) => tell(report, &as_counted(args, pulse), Some(pulse)),
             None => report.found(nothing_counted(place)),
         },
         Err(unread) => report.found_all(unread_costs(unread)),
@@ -59,27 +62,43 @@ fn nothing_counted(place: &Place) -> Finding {
     Finding::new(CheckState::Unknown, "NothingCounted", sentence).mended_by(estimate)
 }
 
-/// What the last pulse used, for all that come.
-fn counted(args: &CostArgs, PulseView { counts, used, duration, .. }: &PulseView) -> Workload {
-    Workload {
-        users: counts.users_count,
+/// What the last pulse used, for all that come. In a loop no pulse stands for the others, so of it only the users are
+/// taken, and what they cost follows from the settings.
+fn as_counted(args: &CostArgs, PulseView { counts, used, duration, .. }: &PulseView) -> Workload {
+    let users = counts.users_count;
+    let expected = Workload {
         synced: counts.success_count,
-        every: args.every,
-        repeats: None,
-        tasks: args.tasks.unwrap_or(1),
         duration: *duration,
-        reads: used.firestore_reads,
-        writes: used.firestore_writes,
-        // In a loop the last pulse may be one that had them all.
+        // The last pulse may be one that had them all.
         accesses: if args.length.is_some() { used.alpaca_calls } else { used.secret_accesses },
-        logged: counts.users_count,
-        versions: counts.users_count,
+        ..Workload::expected(users, args.every, args.tasks.unwrap_or(1))
+    };
+    let writes_all = used.firestore_writes >= counts.success_count.saturating_mul(2);
+    let found = match (args.length, writes_all) {
+        (Some(_), _) | (None, true) => TenantPath::On,
+        (None, false) => TenantPath::Off,
+    };
+    let asked = as_asked(args, expected, found);
+    match args.length {
+        Some(_) => asked,
+        None => Workload { reads: used.firestore_reads, writes: used.firestore_writes, ..asked },
     }
 }
 
-fn as_asked(args: &CostArgs, workload: Workload) -> Workload {
-    let repeats = args.length.map(|length| Loop { length, key_ttl: args.key_ttl });
-    Workload { repeats, versions: args.versions.unwrap_or(workload.versions), ..workload }
+fn as_asked(args: &CostArgs, workload: Workload, path: TenantPath) -> Workload {
+    let (key_ttl, users_ttl, refresh) = (args.key_ttl, args.users_ttl, args.refresh());
+    let documents = match args.legacy_tenant_path.unwrap_or(path) {
+        TenantPath::On => TenantDocuments::Everybody,
+        TenantPath::Members => TenantDocuments::Members,
+        TenantPath::Off => TenantDocuments::Nobody,
+    };
+    Workload {
+        repeats: args.length.map(|length| Loop { length, key_ttl, users_ttl, refresh }),
+        versions: args.versions.unwrap_or(workload.versions),
+        moving: args.moving,
+        has_healthy_lines: args.user_lines == UserLines::All,
+        ..workload.with_tenants(args.members.min(workload.users), documents)
+    }
 }
 
 fn tell(report: &mut Report, workload: &Workload, pulse: Option<&PulseView>) {
@@ -87,6 +106,11 @@ fn tell(report: &mut Report, workload: &Workload, pulse: Option<&PulseView>) {
     report.field("users", &workload.users);
     report.field("every_s", &workload.every.as_secs());
     report.field("for_s", &workload.repeats.map(|repeats| repeats.length.as_secs()));
+    let kept = |time: fn(&Loop) -> Duration| workload.repeats.as_ref().map(|repeats| time(repeats).as_secs());
+    report.field("key_ttl_s", &kept(|repeats| repeats.key_ttl));
+    report.field("users_ttl_s", &kept(|repeats| repeats.users_ttl));
+    report.field("refresh_unchanged_s", &kept(|repeats| repeats.refresh));
+    report.field("members", &workload.members);
     report.field("tasks", &workload.tasks);
     report.field("key_versions", &workload.versions);
     report.field("counted_at", &pulse.and_then(|pulse| pulse.at));
@@ -108,8 +132,7 @@ fn tell(report: &mut Report, workload: &Workload, pulse: Option<&PulseView>) {
 fn loop_of(workload: &Workload, pulse: Option<&PulseView>) -> Option<Finding> {
     let used = &pulse?.used;
     let is_one = workload.repeats.is_none() && used.secret_accesses < used.alpaca_calls / 2;
-    let sentence =
-        "The last pulse had most users' keys already, as in a loop: say how long it runs, such as --for=15m.";
+    let sentence = "The last pulse had most users' keys already, as in a loop: say how long it runs, such as --for=23h45m.";
     is_one.then(|| Finding::new(CheckState::Warning, "PulseOfALoop", sentence))
 }
 
@@ -118,13 +141,20 @@ fn show(page: &mut Page, workload: &Workload, pulse: Option<&PulseView>) {
     let tasks =
         if workload.tasks == 1 { "1 task".into() } else { format!("{} tasks", grouped(workload.tasks)) };
     let source = match pulse.and_then(|pulse| pulse.at) {
-        Some(at) => format!("counted in the pulse of {}", point(at)),
+        Some(at) if workload.repeats.is_none() => format!("counted in the pulse of {}", point(at)),
+        Some(at) => format!("users counted in the pulse of {}", point(at)),
         None => "estimated".to_owned(),
     };
     page.pair(
         "deployment",
         &format!("{} users, a pulse every {every}, {tasks}; {source}", grouped(workload.users)),
     );
+    if let Some(Loop { length, key_ttl, users_ttl, refresh }) = workload.repeats {
+        let times = [length, key_ttl, users_ttl, refresh];
+        let [length, keys, users, refresh] = times.map(humantime::format_duration);
+        let kept = format!("keys kept for {keys}, users for {users}, unchanged snapshots for {refresh}");
+        page.pair("loop", &format!("{length}; {kept}; of 100 accounts {} moving", workload.moving));
+    }
     page.gap();
     let rows: Vec<_> = workload.bill().iter().map(service).collect();
     Table::new(&SERVICES).rows(page, &rows);

@@ -1,10 +1,13 @@
 //! `pulse sync`.
 
 use crate::config::args::SyncArgs;
+use crate::config::repeat::Repeat;
 use crate::config::variables::{self, environment};
 use crate::config::{Config, Execution};
+use crate::execution::hand_over::{HandOver, LoopTick, give_up};
 use crate::execution::join::{self, JoinError, JoinOutcome};
-use crate::execution::ticks::{self, TickOutcome};
+use crate::execution::ticks::{self, Tick, TickOutcome};
+use crate::limits::retry::Deadline;
 use crate::model::outcome::PassStatus;
 use crate::pass::{Memory, PassContext, conclude_unbegun, run_pass};
 use crate::services::clients::{Clients, ConnectError};
@@ -13,8 +16,13 @@ use crate::telemetry::{self, Chain, ExecutionLabel};
 use jiff::Timestamp;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
+
+/// For a look at the servers' clock before the first pulse of a loop.
+const CLOCK_BUDGET: Duration = Duration::from_secs(3);
 
 /// Configuration, one pass or several, exit code.
 pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
@@ -89,18 +97,21 @@ pub(crate) async fn run_passes(
     let start = Instant::now();
     let (first, repeat) = (config.execution.clone(), config.repeat.clone());
     let passes = match stop.run_until_stopped(Clients::connect(config)).await {
-        Some(Ok(clients)) => Passes { clients: Arc::new(clients), memory, label, stop },
+        Some(Ok(clients)) => Passes {
+            clients: Arc::new(clients),
+            memory,
+            label,
+            stop,
+            has_told_waiting: AtomicBool::new(false),
+        },
         Some(Err(err)) => return could_not_begin(&CannotBegin::Connect(err)),
         None => return stopped_early(stop, start),
     };
     match repeat {
-        Some(repeat) => {
-            let tick = async |execution, due| passes.tick(&execution, due).await;
-            ticks::run(&repeat, &first, start, stop, tick).await
-        }
-        None => match passes.pass(&first, start, start).await {
+        Some(repeat) => passes.all(&repeat, &first, start).await,
+        None => match passes.pass(&first, None, (start, start)).await {
             TickOutcome::Ran(status) | TickOutcome::DoneBefore(status) => status,
-            TickOutcome::Busy => PassStatus::Ok,
+            TickOutcome::Busy | TickOutcome::Left => PassStatus::Ok,
         },
     }
 }
@@ -111,17 +122,33 @@ struct Passes<'a> {
     memory: Arc<Memory>,
     label: &'a ExecutionLabel,
     stop: &'a Stop,
+    /// Whether it was said that another loop is waited for.
+    has_told_waiting: AtomicBool,
 }
 
 impl Passes<'_> {
+    /// The passes of a loop. All loops go by the servers' clock, so that is looked at first.
+    async fn all(&self, repeat: &Repeat, first: &Execution, start: Instant) -> PassStatus {
+        let store = &self.clients.store;
+        // Whatever it answers, and also where it does not.
+        let _ = self.stop.run_until_stopped(store.current_pulse(Deadline::after(CLOCK_BUDGET))).await;
+        let from = (start, store.clock().at(start));
+        let tick = async |tick| self.tick(&tick).await;
+        let status = ticks::run(repeat, first, from, self.stop, tick).await;
+        if self.stop.signal().is_some() && self.clients.config.takes_everybody() {
+            give_up(&self.clients, &first.id).await;
+        }
+        status
+    }
+
     /// A pass of a loop, unless an earlier attempt has done it.
-    async fn tick(&self, execution: &Execution, due: Instant) -> TickOutcome {
+    async fn tick(&self, Tick { execution, due, looping }: &Tick) -> TickOutcome {
         self.label.set(&execution.id);
         let start = Instant::now();
         match self.stop.run_until_stopped(self.done_before(execution)).await {
             Some(Ok(Some(status))) => TickOutcome::DoneBefore(status),
             Some(Err(err)) => TickOutcome::Ran(could_not_begin(&CannotBegin::Connect(err))),
-            Some(Ok(None)) | None => self.pass(execution, due, start).await,
+            Some(Ok(None)) | None => self.pass(execution, Some(looping), (*due, start)).await,
         }
     }
 
@@ -131,8 +158,13 @@ impl Passes<'_> {
     }
 
     /// Finds out what this task's part is in the execution that was due at `due`, and does it.
-    async fn pass(&self, execution: &Execution, due: Instant, start: Instant) -> TickOutcome {
-        let joining = join::join(&self.clients, execution, self.clients.store.clock().now());
+    async fn pass(
+        &self,
+        execution: &Execution,
+        looping: Option<&LoopTick>,
+        (due, start): (Instant, Instant),
+    ) -> TickOutcome {
+        let joining = join::join(&self.clients, execution, looping);
         match self.stop.run_until_stopped(joining).await {
             Some(Ok(JoinOutcome::Assigned(assignment))) => {
                 let (clients, memory) = (Arc::clone(&self.clients), Arc::clone(&self.memory));
@@ -143,8 +175,27 @@ impl Passes<'_> {
                 warn!("Skipped pulse: execution {other} is still running");
                 TickOutcome::Busy
             }
+            Some(Ok(JoinOutcome::NotIts(hand_over))) => self.not_its(&hand_over),
             Some(Err(err)) => TickOutcome::Ran(could_not_begin(&CannotBegin::Enter(err))),
             None => TickOutcome::Ran(stopped_early(self.stop, start)),
+        }
+    }
+
+    /// Another loop has that point in time, or it had its pulse.
+    fn not_its(&self, hand_over: &HandOver) -> TickOutcome {
+        match hand_over {
+            HandOver::Now | HandOver::Done => TickOutcome::Busy,
+            HandOver::Wait(other) => {
+                if !self.has_told_waiting.swap(true, Ordering::Relaxed) {
+                    info!("Waiting for the loop of execution {} to end at {}", other.id, other.ends_at);
+                }
+                TickOutcome::Busy
+            }
+            HandOver::Leave(other) => {
+                let (id, ends_at) = (&other.id, other.ends_at);
+                info!("Skipped pulse: execution {id} is still running, in a loop until {ends_at}");
+                TickOutcome::Left
+            }
         }
     }
 }

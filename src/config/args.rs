@@ -1,5 +1,6 @@
 //! The command line. Every flag has an environment variable; the flag wins.
 
+use crate::config::choices::{Readers, TenantPath, UserLines};
 use crate::config::cost_args::{COST_CODES, CostArgs};
 use crate::config::doctor_args::{DOCTOR_CODES, DoctorArgs};
 use crate::config::keys_args::KeysCommand;
@@ -7,12 +8,13 @@ use crate::config::migrate_args::MigrateCommand;
 use crate::config::operator_args::{
     EXPLAIN_CODES, ExplainArgs, READ_CODES, ReadArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
 };
+use crate::config::rate_limit::rate;
 use crate::config::user_args::UserCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::model::equity_slot::EquitySlots;
 use crate::telemetry::LogFormat;
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use humantime::parse_duration;
 use std::num::NonZeroU32;
@@ -55,7 +57,8 @@ Exit codes:
 
 Standard variables: FIRESTORE_EMULATOR_HOST, SECRET_MANAGER_EMULATOR_HOST (host:port),
 APCA_API_BASE_URL, APCA_API_KEY_ID + APCA_API_SECRET_KEY + TENANT_ID (legacy single account),
-PULSE_ALLOW_INSECURE_ENDPOINTS, CLOUD_RUN_*, RUST_LOG, NO_COLOR.";
+PULSE_ALLOW_INSECURE_ENDPOINTS, CLOUD_RUN_*, RUST_LOG, NO_COLOR; for metrics
+OTEL_EXPORTER_OTLP_ENDPOINT and the like, or PULSE_METRICS=gcp.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -207,7 +210,7 @@ pub(crate) struct SyncArgs {
 
     /// Repeat the pulse so often, such as 60s (takes --for)
     ///
-    /// In one process, from the start of one to the start of the next.
+    /// In one process: the first at once, the others at whole multiples of this time. 1s to 24h.
     ///
     /// [env: PULSE_EVERY]
     #[arg(long, env = "PULSE_EVERY", hide_env = true, value_name = "TIME", value_parser = parse_duration,
@@ -216,8 +219,8 @@ pub(crate) struct SyncArgs {
 
     /// How long to repeat it
     ///
-    /// No pulse starts once so much time has passed since the process started. The exit code is that of the last
-    /// pulse.
+    /// Up to 24h. No pulse starts once so much time has passed since the process started. The exit code is that of the
+    /// last pulse. A loop that finds another one leaves, or takes over from it if it ends within 15 minutes.
     ///
     /// [env: PULSE_FOR]
     #[arg(long = "for", env = "PULSE_FOR", hide_env = true, value_name = "TIME", value_parser = parse_duration,
@@ -226,21 +229,51 @@ pub(crate) struct SyncArgs {
 
     /// How long a user's keys are kept in memory
     ///
-    /// With --every; 0s fetches them for every pulse, as --user does.
+    /// With --every, 24h at most; a newer keys_updated_at ends it. 0s fetches them for every pulse, as --user does.
     ///
     /// [env: PULSE_KEY_TTL]
-    #[arg(long, env = "PULSE_KEY_TTL", hide_env = true, value_name = "TIME", default_value = "10m",
+    #[arg(long, env = "PULSE_KEY_TTL", hide_env = true, value_name = "TIME", default_value = "1h",
           value_parser = parse_duration, help_heading = LOOP)]
     pub(crate) key_ttl: Duration,
 
     /// Age at which an unchanged snapshot is rewritten
     ///
-    /// With --every: of an account that is as it was; 0s rewrites all.
+    /// With --every: of an account that is as it was; 0s rewrites all. 180s by default, and less where --every is above
+    /// 60s; up to 15m with --readers fresh-until.
     ///
     /// [env: PULSE_REFRESH_UNCHANGED]
-    #[arg(long, env = "PULSE_REFRESH_UNCHANGED", hide_env = true, value_name = "TIME", default_value = "120s",
+    #[arg(long, env = "PULSE_REFRESH_UNCHANGED", hide_env = true, value_name = "TIME",
           value_parser = parse_duration, help_heading = LOOP)]
-    pub(crate) refresh_unchanged: Duration,
+    pub(crate) refresh_unchanged: Option<Duration>,
+
+    /// What readers go by: 300s or fresh-until
+    ///
+    /// With --every. 300s: some call a snapshot of 300 s stale, whatever it says. fresh-until: all go by its
+    /// fresh_until, so that an unchanged one may stand for up to 15 minutes.
+    ///
+    /// [env: PULSE_READERS]
+    #[arg(long, env = "PULSE_READERS", hide_env = true, default_value = "300s", hide_possible_values = true,
+          help_heading = LOOP)]
+    pub(crate) readers: Readers,
+
+    /// How long users are kept in memory
+    ///
+    /// With --every: between two readings of all users, one query a pulse asks who has changed, by keys_updated_at. 1h at
+    /// most; 0s reads all users in every pulse, as does --where.
+    ///
+    /// [env: PULSE_USERS_TTL]
+    #[arg(long, env = "PULSE_USERS_TTL", hide_env = true, value_name = "TIME", default_value = "10m",
+          value_parser = parse_duration, help_heading = LOOP)]
+    pub(crate) users_ttl: Duration,
+
+    /// Most users kept in memory
+    ///
+    /// With more, all are read in every pulse.
+    ///
+    /// [env: PULSE_KEPT_USERS]
+    #[arg(long, env = "PULSE_KEPT_USERS", hide_env = true, value_name = "N", default_value_t = 500_000,
+          help_heading = LOOP)]
+    pub(crate) kept_users: usize,
 
     /// Fetch and check everything, write nothing
     ///
@@ -263,12 +296,12 @@ pub(crate) struct SyncArgs {
 
     /// Also write tenants' documents
     ///
-    /// That is tenants/{tenant}/accounts/primary: on or off.
+    /// That is tenants/{tenant}/accounts/primary: on, members (only of users with a tenant_id and membership) or off.
     ///
     /// [env: PULSE_LEGACY_TENANT_PATH]
     #[arg(long, env = "PULSE_LEGACY_TENANT_PATH", hide_env = true, default_value = "on",
           hide_possible_values = true, help_heading = OUTPUT)]
-    pub(crate) legacy_tenant_path: OnOff,
+    pub(crate) legacy_tenant_path: TenantPath,
 
     /// Keep each user's equity once in 1m, 2m or 3m
     ///
@@ -308,6 +341,16 @@ pub(crate) struct SyncArgs {
     #[arg(long, env = "PULSE_LOG_FORMAT", hide_env = true, default_value = "auto", hide_possible_values = true,
           help_heading = OUTPUT)]
     pub(crate) log_format: LogFormat,
+
+    /// Users' lines: all, changed, failed
+    ///
+    /// Which lines about single users are logged. changed: of users whose state has changed, and failures; failed:
+    /// failures only. Warnings are always logged.
+    ///
+    /// [env: PULSE_USER_LINES]
+    #[arg(long, env = "PULSE_USER_LINES", hide_env = true, default_value = "all", hide_possible_values = true,
+          help_heading = OUTPUT)]
+    pub(crate) user_lines: UserLines,
 
     /// On a terminal: every line about every user, whole
     ///
@@ -356,15 +399,19 @@ impl Default for SyncArgs {
             ramp_writes: false,
             every: None,
             length: None,
-            key_ttl: Duration::from_mins(10),
-            refresh_unchanged: Duration::from_secs(120),
+            key_ttl: Duration::from_hours(1),
+            refresh_unchanged: None,
+            readers: Readers::Age,
+            users_ttl: Duration::from_mins(10),
+            kept_users: 500_000,
             dry_run: false,
             diff: false,
-            legacy_tenant_path: OnOff::On,
+            legacy_tenant_path: TenantPath::On,
             equity_history: None,
             store_raw: false,
             pin_accounts: false,
             log_format: LogFormat::Auto,
+            user_lines: UserLines::All,
             verbose: false,
             fail_on_error: false,
             project: None,
@@ -373,21 +420,11 @@ impl Default for SyncArgs {
     }
 }
 
-/// Beyond what any of the services allows: whoever writes more has mistaken the unit.
-const MAX_RATE: u32 = 10_000_000;
-
 /// A pass that spreads its users over more than this is not one that keeps them fresh.
 const MAX_SPREAD: Duration = Duration::from_secs(60 * 60);
 
 /// Longest that Cloud Run lets a task run.
 const MAX_DEADLINE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// A switch that is spelled out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnOff {
-    On,
-    Off,
-}
 
 /// What is wrong with a command line, in one line.
 #[must_use]
@@ -410,12 +447,6 @@ fn switch(text: &str) -> Result<bool, String> {
         "" | "0" | "false" | "no" | "off" => Ok(false),
         _ => Err("use true or false".into()),
     }
-}
-
-/// A limit: a whole number above 0.
-pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
-    let rate = text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= MAX_RATE);
-    rate.ok_or_else(|| format!("use a whole number from 1 to {MAX_RATE}"))
 }
 
 fn spread(text: &str) -> Result<Duration, String> {
@@ -504,7 +535,7 @@ mod tests {
     fn a_short_help_has_a_line_for_each_flag_in_groups() {
         let help = help_of("sync", false);
         let is_flag = |line: &&str| line.trim_start().starts_with('-');
-        assert_eq!(help.lines().filter(is_flag).count(), 25, "{help}");
+        assert_eq!(help.lines().filter(is_flag).count(), 29, "{help}");
         let rest: Vec<&str> = help.lines().filter(|line| !is_flag(line) && !line.is_empty()).collect();
         let groups = ["Options:", "Which users:", "Pace:", "Loop:", "Output:", "Where:"];
         assert_eq!(rest[..2], ["One pass over all users", "Usage: pulse sync [OPTIONS]"], "{help}");

@@ -1,5 +1,6 @@
 //! The command line of `pulse cost`.
 
+use crate::config::choices::{Readers, TenantPath, UserLines};
 use crate::config::operator_args::OperatorArgs;
 use clap::Args;
 use humantime::parse_duration;
@@ -10,7 +11,7 @@ const WORKLOAD: &str = "What is counted";
 pub(crate) const COST_CODES: &str = "\
 Examples:
   pulse cost                              this deployment, by its last pulse
-  pulse cost --every=60s --for=15m        the same, in a loop
+  pulse cost --every=60s --for=23h45m     the same, in a loop
   pulse cost --users=10000 --every=5m     a deployment that there is not
 
 Exit codes:
@@ -35,14 +36,52 @@ pub(crate) struct CostArgs {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = interval, help_heading = WORKLOAD)]
     pub(crate) every: Duration,
 
-    /// In a loop that runs so long, such as 15m
+    /// In a loop that runs so long, such as 23h45m
     #[arg(long = "for", value_name = "TIME", value_parser = interval, help_heading = WORKLOAD)]
     pub(crate) length: Option<Duration>,
 
     /// How long the loop keeps a user's keys
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration,
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration,
           help_heading = WORKLOAD)]
     pub(crate) key_ttl: Duration,
+
+    /// How long the loop keeps the users
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration,
+          help_heading = WORKLOAD)]
+    pub(crate) users_ttl: Duration,
+
+    /// Age at which the loop rewrites what has not changed
+    ///
+    /// Without it 180s, or 15m with --readers=fresh-until.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = WORKLOAD)]
+    pub(crate) refresh_unchanged: Option<Duration>,
+
+    /// What readers go by: 300s or fresh-until
+    #[arg(long, value_name = "READERS", default_value = "300s", hide_possible_values = true,
+          help_heading = WORKLOAD)]
+    pub(crate) readers: Readers,
+
+    /// Of 100 accounts those that change from pulse to pulse
+    ///
+    /// They are written at every pulse of a loop. While markets are closed hardly any does.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=100),
+          help_heading = WORKLOAD)]
+    pub(crate) moving: u64,
+
+    /// Users who have a tenant, and a membership
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = WORKLOAD)]
+    pub(crate) members: u64,
+
+    /// Tenants' documents: on, members or off
+    ///
+    /// Without it what the last pulse wrote, and with --users on.
+    #[arg(long, value_name = "WHOSE", hide_possible_values = true, help_heading = WORKLOAD)]
+    pub(crate) legacy_tenant_path: Option<TenantPath>,
+
+    /// Lines about single users: all, changed or failed
+    #[arg(long, value_name = "LINES", default_value = "all", hide_possible_values = true,
+          help_heading = WORKLOAD)]
+    pub(crate) user_lines: UserLines,
 
     /// Tasks of the job
     ///
@@ -60,6 +99,18 @@ pub(crate) struct CostArgs {
 
     #[command(flatten)]
     pub(crate) common: OperatorArgs,
+}
+
+impl CostArgs {
+    /// How long an unchanged snapshot stands in a loop.
+    #[must_use]
+    pub(crate) fn refresh(&self) -> Duration {
+        let usual = match self.readers {
+            Readers::Age => Duration::from_mins(3),
+            Readers::FreshUntil => Duration::from_mins(15),
+        };
+        self.refresh_unchanged.unwrap_or(usual)
+    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -109,7 +109,7 @@ fn bypasses_proxies(environment: &impl Fn(&str) -> Option<String>, url: &Url) ->
 }
 
 /// Reads `host:port` (plain HTTP) or a URL.
-fn parse_endpoint(text: &str, allow_insecure: bool) -> Result<Url, String> {
+pub(super) fn parse_endpoint(text: &str, allow_insecure: bool) -> Result<Url, String> {
     let url = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     let url: Url = url.parse().map_err(|_| "is neither host:port nor a URL".to_owned())?;
     let host = url.host_str().ok_or("has no host")?;

@@ -65,10 +65,7 @@ impl Execution {
     /// Whether that is a pulse of the same loop. One process runs them one after the other.
     #[must_use]
     pub(crate) fn is_of_same_loop(&self, other: &DocumentId) -> bool {
-        let number = other.as_str().strip_prefix(self.base.as_str());
-        let digits = number.and_then(|number| number.strip_prefix('-'));
-        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        number == Some("") || digits.is_some_and(is_number)
+        other.is_one_of(&self.base)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What `pulse migrate` takes.
 
-use crate::config::args::rate;
 use crate::config::operator_args::{ConfirmArgs, OperatorArgs};
+use crate::config::rate_limit::rate;
 use crate::limits::rate::{SECRET_ACCESSES_PER_MINUTE, SECRET_CALLS_PER_MINUTE};
 use clap::{Args, Subcommand, ValueEnum};
 use std::num::NonZeroU32;

@@ -1,6 +1,7 @@
 //! The configuration of one pass: a pure function of the command line and the environment. One file for each concern.
 
 pub(crate) mod args;
+pub(crate) mod choices;
 pub(crate) mod cost_args;
 pub(crate) mod doctor_args;
 mod endpoints;
@@ -9,9 +10,11 @@ mod execution;
 pub(crate) mod filter;
 pub(crate) mod keys_args;
 mod legacy_account;
+mod metrics;
 pub(crate) mod migrate_args;
 pub(crate) mod operator_args;
 mod place;
+mod rate_limit;
 pub(crate) mod repeat;
 mod selection;
 mod times;
@@ -22,16 +25,20 @@ pub(crate) use crate::config::endpoints::{AdminApi, Endpoints};
 pub(crate) use crate::config::error::ConfigError;
 pub(crate) use crate::config::execution::Execution;
 pub(crate) use crate::config::legacy_account::LegacyAccount;
+pub(crate) use crate::config::metrics::MetricsTarget;
 pub(crate) use crate::config::place::Place;
 
-use crate::config::args::{OnOff, SyncArgs};
+use crate::config::args::SyncArgs;
+use crate::config::choices::{TenantPath, UserLines};
 use crate::config::error::keep;
 use crate::config::filter::UserFilter;
 use crate::config::repeat::Repeat;
 use crate::limits::rate::{Budgets, SECRET_CALLS_PER_MINUTE};
 use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::Database;
+use crate::model::past::READERS_CALL_STALE_AFTER;
 use crate::model::selection::Selection;
+use jiff::SignedDuration;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,19 +64,23 @@ pub(crate) struct Config {
     pub(crate) dry_run: bool,
     /// Compare what is not written with what is stored. `--diff`.
     pub(crate) diff: bool,
-    /// Write the tenants' documents. `--legacy-tenant-path`.
-    pub(crate) legacy_tenant_path: bool,
+    /// For whom the tenants' documents are written. `--legacy-tenant-path`.
+    pub(crate) legacy_tenant_path: TenantPath,
     /// The slots in which each user's equity is kept, if it is. `--equity-history`.
     pub(crate) equity_history: Option<EquitySlots>,
     /// Keep whole answers. `--store-raw`.
     pub(crate) store_raw: bool,
+    /// Which lines about single users are logged. `--user-lines`.
+    pub(crate) user_lines: UserLines,
     /// Read each user's snapshot, to know their account. `--pin-accounts`.
     pub(crate) pin_accounts: bool,
     /// Replacements of the services' own addresses.
     pub(crate) endpoints: Endpoints,
+    /// Who gets a pass's metrics, if anybody. `OTEL_EXPORTER_OTLP_ENDPOINT` and the like, `PULSE_METRICS`.
+    pub(crate) metrics: Option<MetricsTarget>,
     /// The single account of old deployments. `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`.
     pub(crate) legacy_account: Option<Arc<LegacyAccount>>,
-    /// How the pulse is repeated, if it is. `--every`, `--for`, `--key-ttl`, `--refresh-unchanged`.
+    /// How the pulse is repeated, if it is. `--every`, `--for`, `--key-ttl`, `--refresh-unchanged`, `--readers`.
     pub(crate) repeat: Option<Repeat>,
     /// Which run this is; of a loop, the first.
     pub(crate) execution: Execution,
@@ -91,6 +102,7 @@ impl Config {
         wrong.extend(times::misfits(args).map(str::to_owned));
         wrong.extend(undone_diff(args).map(str::to_owned));
         let endpoints = Endpoints::from_lookup(&environment, &mut wrong);
+        let metrics = keep(&mut wrong, MetricsTarget::from_lookup(lookup)).flatten();
         let legacy_account = keep(&mut wrong, LegacyAccount::from_lookup(&lookup)).flatten().map(Arc::new);
         let repeat = Repeat::from_args(args, &execution, &mut wrong);
         let (Some(database), Some(selection), Some(filter), true) =
@@ -108,11 +120,13 @@ impl Config {
             budgets: budgets(args),
             dry_run: args.dry_run,
             diff: args.diff,
-            legacy_tenant_path: args.legacy_tenant_path == OnOff::On,
+            legacy_tenant_path: args.legacy_tenant_path,
             equity_history: args.equity_history,
             store_raw: args.store_raw,
+            user_lines: args.user_lines,
             pin_accounts: args.pin_accounts,
             endpoints,
+            metrics,
             legacy_account,
             repeat,
             execution,
@@ -123,6 +137,12 @@ impl Config {
     #[must_use]
     pub(crate) fn takes_everybody(&self) -> bool {
         matches!(self.selection, Selection::Round(_))
+    }
+
+    /// How long a snapshot may stand as it is: that is what its `fresh_until` promises.
+    #[must_use]
+    pub(crate) fn stands_for(&self) -> SignedDuration {
+        self.repeat.as_ref().map_or(READERS_CALL_STALE_AFTER, Repeat::stands_for)
     }
 
     /// What kind of pass it is, for those who count the passes in the log: a person's own run proves

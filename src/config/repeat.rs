@@ -1,18 +1,23 @@
 //! `--every` and `--for`: the pulse repeated in one process.
 
 use crate::config::args::SyncArgs;
+use crate::config::choices::Readers;
 use crate::config::execution::Execution;
 use crate::model::past::READERS_CALL_STALE_AFTER;
+use jiff::SignedDuration;
 use std::time::Duration;
 
 /// Shortest `--every`.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// Longest `--every` and `--for`: what Cloud Run lets a task take.
-pub(crate) const LONGEST: Duration = Duration::from_hours(7 * 24);
+/// Longest `--every` and `--for`: the longest task that is generally available in Cloud Run.
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// Longest `--key-ttl`.
 const LONGEST_TTL: Duration = Duration::from_hours(24);
+
+/// Longest `--users-ttl`.
+const LONGEST_USERS_TTL: Duration = Duration::from_hours(1);
 
 /// Left for a pass that is slow before readers call a snapshot stale.
 const FOR_A_SLOW_PASS: Duration = Duration::from_secs(60);
@@ -20,6 +25,12 @@ const FOR_A_SLOW_PASS: Duration = Duration::from_secs(60);
 /// Longest `--refresh-unchanged` and `--every` together. A snapshot may become that old before the pulse
 /// begins that rewrites it.
 const OLDEST: Duration = READERS_CALL_STALE_AFTER.unsigned_abs().saturating_sub(FOR_A_SLOW_PASS);
+
+/// Longest `--refresh-unchanged` where all readers go by `fresh_until`.
+const LONGEST_REFRESH: Duration = Duration::from_mins(15);
+
+/// `--refresh-unchanged`, unless it says otherwise.
+const USUAL_REFRESH: Duration = Duration::from_secs(180);
 
 /// How the pulse is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +43,12 @@ pub(crate) struct Repeat {
     pub(crate) key_ttl: Duration,
     /// The age at which the snapshot of an unchanged account is rewritten; zero: always. `--refresh-unchanged`.
     pub(crate) refresh_unchanged: Duration,
+    /// What readers go by. `--readers`.
+    pub(crate) readers: Readers,
+    /// How long users are kept who were read in pages; zero: not at all. `--users-ttl`.
+    pub(crate) users_ttl: Duration,
+    /// Most users that are kept. `--kept-users`.
+    pub(crate) kept_users: usize,
 }
 
 impl Repeat {
@@ -46,27 +63,74 @@ impl Repeat {
                 return None;
             }
         };
-        let (key_ttl, refresh_unchanged) = (args.key_ttl, args.refresh_unchanged);
+        let (key_ttl, readers) = (args.key_ttl, args.readers);
+        let refresh_unchanged =
+            args.refresh_unchanged.unwrap_or_else(|| USUAL_REFRESH.min(OLDEST.saturating_sub(every)));
         let mut demand = |is_so: bool, reason: &str| {
             if !is_so {
                 wrong.push(reason.to_owned());
             }
         };
-        demand((SHORTEST..=LONGEST).contains(&every), "--every must be from 1s to 7days");
-        demand((SHORTEST..=LONGEST).contains(&length), "--for must be from 1s to 7days");
+        demand((SHORTEST..=LONGEST).contains(&every), "--every must be from 1s to 24h");
+        demand((SHORTEST..=LONGEST).contains(&length), "--for must be from 1s to 24h");
         demand(key_ttl <= LONGEST_TTL, "--key-ttl must be 24h at most");
-        demand(
-            refresh_unchanged.is_zero() || refresh_unchanged.saturating_add(every) <= OLDEST,
-            "--refresh-unchanged and --every must be 240s at most together, because readers call a snapshot of \
-             300s stale: lower one of them, or write every time with --refresh-unchanged 0s",
-        );
+        if !refresh_unchanged.is_zero() {
+            demand_freshness(readers, every, refresh_unchanged, &mut demand);
+        }
+        demand(args.users_ttl <= LONGEST_USERS_TTL, "--users-ttl must be 1h at most");
         demand(
             execution.task_count.get() == 1,
             "--every repeats the pulse in one process, and CLOUD_RUN_TASK_COUNT says that there are several: \
              deploy the job with --tasks 1, or leave out --every and --for and let Cloud Scheduler start every \
              pulse",
         );
-        Some(Self { every, length, key_ttl, refresh_unchanged })
+        let (users_ttl, kept_users) = (args.users_ttl, args.kept_users);
+        Some(Self { every, length, key_ttl, refresh_unchanged, readers, users_ttl, kept_users })
+    }
+
+    /// How many pulses there are in the time.
+    #[must_use]
+    pub(crate) fn pulses(&self) -> u32 {
+        let number = self.length.as_nanos().div_ceil(self.every.as_nanos().max(1));
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
+    /// How long a snapshot may stand as it is.
+    #[must_use]
+    pub(super) fn stands_for(&self) -> SignedDuration {
+        let longest = self.refresh_unchanged.saturating_add(self.every).saturating_add(FOR_A_SLOW_PASS);
+        match self.readers {
+            Readers::Age => READERS_CALL_STALE_AFTER,
+            Readers::FreshUntil => SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX),
+        }
+    }
+}
+
+/// No snapshot that is in order becomes older than its readers take.
+fn demand_freshness(
+    readers: Readers,
+    every: Duration,
+    refresh: Duration,
+    demand: &mut impl FnMut(bool, &str),
+) {
+    match readers {
+        Readers::Age => demand(
+            refresh.saturating_add(every) <= OLDEST,
+            "--refresh-unchanged and --every must be 240s at most together, because readers call a snapshot of \
+             300s stale: lower one of them, write every time with --refresh-unchanged 0s, or, once every reader goes \
+             by fresh_until, set --readers fresh-until",
+        ),
+        Readers::FreshUntil => {
+            demand(
+                refresh <= LONGEST_REFRESH,
+                "--refresh-unchanged must be 15m at most with --readers fresh-until: lower it",
+            );
+            demand(
+                every <= OLDEST,
+                "--every must be 240s at most with --readers fresh-until, because readers trust fresh_until only while \
+                 ops/last_pulse is 300s old at most: lower it, or write every time with --refresh-unchanged 0s",
+            );
+        }
     }
 }
 
@@ -84,18 +148,25 @@ mod tests {
         Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH).expect("usable")
     }
 
-    /// What is wrong with these times, `--every`, `--for`, `--key-ttl` and `--refresh-unchanged`, in seconds.
-    fn refusals(times: (Option<u64>, Option<u64>, u64, u64), tasks: &str) -> Vec<String> {
-        let (every, length, key_ttl, refresh) = times;
-        let args = SyncArgs {
+    /// `--every`, `--for`, `--key-ttl` and `--refresh-unchanged`, in seconds.
+    fn args((every, length, key_ttl, refresh): (Option<u64>, Option<u64>, u64, u64)) -> SyncArgs {
+        SyncArgs {
             every: every.map(seconds),
             length: length.map(seconds),
             key_ttl: seconds(key_ttl),
-            refresh_unchanged: seconds(refresh),
+            refresh_unchanged: Some(seconds(refresh)),
             ..SyncArgs::default()
-        };
+        }
+    }
+
+    /// What is wrong with these times.
+    fn refusals(times: (Option<u64>, Option<u64>, u64, u64), tasks: &str) -> Vec<String> {
+        refusals_of(&args(times), tasks)
+    }
+
+    fn refusals_of(args: &SyncArgs, tasks: &str) -> Vec<String> {
         let mut wrong = Vec::new();
-        Repeat::from_args(&args, &execution(tasks), &mut wrong);
+        Repeat::from_args(args, &execution(tasks), &mut wrong);
         wrong
     }
 
@@ -108,19 +179,74 @@ mod tests {
             ((None, Some(60), 600, 120), 1, "--every"),
             ((Some(0), Some(840), 600, 120), 1, "--every"),
             ((Some(60), Some(0), 600, 120), 1, "--for"),
-            ((Some(60), Some(604_801), 600, 120), 1, "--for"),
+            ((Some(60), Some(86_400), 86_400, 120), 0, ""),
+            ((Some(60), Some(86_401), 600, 120), 1, "--for"),
             ((Some(60), Some(840), 86_401, 120), 1, "--key-ttl"),
             ((Some(60), Some(840), 0, 180), 0, ""),
             ((Some(60), Some(840), 600, 181), 1, "--refresh-unchanged"),
             ((Some(600), Some(840), 600, 0), 0, ""),
+            ((Some(600), Some(840), 600, 1), 1, "--readers fresh-until"),
             ((Some(u64::MAX), Some(u64::MAX), u64::MAX, u64::MAX), 4, "--every"),
         ] {
             let wrong = refusals(times, "1");
             assert_eq!(wrong.len(), number, "{times:?}: {wrong:?}");
             assert!(wrong.first().is_none_or(|reason| reason.contains(name)), "{times:?}: {wrong:?}");
         }
+        for (seconds, number) in [(0, 0), (3_600, 0), (3_601, 1)] {
+            let (every, length) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(840)));
+            let args =
+                SyncArgs { every, length, users_ttl: Duration::from_secs(seconds), ..SyncArgs::default() };
+            let mut wrong = Vec::new();
+            Repeat::from_args(&args, &execution("1"), &mut wrong);
+            assert_eq!(wrong.len(), number, "{seconds}: {wrong:?}");
+        }
         let several = refusals((Some(60), Some(840), 600, 120), "2");
         assert!(several.len() == 1 && several[0].contains("--tasks 1"), "{several:?}");
         assert!(refusals((None, None, 600, 120), "2").is_empty());
+    }
+
+    #[test]
+    fn readers_of_fresh_until_take_more_and_are_promised_what_is_kept() {
+        for (every, refresh, number, name, promised) in [
+            (60, 900, 0, "", 1020),
+            (60, 901, 1, "--refresh-unchanged must be 15m at most", 1021),
+            (240, 900, 0, "", 1200),
+            (241, 900, 1, "--every must be 240s at most", 1201),
+            (600, 0, 0, "", 660),
+            (60, 120, 0, "", 240),
+        ] {
+            let by_age = args((Some(every), Some(840), 600, refresh));
+            let args = SyncArgs { readers: Readers::FreshUntil, ..by_age.clone() };
+            let wrong = refusals_of(&args, "1");
+            assert_eq!(wrong.len(), number, "{every} {refresh}: {wrong:?}");
+            assert!(wrong.first().is_none_or(|reason| reason.contains(name)), "{every} {refresh}: {wrong:?}");
+            let promised_by = |args| {
+                let repeat = Repeat::from_args(args, &execution("1"), &mut Vec::new()).expect("a loop");
+                repeat.stands_for().as_secs()
+            };
+            assert_eq!((promised_by(&args), promised_by(&by_age)), (promised, 300), "{every} {refresh}");
+        }
+    }
+
+    #[test]
+    fn unless_it_is_said_an_unchanged_snapshot_stands_for_three_minutes_or_as_long_as_readers_take() {
+        for (every, expected) in [(1, 180), (60, 180), (90, 150), (240, 0), (600, 0)] {
+            let every = Some(seconds(every));
+            let args = SyncArgs { every, length: Some(seconds(840)), ..SyncArgs::default() };
+            let mut wrong = Vec::new();
+            let repeat = Repeat::from_args(&args, &execution("1"), &mut wrong).expect("a loop");
+            assert_eq!((repeat.refresh_unchanged, wrong), (seconds(expected), Vec::new()), "{every:?}");
+        }
+    }
+
+    #[test]
+    fn a_pulse_that_begins_before_the_end_is_one_of_them() {
+        for (every, length, expected) in
+            [(60, 870, 15), (60, 900, 15), (60, 901, 16), (1, 1, 1), (600, 60, 1), (60, 85_500, 1_425)]
+        {
+            let args = args((Some(every), Some(length), 600, 0));
+            let repeat = Repeat::from_args(&args, &execution("1"), &mut Vec::new()).expect("a loop");
+            assert_eq!(repeat.pulses(), expected, "{every} {length}");
+        }
     }
 }

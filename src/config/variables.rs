@@ -4,8 +4,8 @@ use crate::config::error::ConfigError;
 use std::ffi::{OsStr, OsString};
 
 /// How the names begin of those that are the job's own, or say where and as whom it calls Google.
-const BEGINNINGS: [&str; 8] =
-    ["PULSE_", "APCA_", "CLOUD_RUN_", "GCP_", "GCLOUD_", "GOOGLE_", "FIRESTORE_", "SECRET_MANAGER_"];
+const BEGINNINGS: [&str; 9] =
+    ["PULSE_", "APCA_", "OTEL_", "CLOUD_RUN_", "GCP_", "GCLOUD_", "GOOGLE_", "FIRESTORE_", "SECRET_MANAGER_"];
 
 /// The others.
 const NAMES: [&str; 12] = [

@@ -1,11 +1,12 @@
-//! `ops/current_pulse`: the execution that claimed last. A claim replaces it only as it was read, so of two that
+//! `ops/current_pulse`: the execution that claimed last, and the loop that did. A claim replaces it only as it was read, so of two that
 //! claim at once, one finds the other. Whoever publishes shows in the same commit that it is still the current one.
 
-use crate::firestore::values::string;
+use crate::firestore::values::{string, time, timestamp};
 use crate::firestore::write::{Precondition, Write, merge_at, merge_at_all};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::ids::{Database, DocumentId};
+use crate::model::loop_claim::LoopClaim;
 use gcloud_sdk::google::firestore::v1::Document;
 use gcloud_sdk::prost_types;
 use jiff::Timestamp;
@@ -13,11 +14,19 @@ use jiff::Timestamp;
 /// The field that gets the server's time of the commit.
 const CLAIMED_AT: &str = "claimed_at";
 
+/// The fields that say which loop claimed last, when its next pulse is due, and from when on it has none. An execution
+/// that is not a loop's leaves them as they are.
+const LOOP: &str = "loop";
+const NEXT_AT: &str = "next_at";
+const ENDS_AT: &str = "ends_at";
+
 /// The document as it was read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct CurrentPulse {
     /// Which execution claimed last.
     pub(crate) execution: Option<DocumentId>,
+    /// Which loop did, in whichever of its pulses.
+    pub(crate) looping: Option<LoopClaim>,
     /// There is none without a document.
     version: Option<prost_types::Timestamp>,
 }
@@ -26,9 +35,15 @@ impl CurrentPulse {
     /// Reads the document, if it exists. What names no execution is in nobody's way.
     #[must_use]
     pub(crate) fn of(document: Option<&Document>) -> Self {
-        let id = document.and_then(|document| document.fields.get("execution")).and_then(string);
+        let id = |name| {
+            let id = document.and_then(|document| document.fields.get(name)).and_then(string);
+            id.and_then(|id| DocumentId::parse(id).ok())
+        };
+        let at = |name| document.and_then(|document| document.fields.get(name)).and_then(time);
+        let times = at(NEXT_AT).zip(at(ENDS_AT));
         Self {
-            execution: id.and_then(|id| DocumentId::parse(id).ok()),
+            execution: id("execution"),
+            looping: id(LOOP).zip(times).map(|(id, (next_at, ends_at))| LoopClaim { id, next_at, ends_at }),
             version: document.and_then(|document| document.update_time),
         }
     }
@@ -39,11 +54,31 @@ impl CurrentPulse {
         self.version.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
     }
 
-    /// The write that makes that execution the current one, unless another was faster.
+    /// The write that makes that execution, which may be a loop's, the current one, unless another was faster.
     #[must_use]
-    pub(crate) fn replaced_by(&self, execution: &DocumentId, database: &Database) -> Write {
-        let fields = [("execution", Some(execution.as_str().into()))];
+    pub(crate) fn replaced_by(
+        &self,
+        execution: &DocumentId,
+        looping: Option<&LoopClaim>,
+        database: &Database,
+    ) -> Write {
+        let mut fields = vec![("execution", Some(execution.as_str().into()))];
+        if let Some(LoopClaim { id, next_at, ends_at }) = looping {
+            fields.extend([
+                (LOOP, Some(id.as_str().into())),
+                (NEXT_AT, Some(timestamp(*next_at).into())),
+                (ENDS_AT, Some(timestamp(*ends_at).into())),
+            ]);
+        }
         merge_at(&current_pulse_name(database), &fields, CLAIMED_AT, &self.as_it_was_read())
+    }
+
+    /// The write by which that loop, if it is the one that claimed last, has no pulse any more from the next one on.
+    #[must_use]
+    pub(crate) fn given_up_by(&self, own: &DocumentId, database: &Database) -> Option<Write> {
+        let claim = self.looping.as_ref().filter(|claim| claim.id == *own)?;
+        let fields = [(ENDS_AT, Some(timestamp(claim.next_at).into()))];
+        Some(merge_at_all(&current_pulse_name(database), &fields, &[], &self.as_it_was_read()))
     }
 
     /// The write that changes nothing, and that is refused, with all that is in its commit, once another execution
@@ -107,8 +142,8 @@ mod tests {
         for (version, precondition) in
             [(None, ConditionType::Exists(false)), (Some(version), ConditionType::UpdateTime(version))]
         {
-            let current = CurrentPulse { execution: None, version };
-            let claim = Written::of(&current.replaced_by(&id, &database));
+            let current = CurrentPulse { version, ..CurrentPulse::default() };
+            let claim = Written::of(&current.replaced_by(&id, None, &database));
             let no_change = Written::of(&current.kept_by(&id, &database));
             assert_eq!((&claim.server_times, &no_change.server_times), (&vec!["claimed_at".into()], &vec![]));
             for write in [claim, no_change] {
@@ -120,5 +155,32 @@ mod tests {
                 assert_eq!(write.mask, ["execution"]);
             }
         }
+    }
+
+    #[test]
+    fn a_loop_is_read_as_it_was_written_and_no_other_execution_takes_that_away() {
+        let database = Database::parse("p", "(default)").expect("legal");
+        let at = |second: i64| Timestamp::from_second(1_767_623_400 + second).expect("in range");
+        let id = |text| DocumentId::parse(text).expect("legal");
+        let claim = LoopClaim { id: id("pulse-x"), next_at: at(60), ends_at: at(900) };
+        let write = CurrentPulse::default().replaced_by(&id("pulse-x-2"), Some(&claim), &database);
+        let Written { fields, .. } = Written::of(&write);
+        let read = |fields: &crate::firestore::values::Fields| {
+            CurrentPulse::of(Some(&Document { fields: fields.clone(), ..Document::default() }))
+        };
+        assert_eq!(read(&fields).looping, Some(claim.clone()));
+        for field in [LOOP, NEXT_AT, ENDS_AT] {
+            let mut half = fields.clone();
+            half.remove(field);
+            assert_eq!(read(&half).looping, None, "{field}");
+        }
+        let other = Written::of(&read(&fields).replaced_by(&id("pulse-y"), None, &database));
+        assert_eq!(other.mask, ["execution"]);
+
+        let given_up = read(&fields).given_up_by(&id("pulse-x"), &database).expect("its own");
+        let given_up = Written::of(&given_up);
+        assert_eq!((given_up.mask.as_slice(), given_up.server_times.len()), (&[ENDS_AT.to_owned()][..], 0));
+        assert_eq!(given_up.fields[ENDS_AT], timestamp(claim.next_at));
+        assert_eq!(read(&fields).given_up_by(&id("pulse-y"), &database), None);
     }
 }

@@ -63,6 +63,7 @@ fn written() -> BTreeMap<(Group, String), bool> {
         account: &account,
         environment: Environment::Paper,
         answered_at: now(),
+        stands_for: jiff::SignedDuration::ZERO,
         keys: Some(("projects/p/secrets/alpaca-keys-ana/versions/latest", &version)),
         raw: Some(serde_json::Map::new()),
     };

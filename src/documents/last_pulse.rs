@@ -19,6 +19,8 @@ const LAST_SYNCED_AT: &str = "last_synced_at";
 pub(crate) struct LastPulse {
     /// What became of the users.
     pub(crate) counts: Counts,
+    /// Users whom it did not reach; no field where that is not known.
+    pub(crate) unreached: Option<u64>,
     /// What became of the pass.
     pub(crate) status: PassStatus,
     /// When a pass last synced anybody.
@@ -44,7 +46,7 @@ pub(crate) enum Synced {
 
 impl LastPulse {
     fn fields(&self) -> Vec<FieldChange<'static>> {
-        let Self { counts, status, last_synced_at, execution, started_at, duration, used } = self;
+        let Self { counts, unreached, status, last_synced_at, execution, started_at, duration, used } = self;
         let number = |number: u64| integer(i64::try_from(number).unwrap_or(i64::MAX));
         let errors = counts.errors.iter().map(|(code, count)| (code.as_str().to_owned(), number(*count)));
         let fields: [(&'static str, Value); 16] = [
@@ -69,7 +71,9 @@ impl LastPulse {
             Synced::Now => None,
             Synced::Then(then) => then.map(|then| (LAST_SYNCED_AT, timestamp(then))),
         };
-        fields.into_iter().chain(then).map(|(field, value)| (field, Some(value.into()))).collect()
+        let unreached = ("unreached_count", unreached.map(|unreached| number(unreached).into()));
+        let known = fields.into_iter().chain(then).map(|(field, value)| (field, Some(value.into())));
+        known.chain([unreached]).collect()
     }
 
     /// The write of the document; `timestamp` gets the server's time.
@@ -200,6 +204,7 @@ mod tests {
             .for_each(|outcome| counts.add(outcome));
         LastPulse {
             counts,
+            unreached: Some(9),
             status: PassStatus::Degraded,
             last_synced_at,
             execution: DocumentId::parse("pulse-x").expect("legal"),
@@ -244,6 +249,7 @@ mod tests {
             ("needs_reauth_count", 1),
             ("stale_count", 0),
             ("users_count", 3),
+            ("unreached_count", 9),
             ("duration_ms", 1234),
             ("firestore_reads", 5),
             ("firestore_writes", 6),
@@ -254,6 +260,15 @@ mod tests {
         }
         assert_eq!(fields.get("errors"), Some(&map([("keys_missing".to_owned(), integer(1))].into())));
         assert_eq!(fields.get("status"), Some(&text("degraded")));
+    }
+
+    #[test]
+    fn what_is_not_known_does_not_stay_as_it_was() {
+        let database = Database::parse("p", "(default)").expect("legal");
+        let unknown = LastPulse { unreached: None, ..last_pulse(Synced::Now) };
+        let write = Written::of(&unknown.to_write(&database));
+        assert_eq!(write.fields.get("unreached_count"), None);
+        assert!(write.mask.iter().any(|path| path == "unreached_count"), "an earlier one is removed");
     }
 
     proptest! {

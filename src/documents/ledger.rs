@@ -7,9 +7,11 @@ use crate::firestore::values::{
 use crate::firestore::write::{FieldChange, Precondition, Write, merge_at};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
+use crate::model::failing::FailingLong;
 use crate::model::fleet_guard::{AtHost, Rejections};
 use crate::model::ids::{Database, DocumentId};
 use crate::model::ledger::{ExecutionEnd, Finished, Ledger, TaskRecord, TaskState};
+use crate::model::measures::{Bucket, Measures, WayTimes};
 use crate::model::outcome::{Code, Counts, PassStatus};
 use crate::model::ramp::Ramp;
 use crate::model::shards::{Sample, Shards};
@@ -23,6 +25,9 @@ const KEPT_FOR: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// The field that says when a task last wrote the ledger; it gets the server's time of the commit.
 const TOUCHED_AT: &str = "touched_at";
+
+/// The field that says for which point in time a loop's pulse is.
+const DUE_AT: &str = "due_at";
 
 /// The field that says when the execution ended.
 const ENDED_AT: &str = "ended_at";
@@ -73,10 +78,12 @@ pub(crate) struct LedgerWrites<'a> {
 }
 
 impl LedgerWrites<'_> {
-    /// Begins the ledger; only one of the execution's tasks can.
+    /// Begins the ledger; only one of the execution's tasks can. A loop's says for which point in time it is.
     #[must_use]
-    pub(crate) fn begin(self, shards: &Shards, now: Timestamp) -> Write {
-        self.merge(&new_ledger(shards, now), &Precondition::Absent)
+    pub(crate) fn begin(self, shards: &Shards, now: Timestamp, due_at: Option<Timestamp>) -> Write {
+        let mut fields = new_ledger(shards, now);
+        fields.extend(due_at.map(|due_at| (DUE_AT, Some(timestamp(due_at).into()))));
+        self.merge(&fields, &Precondition::Absent)
     }
 
     /// Shows that the execution is at work.
@@ -189,7 +196,8 @@ impl TaskState {
 
 impl TaskRecord {
     fn to_value(&self) -> Value {
-        let Self { state, finished: Finished { cursor, counts, rejections, sample }, used, ramp } = self;
+        let Self { state, finished, used, unreached, ramp } = self;
+        let Finished { cursor, counts, rejections, sample, measures } = finished;
         let mut fields = vec![
             ("state", text(state.as_str())),
             ("counts", counts_value(counts)),
@@ -199,8 +207,10 @@ impl TaskRecord {
             ),
             ("sample", sample_value(sample)),
             ("used", used_value(*used)),
+            ("measures", measures_value(measures)),
         ];
         fields.extend(cursor.as_ref().map(|cursor| ("cursor", text(cursor.as_str()))));
+        fields.extend(unreached.map(|unreached| ("unreached", count(unreached))));
         if let Some((ramp, busiest)) = ramp {
             fields.extend([("ramp", ramp.to_value()), ("busiest_second", integer((*busiest).into()))]);
         }
@@ -220,8 +230,11 @@ impl TaskRecord {
                 counts: counts(part("counts")?)?,
                 rejections: part("rejections").map(rejections).unwrap_or_default(),
                 sample: sample(part("sample")?)?,
+                // Older versions did not measure.
+                measures: part("measures").map(measures).unwrap_or_default(),
             },
             used: used(part("used")?)?,
+            unreached: number(fields, "unreached"),
             // Nothing depends on it that would be worth losing the rest for.
             ramp: fields
                 .get("ramp")
@@ -281,6 +294,35 @@ fn sample(fields: &Fields) -> Option<Sample> {
         stride: number(fields, "stride").filter(|stride| *stride > 0)?,
         ids: ids(fields.get("ids")?)?,
     })
+}
+
+fn measures_value(Measures { way_times, failing }: &Measures) -> Value {
+    let counts = |of: fn(&Bucket) -> u64| array(way_times.0.iter().map(|bucket| count(of(bucket))).collect());
+    let mut fields = vec![
+        ("way_users", counts(|bucket| bucket.users)),
+        ("way_ms", counts(|bucket| bucket.sum_ms)),
+        ("failing", count(failing.count)),
+    ];
+    fields.extend(failing.first.map(|first| ("failing_since", timestamp(first))));
+    record(fields)
+}
+
+/// Nothing depends on them that would be worth losing the rest for.
+fn measures(fields: &Fields) -> Measures {
+    let first = fields.get("failing_since").and_then(time);
+    let count = number(fields, "failing").filter(|_| first.is_some());
+    Measures {
+        way_times: way_times(fields).unwrap_or_default(),
+        failing: count.map(|count| FailingLong { count, first }).unwrap_or_default(),
+    }
+}
+
+/// As many as there are buckets, or another version has others.
+fn way_times(fields: &Fields) -> Option<WayTimes> {
+    let counts = |name| items(fields.get(name)?)?.iter().map(counted).collect::<Option<Vec<_>>>();
+    let both = counts("way_users")?.into_iter().zip(counts("way_ms")?);
+    let buckets: Vec<_> = both.map(|(users, sum_ms)| Bucket { users, sum_ms }).collect();
+    Some(WayTimes(buckets.try_into().ok()?))
 }
 
 fn used_value(used: Used) -> Value {

@@ -11,12 +11,12 @@ use crate::model::ids::{Database, DocumentId, TenantId};
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
 use crate::model::money::Figure;
-use crate::model::past::{LastSuccess, READERS_CALL_STALE_AFTER};
+use crate::model::past::LastSuccess;
 use crate::model::pin::Pin;
 use crate::model::tenancy::TenantWrite;
 use account_reader::documents::snapshot as field;
 use account_reader::time::iso;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Fields of other writers that would contradict live figures, such as those of a placeholder for a user who had not
 /// connected an account yet.
@@ -45,6 +45,8 @@ pub(crate) struct Snapshot<'a> {
     pub(crate) environment: Environment,
     /// When Alpaca said it.
     pub(crate) answered_at: Timestamp,
+    /// How long it may stand as it is.
+    pub(crate) stands_for: SignedDuration,
     /// Path and version of the secret; the legacy account has none.
     pub(crate) keys: Option<(&'a str, &'a KeyVersion)>,
     /// The whole answer, only with `--store-raw`.
@@ -52,10 +54,10 @@ pub(crate) struct Snapshot<'a> {
 }
 
 impl<'a> Snapshot<'a> {
-    /// The write of the document of that full name.
+    /// The write of the document of that full name, which may have to exist already.
     #[must_use]
-    pub(crate) fn to_write(&self, name: &str) -> Write {
-        merge_at(name, &self.user_document(), field::UPDATED_AT, &Precondition::Nothing)
+    pub(crate) fn to_write(&self, name: &str, precondition: &Precondition) -> Write {
+        merge_at(name, &self.user_document(), field::UPDATED_AT, precondition)
     }
 
     /// The write of a tenant's document.
@@ -118,10 +120,7 @@ impl<'a> Snapshot<'a> {
     /// Until when the snapshot may stand: to the millisecond, as its time is written.
     fn fresh_until(&self) -> Timestamp {
         let answered = Timestamp::from_millisecond(self.answered_at.as_millisecond());
-        answered
-            .unwrap_or(self.answered_at)
-            .saturating_add(READERS_CALL_STALE_AFTER)
-            .unwrap_or(Timestamp::MAX)
+        answered.unwrap_or(self.answered_at).saturating_add(self.stands_for).unwrap_or(Timestamp::MAX)
     }
 }
 

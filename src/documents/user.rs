@@ -3,6 +3,7 @@
 use crate::config::filter::{Constant, UserFilter};
 use crate::documents::sync_state::sync_state_name;
 use crate::firestore::filter;
+use crate::firestore::newer::Newer;
 use crate::firestore::query::{Pages, Query};
 use crate::firestore::values::{Fields, boolean, double, integer, string, text, time};
 use crate::firestore::write::{Write, delete};
@@ -15,10 +16,13 @@ use crate::model::user::{Switch, TenantClaim, User};
 use gcloud_sdk::google::firestore::v1::structured_query::Filter;
 use gcloud_sdk::google::firestore::v1::value::ValueType;
 use gcloud_sdk::google::firestore::v1::{Document, Value};
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// Without the users there is no pass, so a page of them may take long.
 const PAGE_BUDGET: Duration = Duration::from_secs(60);
+
+const USERS: &str = "users";
 
 pub(crate) const TENANT_ID: &str = "tenant_id";
 pub(super) const SYNC_ENABLED: &str = "sync_enabled";
@@ -80,6 +84,19 @@ impl Store {
 }
 
 impl Store {
+    /// The users of whom something changed after that and by then, as `keys_updated_at` says: so many at most. Costs one
+    /// read where nothing did.
+    pub(crate) async fn changed_users(
+        &self,
+        (after, until): (Timestamp, Timestamp),
+        most: i32,
+        deadline: Deadline,
+    ) -> Result<Vec<User>, StoreError> {
+        let (changed_at, fields) = (KEYS_UPDATED_AT, &User::FIELDS);
+        let newer = Newer { collection: USERS, changed_at, fields, after, until, most };
+        self.newer(&newer, user_of, deadline).await
+    }
+
     /// The deletions of the records of trouble of those of these users who have no document, each as it was read.
     pub(crate) async fn deletions_of_orphans(
         &self,
@@ -103,7 +120,7 @@ impl Pages<User> {
     pub(crate) fn of_users(database: &Database, range: &IdRange, filter: &UserFilter) -> Self {
         let name = |id: &DocumentId| user_name(database, id);
         let query = Query {
-            collection: "users",
+            collection: USERS,
             is_group: false,
             filter: filter.to_query(),
             fields: &User::FIELDS,
@@ -111,11 +128,12 @@ impl Pages<User> {
             until: range.until.as_ref().map(name),
             is_empty: range.is_empty(),
         };
-        let user = |document: Document| {
-            Some(User::from_fields(DocumentId::of_existing(&document.name), &document.fields))
-        };
-        Self::new(database, query, PAGE_BUDGET, Box::new(user))
+        Self::new(database, query, PAGE_BUDGET, Box::new(|document| Some(user_of(document))))
     }
+}
+
+fn user_of(document: Document) -> User {
+    User::from_fields(DocumentId::of_existing(&document.name), &document.fields)
 }
 
 impl UserFilter {
@@ -143,7 +161,6 @@ mod tests {
     use crate::firestore::values::{array, null, timestamp};
     use gcloud_sdk::google::firestore::v1::structured_query::composite_filter;
     use gcloud_sdk::google::firestore::v1::structured_query::filter::FilterType;
-    use jiff::Timestamp;
     use proptest::prelude::*;
 
     fn user(fields: Vec<(&str, Value)>) -> User {

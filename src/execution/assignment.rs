@@ -140,7 +140,9 @@ impl TaskAssignment {
     fn go_on(&mut self, mut own: Ledger, now: Timestamp) {
         self.started_at = own.started_at;
         self.earlier = own.earlier(self.task, now);
-        if let Some(TaskRecord { state: _, finished, used, ramp: _ }) = own.tasks.remove(&self.task) {
+        if let Some(TaskRecord { state: _, finished, used, unreached: _, ramp: _ }) =
+            own.tasks.remove(&self.task)
+        {
             self.finished = finished;
             self.used_before.attempts = used;
         }

@@ -4,6 +4,7 @@ use crate::config::Execution;
 use crate::documents::ledger::LedgerWrites;
 use crate::execution::dead_execution::DeadExecution;
 use crate::execution::fence::report_unpublished;
+use crate::execution::hand_over::{HandOver, LoopTick};
 use crate::execution::record::Recording;
 use crate::execution::silence::LastSynced;
 use crate::execution::view::LedgerView;
@@ -19,8 +20,8 @@ use jiff::Timestamp;
 pub(super) struct JoiningTask<'a> {
     /// Its execution.
     pub(super) execution: &'a Execution,
-    /// Whether that is one of a loop's.
-    pub(super) is_in_loop: bool,
+    /// The pulse of a loop that it is, if it is one.
+    pub(super) looping: Option<&'a LoopTick>,
     /// Whether its writes follow a ramp.
     pub(super) is_ramping: bool,
     /// How it is going to be recorded.
@@ -63,7 +64,7 @@ impl<'a> JoiningTask<'a> {
     #[must_use]
     pub(super) fn rival(&self, current: Option<&'a DocumentId>) -> Option<&'a DocumentId> {
         // Of the pulses of one loop no two run at the same time, whatever their ledgers say.
-        let is_own_loop = |id: &DocumentId| self.is_in_loop && self.execution.is_of_same_loop(id);
+        let is_own_loop = |id: &DocumentId| self.looping.is_some() && self.execution.is_of_same_loop(id);
         current.filter(|id| **id != self.execution.id && !is_own_loop(id))
     }
 
@@ -86,6 +87,23 @@ impl<'a> JoiningTask<'a> {
         let learned = model.and_then(|ledger| ledger.plan_next(self.tasks()));
         let shards = learned.unwrap_or_else(|| Shards::guessed(self.tasks()));
         shards.beginning_with(&before.map(Ledger::unreached).unwrap_or_default())
+    }
+
+    /// What a loop's pulse is to do instead of taking place, if another loop has that point in time, or it had its
+    /// pulse. An earlier attempt of this very pulse is gone on with.
+    #[must_use]
+    pub(super) fn hand_over(&self, view: &LedgerView, lease: LeaseState<'_>) -> Option<HandOver> {
+        let tick = self.looping.filter(|_| self.recording != Recording::Nowhere)?;
+        let last = view.current.looping.as_ref();
+        let is_at_work = match lease {
+            LeaseState::Taken(other) => last.is_some_and(|last| other.is_one_of(&last.id)),
+            LeaseState::Ours | LeaseState::Free(_) => false,
+        };
+        match tick.hand_over(last, is_at_work, view.now) {
+            HandOver::Now => None,
+            HandOver::Done if view.own.is_some() => None,
+            other => Some(other),
+        }
     }
 
     /// What to do, the pulse being in that state; `has_ledger` is whether the execution has one.
@@ -141,6 +159,8 @@ pub(super) type DeadOrAlive<'a> = (&'a DocumentId, &'a Ledger);
 pub(super) struct Claim<'a> {
     /// The execution that claims, or leaves.
     pub(super) execution: &'a DocumentId,
+    /// The pulse of a loop that it is.
+    pub(super) looping: Option<&'a LoopTick>,
     /// What it has seen. Where that is no longer so, the commit is refused as a conflict.
     pub(super) view: &'a LedgerView,
     /// For a new ledger.
@@ -170,10 +190,11 @@ impl Claim<'_> {
             }
             JoinDecision::Claim(dead) => {
                 let own = match &self.view.own {
-                    None => ledger.begin(self.shards, now),
+                    None => ledger.begin(self.shards, now, self.looping.map(|tick| tick.due_at)),
                     Some(_) => ledger.touch(),
                 };
-                let current = self.view.current.replaced_by(self.execution, database);
+                let looping = self.looping.map(|tick| &tick.claim);
+                let current = self.view.current.replaced_by(self.execution, looping, database);
                 let last_words = dead.map(|dead| dead.last_pulse(self.last_synced).to_write(database));
                 ClaimWrites { claim: vec![own, current], last_words }
             }

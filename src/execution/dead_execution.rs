@@ -32,6 +32,8 @@ impl DeadExecution<'_> {
         let duration = Duration::try_from(self.ledger.touched_at.duration_since(self.ledger.started_at));
         LastPulse {
             counts,
+            // Whoever counts them is dead.
+            unreached: None,
             status: PassStatus::Failed,
             last_synced_at: Synced::Then(last_synced.known()),
             execution: self.id.clone(),

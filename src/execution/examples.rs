@@ -42,7 +42,7 @@ pub(super) fn counts(outcomes: &[Outcome]) -> Counts {
 }
 
 pub(super) fn record(state: TaskState) -> TaskRecord {
-    TaskRecord { state, finished: Finished::default(), used: Used::default(), ramp: None }
+    TaskRecord { state, finished: Finished::default(), used: Used::default(), unreached: None, ramp: None }
 }
 
 /// The ledger of an execution that started at 0 and was touched at 10, by the states of its tasks; those without

@@ -39,7 +39,7 @@ impl TaskAssignment {
         match current.claimed_at() {
             Some(_) if is_ours => Fence::Open(current.kept_by(&self.execution, database)),
             Some(_) if !can_claim => Fence::Closed(current.execution.clone()),
-            Some(_) | None => Fence::Open(current.replaced_by(&self.execution, database)),
+            Some(_) | None => Fence::Open(current.replaced_by(&self.execution, None, database)),
         }
     }
 }

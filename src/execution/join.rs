@@ -4,6 +4,7 @@
 use crate::config::Execution;
 use crate::execution::assignment::{Earlier, Joined, OtherPlan, TaskAssignment};
 use crate::execution::claim::{Claim, JoinDecision, JoiningTask, LeaseState};
+use crate::execution::hand_over::{HandOver, LoopTick};
 use crate::execution::silence::LastSynced;
 use crate::execution::view::LedgerView;
 use crate::firestore::StoreError;
@@ -13,7 +14,6 @@ use crate::model::ledger::Ledger;
 use crate::model::outcome::PassStatus;
 use crate::services::clients::Clients;
 use crate::telemetry::Chain;
-use jiff::Timestamp;
 use std::time::Duration;
 use tracing::{error, info};
 
@@ -33,6 +33,8 @@ pub(crate) enum JoinOutcome {
     Assigned(Box<TaskAssignment>),
     /// That another execution is still running.
     Busy(DocumentId),
+    /// Of a loop's pulse: that this point in time is not its own.
+    NotIts(HandOver),
 }
 
 /// Why a task could not take its part.
@@ -50,31 +52,34 @@ pub(crate) enum JoinError {
 enum Try {
     Joined(Box<Joined>),
     Busy(DocumentId),
+    NotIts(HandOver),
 }
 
-/// Takes this task's part in the execution.
+/// Takes this task's part in the execution, which may be a loop's pulse.
 ///
 /// A single task goes on when Firestore does not let it keep a ledger: fresh snapshots matter more
 /// than two passes at the same time, which do no harm.
 pub(crate) async fn join(
     clients: &Clients,
     execution: &Execution,
-    now: Timestamp,
+    looping: Option<&LoopTick>,
 ) -> Result<JoinOutcome, JoinError> {
+    let now = clients.store.clock().now();
     let used = clients.usage.so_far();
     let mut assignment = Box::new(TaskAssignment::new(&clients.config, execution, used, now));
     if !clients.config.takes_everybody() {
         return Ok(JoinOutcome::Assigned(assignment));
     }
     let deadline = Deadline::after(JOIN_BUDGET);
-    let tried =
-        until_no_conflict(async || try_once(&mut assignment, clients, execution, deadline).await).await;
+    let this = (execution, looping);
+    let tried = until_no_conflict(async || try_once(&mut assignment, clients, this, deadline).await).await;
     match tried {
         Ok(Try::Joined(joined)) => {
             assignment.take(*joined)?;
             report_earlier(&assignment);
         }
         Ok(Try::Busy(other)) => return Ok(JoinOutcome::Busy(other)),
+        Ok(Try::NotIts(hand_over)) => return Ok(JoinOutcome::NotIts(hand_over)),
         Err(err) if assignment.is_one_of_several() => return Err(JoinError::Ledger(err)),
         Err(err) => {
             report_no_ledger(&execution.id, &err);
@@ -114,7 +119,7 @@ async fn until_no_conflict<T>(
 async fn try_once(
     assignment: &mut TaskAssignment,
     clients: &Clients,
-    execution: &Execution,
+    (execution, looping): (&Execution, Option<&LoopTick>),
     deadline: Deadline,
 ) -> Result<Try, StoreError> {
     let store = &clients.store;
@@ -123,7 +128,7 @@ async fn try_once(
     if let Some(other) = view.own.as_ref().and_then(|own| own.skipped_for.clone()) {
         return Ok(Try::Busy(other));
     }
-    let joining = joining_task(assignment, clients, execution);
+    let joining = joining_task(assignment, clients, (execution, looping));
     let (current, own) = (view.current.execution.as_ref(), view.own.as_ref());
     let (rival, model) = (joining.rival(current), joining.model_execution(own, view.last.id.as_ref()));
     let [rival_ledger, model_ledger] = store.ledgers([rival, model], deadline).await?;
@@ -132,6 +137,9 @@ async fn try_once(
     }
     let is_current = current == Some(&execution.id);
     let lease = LeaseState::of(own, is_current, rival.zip(rival_ledger.as_ref()), view.now);
+    if let Some(hand_over) = joining.hand_over(&view, lease) {
+        return Ok(Try::NotIts(hand_over));
+    }
     let synced_by_dead = lease.dead().and_then(|dead| dead.synced_at());
     assignment.last_synced = assignment.last_synced.or_later(synced_by_dead);
     let model = model_ledger.as_ref();
@@ -141,7 +149,7 @@ async fn try_once(
     let shards = own.map_or_else(|| joining.plan(model, before), |own| own.shards.clone());
     let decision = joining.decide(lease, own.is_some());
     let last_synced = assignment.last_synced;
-    let claim = Claim { execution: &execution.id, view: &view, shards: &shards, last_synced };
+    let claim = Claim { execution: &execution.id, looping, view: &view, shards: &shards, last_synced };
     let writes = claim.writes(decision, store.database());
     writes.commit(async |writes| store.commit(&writes, deadline).await).await?;
     Ok(match decision {
@@ -156,11 +164,11 @@ async fn try_once(
 fn joining_task<'a>(
     assignment: &TaskAssignment,
     clients: &Clients,
-    execution: &'a Execution,
+    (execution, looping): (&'a Execution, Option<&'a LoopTick>),
 ) -> JoiningTask<'a> {
     JoiningTask {
         execution,
-        is_in_loop: clients.config.repeat.is_some(),
+        looping,
         is_ramping: clients.limits.ramp().is_some(),
         recording: assignment.recording,
     }

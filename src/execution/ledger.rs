@@ -2,6 +2,7 @@
 
 use crate::model::fleet_guard::Rejections;
 use crate::model::ledger::{Ledger, TaskRecord, TaskState};
+use crate::model::measures::Measures;
 use crate::model::outcome::{Counts, PassStatus};
 use crate::model::ramp::Ramp;
 use crate::model::selection::IdRange;
@@ -10,7 +11,7 @@ use crate::model::usage::Used;
 use jiff::{SignedDuration, Timestamp};
 
 /// An execution whose ledger has not been touched for so long is dead.
-const ALIVE_FOR: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const ALIVE_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 /// A task that comes back says again that it is at work where the ledger is older than that.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(30);
@@ -110,6 +111,24 @@ impl Ledger {
             used = used + record.used;
         }
         (counts, used)
+    }
+
+    /// What was measured of all tasks' users, for the metrics.
+    #[must_use]
+    pub(super) fn measures(&self) -> Measures {
+        let mut measures = Measures::default();
+        self.tasks.values().for_each(|record| measures.add_all(&record.finished.measures));
+        measures
+    }
+
+    /// Users whom no task reached, if all of them could count theirs, for `ops/last_pulse`.
+    #[must_use]
+    pub(super) fn unreached_count(&self) -> Option<u64> {
+        let of = |record: &TaskRecord| match record.state {
+            TaskState::Completed => Some(0),
+            _ => record.unreached,
+        };
+        self.tasks.values().map(of).sum()
     }
 
     /// How far the database was ramped up, and how many writes a second it was shown at most.

@@ -6,6 +6,7 @@ pub(crate) mod checkpoint;
 mod claim;
 mod dead_execution;
 mod fence;
+pub(crate) mod hand_over;
 pub(crate) mod join;
 mod ledger;
 mod others;

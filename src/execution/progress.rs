@@ -4,6 +4,7 @@
 use crate::model::fleet_guard::Rejections;
 use crate::model::ids::DocumentId;
 use crate::model::ledger::Finished;
+use crate::model::measures::{Measures, UserMeasures};
 use crate::model::outcome::{Blame, Outcome};
 use std::collections::VecDeque;
 
@@ -16,15 +17,19 @@ pub(crate) struct UserResult {
     pub(crate) blame: Blame,
     /// One or none of each.
     pub(crate) rejections: Rejections,
+    /// For the metrics; nothing of a user who has another turn.
+    pub(crate) measures: UserMeasures,
 }
 
 /// What counts of them, and is only known once snapshots are read at the end of the pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Late {
     /// For the fleet guard.
     pub(crate) rejections: Rejections,
     /// Failing users whose figures turned out to be too old for their readers.
     pub(crate) stale: u64,
+    /// Failing users who turned out to have failed for long.
+    pub(crate) measures: Measures,
 }
 
 impl Finished {
@@ -32,12 +37,14 @@ impl Finished {
         self.counts.add(result.outcome);
         self.counts.add_blame(result.blame);
         self.rejections += result.rejections;
+        self.measures.add(result.measures);
     }
 
     /// Counts that too, when everybody is finished.
     pub(crate) fn add_late(&mut self, late: &Late) {
         self.rejections += late.rejections;
         self.counts.stale += late.stale;
+        self.measures.add_all(&late.measures);
     }
 }
 
@@ -113,14 +120,19 @@ mod tests {
     use crate::model::keys::Environment;
     use crate::model::outcome::Code;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn id(n: usize) -> DocumentId {
         DocumentId::parse(&format!("user-{n:04}")).expect("legal")
     }
 
+    fn took(millis: u64) -> UserMeasures {
+        UserMeasures { took: Some(Duration::from_millis(millis)), failing_since: None }
+    }
+
     fn synced() -> UserResult {
         let rejections = Rejections::accepted_at(Environment::Paper);
-        UserResult { outcome: Outcome::Synced, blame: Blame::default(), rejections }
+        UserResult { outcome: Outcome::Synced, blame: Blame::default(), rejections, measures: took(40) }
     }
 
     #[test]
@@ -148,7 +160,12 @@ mod tests {
     fn who_has_another_turn_is_counted_once_wherever_the_cursor_is() {
         let outcome = Outcome::Failed(Code::BrokerUnavailable);
         let blame = Blame { is_ours: true, is_stale: true };
-        let for_now = UserResult { outcome, blame, rejections: Rejections::default() };
+        let for_now = UserResult {
+            outcome,
+            blame,
+            rejections: Rejections::default(),
+            measures: UserMeasures::default(),
+        };
         for is_behind in [true, false] {
             let mut progress = Progress::resume(Finished::default(), 1);
             let slots = [0, 1].map(|n| progress.begin(Some(id(n))));
@@ -158,7 +175,8 @@ mod tests {
             }
             progress.revise(slots[1], for_now, synced());
             progress.end(slots[0], synced());
-            let Finished { counts, rejections, sample, .. } = progress.finished();
+            let Finished { counts, rejections, sample, measures, .. } = progress.finished();
+            assert_eq!(measures.way_times.users(), 2);
             assert_eq!(
                 (counts.success, counts.users(), counts.ours, counts.stale),
                 (2, 2, 0, 0),
@@ -180,10 +198,11 @@ mod tests {
             let ended = &order[..stop];
             ended.iter().for_each(|n| progress.end(slots[*n], synced()));
             let behind = (0..60).take_while(|n| ended.contains(n)).count();
-            let Finished { cursor, counts, rejections, sample } = progress.finished();
+            let Finished { cursor, counts, rejections, sample, measures } = progress.finished();
             prop_assert_eq!(cursor.clone(), behind.checked_sub(1).map(id));
             let accepted = rejections.at(Environment::Paper).accepted;
-            prop_assert_eq!((counts.users(), accepted, sample.seen), (behind as u64, behind as u64, behind as u64));
+            let counted = [counts.users(), accepted, sample.seen, measures.way_times.users()];
+            prop_assert_eq!(counted, [behind as u64; 4]);
         }
     }
 }

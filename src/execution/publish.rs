@@ -10,7 +10,9 @@ use crate::firestore::StoreError;
 use crate::firestore::write::Write;
 use crate::limits::retry::Deadline;
 use crate::model::ledger::{ExecutionEnd, Finished, Ledger, TaskRecord, TaskState};
+use crate::model::measures::Measures;
 use crate::model::outcome::{Counts, PassStatus};
+use crate::model::pass_figures::PassFigures;
 use crate::model::usage::Used;
 use crate::services::clients::Clients;
 use jiff::Timestamp;
@@ -34,6 +36,21 @@ pub(crate) enum Leave {
     Last(PassStatus),
 }
 
+/// How a task has left, and what the pass of all came to, where it is the last one and had not been taken over.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Left {
+    /// How it has left.
+    pub(crate) leave: Leave,
+    /// For the metrics.
+    pub(crate) figures: Option<PassFigures>,
+}
+
+impl From<Leave> for Left {
+    fn from(leave: Leave) -> Self {
+        Self { leave, figures: None }
+    }
+}
+
 /// What a task leaves behind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaving<'a> {
@@ -43,6 +60,8 @@ pub(crate) struct Leaving<'a> {
     pub(crate) finished: &'a Finished,
     /// What became of its users, with those that the cursor is behind: they count, and are synced again by a retry.
     pub(crate) counts: &'a Counts,
+    /// Users whom it did not reach, if it was stopped and that could be counted.
+    pub(crate) unreached: Option<u64>,
     /// When it started.
     pub(crate) start: Instant,
 }
@@ -51,6 +70,8 @@ pub(crate) struct Leaving<'a> {
 #[derive(Clone, Debug, PartialEq)]
 struct LastWord {
     counts: Counts,
+    measures: Measures,
+    unreached: Option<u64>,
     used: Used,
     worth: Worth,
     leave: Leave,
@@ -58,12 +79,13 @@ struct LastWord {
 
 impl TaskAssignment {
     /// Records that this task has come to rest and, if it is the last one, tells the dashboards.
-    pub(crate) async fn leave(&self, clients: &Clients, leaving: Leaving<'_>, deadline: Deadline) -> Leave {
+    pub(crate) async fn leave(&self, clients: &Clients, leaving: Leaving<'_>, deadline: Deadline) -> Left {
         if !self.has_something_to_tell() {
-            return Leave::Unrecorded;
+            return Leave::Unrecorded.into();
         }
         let recorder = self.recorder(clients);
         let record = recorder.record(leaving.state, leaving.finished.clone());
+        let record = TaskRecord { unreached: leaving.unreached, ..record };
         let ledger = match self.is_one_of_several() {
             true => {
                 recorder.save(&record, ExecutionEnd::Unchanged, deadline).await;
@@ -73,12 +95,12 @@ impl TaskAssignment {
         };
         let published = as_published(&record, leaving.counts, recorder.used());
         let last_word = ledger.and_then(|ledger| self.last_word(ledger, published));
-        let Some(last_word) = last_word else { return Leave::OthersAtWork };
+        let Some(last_word) = last_word else { return Leave::OthersAtWork.into() };
         if let Some(silence) = last_word.worth.silence.filter(|_| self.is_one_of_several()) {
             silence.tell(&last_word.counts, &clients.config);
         }
-        self.publish_end(&recorder, &last_word, (&record, leaving.start), deadline).await;
-        last_word.leave
+        let figures = self.publish_end(&recorder, &last_word, (&record, leaving.start), deadline).await;
+        Left { leave: last_word.leave, figures }
     }
 
     /// What the process is worth, for its exit code: this task came to such an end, and left the execution so.
@@ -113,22 +135,24 @@ impl TaskAssignment {
         if !ledger.is_at_rest() {
             return None;
         }
-        let (counts, used) = ledger.sums();
+        let ((counts, used), measures) = (ledger.sums(), ledger.measures());
         let worth = self.worth_of_all(&ledger);
         let leave = match ledger.is_completed() {
             true => Leave::Last(worth.status),
             false => Leave::LastOfUnfinished,
         };
-        Some(LastWord { counts, used, worth, leave })
+        let unreached = ledger.unreached_count();
+        Some(LastWord { counts, measures, unreached, used, worth, leave })
     }
 
+    /// Returns what the pass came to, unless another execution has taken over: then that one tells.
     async fn publish_end(
         &self,
         recorder: &TaskRecorder,
         last_word: &LastWord,
         (record, start): (&TaskRecord, Instant),
         deadline: Deadline,
-    ) {
+    ) -> Option<PassFigures> {
         let (store, status) = (&recorder.store, last_word.worth.status);
         let (now, elapsed) = (store.clock().now(), start.elapsed());
         let last_pulse =
@@ -143,8 +167,28 @@ impl TaskAssignment {
         if let Err(err) = end {
             report_unsaved(&self.execution, &err);
         }
-        if let Err(unpublished) = last_pulse {
+        if let Err(unpublished) = &last_pulse {
             unpublished.report(&self.execution);
+        }
+        let is_taken_over = matches!(last_pulse, Err(Unpublished::TakenOver(_)));
+        (!is_taken_over).then(|| self.figures(last_word, (now, elapsed)))
+    }
+
+    /// What the metrics are told at `now`, when this task has taken so long.
+    fn figures(&self, last_word: &LastWord, (now, elapsed): (Timestamp, Duration)) -> PassFigures {
+        let LastPulse { counts, last_synced_at, duration, used, .. } =
+            self.last_pulse(last_word, (now, elapsed), 1);
+        let last_success = match last_synced_at {
+            Synced::Now => Some(now),
+            Synced::Then(then) => then,
+        };
+        PassFigures {
+            counts,
+            measures: last_word.measures.clone(),
+            used,
+            duration,
+            ended_at: now,
+            last_success,
         }
     }
 
@@ -155,11 +199,12 @@ impl TaskAssignment {
         (now, elapsed): (Timestamp, Duration),
         writes: u64,
     ) -> LastPulse {
-        let LastWord { counts, used, worth, leave: _ } = last_word;
+        let LastWord { counts, unreached, used, worth, measures: _, leave: _ } = last_word;
         // Of the whole execution; no clock that jumps makes it shorter than this part of it.
         let duration = Duration::try_from(now.duration_since(self.started_at)).unwrap_or_default();
         LastPulse {
             counts: counts.clone(),
+            unreached: *unreached,
             status: worth.status,
             last_synced_at: match counts.success {
                 0 => Synced::Then(self.last_synced.known()),

@@ -84,7 +84,7 @@ impl TaskRecorder {
     /// What there is to record by now.
     #[must_use]
     pub(super) fn record(&self, state: TaskState, finished: Finished) -> TaskRecord {
-        TaskRecord { state, finished, used: self.used(), ramp: self.limits.ramp() }
+        TaskRecord { state, finished, used: self.used(), unreached: None, ramp: self.limits.ramp() }
     }
 
     /// The write of a record.

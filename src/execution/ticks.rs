@@ -1,10 +1,15 @@
 //! Passes repeated in one process (`--every`, `--for`): when each of them starts, and as which execution.
 
 use crate::config::Execution;
-use crate::config::repeat::{LONGEST, Repeat};
+use crate::config::repeat::Repeat;
+use crate::execution::hand_over::LoopTick;
+use crate::model::ids::DocumentId;
+use crate::model::loop_claim::LoopClaim;
 use crate::model::outcome::PassStatus;
 use crate::shutdown::Stop;
+use jiff::{SignedDuration, Timestamp};
 use std::convert::Infallible;
+use std::mem::take;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
@@ -14,14 +19,28 @@ use tracing::{info, warn};
 pub(crate) enum TickOutcome {
     /// It ran, to its end or until the process was told to stop.
     Ran(PassStatus),
-    /// Another execution was running.
+    /// Another execution was running, or has that point in time.
     Busy,
+    /// Another loop has this point in time and all that follow.
+    Left,
     /// An earlier attempt had done it; what it was worth.
     DoneBefore(PassStatus),
 }
 
-/// Runs a pass for one execution after the other, from `start` on, until the time is over or the process
-/// is told to stop. The instant that `run_pass` gets is when it was due.
+/// A pass that is due.
+#[derive(Clone, Debug)]
+pub(crate) struct Tick {
+    /// The execution that it is.
+    pub(crate) execution: Execution,
+    /// When it was due.
+    pub(crate) due: Instant,
+    /// What the claim says of it.
+    pub(crate) looping: LoopTick,
+}
+
+/// Runs a pass for one execution after the other, the first at once and the others at whole multiples of `--every`, until
+/// the time is over or the process is told to stop. `start` is when the process started, and how late it was then by the
+/// servers' clock.
 ///
 /// A number in the row of executions is used up by a pass that ran, not by one that was skipped: so a
 /// retried attempt finds no gap in what the attempt before has done, passes over that without a pause,
@@ -33,19 +52,23 @@ pub(crate) enum TickOutcome {
 pub(crate) async fn run(
     repeat: &Repeat,
     first: &Execution,
-    start: Instant,
+    start: (Instant, Timestamp),
     stop: &Stop,
-    run_pass: impl AsyncFn(Execution, Instant) -> TickOutcome,
+    run_pass: impl AsyncFn(Tick) -> TickOutcome,
 ) -> PassStatus {
-    let mut ticks = Ticks { due: start, every: repeat.every, until: start + repeat.length };
+    let mut ticks = Ticks::new(repeat, start);
     let mut row = Row { number: 1, status: PassStatus::Ok };
-    while let Some(mut due) = ticks.next_unless_stopped(stop).await {
+    while let Some(Due { mut due, at }) = ticks.next_unless_stopped(stop).await {
         loop {
             let execution = first.nth(row.number);
+            let tick = Tick { execution: execution.clone(), due, looping: ticks.claim(&first.id, at) };
             let outcome = tokio::select! {
-                outcome = run_pass(execution.clone(), due) => outcome,
+                outcome = run_pass(tick) => outcome,
                 never = ticks.skip(&execution, stop) => match never {},
             };
+            if outcome == TickOutcome::Left {
+                return row.status;
+            }
             let goes_on = row.count(outcome) && stop.signal().is_none();
             if !goes_on || !ticks.has_time_after_one_more() {
                 break;
@@ -75,22 +98,53 @@ impl Row {
             TickOutcome::Ran(status) | TickOutcome::DoneBefore(status) => {
                 *self = Self { number: self.number + 1, status };
             }
-            TickOutcome::Busy => {}
+            TickOutcome::Busy | TickOutcome::Left => {}
         }
         matches!(outcome, TickOutcome::DoneBefore(_))
     }
 }
 
+/// When a pass is due, and the point in time that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Due {
+    due: Instant,
+    at: Timestamp,
+}
+
 /// The points in time at which passes are due.
 struct Ticks {
-    due: Instant,
+    next: Due,
+    /// How long ago the next one's point in time was when it is due: only the first one comes late by itself.
+    late: Duration,
     every: Duration,
     until: Instant,
+    ends_at: Timestamp,
 }
 
 impl Ticks {
+    fn new(repeat: &Repeat, (start, now): (Instant, Timestamp)) -> Self {
+        let (every, number) = (repeat.every, repeat.pulses());
+        let late = since_multiple(now, every);
+        let at = after(now, late, -1);
+        let length = every.saturating_mul(number);
+        Self {
+            next: Due { due: start, at },
+            late,
+            every,
+            // One is longer than what the first is late by.
+            until: start + length.saturating_sub(late),
+            ends_at: after(at, length, 1),
+        }
+    }
+
+    /// What the claim of the pass for that point in time says.
+    fn claim(&self, id: &DocumentId, at: Timestamp) -> LoopTick {
+        let (next_at, ends_at) = (after(at, self.every, 1), self.ends_at);
+        LoopTick { due_at: at, claim: LoopClaim { id: id.clone(), next_at, ends_at } }
+    }
+
     /// Waits for the next one, unless the process is told to stop.
-    async fn next_unless_stopped(&mut self, stop: &Stop) -> Option<Instant> {
+    async fn next_unless_stopped(&mut self, stop: &Stop) -> Option<Due> {
         tokio::select! {
             biased;
             () = stop.requested() => {
@@ -103,17 +157,18 @@ impl Ticks {
 
     /// Waits for the next one; there is none once the time is over. Nothing is lost when it is not waited
     /// for to the end.
-    async fn next(&mut self) -> Option<Instant> {
-        let due = self.due;
-        if due >= self.until {
+    async fn next(&mut self) -> Option<Due> {
+        let next = self.next;
+        if next.due >= self.until {
             return None;
         }
-        sleep_until(due).await;
+        sleep_until(next.due).await;
+        let late = take(&mut self.late);
         // Those that a suspended process slept through are not made up for.
-        let late = due.elapsed().as_nanos() / self.every.as_nanos();
-        let skipped = u32::try_from(late).unwrap_or(u32::MAX);
-        self.due = due + self.every.saturating_mul(skipped.saturating_add(1)).min(LONGEST);
-        Some(due)
+        let passed = (next.due.elapsed() + late).as_nanos() / self.every.as_nanos();
+        let step = self.every.saturating_mul(u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1));
+        self.next = Due { due: next.due + step.saturating_sub(late), at: after(next.at, step, 1) };
+        Some(next)
     }
 
     /// Uses up those that come due meanwhile. Once told to stop, there are none that could be missed.
@@ -128,13 +183,28 @@ impl Ticks {
     fn has_time_after_one_more(&mut self) -> bool {
         let now = Instant::now();
         self.until = self.until.checked_sub(self.every).unwrap_or(now);
+        self.ends_at = after(self.ends_at, self.every, -1);
         now < self.until
     }
+}
+
+/// How long ago the last whole multiple of `every` was.
+fn since_multiple(now: Timestamp, every: Duration) -> Duration {
+    let every = i128::try_from(every.as_nanos()).unwrap_or(i128::MAX).max(1);
+    let nanos = u64::try_from(now.as_nanosecond().rem_euclid(every));
+    Duration::from_nanos(nanos.unwrap_or_default())
+}
+
+/// So long after, or before.
+fn after(at: Timestamp, time: Duration, direction: i32) -> Timestamp {
+    let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+    at.saturating_add(time.saturating_mul(direction)).unwrap_or(at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::choices::Readers;
     use crate::model::ids::DocumentId;
     use crate::shutdown::StopSignal;
     use jiff::Timestamp;
@@ -160,6 +230,9 @@ mod tests {
             length: seconds(length),
             key_ttl: seconds(600),
             refresh_unchanged: seconds(120),
+            readers: Readers::Age,
+            users_ttl: seconds(600),
+            kept_users: 500_000,
         }
     }
 
@@ -171,8 +244,8 @@ mod tests {
         outcome: impl Fn(&str, usize) -> (u64, TickOutcome),
     ) -> (Vec<(String, u64)>, PassStatus) {
         let (start, begun) = (Instant::now(), RefCell::new(Vec::new()));
-        let run_pass = |execution: Execution, _| {
-            let id = execution.id.to_string();
+        let run_pass = |tick: Tick| {
+            let id = tick.execution.id.to_string();
             let (takes, outcome) = outcome(&id, begun.borrow().len());
             begun.borrow_mut().push((id, start.elapsed().as_secs()));
             async move {
@@ -180,7 +253,8 @@ mod tests {
                 outcome
             }
         };
-        let status = run(&every_minute(length), &execution("1"), start, stop, run_pass).await;
+        let from = (start, Timestamp::UNIX_EPOCH);
+        let status = run(&every_minute(length), &execution("1"), from, stop, run_pass).await;
         (begun.into_inner(), status)
     }
 
@@ -198,6 +272,7 @@ mod tests {
             (TickOutcome::DoneBefore(Failed), 4, Failed, true),
             (TickOutcome::DoneBefore(PassStatus::Ok), 4, PassStatus::Ok, true),
             (TickOutcome::Busy, 3, Degraded, false),
+            (TickOutcome::Left, 3, Degraded, false),
         ] {
             let mut row = Row { number: 3, status: Degraded };
             assert_eq!(row.count(outcome), goes_on, "{outcome:?}");
@@ -272,11 +347,62 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_suspended_process_slept_through_is_not_made_up_for() {
         let start = Instant::now();
-        let mut ticks = Ticks { due: start, every: seconds(60), until: start + seconds(600) };
-        assert_eq!(ticks.next().await, Some(start));
+        let mut ticks = Ticks::new(&every_minute(600), (start, at(0)));
+        assert_eq!(ticks.next().await, Some(Due { due: start, at: at(0) }));
         tokio::time::advance(seconds(200)).await;
-        assert_eq!(ticks.next().await, Some(start + seconds(60)));
-        assert_eq!(ticks.due, start + seconds(240));
+        assert_eq!(ticks.next().await, Some(Due { due: start + seconds(60), at: at(60) }));
+        assert_eq!(ticks.next, Due { due: start + seconds(240), at: at(240) });
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    /// What a loop that starts then claims for each of its passes: after how many seconds, for which point in time, until
+    /// which.
+    async fn claims(second: i64, length: u64) -> Vec<(u64, i64, i64, i64)> {
+        let (start, claims) = (Instant::now(), RefCell::new(Vec::new()));
+        let run_pass = |Tick { due, looping: LoopTick { due_at, claim }, .. }: Tick| {
+            assert_eq!(claim.id.as_str(), "pulse-x");
+            let times = [due_at, claim.next_at, claim.ends_at].map(Timestamp::as_second);
+            claims.borrow_mut().push((due.duration_since(start).as_secs(), times[0], times[1], times[2]));
+            async { OK }
+        };
+        let from = (start, at(second));
+        run(&every_minute(length), &execution("1"), from, &Stop::default(), run_pass).await;
+        claims.into_inner()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_comes_at_once_and_the_others_at_whole_multiples() {
+        assert_eq!(
+            claims(6_017, 130).await,
+            [(0, 6_000, 6_060, 6_180), (43, 6_060, 6_120, 6_180), (103, 6_120, 6_180, 6_180)]
+        );
+        assert_eq!(claims(6_000, 60).await, [(0, 6_000, 6_060, 6_060)]);
+        assert_eq!(claims(6_059, 61).await, [(0, 6_000, 6_060, 6_120), (1, 6_060, 6_120, 6_120)]);
+        let day = claims(6_017, 24 * 3_600 - 900).await;
+        assert_eq!((day.len(), day[0].3), (24 * 60 - 15, 6_000 + 24 * 3_600 - 900));
+        assert!(
+            day.windows(2).all(|two| two[1].1 == two[0].1 + 60 && two[1].1 == two[0].2),
+            "none is left out"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_another_loop_that_goes_on_ends_at_once_with_what_it_was_worth() {
+        for (number, expected) in [(0, PassStatus::Ok), (2, PassStatus::Degraded)] {
+            let start = Instant::now();
+            let outcome = |_: &str, n| match n == number {
+                true => (0, TickOutcome::Left),
+                false => (1, TickOutcome::Ran(PassStatus::Degraded)),
+            };
+            let (ran, status) = repeated(600, &Stop::default(), outcome).await;
+            assert_eq!(
+                (ran.len(), status, start.elapsed()),
+                (number + 1, expected, seconds(60 * number as u64))
+            );
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::limits::rate::Permits;
 use crate::limits::retry::{Deadline, with_numbered_retries};
 use crate::limits::slots::answer_within;
 use crate::model::ids::Database;
+use crate::model::tenancy::Revision;
 use bytes::{BufMut, Bytes};
 use gcloud_sdk::GoogleAuthMiddleware;
 use gcloud_sdk::google::firestore::v1::CommitResponse;
@@ -16,6 +17,7 @@ use gcloud_sdk::tonic::client::Grpc;
 use gcloud_sdk::tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use gcloud_sdk::tonic::{Request, Response, Status};
 use http::uri::PathAndQuery;
+use jiff::Timestamp;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,29 +41,39 @@ const GRPC_PREFIX: usize = 5;
 /// An answer has some dozen bytes for each write.
 const ANSWER_BUFFER: usize = 256;
 
+/// What Firestore said of a commit that it made.
+#[derive(Debug, Default)]
+pub(crate) struct Committed(CommitResponse);
+
+impl Committed {
+    /// Which revision the document of that write is now. A write that changes nothing leaves it as it was.
+    #[must_use]
+    pub(crate) fn revision(&self, write: usize) -> Option<Revision> {
+        let time = self.0.write_results.get(write)?.update_time?;
+        Some(Revision { seconds: time.seconds, nanos: time.nanos })
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub(crate) fn at(&self) -> Option<Timestamp> {
+        self.0.commit_time.and_then(|time| Timestamp::new(time.seconds, time.nanos).ok())
+    }
+}
+
 impl Store {
     /// All or none of the writes. Sent again when it is unclear whether they were applied, so each of
     /// them must be right when applied twice. Waits until the limits allow them.
     pub(crate) async fn commit(&self, writes: &[Write], deadline: Deadline) -> Result<(), StoreError> {
-        self.commit_after(0, writes, deadline).await
+        self.commit_after(0, writes, deadline).await.map(drop)
     }
 
-    /// The same for writes that the limits have already allowed, once.
-    pub(crate) async fn commit_allowed(
-        &self,
-        writes: &[Write],
-        deadline: Deadline,
-    ) -> Result<(), StoreError> {
-        self.commit_after(1, writes, deadline).await
-    }
-
-    /// A commit of which so many attempts are already allowed.
-    async fn commit_after(
+    /// The same, of which the limits have already allowed so many attempts.
+    pub(crate) async fn commit_after(
         &self,
         allowed: u32,
         writes: &[Write],
         deadline: Deadline,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Committed, StoreError> {
         let request = commit_request(&self.database, writes);
         let connections = self.connections();
         with_numbered_retries(deadline, |tried| {
@@ -76,12 +88,12 @@ impl Store {
                 }
                 let sent = Instant::now();
                 let sending = pin!(attempt(|| send(connections(), request.clone())));
-                match answer_within(deadline.for_call(COMMIT_TIMEOUT), &self.patience, sending).await {
-                    Ok(answer) => self.learn(sent, self.heed(answer)?.commit_time),
-                    Err(_) => return Err(StoreError::late(deadline)),
-                }
+                let answer = answer_within(deadline.for_call(COMMIT_TIMEOUT), &self.patience, sending).await;
+                let Ok(answer) = answer else { return Err(StoreError::late(deadline)) };
+                let committed = self.heed(answer)?;
+                self.learn(sent, committed.commit_time);
                 self.usage.firestore_writes.add(writes.len() as u64);
-                Ok(())
+                Ok(Committed(committed))
             }
         })
         .await

@@ -184,6 +184,12 @@ impl StoreError {
         }
     }
 
+    /// Whether a commit demanded a document that does not exist.
+    #[must_use]
+    pub(crate) fn is_about_missing(&self) -> bool {
+        matches!(self, Self::Conflict(failure) if failure.code == tonic::Code::NotFound)
+    }
+
     /// The code that logs and documents use for it.
     #[must_use]
     pub(crate) fn code(&self) -> Code {

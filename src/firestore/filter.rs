@@ -19,6 +19,18 @@ pub(crate) fn one_of(path: &str, values: Vec<Value>) -> Filter {
     of_field(path, field_filter::Operator::In, array(values))
 }
 
+/// That the field has a value of the same kind which is greater than this one.
+#[must_use]
+pub(crate) fn greater(path: &str, value: Value) -> Filter {
+    of_field(path, field_filter::Operator::GreaterThan, value)
+}
+
+/// That the field has a value of the same kind which is this one at most.
+#[must_use]
+pub(crate) fn at_most(path: &str, value: Value) -> Filter {
+    of_field(path, field_filter::Operator::LessThanOrEqual, value)
+}
+
 /// That the field is null. No other filter finds it.
 #[must_use]
 pub(crate) fn is_null(path: &str) -> Filter {

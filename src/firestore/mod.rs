@@ -8,12 +8,14 @@ mod dial;
 mod error;
 pub(crate) mod filter;
 mod lookup;
+pub(crate) mod newer;
 mod protobuf;
 pub(crate) mod query;
 pub(crate) mod reader;
 pub mod values;
 pub(crate) mod write;
 
+pub(crate) use commit::Committed;
 pub(crate) use connection::{Store, StoreOptions};
 pub(crate) use error::StoreError;
 pub(crate) use lookup::Found;

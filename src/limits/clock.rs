@@ -54,12 +54,18 @@ impl ServerClock {
         Timestamp::from_microsecond(at).unwrap_or(self.began_at)
     }
 
+    /// Whether a server has said how late it is.
+    #[must_use]
+    pub(crate) fn is_known(&self) -> bool {
+        self.origin.load(Ordering::Relaxed) != UNKNOWN
+    }
+
     /// How far a clock of this machine that shows `local` now is ahead, if that is worth a word; negative if it is
     /// behind.
     #[must_use]
     pub(crate) fn deviation(&self, local: Timestamp) -> Option<SignedDuration> {
         let ahead = local.duration_since(self.now());
-        (self.origin.load(Ordering::Relaxed) != UNKNOWN && ahead.abs() > TOLERANCE).then_some(ahead)
+        (self.is_known() && ahead.abs() > TOLERANCE).then_some(ahead)
     }
 
     fn since_begin(&self, moment: Instant) -> i64 {

@@ -20,8 +20,25 @@ const OF_A_FURTHER_TASK: (u64, u64) = (6, 2);
 /// Users whom one task reaches within a minute.
 const USERS_OF_A_TASK: u64 = 50_000;
 
-/// A loop as the docs set it up, and how long it keeps keys.
-const USUAL_LOOP: Loop = Loop { length: Duration::from_mins(15), key_ttl: Duration::from_mins(10) };
+/// Reads of a loop's pulse besides: who has changed.
+const NEWER_QUERY: u64 = 1;
+
+/// With more users a loop reads all of them in every pulse.
+const MOST_KEPT: u64 = 500_000;
+
+/// A loop as the docs set it up.
+pub(crate) const USUAL_LOOP: Loop = Loop {
+    length: Duration::from_mins(23 * 60 + 45),
+    key_ttl: Duration::from_hours(1),
+    users_ttl: Duration::from_mins(10),
+    refresh: Duration::from_mins(3),
+};
+
+/// How often a loop that runs for longer is started, to replace one that died.
+const STARTED_EVERY: Duration = Duration::from_mins(15);
+
+/// How long unchanged snapshots may stand where every reader goes by `fresh_until`.
+const LONGEST_REFRESH: Duration = Duration::from_mins(15);
 
 /// How rare pulses are a saving that readers notice.
 const RARER: Duration = Duration::from_mins(5);
@@ -33,6 +50,18 @@ pub(crate) struct Loop {
     pub(crate) length: Duration,
     /// How long it keeps keys.
     pub(crate) key_ttl: Duration,
+    /// How long it keeps users.
+    pub(crate) users_ttl: Duration,
+    /// How long an unchanged snapshot stands.
+    pub(crate) refresh: Duration,
+}
+
+/// For whom tenants' documents are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TenantDocuments {
+    Everybody,
+    Members,
+    Nobody,
 }
 
 /// One pulse, and how often it comes.
@@ -41,17 +70,23 @@ pub(crate) struct Workload {
     pub(crate) users: u64,
     /// Those of them who are synced.
     pub(crate) synced: u64,
+    /// Those of them who have a tenant, and a membership.
+    pub(crate) members: u64,
+    pub(crate) tenant_documents: TenantDocuments,
+    /// How many accounts of a hundred are others at each pulse.
+    pub(crate) moving: u64,
     pub(crate) every: Duration,
     pub(crate) repeats: Option<Loop>,
     pub(crate) tasks: u64,
     /// How long the pulse takes.
     pub(crate) duration: Duration,
+    /// Without a loop.
     pub(crate) reads: u64,
     pub(crate) writes: u64,
     /// Without a loop that keeps keys.
     pub(crate) accesses: u64,
-    /// Users of whom there are lines.
-    pub(crate) logged: u64,
+    /// Whether there are lines of users in good health.
+    pub(crate) has_healthy_lines: bool,
     /// Versions of keys that are not destroyed.
     pub(crate) versions: u64,
 }
@@ -82,21 +117,38 @@ impl Workload {
     /// So many users in good health, none of whom is a tenant's member, with their tenants' documents.
     #[must_use]
     pub(crate) fn expected(users: u64, every: Duration, tasks: u64) -> Self {
-        let further = tasks.saturating_sub(1);
-        let of_pass = |first: u64, each: u64| first.saturating_add(further.saturating_mul(each));
-        let twice = users.saturating_mul(2);
-        Self {
+        let workload = Self {
             users,
             synced: users,
+            members: 0,
+            tenant_documents: TenantDocuments::Nobody,
+            moving: 30,
             every,
             repeats: None,
             tasks,
             duration: LEAST_BILLED,
-            reads: twice.saturating_add(of_pass(OF_A_PASS.0, OF_A_FURTHER_TASK.0)),
-            writes: twice.saturating_add(of_pass(OF_A_PASS.1, OF_A_FURTHER_TASK.1)),
+            reads: 0,
+            writes: 0,
             accesses: users,
-            logged: users,
+            has_healthy_lines: true,
             versions: users,
+        };
+        let (of_pass, of_users) = (workload.of_passes(), (users, users));
+        let (reads, writes) = (of_pass.0.saturating_add(of_users.0), of_pass.1.saturating_add(of_users.1));
+        Self { reads, writes, ..workload }.with_tenants(0, TenantDocuments::Everybody)
+    }
+
+    /// The same with so many members, and with these tenants' documents.
+    #[must_use]
+    pub(crate) fn with_tenants(self, members: u64, tenant_documents: TenantDocuments) -> Self {
+        let then = Self { members, tenant_documents, ..self };
+        let [before, after] = [&self, &then].map(|workload| (workload.of_tenants(), workload.documents()));
+        let moved =
+            |number: u64, before: u64, after: u64| number.saturating_sub(before).saturating_add(after);
+        Self {
+            reads: moved(self.reads, before.0, after.0),
+            writes: moved(self.writes, before.1, after.1),
+            ..then
         }
     }
 
@@ -104,11 +156,13 @@ impl Workload {
     #[must_use]
     pub(crate) fn bill(&self) -> Vec<Item> {
         let pulses = month().as_secs_f64() / self.every.as_secs_f64();
-        let monthly = |number: u64| number as f64 * pulses;
-        let [reads, writes] = [self.reads, self.writes].map(monthly);
-        let accesses = monthly(self.accesses) * self.kept();
+        let reads = self.reads_of_a_pulse() * pulses;
+        let writes = self.writes_of_a_pulse() * pulses;
+        let keys_kept = self.repeats.map_or(1.0, |repeats| self.share(repeats, repeats.key_ttl));
+        let accesses = self.accesses as f64 * pulses * keys_kept;
         let seconds = self.billed_seconds(pulses);
-        let logs = monthly(self.logged) * LOG_BYTES_OF_A_USER / f64::from(1 << 30);
+        let logged = if self.has_healthy_lines { self.users } else { self.users.saturating_sub(self.synced) };
+        let logs = logged as f64 * pulses * LOG_BYTES_OF_A_USER / f64::from(1 << 30);
         let versions = self.versions as f64;
         let run = CPU_SECONDS.of(seconds) + GIB_SECONDS.of(seconds * GIB_OF_A_TASK);
         let item = |service, dollars, amount, unit| Item { service, dollars, amount, unit };
@@ -134,15 +188,19 @@ impl Workload {
     #[must_use]
     pub(crate) fn savings(&self) -> Vec<Saving> {
         let sum = self.sum();
+        let with = |tenant_documents| self.with_tenants(self.members, tenant_documents);
+        let members = match self.tenant_documents {
+            TenantDocuments::Everybody => with(TenantDocuments::Members),
+            TenantDocuments::Members | TenantDocuments::Nobody => *self,
+        };
         let changed = [
-            ("a loop: --every with --for=15m", self.in_a_loop()),
-            ("--key-ttl=15m in that loop", self.with_keys_kept_longer()),
+            ("a loop: --every with --for=23h45m", self.in_a_loop()),
+            ("--key-ttl=1h in that loop", self.with_keys_kept_longer()),
+            ("--readers=fresh-until, --refresh-unchanged=15m", self.with_snapshots_that_stand()),
             ("a pulse every 5 minutes", Self { every: self.every.max(RARER), ..*self }),
-            ("--legacy-tenant-path=off", self.without_tenants()),
-            (
-                "no log lines of healthy users",
-                Self { logged: self.logged.saturating_sub(self.synced), ..*self },
-            ),
+            ("--legacy-tenant-path=members", members),
+            ("--legacy-tenant-path=off", with(TenantDocuments::Nobody)),
+            ("--user-lines=failed", Self { has_healthy_lines: false, ..*self }),
             ("older keys destroyed", Self { versions: self.versions.min(self.users), ..*self }),
         ];
         let saving = |(setting, changed): (_, Self)| Saving { setting, dollars: sum - changed.sum() };
@@ -152,40 +210,90 @@ impl Workload {
         savings
     }
 
+    /// Several tasks cannot be one process.
     fn in_a_loop(&self) -> Self {
-        Self { repeats: self.repeats.or(Some(USUAL_LOOP)), ..*self }
+        let usual = Some(USUAL_LOOP).filter(|_| self.tasks == 1);
+        Self { repeats: self.repeats.or(usual), ..*self }
     }
 
     fn with_keys_kept_longer(&self) -> Self {
-        let repeats =
-            self.repeats.map(|repeats| Loop { key_ttl: repeats.key_ttl.max(USUAL_LOOP.length), ..repeats });
-        Self { repeats, ..*self }
+        let longer = |repeats: Loop| Loop { key_ttl: repeats.key_ttl.max(USUAL_LOOP.key_ttl), ..repeats };
+        Self { repeats: self.repeats.map(longer), ..*self }
     }
 
-    /// As far as the counts show that tenants' documents are written.
-    fn without_tenants(&self) -> Self {
-        if self.writes < self.synced.saturating_mul(2) {
-            return *self;
+    fn with_snapshots_that_stand(&self) -> Self {
+        let longer = |repeats: Loop| Loop { refresh: repeats.refresh.max(LONGEST_REFRESH), ..repeats };
+        Self { repeats: self.repeats.map(longer), ..*self }
+    }
+
+    /// Reads and writes of a pass beside its users.
+    fn of_passes(&self) -> (u64, u64) {
+        let further = self.tasks.saturating_sub(1);
+        let of_all = |first: u64, each: u64| first.saturating_add(further.saturating_mul(each));
+        (of_all(OF_A_PASS.0, OF_A_FURTHER_TASK.0), of_all(OF_A_PASS.1, OF_A_FURTHER_TASK.1))
+    }
+
+    /// Tenants' documents that are read, and written.
+    fn documents(&self) -> u64 {
+        match self.tenant_documents {
+            TenantDocuments::Everybody => self.synced,
+            TenantDocuments::Members => self.members.min(self.synced),
+            TenantDocuments::Nobody => 0,
         }
-        let less = |number: u64| number.saturating_sub(self.synced);
-        Self { reads: less(self.reads), writes: less(self.writes), ..*self }
     }
 
-    /// The part of its pulses for which a user's keys are fetched.
-    fn kept(&self) -> f64 {
-        let Some(Loop { length, key_ttl }) = self.repeats else { return 1.0 };
-        let pulses = (length.as_secs_f64() / self.every.as_secs_f64()).max(1.0);
-        let fetches = length.as_secs_f64() / key_ttl.max(self.every).as_secs_f64();
-        fetches.ceil().min(pulses) / pulses
+    /// Reads of tenants' documents and memberships.
+    fn of_tenants(&self) -> u64 {
+        let memberships = match self.tenant_documents {
+            TenantDocuments::Nobody => 0,
+            TenantDocuments::Everybody | TenantDocuments::Members => self.members,
+        };
+        self.documents().saturating_add(memberships)
+    }
+
+    fn reads_of_a_pulse(&self) -> f64 {
+        let Some(repeats) = self.repeats else { return self.reads as f64 };
+        let (of_pass, of_users) = (self.of_passes().0, self.users.saturating_add(self.of_tenants()));
+        match self.users <= MOST_KEPT {
+            true => {
+                let pages = self.share(repeats, repeats.users_ttl);
+                of_pass.saturating_add(NEWER_QUERY) as f64 + of_users as f64 * pages
+            }
+            false => of_pass as f64 + of_users as f64,
+        }
+    }
+
+    fn writes_of_a_pulse(&self) -> f64 {
+        let Some(repeats) = self.repeats else { return self.writes as f64 };
+        let moving = self.moving.min(100) as f64 / 100.0;
+        let written = moving + (1.0 - moving) * self.share(repeats, repeats.refresh);
+        self.of_passes().1 as f64 + self.synced.saturating_add(self.documents()) as f64 * written
+    }
+
+    /// The part of a loop's pulses in which that is done what it then keeps for so long: in the first, and whenever the
+    /// time is over.
+    fn share(&self, Loop { length, .. }: Loop, kept_for: Duration) -> f64 {
+        let in_pulses = |time: Duration| (time.as_secs_f64() / self.every.as_secs_f64()).ceil().max(1.0);
+        let pulses = in_pulses(length);
+        (pulses / in_pulses(kept_for)).ceil() / pulses
     }
 
     fn billed_seconds(&self, pulses: f64) -> f64 {
         let most = month().as_secs_f64();
         let of_a_task = match self.repeats {
-            Some(_) => most,
+            Some(Loop { length, .. }) => most + self.billed_for_starts(length),
             None => (self.duration.max(LEAST_BILLED).as_secs_f64() * pulses).min(most),
         };
         self.tasks as f64 * of_a_task
+    }
+
+    /// Starts that find the loop and leave it, and the one that waits for its end.
+    fn billed_for_starts(&self, length: Duration) -> f64 {
+        if length <= STARTED_EVERY {
+            return 0.0;
+        }
+        let in_month = |time: Duration| month().as_secs_f64() / time.as_secs_f64();
+        in_month(STARTED_EVERY) * LEAST_BILLED.as_secs_f64() + in_month(length) * STARTED_EVERY.as_secs_f64()
     }
 }
 
@@ -232,16 +340,82 @@ mod tests {
                 .find(|saving| saving.setting.contains(setting))
                 .map(|saving| saving.dollars.round())
         };
-        // 2 of 15 accesses, and Cloud Run as before.
-        assert_eq!(saves(&workload, "a loop"), Some(1123.0));
-        assert_eq!(saves(&workload, "legacy"), Some(518.0));
+        assert_eq!(saves(&workload, "path=off"), Some(518.0));
+        assert_eq!(saves(&workload, "path=members"), Some(518.0), "there are none");
+        assert_eq!(saves(&workload, "user-lines"), Some(277.0));
         assert_eq!(saves(&workload, "destroyed"), None, "there are none");
-        let looped = Workload { repeats: Some(USUAL_LOOP), ..workload };
-        assert_eq!((saves(&looped, "a loop"), saves(&looped, "key-ttl")), (None, Some(86.0)));
-        let without = Workload { writes: 10_005, ..workload };
-        assert_eq!(saves(&without, "legacy"), None, "it is off");
+        assert!(saves(&workload, "a loop") > Some(1_500.0), "{workload:?}");
+        assert_eq!((saves(&workload, "key-ttl"), saves(&workload, "readers")), (None, None), "it is none");
+        let looped = Workload { repeats: Some(Loop { key_ttl: 10 * MINUTE, ..USUAL_LOOP }), ..workload };
+        assert_eq!((saves(&looped, "a loop"), saves(&looped, "key-ttl")), (None, Some(108.0)));
+        // 10,000 users, 70 % at rest, two documents: 96 writes a day in place of 480.
+        assert_eq!(saves(&looped, "readers"), Some(145.0));
+        let without = workload.with_tenants(0, TenantDocuments::Nobody);
+        assert_eq!((without.reads, without.writes), (10_006, 10_005));
+        assert_eq!((saves(&without, "path=off"), saves(&without, "path=members")), (None, None), "it is off");
+        let several = Workload { tasks: 2, ..workload };
+        assert_eq!(saves(&several, "a loop"), None, "it is one process");
         let more = Workload { versions: 20_000, ..workload };
         assert_eq!(saves(&more, "destroyed"), Some(600.0));
+    }
+
+    #[test]
+    fn tenants_documents_are_read_and_written_for_whom_they_are() {
+        let workload = Workload::expected(1_000, MINUTE, 1);
+        for (documents, reads, writes) in [
+            (TenantDocuments::Everybody, 2_131, 2_005),
+            (TenantDocuments::Members, 1_256, 1_130),
+            (TenantDocuments::Nobody, 1_006, 1_005),
+        ] {
+            let with = workload.with_tenants(125, documents);
+            assert_eq!((with.reads, with.writes), (reads, writes), "{documents:?}");
+        }
+        let back =
+            workload.with_tenants(125, TenantDocuments::Members).with_tenants(0, TenantDocuments::Everybody);
+        assert_eq!(back, workload);
+    }
+
+    /// A loop of 10,000 users, every eighth with a tenant, of whose accounts 30 % move.
+    #[test]
+    fn a_loop_costs_what_its_settings_leave() {
+        let looped = |refresh| Workload {
+            repeats: Some(Loop { refresh, ..USUAL_LOOP }),
+            has_healthy_lines: false,
+            ..Workload::expected(10_000, MINUTE, 1).with_tenants(1_250, TenantDocuments::Members)
+        };
+        for (refresh, writes, most) in [(15 * MINUTE, 151.0, 260.0), (3 * MINUTE, 233.0, 330.0)] {
+            let workload = looped(refresh);
+            for (service, expected) in [
+                ("Firestore reads", 15.9),
+                ("Firestore writes", writes),
+                ("Key accesses", 21.8),
+                ("Stored keys", 599.6),
+                ("Cloud Run", 47.8),
+                ("Logs", 0.0),
+            ] {
+                let told = dollars(&workload, service);
+                assert!((told - expected).abs() < 0.6, "{refresh:?} {service}: {told}");
+            }
+            let without_keys = workload.sum() - dollars(&workload, "Stored keys");
+            assert!(without_keys <= most, "{refresh:?}: {without_keys}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_fetched_in_the_first_pulse_and_whenever_its_time_is_over() {
+        let workload = Workload::expected(1, MINUTE, 1);
+        for (length, kept_for, expected) in [
+            (15, 10 * MINUTE, 2.0 / 15.0),
+            (15, 15 * MINUTE, 1.0 / 15.0),
+            (15, 60 * MINUTE, 1.0 / 15.0),
+            (15, Duration::ZERO, 1.0),
+            (1_425, 60 * MINUTE, 24.0 / 1_425.0),
+            (1_440, Duration::from_secs(90), 0.5),
+        ] {
+            let repeats = Loop { length: length * MINUTE, ..USUAL_LOOP };
+            let share = workload.share(repeats, kept_for);
+            assert!((share - expected).abs() < 1e-9, "{length} {kept_for:?}: {share}");
+        }
     }
 
     #[test]

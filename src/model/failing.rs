@@ -11,17 +11,26 @@ const LONG: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FailingLong {
     pub(crate) count: u64,
-    first: Option<Timestamp>,
+    pub(crate) first: Option<Timestamp>,
 }
 
 impl FailingLong {
-    /// Takes in a user who failed at `now`, with what is known of how it began.
-    pub(crate) fn add(&mut self, blame: Blame, past: Option<&Past>, now: Timestamp) {
+    /// Takes in a user who failed at `now`, with what is known of how it began. Since when, if that is long.
+    pub(crate) fn add(&mut self, blame: Blame, past: Option<&Past>, now: Timestamp) -> Option<Timestamp> {
         let since = past.filter(|_| blame.is_ours).map(|past| past.failing_since);
-        if let Some(since) = since.filter(|since| now.duration_since(*since) >= LONG) {
-            self.count += 1;
-            self.first = Some(self.first.map_or(since, |first| first.min(since)));
-        }
+        let since = since.filter(|since| now.duration_since(*since) >= LONG);
+        since.inspect(|since| self.count_since(*since))
+    }
+
+    /// Counts one more, who has been failing for long.
+    pub(crate) fn count_since(&mut self, since: Timestamp) {
+        self.add_all(&Self { count: 1, first: Some(since) });
+    }
+
+    /// Counts all of those more.
+    pub(crate) fn add_all(&mut self, more: &Self) {
+        self.count += more.count;
+        self.first = self.first.into_iter().chain(more.first).min();
     }
 
     /// For how long the first of them.

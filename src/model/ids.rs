@@ -78,6 +78,15 @@ impl DocumentId {
         Self(format!("{}-{number}", self.0).into())
     }
 
+    /// Whether it is that id, or that id with a number.
+    #[must_use]
+    pub(crate) fn is_one_of(&self, base: &Self) -> bool {
+        let number = self.0.strip_prefix(&*base.0);
+        let digits = number.and_then(|number| number.strip_prefix('-'));
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        number == Some("") || digits.is_some_and(is_number)
+    }
+
     /// The id as Firestore has it.
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {

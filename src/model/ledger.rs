@@ -3,6 +3,7 @@
 
 use crate::model::fleet_guard::Rejections;
 use crate::model::ids::DocumentId;
+use crate::model::measures::Measures;
 use crate::model::outcome::{Counts, PassStatus};
 use crate::model::ramp::Ramp;
 use crate::model::shards::{Sample, Shards};
@@ -38,6 +39,8 @@ pub(crate) struct TaskRecord {
     pub(crate) finished: Finished,
     /// What it has used, all attempts together.
     pub(crate) used: Used,
+    /// Users whom it did not reach, if it was stopped and that could be counted.
+    pub(crate) unreached: Option<u64>,
     /// How far the database is ramped up, and the writes of this task's busiest second at that; only with
     /// `--ramp-writes`.
     pub(crate) ramp: Option<(Ramp, u32)>,
@@ -75,6 +78,8 @@ pub(crate) struct Finished {
     pub(crate) rejections: Rejections,
     /// Some of their ids, for the next execution's shares.
     pub(crate) sample: Sample,
+    /// For the metrics.
+    pub(crate) measures: Measures,
 }
 
 /// What a task says of the end of the whole execution, along with its own record.

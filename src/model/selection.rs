@@ -63,6 +63,16 @@ impl Round {
         Some((self.0.iter().position(|range| range.contains(id))?, id))
     }
 
+    /// Whether every id there can be is in it.
+    #[must_use]
+    pub(crate) fn has_everybody(&self) -> bool {
+        match self.0.as_slice() {
+            [all] => *all == IdRange::default(),
+            [first, second] => first.until.is_none() && second.after.is_none() && first.after == second.until,
+            _ => false,
+        }
+    }
+
     fn of(ranges: impl IntoIterator<Item = IdRange>) -> Self {
         Self(ranges.into_iter().filter(|range| !range.is_empty()).collect())
     }

@@ -2,7 +2,6 @@
 //! out of another's document, and hand a document over when nobody keeps it fresh any more.
 
 use crate::model::ids::TenantId;
-use crate::model::past::READERS_CALL_STALE_AFTER;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::user::TenantClaim;
 use jiff::{SignedDuration, Timestamp};
@@ -27,8 +26,14 @@ impl TenantLookup {
     /// Whether the document is the user's, and shows another account than that.
     #[must_use]
     pub(crate) fn show_another(&self, user: &str, account: &str) -> bool {
-        let shown = self.primary.as_ref().filter(|primary| primary.owner.as_deref() == Some(user));
-        shown.and_then(|primary| primary.account.as_deref()).is_some_and(|shown| shown != account)
+        self.shown(user).is_some_and(|shown| shown != account)
+    }
+
+    /// The account that the document shows, if it is the user's.
+    #[must_use]
+    pub(crate) fn shown(&self, user: &str) -> Option<&str> {
+        let own = self.primary.as_ref().filter(|primary| primary.owner.as_deref() == Some(user))?;
+        own.account.as_deref()
     }
 }
 
@@ -83,6 +88,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) takes_over: bool,
     /// What the legacy account goes by, if one is configured.
     pub(crate) legacy_account: Option<&'a str>,
+    /// How long the figures of a member whose keys are in order may stand.
+    pub(crate) stands_for: SignedDuration,
 }
 
 /// What is to become of a tenant's document.
@@ -94,6 +101,21 @@ pub(crate) enum Decision {
     Ask(Inquiry),
     /// It is left alone.
     Refuse(Refusal),
+}
+
+impl Decision {
+    /// Whether it may go by what was known for some minutes: a document that is not as it was refuses the write, and whose
+    /// it is, or that it is old, is not decided.
+    #[must_use]
+    pub(crate) fn is_plain(&self) -> bool {
+        match self {
+            Self::Write(TenantWrite::Replace(_, revision)) => revision.is_some(),
+            Self::Write(TenantWrite::Create(_)) | Self::Ask(_) => false,
+            Self::Refuse(refusal) => {
+                !matches!(refusal, Refusal::OwnerIsNoMember(..) | Refusal::OwnerIsSilent(..))
+            }
+        }
+    }
 }
 
 /// A permitted write, with the precondition that makes it safe.
@@ -292,7 +314,7 @@ impl Meeting<'_> {
 impl Pass<'_> {
     /// A member whose keys are in order has newer figures.
     fn is_stale(&self, primary: &Primary) -> bool {
-        self.age(primary).is_none_or(|age| age >= READERS_CALL_STALE_AFTER)
+        self.age(primary).is_none_or(|age| age >= self.stands_for)
     }
 
     fn age(&self, primary: &Primary) -> Option<SignedDuration> {
@@ -314,7 +336,7 @@ impl Pass<'_> {
     /// Stale figures are spoken of when they become so, and every hour from then on.
     fn refusal(&self, tenant: TenantId, owner: &str, primary: &Primary) -> Refusal {
         let tells = match primary.updated_at {
-            Some(at) => self.turns_hour(SignedDuration::from_secs(at.as_second()) + READERS_CALL_STALE_AFTER),
+            Some(at) => self.turns_hour(SignedDuration::from_secs(at.as_second()) + self.stands_for),
             None => self.rechecks(&tenant),
         };
         match self.is_stale(primary) && tells {
@@ -349,7 +371,7 @@ mod tests {
         let shift = i64::from(crc32c::crc32c(b"acme"));
         let now = (NOW - shift).div_euclid(3600) * 3600 + shift + 1800;
         let schedule = RecheckSchedule { previous: Some(at(now - 60)), now: at(now) };
-        Pass { schedule, takes_over: true, legacy_account: None }
+        Pass { schedule, takes_over: true, legacy_account: None, stands_for: SignedDuration::from_mins(5) }
     }
 
     /// The same pass without one before it.

@@ -15,6 +15,7 @@ use crate::pass::plan::KeySource;
 use crate::pass::user_record::UserRecord;
 use crate::services::alpaca::Answer;
 use crate::services::clients::Clients;
+use crate::services::key_cache::LastChange;
 use crate::services::secret_manager::StoredKeys;
 use std::sync::Arc;
 use tracing::warn;
@@ -66,7 +67,7 @@ impl UsedKeys {
 /// Gets the keys where the plan says, and asks Alpaca. Nothing when they are still those that it is known to reject.
 pub(crate) async fn keys_to_account(
     pass: &PassContext,
-    source: &KeySource,
+    (source, change): (&KeySource, LastChange),
     permits_with_keys: Permits,
     deadline: Deadline,
 ) -> Result<Option<AccountFound>, Failure> {
@@ -75,11 +76,13 @@ pub(crate) async fn keys_to_account(
             ask(pass, UsedKeys::Configured(Arc::clone(account)), deadline).await
         }
         KeySource::Kept(user, kept) => match kept.upgrade() {
-            Some(kept) => ask_with_kept(pass, user, kept, deadline).await,
+            Some(kept) => ask_with_kept(pass, (user, change), kept, deadline).await,
             // Their time is over.
-            None => ask_with(pass, user, newest(pass, user, deadline).await?, deadline).await,
+            None => ask_with(pass, (user, change), newest(pass, user, deadline).await?, deadline).await,
         },
-        KeySource::Newest(user) => ask_with(pass, user, newest(pass, user, deadline).await?, deadline).await,
+        KeySource::Newest(user) => {
+            ask_with(pass, (user, change), newest(pass, user, deadline).await?, deadline).await
+        }
         KeySource::NewestUnless(user, rejected) => {
             let newest = newest(pass, user, deadline).await?;
             if newest.version == *rejected {
@@ -87,7 +90,7 @@ pub(crate) async fn keys_to_account(
             }
             // Only now is it known that there is more to do.
             match pass.clients.limits.allow_by(permits_with_keys, deadline).await {
-                Ok(()) => ask_with(pass, user, newest, deadline).await,
+                Ok(()) => ask_with(pass, (user, change), newest, deadline).await,
                 Err(used_up) => Err(Failure::of_broker(used_up.into(), UsedKeys::Stored(newest).tried())),
             }
         }
@@ -103,7 +106,7 @@ async fn newest(pass: &PassContext, user: &UserId, deadline: Deadline) -> Result
 /// Kept keys may be old ones: the user may have stored others since.
 async fn ask_with_kept(
     pass: &PassContext,
-    user: &UserId,
+    (user, change): (&UserId, LastChange),
     kept: Arc<StoredKeys>,
     deadline: Deadline,
 ) -> Result<AccountFound, Failure> {
@@ -118,19 +121,19 @@ async fn ask_with_kept(
     let newest = newest(pass, user, deadline).await?;
     match newest.version == kept.version {
         true => Err(rejection),
-        false => ask_with(pass, user, newest, deadline).await,
+        false => ask_with(pass, (user, change), newest, deadline).await,
     }
 }
 
 /// Asks with keys that were just read, and keeps them for the next pass of a loop.
 async fn ask_with(
     pass: &PassContext,
-    user: &UserId,
+    (user, change): (&UserId, LastChange),
     newest: Arc<StoredKeys>,
     deadline: Deadline,
 ) -> Result<AccountFound, Failure> {
     if let Some(cache) = &pass.clients.key_cache {
-        cache.keep(user, &newest);
+        cache.keep(user, &newest, change);
     }
     ask_and_forget_rejected(pass, user, newest, deadline).await
 }

@@ -3,7 +3,7 @@
 use crate::execution::assignment::TaskAssignment;
 use crate::execution::checkpoint::Checkpointer;
 use crate::execution::progress::Late;
-use crate::execution::publish::{Leave, Leaving};
+use crate::execution::publish::{Leave, Leaving, Left};
 use crate::limits::deadlines::{LOOK_BACK_BUDGET, LOOK_BACK_LIMIT, PUBLISH_RESERVE, USER_BUDGET};
 use crate::limits::retry::Deadline;
 use crate::model::fleet_guard::{AtHost, Rejections};
@@ -11,7 +11,8 @@ use crate::model::keys::Environment;
 use crate::model::ledger::{Finished, TaskState};
 use crate::model::outcome::{Code, Counts, PassStatus};
 use crate::pass::context::PassContext;
-use crate::pass::state_records::{last_successes, settle};
+use crate::pass::count::Unreached;
+use crate::pass::state_records::last_successes;
 use crate::pass::summary::{Figures, PassEnd, conclude, tell_failing_long};
 use crate::pass::tally::Tally;
 use crate::shutdown::{CLOSING_LIMIT, Stop};
@@ -48,15 +49,18 @@ impl Closing<'_> {
             }
         };
         // Once told to stop, there is little time before the process is killed.
-        let leave = stop.run_until_stopped_for(CLOSING_LIMIT, recorded).await.unwrap_or_else(|| {
+        let left = stop.run_until_stopped_for(CLOSING_LIMIT, recorded).await.unwrap_or_else(|| {
             warn!("Stopped before everything was recorded");
-            Leave::Unrecorded
+            Leave::Unrecorded.into()
         });
-        assignment.status(end.state(), &tally.counts, leave)
+        if let (Some(metrics), Some(figures)) = (&pass.clients.metrics, &left.figures) {
+            metrics.export(figures, stop).await;
+        }
+        assignment.status(end.state(), &tally.counts, left.leave)
     }
 
     /// All users were reached: they are judged together.
-    async fn complete(&self, mut finished: Finished, tally: &mut Tally) -> Leave {
+    async fn complete(&self, mut finished: Finished, tally: &mut Tally) -> Left {
         let Self { pass, assignment, stop, .. } = self;
         let (clients, now) = (&*pass.clients, pass.clients.store.clock().now());
         finished.add_late(&self.look_back(tally, now).await);
@@ -68,12 +72,12 @@ impl Closing<'_> {
         if let Some(silence) = worth.and_then(|worth| worth.silence) {
             silence.tell(&tally.counts, &clients.config);
         }
-        tell_failing_long(&tally.failing_long, now);
+        tell_failing_long(&tally.failing_long, clients.config.scope(), now);
         self.conclude(tally, worth.map(|worth| worth.status));
         // What is published includes what the records cost; what is left of the time is for publishing.
         let deadline = Deadline::after(USER_BUDGET);
         let records = tally.records(of_others, now);
-        settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+        pass.recorder().settle(&records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
         if pass.meets_everybody() {
             let removal = pass.left_overs.remove(clients, deadline.less(PUBLISH_RESERVE));
             stop.run_until_stopped(removal).await;
@@ -82,13 +86,13 @@ impl Closing<'_> {
     }
 
     /// The pass was stopped, or could not read its users: an attempt that follows goes on after the cursor.
-    async fn cut_short(&self, finished: Finished, tally: &mut Tally) -> Leave {
+    async fn cut_short(&self, finished: Finished, tally: &mut Tally) -> Left {
         let Self { pass, assignment, .. } = self;
         let (clients, now) = (&*pass.clients, pass.clients.store.clock().now());
-        tell_failing_long(&tally.failing_long, now);
+        tell_failing_long(&tally.failing_long, clients.config.scope(), now);
         self.conclude(tally, Some(PassStatus::Failed));
         let deadline = Deadline::after(USER_BUDGET);
-        let leave = assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await;
+        let left = assignment.leave(clients, self.leaving(&finished, &tally.counts), deadline).await;
         self.look_back(tally, now).await;
         let nobody = Rejections::default();
         tell_fleet_wide(&tally.fleet_wide(nobody));
@@ -100,13 +104,14 @@ impl Closing<'_> {
             records.retain(|(user, _)| {
                 cursor.is_some_and(|cursor| assignment.selection.has_passed(cursor, user))
             });
-            settle(clients, &records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
+            pass.recorder().settle(&records, pass.schedule.now, deadline.less(PUBLISH_RESERVE)).await;
         }
-        leave
+        left
     }
 
     fn leaving<'a>(&self, finished: &'a Finished, counts: &'a Counts) -> Leaving<'a> {
-        Leaving { state: self.end.state(), finished, counts, start: self.pass.start }
+        let unreached = self.end.unreached.and_then(Unreached::count);
+        Leaving { state: self.end.state(), finished, counts, unreached, start: self.pass.start }
     }
 
     fn conclude(&self, tally: &Tally, status: Option<PassStatus>) {

@@ -1,17 +1,21 @@
 //! One pass, as every user's sync needs it.
 
+use crate::config::choices::TenantPath;
 use crate::limits::slots::Slots;
 use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
+use crate::model::user::TenantClaim;
 use crate::pass::left_overs::LeftOvers;
 use crate::pass::memory::Memory;
 use crate::pass::plan::PassRules;
 use crate::pass::set_aside::Places;
+use crate::pass::state_records::Recorder;
 use crate::pass::user_pages::PageReader;
 use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::clients::Clients;
+use crate::services::key_cache::LastChange;
 use crate::services::secret_manager::StoredKeys;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -64,6 +68,7 @@ impl PassContext {
             remembers_writes: self.memory.written.is_some(),
             permits_writes: self.clients.writer.needs_permits(),
             tenants: self.tenant_rules(),
+            tenant_path: config.legacy_tenant_path,
             equity_slot: self.equity_slot(),
         }
     }
@@ -78,15 +83,22 @@ impl PassContext {
 
     /// The rules of tenants' documents; none, when the pass writes no such documents.
     #[must_use]
-    pub(crate) fn tenant_rules(&self) -> Option<tenancy::Pass<'_>> {
+    fn tenant_rules(&self) -> Option<tenancy::Pass<'_>> {
         let config = &self.clients.config;
         let legacy_account = config.legacy_account.as_ref().map(|account| account.id.as_str());
         let takes_over = config.takes_everybody();
-        config.legacy_tenant_path.then_some(tenancy::Pass {
+        (config.legacy_tenant_path != TenantPath::Off).then_some(tenancy::Pass {
             schedule: self.schedule,
             takes_over,
             legacy_account,
+            stands_for: config.stands_for(),
         })
+    }
+
+    /// The same for the tenant that a user claims.
+    #[must_use]
+    pub(crate) fn tenant_rules_of(&self, claim: &TenantClaim) -> Option<tenancy::Pass<'_>> {
+        self.tenant_rules().filter(|_| self.clients.config.legacy_tenant_path.covers(claim))
     }
 
     /// Reads the pass's users.
@@ -96,10 +108,18 @@ impl PassContext {
         PageReader {
             store: Arc::clone(store),
             filter: config.filter.clone(),
-            with_tenants: config.legacy_tenant_path,
+            tenant_path: config.legacy_tenant_path,
             schedule: self.schedule,
             left_overs: Arc::clone(&self.left_overs),
+            memory: Arc::clone(&self.memory),
+            due: self.due,
         }
+    }
+
+    /// Records what keeps users from being synced.
+    #[must_use]
+    pub(crate) fn recorder(&self) -> Recorder<'_> {
+        Recorder { clients: &self.clients, memory: &self.memory }
     }
 
     /// Whether the pass meets every user of its range, and may remove what is left of those it did not meet.
@@ -113,8 +133,14 @@ impl PassContext {
     #[must_use]
     pub(crate) fn kept_keys(&self, record: &UserRecord) -> Option<Weak<StoredKeys>> {
         let KeysAt::Secret(user) = &record.keys else { return None };
-        let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous)?;
+        let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous, self.last_change(record))?;
         Some(Arc::downgrade(&kept))
+    }
+
+    /// When the user's keys were last changed, as far as their document tells.
+    #[must_use]
+    pub(crate) fn last_change(&self, record: &UserRecord) -> LastChange {
+        LastChange::of(record.user.keys_updated_at, self.schedule.now)
     }
 }
 

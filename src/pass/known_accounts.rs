@@ -37,6 +37,15 @@ impl KnownAccounts {
         }
     }
 
+    /// Remembers the account that the document of a user's tenant shows, unless one was seen already.
+    pub(crate) fn remember_first(&self, user: &DocumentId, account: &str) {
+        let (user, account) = (self.hasher.hash_one(user.as_str()), self.hasher.hash_one(account));
+        let mut accounts = self.accounts();
+        if accounts.len() < MOST {
+            accounts.entry(user).or_insert(account);
+        }
+    }
+
     fn accounts(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
         // Whatever panics while it is locked leaves entries that are whole.
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -56,6 +65,9 @@ mod tests {
         assert!(!known.contradict(&ben, "a2"));
         known.remember(&ana, "a2");
         assert!(known.contradict(&ana, "a1") && !known.contradict(&ana, "a2"));
+        known.remember_first(&ana, "a3");
+        known.remember_first(&ben, "b1");
+        assert!(!known.contradict(&ana, "a2") && known.contradict(&ben, "b2"));
     }
 
     fn id(id: &str) -> DocumentId {

@@ -1,20 +1,22 @@
 //! The first and the last line of one user, whatever becomes of them. Lines between are where they happen: `account`,
 //! `tenant_write`, `snapshot_write`, `state_records`.
 
+use crate::config::choices::UserLines;
 use crate::documents::snapshot_diff::Difference;
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::outcome::{Code, Outcome};
-use crate::model::sync_state::PreviousState;
+use crate::model::sync_state::{PreviousState, State};
 use crate::pass::failure::Failure;
 use crate::pass::plan::LeftAlone;
 use crate::pass::snapshot_write::Written;
 use crate::pass::user_record::{KeysAt, UserRecord, UserRef};
+use crate::services::clients::Clients;
 use crate::services::writer::Writer;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 /// The sync of a user begins.
-pub(crate) fn tell_start(record: &UserRecord) {
+pub(crate) fn tell_start(record: &UserRecord, lines: UserLines) {
     let id = record.id();
     if let KeysAt::Configuration(_) = &record.keys {
         warn!(
@@ -22,12 +24,18 @@ pub(crate) fn tell_start(record: &UserRecord) {
              alpaca-keys-<userId> and unset both"
         );
     }
-    info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
+    if lines.tell(false) {
+        info!(user_id = id.as_str(), "Syncing Alpaca account for user {id}");
+    }
 }
 
 /// The user is left alone.
-pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant) {
+pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant, lines: UserLines) {
     let (id, user_id) = (&user.id, user.id.as_str());
+    let asks_to_act = matches!(reason, LeftAlone::UnreadableSwitch | LeftAlone::Missing);
+    if !asks_to_act && !lines.tell(reason == LeftAlone::Gone) {
+        return;
+    }
     match reason {
         LeftAlone::Paused => {
             info!(user_id, "Skipped Alpaca account for user {id}: sync_enabled is false");
@@ -46,6 +54,9 @@ pub(crate) fn tell_left_alone(user: &UserRef, reason: LeftAlone, start: Instant)
                 "Skipped Alpaca account for user {id}: Alpaca rejects its keys, and the user has not stored new ones \
                  yet"
             );
+        }
+        LeftAlone::Gone => {
+            info!(user_id, "Skipped Alpaca account for user {id}: the user was deleted meanwhile");
         }
         LeftAlone::NotLookedAt => info!(
             user_id,
@@ -78,10 +89,16 @@ fn tell_waits_for_keys(user: &UserRef) {
 }
 
 /// The user's documents say what Alpaca says, or would, without a dry run.
-pub(crate) fn tell_synced(writer: &Writer, id: &DocumentId, written: &Written, start: Instant) {
-    let (user_id, tenant_id) = (id.as_str(), written.tenant.as_ref().map(TenantId::as_str));
+pub(crate) fn tell_synced(clients: &Clients, record: &UserRecord, written: &Written, start: Instant) {
+    let ends_trouble = matches!(record.previous, PreviousState::Troubled(_));
+    // Who asks what would change is told of everybody.
+    if written.difference.is_none() && !clients.config.user_lines.tell(ends_trouble) {
+        return;
+    }
+    let (id, tenant_id) = (record.id(), written.tenant.as_ref().map(TenantId::as_str));
+    let user_id = id.as_str();
     let (unchanged, duration_ms) = (written.is_unchanged.then_some(true), millis(start));
-    match writer {
+    match &clients.writer {
         Writer::Commits { .. } => info!(
             user_id,
             tenant_id, unchanged, duration_ms, "Successfully synced Alpaca account for user {id}"
@@ -102,7 +119,17 @@ pub(crate) fn tell_synced(writer: &Writer, id: &DocumentId, written: &Written, s
 }
 
 /// There is no fresh snapshot of the user, who counts as that: an ERROR only where that is a failure.
-pub(crate) fn tell_no_snapshot(user: &UserRef, failure: &Failure, counts_as: Outcome, start: Instant) {
+pub(crate) fn tell_no_snapshot(
+    user: &UserRef,
+    failure: &Failure,
+    counts_as: Outcome,
+    start: Instant,
+    lines: UserLines,
+) {
+    let is_failure = matches!(counts_as, Outcome::Failed(_));
+    if !is_failure && !lines.tell(is_newly_incomplete(user, counts_as)) {
+        return;
+    }
     let (id, code, reason, duration_ms) = (&user.id, failure.code(), failure.reason(), millis(start));
     let (user_id, error) = (id.as_str(), code.as_str());
     match counts_as {
@@ -120,6 +147,12 @@ pub(crate) fn tell_no_snapshot(user: &UserRef, failure: &Failure, counts_as: Out
             );
         }
     }
+}
+
+/// Of those who are skipped with a failure, only whose account is not open can have come into it by that.
+fn is_newly_incomplete(user: &UserRef, counts_as: Outcome) -> bool {
+    let was = user.previous.record().map(|record| record.state);
+    counts_as == Outcome::Skipped && was != Some(State::Incomplete)
 }
 
 /// The user's task panicked.

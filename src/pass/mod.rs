@@ -8,6 +8,7 @@ mod count;
 mod differences;
 mod failure;
 mod fan_out;
+mod kept;
 mod known_accounts;
 mod left_overs;
 mod log_lines;
@@ -82,7 +83,8 @@ pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, sto
     let sync = |(slot, record, plan): (WorkSlot, _, _)| {
         slot.hold_during(sync_user(Arc::clone(&pass), record, plan, Lap::First))
     };
-    let mut turns = Turns::new(&checkpointer, Tally::after(&assignment.finished, pass.schedule.now));
+    let tally = Tally::after(&assignment.finished, pass.schedule.now);
+    let mut turns = Turns::new(&checkpointer, tally, pass.clients.config.user_lines);
     let progress = count::progress(&pass, &assignment.selection);
     let take_in = |begun: Begun, end| {
         turns.end(begun, end);

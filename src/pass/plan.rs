@@ -1,6 +1,7 @@
 //! What is done for each user in a pass: decided once, before anything is asked, from what is known by then.
 
 use crate::config::LegacyAccount;
+use crate::config::choices::TenantPath;
 use crate::limits::deadlines::RECORD_RESERVE;
 use crate::limits::rate::Permits;
 use crate::model::equity_slot::EquitySlot;
@@ -42,6 +43,8 @@ pub(crate) enum LeftAlone {
     WaitsForKeys,
     /// A person named a user who has no document. Counts as failed, with an ERROR.
     Missing,
+    /// A loop knew the user, who is deleted by now, and so is the snapshot. Counts as skipped.
+    Gone,
     /// The secret had no keys when it was last looked at, and the pass was told to stop before this user's turn, the
     /// last one. Counts as skipped.
     NotLookedAt,
@@ -104,6 +107,8 @@ pub(crate) struct PassRules<'a> {
     pub(crate) remembers_writes: bool,
     /// Whether writes have to be allowed.
     pub(crate) permits_writes: bool,
+    /// For whom tenants' documents are written.
+    pub(crate) tenant_path: TenantPath,
     /// The rules of tenants' documents, in a pass that writes them.
     pub(crate) tenants: Option<tenancy::Pass<'a>>,
     /// The slot of the equity history, in a pass that keeps one.
@@ -168,7 +173,8 @@ fn expected_writes(record: &UserRecord, equity_slot: Option<EquitySlot>, rules: 
             !matches!(decision, Decision::Refuse(_))
         })
     };
-    let with_tenant = rules.tenants.as_ref().is_some_and(may_write);
+    let tenants = rules.tenants.as_ref().filter(|_| rules.tenant_path.covers(&record.user.tenant));
+    let with_tenant = tenants.is_some_and(may_write);
     let ends_trouble = matches!(record.previous, PreviousState::Troubled(_));
     1 + [with_tenant, ends_trouble, equity_slot.is_some()].map(u32::from).iter().sum::<u32>()
 }

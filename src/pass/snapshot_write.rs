@@ -5,20 +5,20 @@ use crate::documents::equity_history::entry_write;
 use crate::documents::snapshot::{Snapshot, legacy_snapshot_name, snapshot_name};
 use crate::documents::snapshot_diff::Difference;
 use crate::documents::sync_state::sync_state_write;
-use crate::firestore::StoreError;
 use crate::firestore::values::is_field_name;
-use crate::firestore::write::Write;
+use crate::firestore::write::{Precondition, Write};
+use crate::firestore::{Committed, StoreError};
 use crate::limits::deadlines::ALONE_RESERVE;
 use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
 use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::keys::Environment;
 use crate::model::sync_state;
-use crate::model::tenancy::{TenantLookup, TenantWrite};
+use crate::model::tenancy::{Primary, TenantLookup, TenantWrite};
 use crate::pass::account::{AccountFound, UsedKeys};
 use crate::pass::context::PassContext;
 use crate::pass::sync_outcome::SyncOutcome;
-use crate::pass::tenant_write::{read_lookup, tenant_write};
+use crate::pass::tenant_write::{first_tenant_write, read_lookup, tenant_write};
 use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::alpaca::Answer;
 use crate::services::clients::Clients;
@@ -43,7 +43,12 @@ pub(crate) struct SnapshotWrite<'a> {
     end_of_state: Option<Write>,
     /// The entry of the equity history, if one is to be written.
     entry: Option<Write>,
+    /// Whether the snapshot is known to be there: where it is not, the user may be gone.
+    demands_snapshot: bool,
 }
+
+/// Where a tenant's document is in the commit of all together.
+const TENANT: usize = 1;
 
 /// What a user's documents say now.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,11 +111,13 @@ impl<'a> SnapshotWrite<'a> {
                 account: &answer.account,
                 environment: keys.keys().environment(),
                 answered_at,
+                stands_for: pass.clients.config.stands_for(),
                 keys: key_path.zip(keys.version()),
                 raw: raw(&pass.clients, id.as_str(), answer),
             },
             end_of_state: over.map(|state| sync_state_write(database, id, &state)),
             entry: None,
+            demands_snapshot: record.has_snapshot,
         }
     }
 
@@ -125,9 +132,39 @@ impl<'a> SnapshotWrite<'a> {
 
     /// Writes all of it in one atomic commit, or nothing where that may be skipped and the documents say the same
     /// already; an entry of the equity history is written all the same. The limits must have allowed the writes.
-    pub(crate) async fn write(&self, may_skip: bool, deadline: Deadline) -> Result<Written, StoreError> {
+    /// Nothing is left, and nothing returned, of a user who is gone.
+    pub(crate) async fn write(
+        &mut self,
+        may_skip: bool,
+        deadline: Deadline,
+    ) -> Result<Option<Written>, StoreError> {
+        match self.write_once(may_skip, deadline).await {
+            // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
+            Err(err) if self.misses_snapshot(&err) => {
+                if Box::pin(self.is_gone(deadline)).await? {
+                    return Ok(None);
+                }
+                self.demands_snapshot = false;
+                Box::pin(self.write_once(may_skip, deadline)).await.map(Some)
+            }
+            written => written.map(Some),
+        }
+    }
+
+    /// Whether a commit failed for a snapshot that this loop has written, and somebody has deleted.
+    fn misses_snapshot(&self, err: &StoreError) -> bool {
+        self.demands_snapshot && err.is_about_missing()
+    }
+
+    async fn is_gone(&self, deadline: Deadline) -> Result<bool, StoreError> {
+        self.pass.memory.doubt(self.record.id());
+        let users = self.pass.clients.store.named_users(slice::from_ref(self.record.id()), deadline).await?;
+        Ok(users.iter().all(|(user, _)| user.is_none()))
+    }
+
+    async fn write_once(&self, may_skip: bool, deadline: Deadline) -> Result<Written, StoreError> {
         let (id, due) = (self.record.id(), self.pass.due);
-        let tenant = tenant_write(self.pass, self.record, &self.lookup, deadline).await;
+        let tenant = first_tenant_write(self.pass, self.record, &self.lookup, deadline).await;
         let Some(memory) = &self.pass.memory.written else {
             return self.commit(tenant, deadline).await;
         };
@@ -137,6 +174,9 @@ impl<'a> SnapshotWrite<'a> {
         let is_there = !matches!(tenant, Some(TenantWrite::Create(_)));
         if may_skip && is_there && memory.is_unchanged(id, print, due) {
             self.commit_entry(true, deadline).await;
+            if let Some(kept) = &self.pass.memory.kept {
+                kept.note_written(id, None);
+            }
             return Ok(self.written(kept.cloned(), true));
         }
         // A write that fails, or whose outcome nobody learns, must not pass for one that worked.
@@ -155,7 +195,9 @@ impl<'a> SnapshotWrite<'a> {
         let reserve = if is_alone { Duration::ZERO } else { ALONE_RESERVE.min(deadline.left() / 2) };
         let tenant = match self.commit_together(&mut tenant, deadline.less(reserve)).await {
             // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
-            Err(err) if !is_alone && err.may_be_one_documents() => {
+            Err(err) if !is_alone && err.may_be_one_documents() && !self.misses_snapshot(&err) => {
+                // Which of them are written then, the next pass of a loop reads.
+                self.pass.memory.doubt(self.record.id());
                 Box::pin(self.commit_what_can_be(tenant, err, deadline)).await?
             }
             together => together.map(|()| tenant)?,
@@ -194,11 +236,7 @@ impl<'a> SnapshotWrite<'a> {
     async fn commit_entry(&self, is_allowed: bool, deadline: Deadline) {
         let Some(entry) = self.entry.as_ref().map(slice::from_ref) else { return };
         let writer = &self.pass.clients.writer;
-        let committed = match is_allowed {
-            true => writer.commit_allowed(entry, deadline).await,
-            false => writer.commit(entry, deadline).await,
-        };
-        if let Err(err) = committed {
+        if let Err(err) = writer.commit_after(is_allowed.into(), entry, deadline).await {
             tell_without_entry(self.snapshot.user_id, &err);
         }
     }
@@ -214,18 +252,38 @@ impl<'a> SnapshotWrite<'a> {
         loop {
             let mut writes = self.writes(tenant.as_ref());
             writes.extend(self.entry.clone());
-            let committed = match attempt {
-                1 => writer.commit_allowed(&writes, deadline).await,
-                _ => writer.commit(&writes, deadline).await,
-            };
-            let conflict = match committed {
-                Err(err @ StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => err,
-                result => return result,
+            let allowed = u32::from(attempt == 1);
+            let conflict = match writer.commit_after(allowed, &writes, deadline).await {
+                Ok(committed) => {
+                    self.note(tenant.as_ref(), &committed);
+                    return Ok(());
+                }
+                Err(err @ StoreError::Conflict(_))
+                    if attempt < MAX_ATTEMPTS && !self.misses_snapshot(&err) =>
+                {
+                    err
+                }
+                Err(err) => return Err(err),
             };
             let lookup = read_lookup(self.pass, self.record, deadline).await;
             let Ok(lookup) = lookup else { return Err(conflict) };
             *tenant = tenant_write(self.pass, self.record, &lookup, deadline).await;
             attempt += 1;
+        }
+    }
+
+    /// Notes for the next passes of a loop what the documents are now.
+    fn note(&self, tenant: Option<&TenantWrite>, committed: &Committed) {
+        let Some(kept) = &self.pass.memory.kept else { return };
+        let primary = tenant.map(|_| Primary {
+            owner: Some(self.snapshot.user_id.to_owned()),
+            account: None,
+            updated_at: committed.at(),
+            revision: committed.revision(TENANT),
+        });
+        kept.note_written(self.record.id(), primary.as_ref());
+        if self.end_of_state.is_some() {
+            kept.doubt(self.record.id());
         }
     }
 
@@ -274,7 +332,11 @@ impl<'a> SnapshotWrite<'a> {
     }
 
     fn writes(&self, tenant: Option<&TenantWrite>) -> Vec<Write> {
-        let mut writes = vec![self.snapshot.to_write(&self.name)];
+        let precondition = match self.demands_snapshot {
+            true => Precondition::Unchanged(None),
+            false => Precondition::Nothing,
+        };
+        let mut writes = vec![self.snapshot.to_write(&self.name, &precondition)];
         writes.extend(tenant.map(|write| self.tenant_document(write)));
         writes.extend(self.end_of_state.clone());
         writes

@@ -10,6 +10,7 @@ use crate::model::ids::DocumentId;
 use crate::model::past::{LastSuccess, Past};
 use crate::model::sync_state::{SyncState, after_failure, after_named_failure};
 use crate::pass::failure::Failure;
+use crate::pass::memory::Memory;
 use crate::pass::plan::OnFailure;
 use crate::pass::user_record::UserRecord;
 use crate::services::clients::Clients;
@@ -32,31 +33,89 @@ const SNAPSHOTS_PER_READ: usize = 500;
 /// A user's state, to be recorded.
 pub(crate) type StateRecord = (DocumentId, SyncState);
 
-/// Records a failure as soon as it has happened. Returns since when the user fails and when they last succeeded, if
-/// that is known: where no state tells it, the snapshot is read first, in a dry run too.
-pub(crate) async fn learn_past_and_record(
-    clients: &Clients,
-    user: &UserRecord,
-    failure: &Failure,
-    on_failure: OnFailure,
-    deadline: Deadline,
-) -> Option<Past> {
-    let (now, previous) = (clients.store.clock().now(), &user.previous);
-    let past = match previous.lacks_past() {
-        // The record matters more, when there may be no time for both.
-        true => read_past(clients, user, now, deadline.less(RECORD_RESERVE / 2)).await,
-        false => previous.past(),
-    };
-    let (code, version) = (failure.code(), failure.key_version());
-    let state = match on_failure {
-        OnFailure::Record => after_failure(previous, past.as_ref(), code, version, now),
-        OnFailure::RecordOwnRun => after_named_failure(previous, past.as_ref(), code, version, now),
-        OnFailure::Forget => None,
-    };
-    if let Some(state) = state {
-        record(clients, &[(user.id().clone(), state)], deadline).await;
+/// Records states, and lets a loop know that it has to read them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recorder<'a> {
+    /// The services.
+    pub(crate) clients: &'a Clients,
+    /// What earlier passes of a loop left.
+    pub(crate) memory: &'a Memory,
+}
+
+impl Recorder<'_> {
+    /// Records a failure as soon as it has happened. Returns since when the user fails and when they last succeeded,
+    /// if that is known: where no state tells it, the snapshot is read first, in a dry run too.
+    pub(crate) async fn learn_past_and_record(
+        &self,
+        user: &UserRecord,
+        failure: &Failure,
+        on_failure: OnFailure,
+        deadline: Deadline,
+    ) -> Option<Past> {
+        let clients = self.clients;
+        let (now, previous) = (clients.store.clock().now(), &user.previous);
+        let past = match previous.lacks_past() {
+            // The record matters more, when there may be no time for both.
+            true => read_past(clients, user, now, deadline.less(RECORD_RESERVE / 2)).await,
+            false => previous.past(),
+        };
+        let (code, version) = (failure.code(), failure.key_version());
+        let state = match on_failure {
+            OnFailure::Record => after_failure(previous, past.as_ref(), code, version, now),
+            OnFailure::RecordOwnRun => after_named_failure(previous, past.as_ref(), code, version, now),
+            OnFailure::Forget => None,
+        };
+        if let Some(state) = state {
+            self.record(&[(user.id().clone(), state)], deadline).await;
+        }
+        past
     }
-    past
+
+    /// Records what was judged when the pass closed; nothing in a dry run. A state that somebody has written since the
+    /// pass started is left alone: a person who synced the user by name knows more.
+    pub(crate) async fn settle(&self, records: &[StateRecord], started_at: Timestamp, deadline: Deadline) {
+        let clients = self.clients;
+        if !clients.writer.commits() {
+            return;
+        }
+        for some in records.chunks(clients.limits.writes_per_commit() * COMMITS_AT_ONCE) {
+            let users = some.iter().map(|(user, _)| user);
+            match clients.store.with_sync_states_after(started_at, users, deadline).await {
+                Ok(touched) => {
+                    let untouched: Vec<_> =
+                        some.iter().filter(|(user, _)| !touched.contains(user)).cloned().collect();
+                    touched.iter().for_each(|user| self.memory.doubt(user));
+                    self.record(&untouched, deadline).await;
+                }
+                Err(err) => tell_unrecorded(some.len(), &err),
+            }
+        }
+    }
+
+    /// Records states, of many users in as few commits as Firestore takes. What cannot be recorded is
+    /// logged and comes up again in the next pass.
+    async fn record(&self, records: &[StateRecord], deadline: Deadline) {
+        let clients = self.clients;
+        // Whether or not each of them is written: the next pass of a loop reads it.
+        records.iter().for_each(|(user, _)| self.memory.doubt(user));
+        let writes = |batch: &[StateRecord]| -> Vec<Write> {
+            batch
+                .iter()
+                .map(|(user, state)| sync_state_write(clients.store.database(), user, state))
+                .collect()
+        };
+        let batches: Vec<_> = records.chunks(clients.limits.writes_per_commit()).map(writes).collect();
+        let failed: Vec<_> = stream::iter(batches)
+            .map(|writes| async move { commit_all_but_refused(&clients.writer, &writes, deadline).await })
+            .buffer_unordered(COMMITS_AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        if let Some((_, err)) = failed.first() {
+            let users: usize = failed.iter().map(|(users, _)| users).sum();
+            tell_unrecorded(users, err);
+        }
+    }
 }
 
 async fn read_past(clients: &Clients, user: &UserRecord, now: Timestamp, deadline: Deadline) -> Option<Past> {
@@ -86,49 +145,6 @@ pub(crate) async fn last_successes(
         }
     }
     read
-}
-
-/// Records what was judged when the pass closed; nothing in a dry run. A state that somebody has written since the pass
-/// started is left alone: a person who synced the user by name knows more.
-pub(crate) async fn settle(
-    clients: &Clients,
-    records: &[StateRecord],
-    started_at: Timestamp,
-    deadline: Deadline,
-) {
-    if !clients.writer.commits() {
-        return;
-    }
-    for some in records.chunks(clients.limits.writes_per_commit() * COMMITS_AT_ONCE) {
-        let users = some.iter().map(|(user, _)| user);
-        match clients.store.with_sync_states_after(started_at, users, deadline).await {
-            Ok(touched) => {
-                let untouched: Vec<_> =
-                    some.iter().filter(|(user, _)| !touched.contains(user)).cloned().collect();
-                record(clients, &untouched, deadline).await;
-            }
-            Err(err) => tell_unrecorded(some.len(), &err),
-        }
-    }
-}
-
-/// Records states, of many users in as few commits as Firestore takes. What cannot be recorded is
-/// logged and comes up again in the next pass.
-async fn record(clients: &Clients, records: &[StateRecord], deadline: Deadline) {
-    let writes = |batch: &[StateRecord]| -> Vec<Write> {
-        batch.iter().map(|(user, state)| sync_state_write(clients.store.database(), user, state)).collect()
-    };
-    let batches: Vec<_> = records.chunks(clients.limits.writes_per_commit()).map(writes).collect();
-    let failed: Vec<_> = stream::iter(batches)
-        .map(|writes| async move { commit_all_but_refused(&clients.writer, &writes, deadline).await })
-        .buffer_unordered(COMMITS_AT_ONCE)
-        .filter_map(std::future::ready)
-        .collect()
-        .await;
-    if let Some((_, err)) = failed.first() {
-        let users: usize = failed.iter().map(|(users, _)| users).sum();
-        tell_unrecorded(users, err);
-    }
 }
 
 /// Commits writes that have nothing to do with each other. A batch that is refused is split, so that a

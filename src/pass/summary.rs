@@ -120,14 +120,14 @@ impl PassEnd {
 }
 
 /// Says who has been failing for long, if anybody has.
-pub(crate) fn tell_failing_long(failing: &FailingLong, now: Timestamp) {
+pub(crate) fn tell_failing_long(failing: &FailingLong, scope: &str, now: Timestamp) {
     let (failing_count, longest_failing_s) = (failing.count, failing.longest(now).as_secs());
     let users = match failing_count {
         0 => return,
         1 => "1 user has".to_owned(),
         count => format!("{count} users have"),
     };
-    warn!(failing_count, longest_failing_s, "{users} been failing for 5 minutes or more");
+    warn!(scope, failing_count, longest_failing_s, "{users} been failing for 5 minutes or more");
 }
 
 /// The errors as an object, which the log makes one of.

@@ -68,7 +68,7 @@ impl LeftAlone {
     #[must_use]
     pub(crate) fn counts_as(self) -> Outcome {
         match self {
-            Self::Paused | Self::UnreadableSwitch | Self::WaitsForKeys | Self::NotLookedAt => {
+            Self::Paused | Self::UnreadableSwitch | Self::WaitsForKeys | Self::Gone | Self::NotLookedAt => {
                 Outcome::Skipped
             }
             Self::WaitsForReauth => Outcome::NeedsReauth,
@@ -119,6 +119,7 @@ mod tests {
             (SyncOutcome::LeftAlone(LeftAlone::UnreadableSwitch), Outcome::Skipped, None),
             (SyncOutcome::LeftAlone(LeftAlone::WaitsForReauth), Outcome::NeedsReauth, None),
             (SyncOutcome::LeftAlone(LeftAlone::WaitsForKeys), Outcome::Skipped, None),
+            (SyncOutcome::LeftAlone(LeftAlone::Gone), Outcome::Skipped, None),
             (SyncOutcome::LeftAlone(LeftAlone::Missing), Outcome::Failed(Code::UserUnknown), None),
             (SyncOutcome::Synced(host), Outcome::Synced, accepted.clone()),
             (SyncOutcome::Unchanged(host), Outcome::Synced, accepted),

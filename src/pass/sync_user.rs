@@ -1,5 +1,6 @@
 //! One user's sync, and all the ways in which it can end.
 
+use crate::config::choices::UserLines;
 use crate::limits::retry::Deadline;
 use crate::pass::account::{keys_to_account, same_account};
 use crate::pass::context::PassContext;
@@ -8,7 +9,6 @@ use crate::pass::log_lines::{tell_left_alone, tell_no_snapshot, tell_start, tell
 use crate::pass::plan::{LeftAlone, SyncPlan, SyncSteps};
 use crate::pass::set_aside::{Lap, SetAside, TurnEnd};
 use crate::pass::snapshot_write::{SnapshotWrite, Written, key_path};
-use crate::pass::state_records::learn_past_and_record;
 use crate::pass::sync_outcome::{NoSnapshot, SyncOutcome};
 use crate::pass::tenant_write::tenant_lookup;
 use crate::pass::user_record::UserRecord;
@@ -61,6 +61,7 @@ use tokio::time::Instant;
 /// | | `NotLookedAt`: no keys when last looked, and the pass was stopped before their turn | INFO "Skipped" | skipped | the same |
 /// | | `Missing`: named by a person, but there is none | ERROR "Failed" | failed, `user_unknown` | |
 /// | [`LeftAlone`] after the keys were read | the secret still holds the keys that Alpaca rejects: it is not asked | INFO "Skipped" | skipped, `needs_reauth` | as `WaitsForReauth` |
+/// | the same after Alpaca was asked | `Gone`: in a loop, the snapshot that it wrote was deleted, and so was the user | INFO "Skipped" | skipped | none |
 /// | [`SyncOutcome::Synced`] | all steps; with figures an account of any status | INFO "Successfully synced" | success | all steps |
 /// | [`SyncOutcome::Unchanged`] | in a loop: the documents that it wrote say it already, and are young enough | the same | success, `unchanged` | all steps |
 /// | [`SyncOutcome::NoSnapshot`] | no keys that can be used: `keys_missing`, `keys_forbidden`, `keys_disabled`, `keys_malformed`, `keys_unavailable` | ERROR "Could not retrieve" | failed | all steps; once `keys_missing` is recorded, after everybody else (`SetAside`); until `WaitsForKeys` |
@@ -78,7 +79,7 @@ use tokio::time::Instant;
 /// | | the pass was told to stop, and this sync was given up 8 s later | none | nowhere | a retry does it |
 ///
 /// A person's own run (`--user`) never waits: it always reads the newest keys and asks Alpaca. A user who is deleted
-/// meanwhile is synced all the same. For the exit code see `run_pass`.
+/// meanwhile is synced all the same, unless their snapshot went with them. For the exit code see `run_pass`.
 ///
 /// # What is recorded of a failure
 ///
@@ -110,23 +111,22 @@ pub(crate) async fn sync_user(
     plan: SyncPlan,
     lap: Lap,
 ) -> TurnEnd {
-    let start = Instant::now();
+    let (start, lines) = (Instant::now(), pass.clients.config.user_lines);
     let steps = match plan {
         SyncPlan::Sync(steps) => steps,
         SyncPlan::SetAside => return TurnEnd::SetAside(Box::new(SetAside::untried(user))),
-        SyncPlan::LeaveAlone(reason) => return left_alone(&user, reason, start),
+        SyncPlan::LeaveAlone(reason) => return left_alone(&user, reason, start, lines),
     };
     if !matches!(lap, Lap::Second(_)) {
-        tell_start(&user);
+        tell_start(&user, lines);
     }
     let deadline = lap.deadline();
     match take_steps(&pass, &user, &steps, deadline.less(steps.record_reserve())).await {
-        Ok(Some(written)) => {
-            tell_synced(&pass.clients.writer, user.id(), &written, start);
+        Ok(Ok(written)) => {
+            tell_synced(&pass.clients, &user, &written, start);
             TurnEnd::Outcome(written.outcome())
         }
-        // The secret still holds the keys that Alpaca is known to reject.
-        Ok(None) => left_alone(&user, LeftAlone::WaitsForReauth, start),
+        Ok(Err(reason)) => left_alone(&user, reason, start, lines),
         Err(failure) => {
             let judged = failure.judged(&user.previous, steps.on_failure);
             let may_wait = matches!(lap, Lap::First) && judged.is_failure() && failure.may_pass();
@@ -134,54 +134,51 @@ pub(crate) async fn sync_user(
                 return TurnEnd::SetAside(Box::new(SetAside::failed(user, failure, judged, start)));
             }
             let failure = lap.telling(Arc::new(failure));
-            tell_no_snapshot(&user.reference(), &failure, judged.counts_as, start);
+            tell_no_snapshot(&user.reference(), &failure, judged.counts_as, start, lines);
             if judged.is_left_to_closing() {
                 return TurnEnd::Outcome(SyncOutcome::NoSnapshot(judged));
             }
             // Boxed, as most users do not fail, and all would have to carry it.
-            let past = learn_past_and_record(
-                &pass.clients,
-                &user,
-                &failure,
-                steps.on_failure,
-                deadline.tried_as_usual(),
-            );
+            let (recorder, deadline) = (pass.recorder(), deadline.tried_as_usual());
+            let past = recorder.learn_past_and_record(&user, &failure, steps.on_failure, deadline);
             TurnEnd::Outcome(SyncOutcome::NoSnapshot(NoSnapshot { past: Box::pin(past).await, ..judged }))
         }
     }
 }
 
-/// Tenant lookup, keys, account, snapshot. Nothing when the keys are still those that Alpaca is known to reject.
+/// Tenant lookup, keys, account, snapshot; or why the user is left alone after all: the keys are still those that Alpaca
+/// is known to reject, or the user is gone.
 async fn take_steps(
     pass: &PassContext,
     user: &UserRecord,
     steps: &SyncSteps,
     deadline: Deadline,
-) -> Result<Option<Written>, Failure> {
+) -> Result<Result<Written, LeftAlone>, Failure> {
     let keys = steps.keys.as_ref().map_err(|invalid| Failure::NotAsked(Cause::Id(*invalid)))?;
     let lookup = tenant_lookup(pass, user, deadline).await;
     let lookup = lookup.map_err(|err| Failure::NotAsked(Cause::Store(err)))?;
-    let found = keys_to_account(pass, keys, steps.permits_with_keys(), deadline).await?;
-    let Some(found) = found else { return Ok(None) };
+    let source = (keys, pass.last_change(user));
+    let found = keys_to_account(pass, source, steps.permits_with_keys(), deadline).await?;
+    let Some(found) = found else { return Ok(Err(LeftAlone::WaitsForReauth)) };
     let found = same_account(pass, user, &lookup, found, deadline).await?;
     let key_path = key_path(pass, user);
     let write = SnapshotWrite::new(pass, user, lookup, &found, key_path.as_deref());
-    let write = write.with_entry_in(steps.equity_slot);
+    let mut write = write.with_entry_in(steps.equity_slot);
     // What was learned is not lost for one attempt that failed, whichever lap it is.
     // Boxed, as those who wait for the calls before need none of it, and they may be many.
     let written = Box::pin(write.write(steps.may_skip_write, deadline.tried_as_usual())).await;
     let failed = |err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried());
-    let mut written = written.map_err(failed)?;
+    let Some(mut written) = written.map_err(failed)? else { return Ok(Err(LeftAlone::Gone)) };
     if let Some(differences) = &pass.memory.differences {
         let difference = Box::pin(write.difference(deadline)).await.map_err(failed)?;
         differences.add(&difference);
         written.difference = Some(difference);
     }
     pass.memory.remember_account(user.id(), &found.answer.account);
-    Ok(Some(written))
+    Ok(Ok(written))
 }
 
-fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant) -> TurnEnd {
-    tell_left_alone(&user.reference(), reason, start);
+fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant, lines: UserLines) -> TurnEnd {
+    tell_left_alone(&user.reference(), reason, start, lines);
     TurnEnd::Outcome(SyncOutcome::LeftAlone(reason))
 }

@@ -8,6 +8,7 @@ use crate::model::ids::DocumentId;
 use crate::model::key_version::KeyVersion;
 use crate::model::keys::Environment;
 use crate::model::ledger::Finished;
+use crate::model::measures::UserMeasures;
 use crate::model::outcome::{Blame, Code, Counts, Outcome};
 use crate::model::past::{LastSuccess, Past};
 use crate::model::sync_state::{self, PreviousState, SyncState};
@@ -16,6 +17,7 @@ use crate::pass::user_record::UserRef;
 use crate::pass::watched::Failed;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Rejections and panics kept until the pass closes. Those beyond are recorded in the next passes, if they happen
 /// again, so that memory does not grow with the number of users.
@@ -75,16 +77,22 @@ impl Tally {
     #[must_use]
     pub(crate) fn for_now(&self, user: &UserRef, counts_as: Outcome) -> UserResult {
         let blame = Blame::of(counts_as, user.previous.past().as_ref(), self.now);
-        UserResult { outcome: counts_as, blame, rejections: Rejections::default() }
+        let (rejections, measures) = Default::default();
+        UserResult { outcome: counts_as, blame, rejections, measures }
     }
 
-    /// Takes in what became of one user, and says what of it counts.
-    pub(crate) fn add(&mut self, user: UserRef, outcome: SyncOutcome) -> UserResult {
+    /// Takes in what became of one user whose way took so long, and says what of it counts.
+    pub(crate) fn add(&mut self, user: UserRef, outcome: SyncOutcome, took: Duration) -> UserResult {
         let (counts_as, has_panicked) = (outcome.counts_as(), outcome == SyncOutcome::Panicked);
         let (key_verdict, past) = outcome.into_findings();
         let past = past.or_else(|| user.previous.past());
         let blame = Blame::of(counts_as, past.as_ref(), self.now);
-        self.failing_long.add(blame, past.as_ref(), self.now);
+        let failing_since = self.failing_long.add(blame, past.as_ref(), self.now);
+        // Only who is synced has gone the whole way.
+        let took = (counts_as == Outcome::Synced).then_some(took);
+        if let Some(took) = took {
+            self.durations.add(took);
+        }
         if let Outcome::Failed(code) = counts_as {
             self.failed.add(code, &user.id);
         }
@@ -104,7 +112,7 @@ impl Tally {
         self.counts.add(counts_as);
         self.counts.add_blame(blame);
         self.rejections += rejections;
-        UserResult { outcome: counts_as, blame, rejections }
+        UserResult { outcome: counts_as, blame, rejections, measures: UserMeasures { took, failing_since } }
     }
 
     /// Keeps it until the pass closes, if there is room; else it is not recorded in this pass. Returns what of it
@@ -134,7 +142,8 @@ impl Tally {
             deferred.past = last_success.map(|last| deferred.user.previous.past_with(last.clone(), now));
             late.rejections += deferred.rejection();
             let blame = Blame::of(deferred.counts_as, deferred.past.as_ref(), self.now);
-            self.failing_long.add(blame, deferred.past.as_ref(), self.now);
+            let failing_since = self.failing_long.add(blame, deferred.past.as_ref(), self.now);
+            late.measures.add(UserMeasures { took: None, failing_since });
             late.stale += u64::from(blame.is_stale);
         }
         self.rejections += late.rejections;
@@ -277,7 +286,7 @@ mod tests {
         let mut tally = Tally::after(&Finished::default(), at(1));
         let mut read = HashMap::new();
         for (n, (end, snapshot)) in ends.iter().enumerate() {
-            tally.add(UserRef { id: id(n), previous: PreviousState::Clean }, end.clone());
+            tally.add(UserRef { id: id(n), previous: PreviousState::Clean }, end.clone(), Duration::ZERO);
             read.extend(snapshot.clone().map(|snapshot| (id(n), snapshot)));
         }
         let late = tally.learn(&read, at(1));
@@ -363,7 +372,7 @@ mod tests {
         let mut tally = Tally::after(&Finished::default(), at(1));
         (0..100).for_each(|n| {
             let user = UserRef { id: id(n), previous: known.clone() };
-            tally.add(user, rejected_as(Outcome::NeedsReauth, PAPER));
+            tally.add(user, rejected_as(Outcome::NeedsReauth, PAPER), Duration::ZERO);
         });
         assert_eq!(judged(&tally), (vec![], vec![3; 100]));
         assert_eq!((tally.counts.ours, tally.counts.stale), (0, 0));
@@ -375,7 +384,7 @@ mod tests {
         for (n, end) in
             [rejected(PAPER), rejected(PAPER), rejected(PAPER), accepted(PAPER)].into_iter().enumerate()
         {
-            tally.add(UserRef { id: id(n), previous: PreviousState::Unknown }, end);
+            tally.add(UserRef { id: id(n), previous: PreviousState::Unknown }, end, Duration::ZERO);
         }
         assert_eq!(tally.unread().count(), 0);
         assert_eq!(tally.rejections.at(PAPER), AtHost { accepted: 1, rejected: 0 });
@@ -399,7 +408,7 @@ mod tests {
         let mut tally = Tally::after(&Finished::default(), at(1));
         let counts_as = Outcome::Failed(Code::BrokerUnavailable);
         let failed = SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict: None, past: Some(old) });
-        let result = tally.add(UserRef { id: id(0), previous: PreviousState::Clean }, failed);
+        let result = tally.add(UserRef { id: id(0), previous: PreviousState::Clean }, failed, Duration::ZERO);
         assert_eq!(result.blame, Blame { is_ours: true, is_stale: true });
         assert_eq!((tally.counts.ours, tally.counts.stale), (1, 1));
         assert_eq!(tally.unread().count(), 0);
@@ -415,10 +424,14 @@ mod tests {
         let mut tally = Tally::after(&Finished::default(), at(1));
         (0..MAX_DEFERRED).for_each(|n| {
             let waiting = UserRef { id: id(n), previous: known.clone() };
-            tally.add(waiting, SyncOutcome::LeftAlone(LeftAlone::WaitsForReauth));
+            tally.add(waiting, SyncOutcome::LeftAlone(LeftAlone::WaitsForReauth), Duration::ZERO);
         });
         assert_eq!(tally.unread().count(), MAX_DEFERRED_UNFINISHED);
-        tally.add(UserRef { id: id(MAX_DEFERRED), previous: PreviousState::Clean }, rejected(PAPER));
+        tally.add(
+            UserRef { id: id(MAX_DEFERRED), previous: PreviousState::Clean },
+            rejected(PAPER),
+            Duration::ZERO,
+        );
         assert_eq!(tally.unread().count(), MAX_DEFERRED_UNFINISHED + 1);
         let read = tally.unread().map(|user| (user.clone(), None)).collect();
         assert_eq!(tally.learn(&read, at(1)), Late::default());

@@ -24,17 +24,21 @@ pub(crate) async fn tenant_lookup<'a>(
     }
 }
 
-/// The same as it is now; nothing, when the pass writes no tenants' documents.
+/// The same as it is now; nothing, when the pass does not write that document.
 pub(crate) async fn read_lookup(
     pass: &PassContext,
     record: &UserRecord,
     deadline: Deadline,
 ) -> Result<TenantLookup, StoreError> {
-    if !pass.clients.config.legacy_tenant_path {
+    if !pass.clients.config.legacy_tenant_path.covers(&record.user.tenant) {
         return Ok(TenantLookup::default());
     }
     let question = (record.id().as_str(), &record.user.tenant);
-    Ok(pass.clients.store.tenant_lookups(&[question], deadline).await?.pop().unwrap_or_default())
+    let lookup = pass.clients.store.tenant_lookups(&[question], deadline).await?.pop().unwrap_or_default();
+    if let Some(kept) = &pass.memory.kept {
+        kept.note_lookup(record.id(), &lookup);
+    }
+    Ok(lookup)
 }
 
 /// The write of the tenant's document, if the rules permit it. Where they do not, or where it cannot be read what
@@ -45,9 +49,43 @@ pub(crate) async fn tenant_write(
     lookup: &TenantLookup,
     deadline: Deadline,
 ) -> Option<TenantWrite> {
-    let rules = pass.tenant_rules()?;
+    let rules = pass.tenant_rules_of(&record.user.tenant)?;
+    let decision = decide(record.id().as_str(), &record.user.tenant, lookup, None, &rules);
+    conclude(pass, record, lookup, decision, deadline).await
+}
+
+/// The same by a lookup that a loop may have kept. It is enough for the owner, and for who is refused; else it is read
+/// again first.
+pub(crate) async fn first_tenant_write(
+    pass: &PassContext,
+    record: &UserRecord,
+    lookup: &TenantLookup,
+    deadline: Deadline,
+) -> Option<TenantWrite> {
+    let rules = pass.tenant_rules_of(&record.user.tenant)?;
+    let decision = decide(record.id().as_str(), &record.user.tenant, lookup, None, &rules);
+    if !record.is_lookup_kept() || decision.is_plain() {
+        return conclude(pass, record, lookup, decision, deadline).await;
+    }
+    // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
+    match Box::pin(read_lookup(pass, record, deadline)).await {
+        Ok(lookup) => Box::pin(tenant_write(pass, record, &lookup, deadline)).await,
+        Err(err) => {
+            tell_unread(record, &err);
+            None
+        }
+    }
+}
+
+async fn conclude(
+    pass: &PassContext,
+    record: &UserRecord,
+    lookup: &TenantLookup,
+    mut decision: Decision,
+    deadline: Deadline,
+) -> Option<TenantWrite> {
+    let rules = pass.tenant_rules_of(&record.user.tenant)?;
     let (user, claim) = (record.id().as_str(), &record.user.tenant);
-    let mut decision = decide(user, claim, lookup, None, &rules);
     if let Decision::Ask(inquiry) = &decision {
         // Whoever has waited for long has time to ask all the same.
         let reserve = COMMIT_RESERVE.min(deadline.left() / 2);
@@ -63,7 +101,9 @@ pub(crate) async fn tenant_write(
     }
     match decision {
         Decision::Write(write) => {
-            tell_succession(user, write.tenant(), lookup);
+            if pass.clients.config.user_lines.tell(true) {
+                tell_succession(user, write.tenant(), lookup);
+            }
             Some(write)
         }
         Decision::Ask(_) => None,
@@ -108,6 +148,17 @@ fn tell_succession(user_id: &str, tenant: &TenantId, lookup: &TenantLookup) {
 }
 
 /// The user's own snapshot needs nothing of that.
+fn tell_unread(record: &UserRecord, err: &StoreError) {
+    let user_id = record.id().as_str();
+    warn!(
+        user_id,
+        error = err.code().as_str(),
+        "Not writing the document of the tenant of user {user_id}: it could not be read: {}",
+        Chain(err)
+    );
+}
+
+/// The same of what is only asked for some.
 fn tell_undecided(user_id: &str, inquiry: &Inquiry, err: &StoreError) {
     let (Inquiry::OwnTenant(tenant) | Inquiry::Owner(tenant, _)) = inquiry;
     warn!(

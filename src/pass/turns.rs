@@ -1,9 +1,10 @@
 //! How the turns of a pass's users end, and the other turns of those who are set aside.
 
+use crate::config::choices::UserLines;
 use crate::execution::checkpoint::Checkpointer;
 use crate::execution::progress::{Slot, UserResult};
 use crate::limits::slots::WorkSlot;
-use crate::model::outcome::{Counts, Outcome};
+use crate::model::outcome::Counts;
 use crate::pass::admission::Admission;
 use crate::pass::context::PassContext;
 use crate::pass::fan_out::{Panicked, fan_out};
@@ -58,14 +59,15 @@ struct Waiting {
 pub(crate) struct Turns<'a> {
     checkpointer: &'a Checkpointer,
     tally: Tally,
+    lines: UserLines,
     set_aside: Vec<(Rank, Box<UserRecord>, Waiting)>,
 }
 
 impl<'a> Turns<'a> {
     /// Nobody's turn has ended.
     #[must_use]
-    pub(crate) fn new(checkpointer: &'a Checkpointer, tally: Tally) -> Self {
-        Self { checkpointer, tally, set_aside: Vec::new() }
+    pub(crate) fn new(checkpointer: &'a Checkpointer, tally: Tally, lines: UserLines) -> Self {
+        Self { checkpointer, tally, lines, set_aside: Vec::new() }
     }
 
     /// What became of the users so far.
@@ -90,12 +92,11 @@ impl<'a> Turns<'a> {
                 ));
             }
             Ok(TurnEnd::Outcome(outcome)) => {
-                self.time(&outcome, since);
-                self.checkpointer.end(slot, self.tally.add(user, outcome));
+                self.checkpointer.end(slot, self.tally.add(user, outcome, since.elapsed()));
             }
             Err(Panicked) => {
                 let outcome = panicked(&user);
-                self.checkpointer.end(slot, self.tally.add(user, outcome));
+                self.checkpointer.end(slot, self.tally.add(user, outcome, since.elapsed()));
             }
         }
     }
@@ -133,7 +134,7 @@ impl<'a> Turns<'a> {
         })
         .await;
         for Waiting { begun, otherwise, counted } in waiting.into_iter().flatten() {
-            let outcome = end_without_turn(otherwise, &begun.user);
+            let outcome = end_without_turn(otherwise, &begun.user, self.lines);
             self.revise(begun, counted, outcome);
         }
         self.tally
@@ -144,22 +145,16 @@ impl<'a> Turns<'a> {
         let outcome = match end {
             Ok(TurnEnd::Outcome(outcome)) => outcome,
             // Nobody has a third turn.
-            Ok(TurnEnd::SetAside(set_aside)) => end_without_turn(set_aside.otherwise, &begun.user),
+            Ok(TurnEnd::SetAside(set_aside)) => {
+                end_without_turn(set_aside.otherwise, &begun.user, self.lines)
+            }
             Err(Panicked) => panicked(&begun.user),
         };
         self.revise(begun, counted, outcome);
     }
 
-    /// Only who is synced has gone the whole way.
-    fn time(&mut self, outcome: &SyncOutcome, since: Instant) {
-        if outcome.counts_as() == Outcome::Synced {
-            self.tally.durations.add(since.elapsed());
-        }
-    }
-
     fn revise(&mut self, begun: Begun, counted: UserResult, outcome: SyncOutcome) {
-        self.time(&outcome, begun.since);
-        let result = self.tally.add(begun.user, outcome);
+        let result = self.tally.add(begun.user, outcome, begun.since.elapsed());
         self.checkpointer.revise(begun.slot, counted, result);
     }
 }
@@ -171,14 +166,14 @@ fn panicked(user: &UserRef) -> SyncOutcome {
 }
 
 /// The pass ends before the other turn. The log says so; nothing is recorded, which takes time.
-fn end_without_turn(otherwise: Otherwise, user: &UserRef) -> SyncOutcome {
+fn end_without_turn(otherwise: Otherwise, user: &UserRef, lines: UserLines) -> SyncOutcome {
     match otherwise {
         Otherwise::Failed(failure, judged, start) => {
-            tell_no_snapshot(user, &failure, judged.counts_as, start);
+            tell_no_snapshot(user, &failure, judged.counts_as, start, lines);
             SyncOutcome::NoSnapshot(judged)
         }
         Otherwise::NotLookedAt => {
-            tell_left_alone(user, LeftAlone::NotLookedAt, Instant::now());
+            tell_left_alone(user, LeftAlone::NotLookedAt, Instant::now(), lines);
             SyncOutcome::LeftAlone(LeftAlone::NotLookedAt)
         }
     }

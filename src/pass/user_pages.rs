@@ -1,5 +1,6 @@
 //! The users of a pass, page by page, each with what has to be known before it is decided what is done for them.
 
+use crate::config::choices::TenantPath;
 use crate::config::filter::UserFilter;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
@@ -8,10 +9,12 @@ use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::outcome::Code;
 use crate::model::recheck::{Recheck, RecheckSchedule, recheck};
-use crate::model::selection::{IdRange, Selection};
+use crate::model::selection::{IdRange, Round, Selection};
 use crate::model::sync_state::{PreviousState, SyncState};
 use crate::model::tenancy::TenantLookup;
+use crate::pass::kept::KeptUsers;
 use crate::pass::left_overs::LeftOvers;
+use crate::pass::memory::Memory;
 use crate::pass::user_record::{PageLookup, UserRecord};
 use crate::telemetry::Chain;
 use futures::{Stream, StreamExt, stream};
@@ -21,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-type Sender = mpsc::Sender<Result<Vec<UserRecord>, Unreadable>>;
+pub(super) type Sender = mpsc::Sender<Result<Vec<UserRecord>, Unreadable>>;
 
 /// Why not all users could be read.
 #[derive(Debug, thiserror::Error)]
@@ -85,12 +88,16 @@ pub(crate) struct PageReader {
     pub(crate) store: Arc<Store>,
     /// Leaves out the users of a range whom it does not let through.
     pub(crate) filter: UserFilter,
-    /// Whether to read what decides about tenants' documents: only for a pass that writes them.
-    pub(crate) with_tenants: bool,
+    /// For whom to read what decides about tenants' documents: for whom they are written.
+    pub(crate) tenant_path: TenantPath,
     /// When secrets are looked at; when the pass started.
     pub(crate) schedule: RecheckSchedule,
     /// Learns whose records have no user.
     pub(crate) left_overs: Arc<LeftOvers>,
+    /// Has the users that a loop keeps.
+    pub(crate) memory: Arc<Memory>,
+    /// When the pass was due.
+    pub(crate) due: Instant,
 }
 
 impl PageReader {
@@ -100,16 +107,39 @@ impl PageReader {
                 let page = self.named(&users).await?;
                 let _ = pages.send(Ok(page)).await;
             }
-            Selection::Round(round) => {
-                for range in round.ranges() {
-                    self.read_range(range, pages).await?;
-                }
-            }
+            Selection::Round(round) => self.read_round(&round, pages).await?,
         }
         Ok(())
     }
 
-    async fn read_range(&self, range: &IdRange, pages: &Sender) -> Result<(), StoreError> {
+    /// All users of a round, who may be kept.
+    pub(super) async fn read_ranges(
+        &self,
+        round: &Round,
+        pages: &Sender,
+        kept: Option<&KeptUsers>,
+    ) -> Result<(), StoreError> {
+        for range in round.ranges() {
+            if let Some(kept) = kept {
+                kept.begin_range();
+            }
+            if !self.read_range(range, pages, kept).await? {
+                return Ok(());
+            }
+        }
+        if let Some(kept) = kept {
+            kept.complete();
+        }
+        Ok(())
+    }
+
+    /// Whether it came to the end, and not only to that of the pass.
+    async fn read_range(
+        &self,
+        range: &IdRange,
+        pages: &Sender,
+        kept: Option<&KeptUsers>,
+    ) -> Result<bool, StoreError> {
         let database = self.store.database();
         let mut users = Pages::of_users(database, range, &self.filter);
         let mut states =
@@ -119,16 +149,20 @@ impl PageReader {
             let (page, ()) = tokio::join!(users.next(&self.store), states.prefetch(&self.store));
             let Some(page) = page? else {
                 states.note_rest(&self.store).await;
-                break;
+                return Ok(true);
             };
             let mut known = Vec::with_capacity(page.len());
             for user in page {
                 let previous = states.previous(&user.id, &self.store).await;
                 known.push(UserRecord::new(user, previous));
             }
-            room.send(Ok(self.with_lookups(known).await));
+            let page = self.with_lookups(known).await;
+            if let Some(kept) = kept {
+                self.memory.keep(kept, &page);
+            }
+            room.send(Ok(page));
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Those users, whoever of them exists.
@@ -151,19 +185,19 @@ impl PageReader {
     async fn with_lookups(&self, mut page: Vec<UserRecord>) -> Vec<UserRecord> {
         let read_at = Instant::now();
         let lookups = self.lookups(&page).await;
-        let asked = page.iter_mut().filter(|record| needs_lookup(record, &self.schedule));
+        let asked = page.iter_mut().filter(|record| self.needs_lookup(record));
         for (record, lookup) in asked.zip(lookups) {
-            record.lookup = Some(PageLookup { lookup, read_at });
+            record.lookup = Some(PageLookup::read(lookup, read_at));
         }
         page
     }
 
     async fn lookups(&self, page: &[UserRecord]) -> Vec<TenantLookup> {
-        if !self.with_tenants {
+        let asked = page.iter().filter(|record| self.needs_lookup(record));
+        let questions: Vec<_> = asked.map(|record| (record.id().as_str(), &record.user.tenant)).collect();
+        if questions.is_empty() {
             return Vec::new();
         }
-        let asked = page.iter().filter(|record| needs_lookup(record, &self.schedule));
-        let questions: Vec<_> = asked.map(|record| (record.id().as_str(), &record.user.tenant)).collect();
         self.store.tenant_lookups(&questions, Deadline::after(USER_BUDGET)).await.unwrap_or_else(|err| {
             let users = questions.len();
             warn!(
@@ -174,14 +208,15 @@ impl PageReader {
             Vec::new()
         })
     }
-}
 
-/// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, nor does who is left alone for
-/// want of keys. For the few who do, it is read in their own sync.
-fn needs_lookup(record: &UserRecord, schedule: &RecheckSchedule) -> bool {
-    let UserRecord { user, previous, .. } = record;
-    let waits_for_keys = || recheck(previous, user, schedule) == Recheck::WaitForKeys;
-    user.is_synced() && !previous.needs_reauth() && !waits_for_keys()
+    /// Whether the user will need a tenant lookup: nearly nobody who has to reconnect does, nor does who is left alone for
+    /// want of keys. For the few who do, it is read in their own sync.
+    fn needs_lookup(&self, record: &UserRecord) -> bool {
+        let UserRecord { user, previous, .. } = record;
+        let waits_for_keys = || recheck(previous, user, &self.schedule) == Recheck::WaitForKeys;
+        let may_write = user.is_synced() && self.tenant_path.covers(&user.tenant);
+        may_write && !previous.needs_reauth() && !waits_for_keys()
+    }
 }
 
 /// What ended the reading before its end. A panic counts: it must not look like the end of the users.

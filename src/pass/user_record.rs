@@ -24,6 +24,8 @@ pub(crate) struct UserRecord {
     pub(crate) lookup: Option<PageLookup>,
     /// What kept the user from being synced before.
     pub(crate) previous: PreviousState,
+    /// Whether the snapshot was written since the user was read: it is there, unless they are gone.
+    pub(crate) has_snapshot: bool,
 }
 
 /// Where a user's keys are.
@@ -44,15 +46,27 @@ pub(crate) enum KeysAt {
 pub(crate) struct PageLookup {
     /// What decides about the tenant's document.
     pub(crate) lookup: TenantLookup,
-    /// When it was read.
-    pub(crate) read_at: Instant,
+    /// When it was read, in this pass; nothing where a loop kept it.
+    read_at: Option<Instant>,
 }
 
 impl PageLookup {
+    /// One that was read then.
+    #[must_use]
+    pub(crate) fn read(lookup: TenantLookup, read_at: Instant) -> Self {
+        Self { lookup, read_at: Some(read_at) }
+    }
+
+    /// One that a loop kept, for as long as it keeps users.
+    #[must_use]
+    pub(crate) fn kept(lookup: TenantLookup) -> Self {
+        Self { lookup, read_at: None }
+    }
+
     /// The lookup, unless it is too old to decide with.
     #[must_use]
     pub(crate) fn fresh(&self) -> Option<&TenantLookup> {
-        (self.read_at.elapsed() <= LOOKUP_MAX_AGE).then_some(&self.lookup)
+        self.read_at.is_none_or(|read_at| read_at.elapsed() <= LOOKUP_MAX_AGE).then_some(&self.lookup)
     }
 }
 
@@ -61,7 +75,7 @@ impl UserRecord {
     #[must_use]
     pub(crate) fn new(user: User, previous: PreviousState) -> Self {
         let keys = UserId::parse(user.id.as_str()).map_or_else(KeysAt::Nowhere, KeysAt::Secret);
-        Self { user, keys, lookup: None, previous }
+        Self { user, keys, lookup: None, previous, has_snapshot: false }
     }
 
     /// A named user without one.
@@ -80,7 +94,7 @@ impl UserRecord {
     fn beside_users(id: DocumentId, tenant: TenantClaim, keys: KeysAt) -> Self {
         let user = User { id, tenant, sync: Switch::On, keys_updated_at: None };
         // They have no state in Firestore, and none is written.
-        Self { user, keys, lookup: None, previous: PreviousState::Unknown }
+        Self { user, keys, lookup: None, previous: PreviousState::Unknown, has_snapshot: false }
     }
 
     /// The user's id.
@@ -110,6 +124,12 @@ impl UserRecord {
     #[must_use]
     pub(crate) fn reference(&self) -> UserRef {
         UserRef { id: self.user.id.clone(), previous: self.previous.clone() }
+    }
+
+    /// Whether what decides about the tenant's document is some minutes old.
+    #[must_use]
+    pub(crate) fn is_lookup_kept(&self) -> bool {
+        self.lookup.as_ref().is_some_and(|lookup| lookup.read_at.is_none())
     }
 
     /// What decides about the tenant's document, as far as it is known and fresh enough.
@@ -166,10 +186,12 @@ mod tests {
     async fn a_lookup_counts_for_half_a_minute() {
         let mut record = UserRecord::new(user("ana"), PreviousState::Clean);
         assert_eq!(record.fresh_lookup(), None);
-        record.lookup = Some(PageLookup { lookup: TenantLookup::default(), read_at: Instant::now() });
+        record.lookup = Some(PageLookup::read(TenantLookup::default(), Instant::now()));
         tokio::time::sleep(LOOKUP_MAX_AGE).await;
         assert!(record.fresh_lookup().is_some());
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(record.fresh_lookup(), None);
+        assert_eq!((record.fresh_lookup(), record.is_lookup_kept()), (None, false));
+        record.lookup = Some(PageLookup::kept(TenantLookup::default()));
+        assert!(record.fresh_lookup().is_some() && record.is_lookup_kept());
     }
 }

@@ -38,7 +38,7 @@ impl WrittenSnapshots {
     /// The fingerprint of a snapshot that goes to this tenant too.
     #[must_use]
     pub(crate) fn fingerprint(&self, snapshot: &Snapshot<'_>, tenant: Option<&TenantId>) -> Fingerprint {
-        let Snapshot { user_id, account, environment, answered_at: _, keys, raw } = snapshot;
+        let Snapshot { user_id, account, environment, answered_at: _, stands_for: _, keys, raw } = snapshot;
         let Account {
             external_account_id,
             status,
@@ -114,6 +114,7 @@ mod tests {
     use super::*;
     use crate::model::key_version::KeyVersion;
     use crate::model::keys::Environment;
+    use crate::model::past::READERS_CALL_STALE_AFTER;
     use jiff::Timestamp;
 
     const REFRESH: Duration = Duration::from_secs(120);
@@ -136,6 +137,7 @@ mod tests {
             account,
             environment: Environment::Paper,
             answered_at: Timestamp::UNIX_EPOCH,
+            stands_for: READERS_CALL_STALE_AFTER,
             keys: Some(("projects/p/secrets/alpaca-keys-ana/versions/latest", version)),
             raw: None,
         }

@@ -14,6 +14,7 @@ use crate::network::names::Names;
 use crate::network::open_files;
 use crate::services::alpaca::Alpaca;
 use crate::services::key_cache::KeyCache;
+use crate::services::metrics::Metrics;
 use crate::services::secret_manager::SecretManager;
 use crate::services::writer::Writer;
 use futures::TryFutureExt;
@@ -59,6 +60,8 @@ pub(crate) struct Clients {
     pub(crate) alpaca: Alpaca,
     google: Identity,
     names: Names,
+    /// Who gets a pass's metrics, if anybody.
+    pub(crate) metrics: Option<Metrics>,
     /// Keys kept from earlier passes of a loop.
     pub(crate) key_cache: Option<KeyCache>,
     /// What the process has used so far.
@@ -93,6 +96,7 @@ impl Clients {
         let token = google.ready(deadline).map_err(ConnectError::Credentials);
         let (store, (secrets, alpaca), ()) = tokio::try_join!(store, others, token)?;
         let store = Arc::new(store);
+        let metrics = metrics(&config, &google, &names);
         Ok(Self {
             writer: Writer::new(config.dry_run, &store, &limits),
             store,
@@ -100,6 +104,7 @@ impl Clients {
             alpaca,
             google,
             names,
+            metrics,
             key_cache: key_cache(&config),
             config,
             usage,
@@ -174,6 +179,13 @@ fn identity(endpoints: &Endpoints) -> Result<Identity, ConnectError> {
         (Some(_), Some(_)) => Ok(Identity::nobody()),
         _ => Identity::application_default(|name| std::env::var_os(name)).map_err(ConnectError::Credentials),
     }
+}
+
+/// A pass goes on without them.
+fn metrics(config: &Config, google: &Identity, names: &Names) -> Option<Metrics> {
+    let target = config.metrics.as_ref()?;
+    let metrics = Metrics::new(target, &config.database, google, names);
+    metrics.inspect_err(|err| warn!("There are no metrics: {err}")).ok()
 }
 
 /// Only for a loop. Whoever names users wants to know of the newest keys.

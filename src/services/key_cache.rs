@@ -3,7 +3,8 @@
 use crate::model::ids::UserId;
 use crate::model::sync_state::PreviousState;
 use crate::services::secret_manager::StoredKeys;
-use std::collections::{HashMap, VecDeque};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -15,9 +16,12 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Keys wiped in one go, so that nobody waits for long.
 const SWEEP_AT_ONCE: usize = 1_000;
 
-/// Most keys that are kept. With about 400 bytes each they stay below half of Cloud Run's usual 512 MiB;
+/// Most keys that are kept. With about 300 bytes each they stay below half of Cloud Run's usual 512 MiB;
 /// the keys of further users are fetched in every pass.
 const MOST: usize = 500_000;
+
+/// `latest` can lag: for so long after a change of a user's keys what it gives may still be the old ones.
+const LATEST_MAY_LAG: SignedDuration = SignedDuration::from_mins(5);
 
 /// The keys. They are wiped when their time is over, whether anybody asks for them or not, and when the
 /// cache is dropped.
@@ -25,6 +29,33 @@ pub(crate) struct KeyCache {
     ttl: Duration,
     kept: Arc<Mutex<Kept>>,
     _sweeping: AbortOnDropHandle<()>,
+}
+
+/// What a user's document says of when their keys were last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastChange {
+    at: Change,
+    is_recent: bool,
+}
+
+/// A point in time to the microsecond, as Firestore stores it, or none: in the least memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change(i64);
+
+impl Change {
+    const NONE: Self = Self(i64::MIN);
+}
+
+impl LastChange {
+    /// That it was then, as it is known now. What lies in the future says nothing.
+    #[must_use]
+    pub(crate) fn of(keys_updated_at: Option<Timestamp>, now: Timestamp) -> Self {
+        let at = keys_updated_at.filter(|at| *at <= now);
+        Self {
+            at: at.map_or(Change::NONE, |at| Change(at.as_microsecond())),
+            is_recent: at.is_some_and(|at| now.duration_since(at) < LATEST_MAY_LAG),
+        }
+    }
 }
 
 impl KeyCache {
@@ -36,22 +67,31 @@ impl KeyCache {
         Self { ttl, kept, _sweeping: sweeping }
     }
 
-    /// The user's keys, if they are kept. Those of a user who is, or may be, in trouble are forgotten
-    /// instead: their secret has to be looked at.
+    /// The user's keys, if they are kept. Those of a user who is, or may be, in trouble, or whose document tells of
+    /// another change than when they were read, are forgotten instead: their secret has to be looked at.
     #[must_use]
-    pub(crate) fn get(&self, user: &UserId, previous: &PreviousState) -> Option<Arc<StoredKeys>> {
+    pub(crate) fn get(
+        &self,
+        user: &UserId,
+        previous: &PreviousState,
+        change: LastChange,
+    ) -> Option<Arc<StoredKeys>> {
         let mut kept = lock(&self.kept);
-        if *previous != PreviousState::Clean {
+        let entry = kept.keys.get(user.as_str())?;
+        if *previous != PreviousState::Clean || entry.changed != change.at {
             kept.keys.remove(user.as_str());
             return None;
         }
-        let (keys, until) = kept.keys.get(user.as_str())?;
-        (Instant::now() < *until).then(|| Arc::clone(keys))
+        (Instant::now() < entry.until).then(|| Arc::clone(&entry.keys))
     }
 
-    /// Keeps keys that were just fetched.
-    pub(crate) fn keep(&self, user: &UserId, keys: &Arc<StoredKeys>) {
-        lock(&self.kept).keep(user, keys, Instant::now() + self.ttl, MOST);
+    /// Keeps keys that were just fetched, unless a change is so recent that they may be those of before.
+    pub(crate) fn keep(&self, user: &UserId, keys: &Arc<StoredKeys>, change: LastChange) {
+        if change.is_recent {
+            return self.forget(user);
+        }
+        let until = Instant::now() + self.ttl;
+        lock(&self.kept).keep(user, Entry { keys: Arc::clone(keys), until, changed: change.at }, MOST);
     }
 
     /// Forgets a user's keys.
@@ -73,35 +113,48 @@ impl std::fmt::Debug for KeyCache {
     }
 }
 
+/// A user's keys.
+struct Entry {
+    keys: Arc<StoredKeys>,
+    /// The end of their time.
+    until: Instant,
+    /// What the user's document said of the last change when they were read.
+    changed: Change,
+}
+
 #[derive(Default)]
 struct Kept {
-    keys: HashMap<Arc<str>, (Arc<StoredKeys>, Instant)>,
-    /// The end of each one's time. All are kept equally long, so they end in the order in which they came.
-    /// Keys that were forgotten are still in here.
-    ends: VecDeque<(Instant, Arc<str>)>,
+    keys: HashMap<Box<str>, Entry>,
+    /// Nobody's time ends before.
+    first_end: Option<Instant>,
 }
 
 impl Kept {
-    fn keep(&mut self, user: &UserId, keys: &Arc<StoredKeys>, until: Instant, most: usize) {
-        if self.ends.len() >= most {
-            self.keys.remove(user.as_str());
-            return;
+    fn keep(&mut self, user: &UserId, entry: Entry, most: usize) {
+        // Whoever is renewed without room must not go on with the old ones.
+        self.keys.remove(user.as_str());
+        if self.keys.len() < most {
+            self.first_end = Some(self.first_end.map_or(entry.until, |first| first.min(entry.until)));
+            self.keys.insert(user.as_str().into(), entry);
         }
-        let user: Arc<str> = user.as_str().into();
-        self.ends.push_back((until, Arc::clone(&user)));
-        self.keys.insert(user, (Arc::clone(keys), until));
     }
 
     /// Wipes keys whose time is over, but not too many at once. Whether there may be more.
     fn wipe(&mut self, now: Instant) -> bool {
-        for _ in 0..SWEEP_AT_ONCE {
-            let Some((_, user)) = self.ends.pop_front_if(|(end, _)| *end <= now) else { return false };
-            // The user may have newer ones by now.
-            if self.keys.get(&user).is_some_and(|(_, until)| *until <= now) {
-                self.keys.remove(&user);
-            }
+        if self.first_end.is_none_or(|first| now < first) {
+            return false;
         }
-        true
+        let (mut room, mut first_end) = (SWEEP_AT_ONCE, None::<Instant>);
+        self.keys.retain(|_, Entry { until, .. }| {
+            if *until <= now && room > 0 {
+                room -= 1;
+                return false;
+            }
+            first_end = Some(first_end.map_or(*until, |first| first.min(*until)));
+            true
+        });
+        self.first_end = first_end;
+        room == 0
     }
 }
 
@@ -131,6 +184,9 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(600);
 
+    /// No change is known.
+    const NEVER: LastChange = LastChange { at: Change::NONE, is_recent: false };
+
     fn user(id: &str) -> UserId {
         UserId::parse(id).expect("legal")
     }
@@ -144,18 +200,17 @@ mod tests {
     /// Keeps keys of which nobody else has a copy; tells whether they still exist.
     fn keep(cache: &KeyCache, id: &str, version: u32) -> Weak<StoredKeys> {
         let keys = keys(version);
-        cache.keep(&user(id), &keys);
+        cache.keep(&user(id), &keys, NEVER);
         Arc::downgrade(&keys)
     }
 
     fn version(cache: &KeyCache, id: &str) -> Option<String> {
-        let keys = cache.get(&user(id), &PreviousState::Clean)?;
+        let keys = cache.get(&user(id), &PreviousState::Clean, NEVER)?;
         Some(keys.version.as_str().to_owned())
     }
 
-    fn sizes(cache: &KeyCache) -> (usize, usize) {
-        let kept = lock(&cache.kept);
-        (kept.keys.len(), kept.ends.len())
+    fn number(cache: &KeyCache) -> usize {
+        lock(&cache.kept).keys.len()
     }
 
     #[tokio::test(start_paused = true)]
@@ -167,7 +222,7 @@ mod tests {
         sleep(TTL - Duration::from_millis(1)).await;
         assert_eq!(version(&cache, "ana").as_deref(), Some("1"));
         sleep(Duration::from_millis(1)).await;
-        assert_eq!((version(&cache, "ana"), sizes(&cache)), (None, (1, 1)), "before they are wiped");
+        assert_eq!((version(&cache, "ana"), number(&cache)), (None, 1), "before they are wiped");
     }
 
     #[tokio::test(start_paused = true)]
@@ -180,10 +235,10 @@ mod tests {
         sleep(TTL - Duration::from_secs(60) + SWEEP_EVERY).await;
         assert!(early.iter().all(|keys| keys.upgrade().is_none()));
         assert!(late.upgrade().is_some() && renewed.upgrade().is_some());
-        assert_eq!(sizes(&cache), (2, 2));
+        assert_eq!(number(&cache), 2);
         sleep(Duration::from_secs(60)).await;
         assert!(late.upgrade().is_none() && renewed.upgrade().is_none());
-        assert_eq!(sizes(&cache), (0, 0));
+        assert_eq!((number(&cache), lock(&cache.kept).first_end), (0, None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,7 +260,7 @@ mod tests {
     async fn a_user_who_is_or_may_be_in_trouble_gets_no_kept_keys_then_or_later() {
         let cache = KeyCache::new(TTL);
         let kept = keep(&cache, "ana", 1);
-        assert!(cache.get(&user("ana"), &PreviousState::Unknown).is_none());
+        assert!(cache.get(&user("ana"), &PreviousState::Unknown, NEVER).is_none());
         assert!(kept.upgrade().is_none());
         assert_eq!(version(&cache, "ana"), None);
     }
@@ -214,13 +269,41 @@ mod tests {
     async fn no_more_are_kept_than_there_is_room_for() {
         let mut kept = Kept::default();
         let until = Instant::now() + TTL;
+        let entry = || Entry { keys: keys(1), until, changed: Change::NONE };
         for id in ["ana", "ben", "cy"] {
-            kept.keep(&user(id), &keys(1), until, 2);
+            kept.keep(&user(id), entry(), 2);
         }
         assert!(kept.keys.contains_key("ben") && !kept.keys.contains_key("cy"));
-        // Whoever is renewed without room must not go on with the old ones.
-        kept.keep(&user("ana"), &keys(2), until, 2);
-        assert_eq!((kept.keys.len(), kept.ends.len()), (1, 2));
+        kept.keep(&user("ana"), entry(), 2);
+        assert_eq!(kept.keys.len(), 2, "a renewal takes no more room");
+        kept.keep(&user("ana"), entry(), 1);
+        assert!(!kept.keys.contains_key("ana"), "nobody goes on with old ones");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_change_than_was_known_when_they_were_read_ends_them() {
+        let at = |second| Timestamp::from_second(1_767_623_400 + second).expect("in range");
+        let known = |changed: Option<i64>, now| LastChange::of(changed.map(at), at(now));
+        for (before, after, is_given) in [
+            (known(None, 0), known(None, 60), true),
+            (known(Some(-600), 0), known(Some(-600), 60), true),
+            (known(None, 0), known(Some(30), 60), false),
+            (known(Some(-600), 0), known(Some(30), 60), false),
+            (known(Some(-600), 0), known(None, 60), false),
+            // The future says nothing, until it is there.
+            (known(None, 0), known(Some(90), 60), true),
+            (known(Some(90), 0), known(Some(90), 120), false),
+            // What `latest` gives so soon may be what it gave before: it is asked again at the next pass.
+            (known(Some(-299), 0), known(Some(-299), 60), false),
+            (known(Some(-300), 0), known(Some(-300), 60), true),
+        ] {
+            let cache = KeyCache::new(TTL);
+            let _older = keep(&cache, "ana", 1);
+            cache.keep(&user("ana"), &keys(2), before);
+            let given = cache.get(&user("ana"), &PreviousState::Clean, after);
+            assert_eq!(given.is_some(), is_given, "{before:?} {after:?}");
+            assert_eq!(number(&cache), usize::from(is_given), "{before:?} {after:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ pub(crate) mod desk;
 mod host_watch;
 pub(crate) mod key_cache;
 mod key_turns;
+pub(crate) mod metrics;
 pub(crate) mod request_id;
 mod secret_access;
 pub(crate) mod secret_changes;

@@ -1,7 +1,7 @@
 //! What the pass writes through, and what alone knows in it whether this is a dry run.
 
 use crate::firestore::write::Write;
-use crate::firestore::{Store, StoreError};
+use crate::firestore::{Committed, Store, StoreError};
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::Deadline;
 use std::sync::Arc;
@@ -45,15 +45,16 @@ impl Writer {
         }
     }
 
-    /// The same for writes that the limits have already allowed, once.
-    pub(crate) async fn commit_allowed(
+    /// The same, of which the limits have already allowed so many attempts. Tells what the documents have become.
+    pub(crate) async fn commit_after(
         &self,
+        allowed: u32,
         writes: &[Write],
         deadline: Deadline,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Committed, StoreError> {
         match self {
-            Self::Commits { store, .. } => store.commit_allowed(writes, deadline).await,
-            Self::DryRun => Ok(()),
+            Self::Commits { store, .. } => store.commit_after(allowed, writes, deadline).await,
+            Self::DryRun => Ok(Committed::default()),
         }
     }
 }
@@ -68,6 +69,6 @@ mod tests {
         let (writer, deadline) = (Writer::DryRun, Deadline::after(Duration::ZERO));
         assert!(!writer.commits() && !writer.needs_permits());
         assert!(writer.commit(&[], deadline).await.is_ok());
-        assert!(writer.commit_allowed(&[], deadline).await.is_ok());
+        assert!(writer.commit_after(1, &[], deadline).await.is_ok());
     }
 }

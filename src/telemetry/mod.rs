@@ -7,6 +7,7 @@ mod label;
 mod log_format;
 #[cfg(test)]
 mod memory;
+pub(crate) mod metrics;
 pub(crate) mod output;
 mod pen;
 mod progress;

@@ -1,6 +1,6 @@
 //! The alert policies, which only work if the metrics that they watch exist and count something.
 
-use crate::docs::{after, calls};
+use crate::docs::{after, assert_pulse_takes, calls};
 use crate::gcloud::{assert_understood, messages_take};
 use crate::read;
 use crate::shell::Call;
@@ -32,6 +32,12 @@ fn metrics() -> BTreeMap<String, Json> {
         (metric[0].clone(), json(file))
     });
     created.collect()
+}
+
+/// The files of the dashboards that the docs create.
+fn dashboards() -> Vec<String> {
+    let created = after(calls(), "gcloud monitoring dashboards create").into_iter();
+    created.map(|call| call[0].strip_prefix("--config-from-file=").expect("a file").to_owned()).collect()
 }
 
 fn json(file: &str) -> Json {
@@ -73,20 +79,23 @@ fn watched(condition: &Json) -> Vec<String> {
 }
 
 #[test]
-fn there_is_one_for_failures_for_silence_for_many_errors_and_for_nobody() {
+fn there_is_one_for_each_way_in_which_the_promise_is_not_kept() {
     let files: Vec<_> = policies().into_keys().collect();
-    let expected = ["failed", "nobody", "share", "silent"].map(|name| format!("deploy/alert-{name}.json"));
+    let expected = ["failed", "failing", "nobody", "objective", "share", "silent"];
+    let expected = expected.map(|name| format!("deploy/monitoring/alert-{name}.json"));
     assert_eq!(files, expected);
 }
 
 #[test]
 fn every_file_beside_them_is_created() {
-    let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")).expect("the files");
+    let files =
+        fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/monitoring")).expect("the files");
     let files = files.map(|file| file.expect("an entry").file_name().into_string().expect("a name"));
     let files: BTreeSet<String> = files.filter(|name| name.ends_with(".json")).collect();
     let created = metrics().into_keys().map(|name| name.replace("pulse-", "metric-") + ".json");
-    let policies = policies().into_keys().map(|file| file.replace("deploy/", ""));
-    assert_eq!(files, created.chain(policies).collect());
+    let others = policies().into_keys().chain(dashboards());
+    let others = others.map(|file| file.replace("deploy/monitoring/", ""));
+    assert_eq!(files, created.chain(others).collect());
 }
 
 #[test]
@@ -167,6 +176,7 @@ fn the_metrics_count_what_the_job_says() {
         ("^Completed multi-tenant sync", "\"Completed multi-tenant sync: {counts}"),
         ("(Completed|Stopped|Failed) multi-tenant sync", "\"Stopped multi-tenant sync: {counts}"),
         ("(Completed|Stopped|Failed) multi-tenant sync", "\"Failed multi-tenant sync: {counts}"),
+        ("been failing for 5 minutes or more$", "been failing for 5 minutes or more\""),
     ] {
         assert!(filters.iter().any(|filter| filter.contains(asked)), "{asked}");
         assert!(sources.contains(said), "{said}");
@@ -176,7 +186,8 @@ fn the_metrics_count_what_the_job_says() {
 /// The commands in a policy's text, which are those that somebody types at night.
 fn commands(policy: &Json) -> Vec<Call> {
     let content = policy["documentation"]["content"].as_str().expect("a text");
-    let spans = content.split('`').skip(1).step_by(2).filter(|span| span.starts_with("gcloud "));
+    let spans = content.split('`').skip(1).step_by(2);
+    let spans = spans.filter(|span| span.starts_with("gcloud ") || span.starts_with("pulse "));
     let script: String = spans.map(|span| format!("{span}\n")).collect();
     crate::shell::Cloud::empty().run(&script, &BTreeMap::new()).calls
 }
@@ -189,10 +200,11 @@ fn each_says_what_happened_what_it_does_not_mean_and_what_to_type() {
         let parts: Vec<&str> = content.split("\n\n").filter_map(|part| part.split(":**").next()).collect();
         assert_eq!(parts, ["**What happened", "**What it does not mean", "**What to type"], "{file}");
         let commands = commands(&policy);
-        assert!(commands.len() >= 2 || file.ends_with("share.json"), "{file}: {commands:?}");
+        assert!(commands.len() >= 2 && commands[0][0] == "pulse", "{file}: {commands:?}");
         typed.extend(commands);
     }
     assert_understood(&typed);
+    assert_pulse_takes(&typed);
 }
 
 /// gcloud reads the files only when it has an account, and Google refuses what it does not know.
@@ -200,16 +212,18 @@ fn each_says_what_happened_what_it_does_not_mean_and_what_to_type() {
 fn gclouds_own_messages_know_every_field() {
     let policies = policies().into_values().map(|policy| ("monitoring", "v3", "AlertPolicy", policy));
     let metrics = metrics().into_values().map(|metric| ("logging", "v2", "LogMetric", metric));
-    for (message, unknown) in messages_take(&policies.chain(metrics).collect::<Vec<_>>()) {
+    let dashboards = dashboards().into_iter().map(|file| ("monitoring", "v1", "Dashboard", json(&file)));
+    let messages: Vec<_> = policies.chain(metrics).chain(dashboards).collect();
+    for (message, unknown) in messages_take(&messages) {
         assert_eq!(unknown, "", "{message}");
     }
 }
 
 #[test]
 fn a_field_or_a_value_that_gcloud_does_not_know_is_found() {
-    let mut policy = json("deploy/alert-share.json");
+    let mut policy = json("deploy/monitoring/alert-share.json");
     policy["combiner"] = "XOR".into();
-    let mut metric = json("deploy/metric-users.json");
+    let mut metric = json("deploy/monitoring/metric-users.json");
     metric["metricDescriptor"]["kind"] = "DELTA".into();
     let said =
         messages_take(&[("monitoring", "v3", "AlertPolicy", policy), ("logging", "v2", "LogMetric", metric)]);

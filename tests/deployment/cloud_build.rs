@@ -1,7 +1,7 @@
 //! `cloudbuild.yaml` and the builds before it, `deploy/*.yaml`: their fields, and what their scripts do.
 
 use crate::docs::{after, calls as docs_calls};
-use crate::gcloud::assert_understood;
+use crate::gcloud::{assert_understood, executions_kept};
 use crate::image::build_image;
 use crate::read;
 use crate::shell::{Call, Cloud, new_directory};
@@ -146,7 +146,7 @@ fn outline(calls: &[Call]) -> Vec<String> {
 fn they_go_from_tests_to_the_trigger() {
     let ids = |build: &Build| build.steps.iter().map(|step| step.id.clone()).collect::<Vec<_>>().join(" ");
     let steps: Vec<_> = Build::all().map(|(_, build)| ids(&build)).collect();
-    assert_eq!(steps, ["test", "immutable image", "rules-and-indexes", "job trigger"]);
+    assert_eq!(steps, ["test", "immutable image", "rules-and-indexes", "job trigger loop"]);
     for (file, build) in Build::all() {
         let options = &build.options;
         assert!(options.automap_substitutions && options.substitution_option == "ALLOW_LOOSE", "{file}");
@@ -209,6 +209,7 @@ fn scripts_use_the_substitutions_that_are_declared() {
 #[test]
 fn gcloud_takes_every_command() {
     let cloud = Cloud::empty();
+    cloud.set("loops", "pulse-x7k2p");
     let mut calls = deploy(&cloud, COMMIT, &[("_ENV", "A=1,B=2")]);
     calls.extend(deploy(&cloud, COMMIT, &[]));
     assert_understood(&calls);
@@ -228,7 +229,10 @@ fn the_job_gets_all_its_settings() {
         ("project", "a-project"),
         ("region", "us-central1"),
         ("service-account", "pulse-job@a-project.iam.gserviceaccount.com"),
-        ("set-env-vars", "GCP_PROJECT=a-project,PULSE_CONCURRENCY=64,PULSE_LEGACY_TENANT_PATH=on"),
+        (
+            "set-env-vars",
+            "GCP_PROJECT=a-project,PULSE_CONCURRENCY=64,PULSE_LEGACY_TENANT_PATH=on,PULSE_METRICS=",
+        ),
         ("task-timeout", "5m"),
         ("tasks", "1"),
     ];
@@ -237,12 +241,12 @@ fn the_job_gets_all_its_settings() {
 
 #[test]
 fn a_substitution_reaches_the_job() {
-    let given = [("_TASKS", "8"), ("_REGION", "europe-west1"), ("_ENV", "A=1,B=2")];
+    let given = [("_TASKS", "8"), ("_REGION", "europe-west1"), ("_METRICS", "gcp"), ("_ENV", "A=1,B=2")];
     let flags = flags(&submit(&given), "gcloud run jobs deploy pulse");
     assert_eq!(flags["tasks"], "8");
     assert_eq!(flags["region"], "europe-west1");
     assert!(flags["image"].starts_with("europe-west1-docker.pkg.dev/a-project/pulse/pulse@sha256:"));
-    assert!(flags["set-env-vars"].ends_with("PULSE_LEGACY_TENANT_PATH=on,A=1,B=2"), "{flags:?}");
+    assert!(flags["set-env-vars"].ends_with("PULSE_METRICS=gcp,A=1,B=2"), "{flags:?}");
 }
 
 /// With `--oidc-...`, Google's API would refuse every call.
@@ -280,6 +284,7 @@ fn the_second_time_nothing_is_built_or_created() {
             "gcloud run jobs deploy pulse",
             "gcloud scheduler jobs describe pulse",
             "gcloud scheduler jobs create http pulse",
+            "gcloud run jobs executions list",
         ]
     );
     assert_eq!(
@@ -294,6 +299,7 @@ fn the_second_time_nothing_is_built_or_created() {
             "gcloud run jobs deploy pulse",
             "gcloud scheduler jobs describe pulse",
             "gcloud scheduler jobs update http pulse",
+            "gcloud run jobs executions list",
         ]
     );
     for (once, again) in [
@@ -306,6 +312,28 @@ fn the_second_time_nothing_is_built_or_created() {
     assert!(outline(&third).contains(&"docker build".to_owned()));
     let image = |calls: &[Call]| flags(calls, "gcloud run jobs deploy pulse").remove("image");
     assert_ne!(image(&third), image(&second));
+}
+
+/// Loops are known by their variable; what has ended, and passes, which are over in a minute, are left alone.
+#[test]
+fn a_running_loop_is_cancelled_and_what_was_deployed_is_started_instead() {
+    let cloud = Cloud::empty();
+    cloud.set("loops", "pulse-x7k2p\npulse-b4q9s\n");
+    let calls = deploy(&cloud, COMMIT, &[]);
+    let ends = outline(&calls);
+    assert_eq!(
+        ends[ends.len() - 4..],
+        [
+            "gcloud run jobs executions list",
+            "gcloud run jobs executions cancel pulse-x7k2p",
+            "gcloud run jobs executions cancel pulse-b4q9s",
+            "gcloud run jobs execute pulse",
+        ]
+    );
+    let filter = &flags(&calls, "gcloud run jobs executions list")["filter"];
+    if let Some(kept) = executions_kept(filter) {
+        assert_eq!(kept, ["running loop"]);
+    }
 }
 
 /// The rules of another version than the one that is tested would be a surprise.

@@ -147,6 +147,43 @@ pub(crate) fn messages_take(messages: &[(&str, &str, &str, Json)]) -> Vec<(Json,
     messages.iter().zip(said).map(|((.., json), unknown)| (json.clone(), unknown.to_owned())).collect()
 }
 
+/// Which executions a filter keeps, of a loop and a pass that run and of two that have ended.
+const FILTER_EXECUTIONS: &str = r#"
+import sys
+from googlecloudsdk.api_lib.run import execution
+from googlecloudsdk.api_lib.util import apis
+from googlecloudsdk.core.resource import resource_filter
+
+run = apis.GetMessagesModule('run', 'v1')
+
+def one(name, variables, completed=None):
+    container = run.Container(env=[run.EnvVar(name=variable, value='x') for variable in variables])
+    template = run.TaskTemplateSpec(spec=run.TaskSpec(containers=[container]))
+    return execution.Execution(run.Execution(
+        metadata=run.ObjectMeta(name=name),
+        spec=run.ExecutionSpec(template=template),
+        status=run.ExecutionStatus(completionTime=completed)), run)
+
+executions = [
+    one('running loop', ['GCP_PROJECT', 'PULSE_EVERY', 'PULSE_FOR']),
+    one('running pass', ['GCP_PROJECT']),
+    one('loop of before', ['PULSE_EVERY'], '2026-01-05T14:30:00Z'),
+    one('pass of before', ['GCP_PROJECT'], '2026-01-05T14:30:00Z'),
+]
+query = resource_filter.Compile(sys.stdin.read())
+print('\n'.join(one.name for one in executions if query.Evaluate(one)))
+"#;
+
+/// Which executions gcloud keeps by that filter. `None` where it is not installed.
+pub(crate) fn executions_kept(filter: &str) -> Option<Vec<String>> {
+    if !is_installed() {
+        assert!(env::var("CI").as_deref() != Ok("true"), "no gcloud on a CI machine");
+        return None;
+    }
+    let kept = Offline::new().python(FILTER_EXECUTIONS, filter.as_bytes());
+    Some(kept.lines().map(str::to_owned).collect())
+}
+
 fn is_installed() -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|directory| directory.join("gcloud").is_file())

@@ -15,6 +15,8 @@ mod gcloud;
 mod image;
 mod images;
 mod promql;
+#[path = "../support/promtool.rs"]
+mod promtool;
 mod sandbox_admin;
 mod sandbox_secrets;
 mod shell;

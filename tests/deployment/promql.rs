@@ -1,11 +1,8 @@
 //! When the alerts in PromQL go off, by Prometheus' own `promtool`: one pass a minute, told as the log tells it.
 
 use crate::alerts::{policies, query};
-use crate::shell::new_directory;
+use crate::promtool;
 use serde_json::{Value as Json, json};
-use std::env;
-use std::fs;
-use std::process::Command;
 
 const DAY: usize = 24 * 60;
 
@@ -16,6 +13,9 @@ struct Pass {
     synced: u32,
     our_errors: u32,
     reconnect: u32,
+    stale: u32,
+    /// For how many minutes the first of those who fail for long; 0 where nobody does.
+    longest: u32,
     /// Each with an even share of the above.
     tasks: u32,
 }
@@ -29,7 +29,8 @@ struct Case {
     goes_off: bool,
 }
 
-const HEALTHY: Pass = Pass { users: 100, synced: 100, our_errors: 0, reconnect: 0, tasks: 1 };
+const HEALTHY: Pass =
+    Pass { users: 100, synced: 100, our_errors: 0, reconnect: 0, stale: 0, longest: 0, tasks: 1 };
 
 fn case(name: &'static str, phases: &[Phase], goes_off: bool) -> Case {
     Case { name, phases: phases.to_vec(), goes_off }
@@ -69,6 +70,10 @@ impl Case {
                 of("our_errors_count", |pass| pass.tasks),
                 of("reconnect_sum", |pass| pass.reconnect),
                 of("reconnect_count", |pass| pass.tasks),
+                of("stale_sum", |pass| pass.stale),
+                of("stale_count", |pass| pass.tasks),
+                of("longest_failing_sum", |pass| 60 * pass.longest),
+                of("longest_failing_count", |pass| u32::from(pass.longest > 0)),
             ],
             "alert_rule_test": [
                 {"eval_time": format!("{minutes}m"), "alertname": "alert", "exp_alerts": alerts}
@@ -77,28 +82,12 @@ impl Case {
     }
 }
 
-/// Asserts that a policy goes off in those cases, and in those only. Skipped where there is no promtool, but
-/// not in CI.
+/// Asserts that a policy goes off in those cases, and in those only.
 fn check(file: &str, cases: &[Case]) {
     let policy = &policies()[file];
     let wait = &policy["conditions"][0]["conditionPrometheusQueryLanguage"]["duration"];
     let rule = json!({"alert": "alert", "expr": query(policy), "for": wait});
-    let directory = new_directory();
-    let rules = json!({"groups": [{"name": "pulse", "interval": "1m", "rules": [rule]}]});
-    fs::write(directory.join("rules.json"), rules.to_string()).expect("our own directory");
-    let tests: Vec<Json> = cases.iter().map(Case::test).collect();
-    let tests = json!({"rule_files": ["rules.json"], "evaluation_interval": "1m", "tests": tests});
-    fs::write(directory.join("tests.json"), tests.to_string()).expect("our own directory");
-    let output =
-        Command::new("promtool").args(["test", "rules", "tests.json"]).current_dir(&directory).output();
-    let _ = fs::remove_dir_all(&directory);
-    match output {
-        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
-        Err(_) => {
-            assert!(env::var("CI").as_deref() != Ok("true"), "no promtool on a CI machine");
-            println!("skipped: no promtool (Debian's package prometheus)");
-        }
-    }
+    promtool::check(&[rule], &cases.iter().map(Case::test).collect::<Vec<_>>());
 }
 
 #[test]
@@ -126,7 +115,7 @@ fn many_errors_of_ours_for_ten_minutes_go_off() {
         case("every other pass is skipped", &skipping, true),
         case("no users", &[(30, Some(Pass { tasks: 1, ..Pass::default() }))], false),
     ];
-    check("deploy/alert-share.json", &cases);
+    check("deploy/monitoring/alert-share.json", &cases);
 }
 
 #[test]
@@ -165,5 +154,50 @@ fn nobody_synced_for_fifteen_minutes_goes_off() {
             true,
         ),
     ];
-    check("deploy/alert-nobody.json", &cases);
+    check("deploy/monitoring/alert-nobody.json", &cases);
+}
+
+/// So many of 1000 users are stale.
+fn stale(users: u32) -> Option<Pass> {
+    Some(Pass { users: 1000, synced: 1000 - users, our_errors: users, stale: users, ..HEALTHY })
+}
+
+#[test]
+fn an_objective_that_burns_goes_off_and_ends() {
+    let healthy = (DAY, stale(0));
+    let cases = [
+        case("nothing is stale", &[healthy], false),
+        case("as many as are allowed", &[(DAY, stale(1))], false),
+        case("five times too many", &[(DAY, stale(5))], false),
+        case("six and a half times too many for six hours", &[healthy, (400, stale(7))], true),
+        case("fifteen times too many for an hour", &[healthy, (61, stale(15))], true),
+        case("all for one minute", &[healthy, (1, stale(1000))], true),
+        case("all for one minute, ten minutes ago", &[healthy, (1, stale(1000)), (10, stale(0))], false),
+        case("an hour of a fifth, mended", &[healthy, (60, stale(200)), (40, stale(0))], false),
+        case("the job is silent", &[healthy, (60, None)], false),
+        case(
+            "sign-ups without keys alone",
+            &[(DAY, Some(Pass { users: 100, tasks: 1, ..Pass::default() }))],
+            false,
+        ),
+    ];
+    check("deploy/monitoring/alert-objective.json", &cases);
+}
+
+#[test]
+fn who_fails_for_half_an_hour_goes_off_and_who_flaps_does_not() {
+    let failing_for = |minutes: std::ops::Range<u32>| {
+        minutes.map(|longest| (1, Some(Pass { longest, our_errors: 1, synced: 99, ..HEALTHY })))
+    };
+    let (long, short) = (failing_for(5..45).collect::<Vec<_>>(), failing_for(5..30).collect::<Vec<_>>());
+    let flapping: Vec<Phase> = (0..6).flat_map(|_| failing_for(5..20).chain([(3, Some(HEALTHY))])).collect();
+    let mended = [&long[..], &[(8, Some(HEALTHY))]].concat();
+    let cases = [
+        case("nobody", &[(60, Some(HEALTHY))], false),
+        case("one for 44 minutes", &long, true),
+        case("one for 29 minutes", &short, false),
+        case("one for 44 minutes, mended", &mended, false),
+        case("one now and then", &flapping, false),
+    ];
+    check("deploy/monitoring/alert-failing.json", &cases);
 }

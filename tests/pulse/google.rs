@@ -18,7 +18,8 @@ use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Hosts that the job may ask for.
-const HOSTS: [&str; 4] = [
+const HOSTS: [&str; 5] = [
+    "telemetry.googleapis.com",
     "secretmanager.googleapis.com",
     "oauth2.googleapis.com",
     "sts.googleapis.com",

@@ -83,6 +83,8 @@ impl HeldAlpaca {
     pub(crate) fn let_go(&self, calls: usize) {
         let mut state = lock(&self.calls);
         for _ in 0..calls {
+            // Whoever gave a call up asks again, and is held again.
+            while state.held.pop_front_if(|call| call.is_given_up()).is_some() {}
             match state.held.pop_front() {
                 Some(call) => call.answer(USUAL_EQUITY),
                 None => state.released += 1,
@@ -94,7 +96,7 @@ impl HeldAlpaca {
     pub(crate) fn answer(&self, user: &str, equity: &str) {
         let (key_id, _) = keys_of(user);
         let mut state = lock(&self.calls);
-        let held = state.held.iter().position(|call| call.key_id == key_id);
+        let held = state.held.iter().position(|call| call.key_id == key_id && !call.is_given_up());
         let call = held.and_then(|position| state.held.remove(position));
         call.expect("that user's account was asked for").answer(equity);
     }
@@ -102,7 +104,12 @@ impl HeldAlpaca {
 
 impl HeldCall {
     fn answer(self, equity: &str) {
-        self.answer.send(account(equity)).expect("the job waits for its answer");
+        // Whoever gives it up at this moment asks again.
+        let _given_up = self.answer.send(account(equity));
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.answer.is_closed()
     }
 }
 

@@ -66,7 +66,7 @@ on_both! {
         assert_eq!(document, json!({
             "users_count": {"integer": 6}, "success_count": {"integer": 2}, "error_count": {"integer": 1},
             "skipped_count": {"integer": 3}, "needs_reauth_count": {"integer": 1}, "stale_count": {"integer": 0},
-            "status": "degraded", "errors": {"keys_missing": {"integer": 1}},
+            "unreached_count": {"integer": 0}, "status": "degraded", "errors": {"keys_missing": {"integer": 1}},
             "execution": "pulse-x7k2p", "version": env!("PULSE_VERSION"),
         }));
     }

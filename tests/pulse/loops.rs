@@ -128,7 +128,6 @@ on_both! {
         let run = stopped(retried).await;
         let completed = entries(&run, COMPLETED);
         assert_eq!([&completed[0]["execution"], &completed[1]["execution"]], [SECOND, "pulse-x7k2p-3"]);
-        assert!(entries(&run, "Skipped pulse").is_empty(), "{}", run.stdout);
         assert_eq!(world.stored(&ledger(FIRST)).await, first, "nothing of it is touched");
     }
 
@@ -176,6 +175,9 @@ async fn it_ends_by_itself_with_the_exit_code_of_the_last_pulse() {
     world.user("ana").await;
     let run = world.pulse_with(&["--every", "1s", "--for", "2s"]).await;
     run.assert_completed("1 successful, 0 errors", 0);
+    // Another one, as the second that the first loop has claimed may not be over.
+    let world = sandbox().await;
+    world.user("ana").await;
     world.account("ana", Profile::Revoked);
     let run = world.pulse_in(&[("PULSE_EVERY", "1s"), ("PULSE_FOR", "1s")]).await;
     run.assert_completed("0 successful, 1 errors", 1);
@@ -411,7 +413,7 @@ on_both! {
     async fn a_tenants_document_that_is_gone_is_written_again(world) {
         world.user("ana").await;
         world.account("ana", money("1.00"));
-        let mut running = looping(&world, &[]);
+        let mut running = looping(&world, &["--users-ttl", "2s"]);
         running.until(COMPLETED, 1).await;
         world.delete("tenants/ana/accounts/primary").await;
         world.wait_for("tenants/ana/accounts/primary").await;

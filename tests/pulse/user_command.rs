@@ -166,6 +166,24 @@ async fn killed_at_every_call_a_removal_can_be_repeated_until_nothing_is_left() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_document_that_changed_meanwhile_is_looked_at_again_and_removed() {
+    for fault in ["error=FAILED_PRECONDITION", "drop-after"] {
+        let world = sandbox().await;
+        crowded(&world).await;
+        // The first commit pauses the user, the second deletes their history, the third the figures.
+        world.fault(&format!("firestore/Commit:{fault},skip=2,times=1"));
+        let (exit, told) = typed(&world, &["user", "remove", "ana"]).await;
+        assert_eq!(
+            (exit, reasons(&told)),
+            (Some(0), vec!["HandedOver", "UserRemoved", "OtherDataStays"]),
+            "{fault}"
+        );
+        assert_removed(&world, "ana").await;
+        assert_eq!(world.primary("acme").await["user_id"], "ben", "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_removed_without_a_yes_and_what_would_be_is_shown_first() {
     let world = sandbox().await;
     world.user("ana").await;

@@ -3,7 +3,7 @@
 use super::admin::Admin;
 use super::firestore_users::mentioned_users;
 use super::secret_manager::Operation;
-use super::{firestore, metadata, seed};
+use super::{firestore, metadata, seed, telemetry};
 use bytes::Bytes;
 use http::Request;
 use serde::Serialize;
@@ -24,6 +24,8 @@ pub enum Service {
     Metadata,
     /// Google's admin APIs, over REST.
     Admin,
+    /// A collector of metrics, over OTLP.
+    Telemetry,
 }
 
 const FIRESTORE_METHODS: &[&str] = &[
@@ -64,8 +66,8 @@ const SECRET_MANAGER_METHODS: &[&str] = &[
 
 impl Service {
     /// Every service, in the order of their declaration.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata, Self::Admin];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Firestore, Self::SecretManager, Self::Alpaca, Self::Metadata, Self::Admin, Self::Telemetry];
 
     /// The service as fault specs and the control surface spell it.
     pub fn name(self) -> &'static str {
@@ -75,6 +77,7 @@ impl Service {
             Self::Alpaca => "alpaca",
             Self::Metadata => "metadata",
             Self::Admin => "admin",
+            Self::Telemetry => "telemetry",
         }
     }
 
@@ -84,7 +87,7 @@ impl Service {
             Self::Firestore => FIRESTORE_METHODS,
             Self::SecretManager => SECRET_MANAGER_METHODS,
             Self::Alpaca => &["GetAccount", UNKNOWN],
-            Self::Metadata => &["GetProjectId", "GetToken", UNKNOWN],
+            Self::Metadata => &["GetProjectId", "GetRegion", "GetToken", UNKNOWN],
             Self::Admin => &[
                 "GetDatabase",
                 "GetIamPolicy",
@@ -96,6 +99,7 @@ impl Service {
                 "ListIndexes",
                 UNKNOWN,
             ],
+            Self::Telemetry => &["ExportMetrics", UNKNOWN],
         }
     }
 }
@@ -118,7 +122,7 @@ impl FromStr for Service {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no service `{0}`: there are firestore, secret-manager, alpaca, metadata and admin")]
+#[error("no service `{0}`: there are firestore, secret-manager, alpaca, metadata, admin and telemetry")]
 pub struct UnknownService(String);
 
 const UNKNOWN: &str = "Unknown";
@@ -196,6 +200,9 @@ impl Call {
         } else if path.starts_with(metadata::PREFIX) {
             let name = metadata::Metadata::method_name(&path).unwrap_or(UNKNOWN);
             Method::named_or_unknown(Service::Metadata, name)
+        } else if path == telemetry::PATH {
+            let is_export = request.method() == http::Method::POST;
+            Method::named_or_unknown(Service::Telemetry, if is_export { "ExportMetrics" } else { UNKNOWN })
         } else {
             return None;
         };
@@ -210,7 +217,7 @@ impl Call {
                 self.operation.as_ref().and_then(|operation| seed::user_of_secret(operation.secret()))
             }
             Service::Alpaca => self.key_owner.as_deref(),
-            Service::Metadata | Service::Admin => None,
+            Service::Metadata | Service::Admin | Service::Telemetry => None,
         }
     }
 
@@ -218,9 +225,11 @@ impl Call {
     pub(super) fn concerns(&self, is_meant: impl Fn(&str) -> bool) -> bool {
         match self.method.service() {
             Service::Firestore => mentioned_users(self.request.body()).any(is_meant),
-            Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Admin => {
-                self.user().is_some_and(is_meant)
-            }
+            Service::SecretManager
+            | Service::Alpaca
+            | Service::Metadata
+            | Service::Admin
+            | Service::Telemetry => self.user().is_some_and(is_meant),
         }
     }
 }
@@ -261,6 +270,8 @@ mod tests {
                 "GetToken",
             ),
             ("GET", "/computeMetadata/v1/", Service::Metadata, "Unknown"),
+            ("POST", "/v1/metrics", Service::Telemetry, "ExportMetrics"),
+            ("GET", "/v1/metrics", Service::Telemetry, "Unknown"),
         ] {
             let method_of_call = call(verb, path, b"").unwrap().method;
             assert_eq!((method_of_call.service(), method_of_call.name()), (service, method), "{verb} {path}");

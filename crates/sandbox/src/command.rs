@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const FAULT_HELP: &str = "\
 Make some calls fail, as SERVICE[/METHOD]:FAULT[,OPTION...] (repeats).
 
-Services: firestore, secret-manager, alpaca, metadata. Methods: Commit, RunQuery, AccessSecretVersion, GetAccount,
-GetToken, ...
+Services: firestore, secret-manager, alpaca, metadata, telemetry. Methods: Commit, RunQuery, AccessSecretVersion,
+GetAccount, GetToken, ExportMetrics, ...
 
 Faults of any service:
   latency=200ms     takes longer
@@ -27,7 +27,7 @@ Faults of firestore:
   break-after=3     ends the stream with UNAVAILABLE after 3 messages
   garbage           a message that cannot be read
 
-Faults of secret-manager, alpaca, metadata and admin:
+Faults of secret-manager, alpaca, metadata, admin and telemetry:
   error=503         an HTTP status, with header='Retry-After: 1' and body=TEXT if wanted; without a body, 401 and
                     403 of alpaca have Alpaca's own
   body=TEXT         a different body

@@ -11,6 +11,7 @@ use super::metadata::Metadata;
 use super::requests::{Outcome, Requests};
 use super::secret_manager::SecretManager;
 use super::stray;
+use super::telemetry::Telemetry;
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{Request, Response, StatusCode};
@@ -33,6 +34,7 @@ pub(super) struct Cloud {
     pub(super) alpaca: Alpaca,
     pub(super) metadata: Metadata,
     pub(super) admin: Admin,
+    pub(super) telemetry: Telemetry,
     pub(super) faults: Faults,
     pub(super) requests: Requests,
     /// How long every call takes at least.
@@ -111,9 +113,11 @@ impl Cloud {
     fn handle(&self, call: &Call) -> Response<Body> {
         match call.method.service() {
             Service::Firestore => self.firestore.answer(&call.path, call.request.body().clone()),
-            Service::SecretManager | Service::Alpaca | Service::Metadata | Service::Admin => {
-                answer::whole(self.handle_rest(call))
-            }
+            Service::SecretManager
+            | Service::Alpaca
+            | Service::Metadata
+            | Service::Admin
+            | Service::Telemetry => answer::whole(self.handle_rest(call)),
         }
     }
 
@@ -125,6 +129,10 @@ impl Cloud {
             Service::Alpaca => Alpaca::unknown_endpoint(),
             Service::Metadata => self.metadata.answer(&call.path, call.request.headers()),
             Service::Admin => self.admin.answer(call.method.name(), &call.path),
+            Service::Telemetry if call.method.name() == "ExportMetrics" => {
+                self.telemetry.answer(call.request.headers(), call.request.body())
+            }
+            Service::Telemetry => answer::json_text(StatusCode::METHOD_NOT_ALLOWED, ""),
             _ => self.secrets.answer(call.operation.as_ref(), call.request.body()),
         }
     }

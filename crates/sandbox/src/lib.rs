@@ -1,4 +1,5 @@
-//! The local cloud: a Firestore, a Secret Manager, an Alpaca and a metadata server on loopback.
+//! The local cloud: a Firestore, a Secret Manager, an Alpaca, a metadata server and a collector of metrics
+//! on loopback.
 //!
 //! All of them share one port, told apart by path, and can be made to misbehave on demand ([`faults`]). Tests start a
 //! [`Sandbox`] of their own; people start one with `pulse sandbox` ([`command`]).
@@ -23,6 +24,7 @@ pub mod seed;
 mod server;
 pub mod showcase;
 mod stray;
+pub mod telemetry;
 
 use admin::Admin;
 use alpaca::Alpaca;
@@ -37,6 +39,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use telemetry::Telemetry;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -102,6 +105,7 @@ impl Sandbox {
             alpaca: Alpaca::new(population),
             metadata: Metadata::new(&project),
             admin: Admin::new(&project),
+            telemetry: Telemetry::default(),
             faults: Faults::default(),
             requests: Requests::new(),
             latency,
@@ -159,6 +163,10 @@ impl Sandbox {
 
     pub fn admin(&self) -> &Admin {
         &self.cloud.admin
+    }
+
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.cloud.telemetry
     }
 
     /// The faults in force.

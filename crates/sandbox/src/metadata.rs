@@ -1,4 +1,4 @@
-//! Google Cloud's metadata server, as far as it gives tokens and names the project.
+//! Google Cloud's metadata server, as far as it gives tokens and names the project and the region.
 
 use super::answer::{self, Answer};
 use bytes::Bytes;
@@ -12,6 +12,7 @@ pub(super) const PREFIX: &str = "/computeMetadata/";
 
 const TOKEN: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
 const PROJECT: &str = "/computeMetadata/v1/project/project-id";
+const REGION: &str = "/computeMetadata/v1/instance/region";
 
 const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
 const GOOGLE: HeaderValue = HeaderValue::from_static("Google");
@@ -35,6 +36,7 @@ impl Metadata {
         match path {
             TOKEN => Some("GetToken"),
             PROJECT => Some("GetProjectId"),
+            REGION => Some("GetRegion"),
             _ => None,
         }
     }
@@ -57,6 +59,7 @@ impl Metadata {
             }
             TOKEN => answer::json(StatusCode::OK, &self.next()),
             PROJECT => answer::json_text(StatusCode::OK, Bytes::from(self.project.clone())),
+            REGION => answer::json_text(StatusCode::OK, "projects/1234567890/regions/us-central1"),
             _ => answer::json_text(StatusCode::NOT_FOUND, ""),
         };
         answer.headers_mut().insert(FLAVOR, GOOGLE);

@@ -138,6 +138,7 @@ impl Requests {
             Service::Alpaca => 2,
             Service::Metadata => 3,
             Service::Admin => 4,
+            Service::Telemetry => 5,
         };
         &self.counts[service][method.index()]
     }

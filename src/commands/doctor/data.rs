@@ -6,6 +6,7 @@ use crate::config::Place;
 use crate::config::filter::UserFilter;
 use crate::firestore::query::Pages;
 use crate::firestore::{Store, StoreError};
+use crate::limits::clock::ServerClock;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::UserId;
@@ -39,7 +40,7 @@ pub(super) async fn look(place: &Place, desk: &Desk<'_>) -> Vec<Finding> {
         Finding::new(CheckState::Ok, "Firestore", format!("Documents of database {database} can be read.")),
         trouble_query(&store, place).await,
         secrets(&store, (place, desk)).await,
-        clock(&store),
+        clock(store.clock(), Timestamp::now()),
     ]
 }
 
@@ -121,8 +122,11 @@ async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
     }
 }
 
-fn clock(store: &Store) -> Finding {
-    match store.clock().deviation(Timestamp::now()) {
+fn clock(clock: &ServerClock, local: Timestamp) -> Finding {
+    match clock.deviation(local) {
+        None if !clock.is_known() => {
+            Finding::new(CheckState::Unknown, "Clock", "Firestore did not say how late it is.")
+        }
         None => Finding::new(CheckState::Ok, "Clock", "The clock of this machine is right."),
         Some(ahead) => {
             let way = if ahead.is_negative() { "behind" } else { "ahead of" };
@@ -146,5 +150,22 @@ pub(super) async fn alpaca(desk: &Desk<'_>) -> Finding {
             let sentence = format!("Alpaca does not answer as it should ({}).", silent.join("; "));
             Finding::new(CheckState::Failed, "Alpaca", sentence)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_nobody_compared_is_neither_right_nor_wrong() {
+        let local = Timestamp::UNIX_EPOCH;
+        let server = ServerClock::new(local);
+        assert_eq!(clock(&server, local).state, CheckState::Unknown);
+        server.learn(Instant::now(), local);
+        assert_eq!(clock(&server, local).state, CheckState::Ok);
+        let hours = |hours| clock(&server, local + jiff::SignedDuration::from_hours(hours));
+        assert_eq!([2, -2].map(|ahead| hours(ahead).state), [CheckState::Failed; 2]);
     }
 }

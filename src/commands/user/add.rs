@@ -4,7 +4,7 @@ use crate::commands::failures::Stopped;
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::config::Place;
 use crate::config::user_args::UserAddArgs;
-use crate::documents::user_changes::{ExistingUser, NewUser, completion, creation, membership};
+use crate::documents::user_changes::{ExistingUser, NewUser, completion, creation, keys_updated, membership};
 use crate::firestore::write::Write;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
@@ -82,6 +82,8 @@ fn writes(
         }
     }
     let joins = args.tenant.as_ref().filter(|_| !existing.is_member);
+    // A loop asks who has changed, and not who has become a member.
+    writes.extend(joins.filter(|_| writes.is_empty()).map(|_| keys_updated(database, id)));
     writes.extend(joins.map(|tenant| membership(database, tenant, id)));
     Ok(writes)
 }

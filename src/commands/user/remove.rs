@@ -6,10 +6,11 @@ use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::commands::office::connect;
 use crate::config::user_args::UserRemoveArgs;
 use crate::documents::remains::Remains;
-use crate::documents::user_changes::switch;
+use crate::documents::user_changes::{keys_updated, switch};
+use crate::firestore::StoreError;
 use crate::firestore::write::Write;
 use crate::limits::deadlines::USER_BUDGET;
-use crate::limits::retry::Deadline;
+use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
 use crate::model::ids::DocumentId;
 use crate::pass::own_run::{OwnRun, sync_now};
 use crate::services::clients::Clients;
@@ -132,9 +133,29 @@ impl Removal<'_> {
         secrets.delete_secret(database, &self.args.user, Deadline::after(USER_BUDGET)).await?;
         self.delete_history().await?;
         let remains = self.remains().await?;
-        self.commit(remains.deletions_of_figures(database, &self.id)).await?;
+        self.delete_figures(&remains).await?;
         self.commit(remains.deletions_of_user(database, &self.id)).await?;
         Ok(remains)
+    }
+
+    /// Deletes what shows the user's money. A pulse that had begun before the pause may write the tenant's document
+    /// between the look and the deletion, and a deletion whose answer was lost is met again: then what there is by now
+    /// decides.
+    async fn delete_figures(&self, remains: &Remains) -> Result<(), Stopped> {
+        let store = &self.clients.store;
+        let mut deletions = remains.deletions_of_figures(store.database(), &self.id);
+        for attempt in 1.. {
+            if deletions.is_empty() {
+                break;
+            }
+            match store.commit(&deletions, Deadline::after(USER_BUDGET)).await {
+                Err(StoreError::Conflict(_)) if attempt < MAX_ATTEMPTS => {
+                    deletions = self.remains().await?.deletions_of_figures(store.database(), &self.id);
+                }
+                done => return Ok(done.map(drop)?),
+            }
+        }
+        Ok(())
     }
 
     async fn delete_history(&self) -> Result<(), Stopped> {
@@ -158,6 +179,8 @@ impl Removal<'_> {
             report.found(Finding::new(CheckState::Ok, "TenantEmpty", sentence));
             return Ok(());
         };
+        // A loop learns of it so.
+        self.commit(vec![keys_updated(self.clients.store.database(), heir)]).await?;
         report.found(match sync_now(self.clients, heir, None).await? {
             OwnRun::Synced => {
                 let sentence = format!("The document of tenant {tenant} shows the account of {heir} now.");
@@ -182,7 +205,7 @@ impl Removal<'_> {
             return Ok(());
         }
         self.delete_history().await?;
-        self.commit(again.deletions_of_figures(self.clients.store.database(), &self.id)).await
+        self.delete_figures(&again).await
     }
 
     fn tell_others(&self, Remains { others, .. }: &Remains, report: &mut Report) {

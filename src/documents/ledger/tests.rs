@@ -13,8 +13,13 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn ledger(states: &[Option<TaskState>]) -> Ledger {
-    let record =
-        |state| TaskRecord { state, finished: Finished::default(), used: Used::default(), ramp: None };
+    let record = |state| TaskRecord {
+        state,
+        finished: Finished::default(),
+        used: Used::default(),
+        unreached: None,
+        ramp: None,
+    };
     let tasks = states.iter().enumerate().filter_map(|(task, state)| Some((task, record((*state)?))));
     Ledger {
         shards: Shards::sorted(vec![DocumentId::of_existing("m"); states.len() - 1]),
@@ -47,6 +52,7 @@ fn a_record_of_an_older_version_counts_without_what_it_did_not_know() {
     let known = record.clone();
     record.finished.counts.add_blame(Blame { is_ours: true, is_stale: true });
     *record.finished.rejections.at_mut(Environment::Live) = AtHost { accepted: 3, rejected: 1 };
+    record.finished.measures.failing.count_since(at(0));
     let fields = |value: &Value| entries(value).expect("a map").clone();
     let mut stored = fields(&record.to_value());
     let mut counts = fields(&stored["counts"]);
@@ -56,6 +62,7 @@ fn a_record_of_an_older_version_counts_without_what_it_did_not_know() {
     for rejections in [Some(old), Some(text("many")), None] {
         stored.remove("rejections");
         stored.extend(rejections.map(|rejections| ("rejections".to_owned(), rejections)));
+        stored.remove("measures");
         assert_eq!(TaskRecord::from_value(&map(stored.clone())), Some(known.clone()));
     }
 }
@@ -93,7 +100,7 @@ fn each_write_of_a_ledger_says_what_it_is_about_and_demands_what_it_is_based_on(
     let (new, old) = (ConditionType::Exists(false), ConditionType::Exists(true));
     let ended = ExecutionEnd::At(at(9), PassStatus::Degraded);
     for (write, mask, removed, precondition) in [
-        (ledger.begin(&shards, at(0)), &begun[..], &[][..], new),
+        (ledger.begin(&shards, at(0), None), &begun[..], &[][..], new),
         (
             ledger.skip_for(&other, &shards, at(0)),
             &[&begun[..], &["ended_at", "skipped_for"]].concat(),
@@ -130,7 +137,7 @@ fn a_ledger_is_read_as_it_was_begun() {
     let ledger = LedgerWrites { database: &database, execution: &execution };
     let begun = self::ledger(&[None, None]);
     for (write, ended_at, skipped_for) in [
-        (ledger.begin(&begun.shards, at(0)), None, None),
+        (ledger.begin(&begun.shards, at(0), Some(at(0))), None, None),
         (ledger.skip_for(&other, &begun.shards, at(0)), Some(at(0)), Some(other.clone())),
     ] {
         let mut fields = Written::of(&write).fields;
@@ -152,7 +159,9 @@ prop_compose! {
         success in 0..MOST, skipped in 0..MOST, needs_reauth in 0..MOST, errors in 0..MOST,
         ours in 0..MOST, stale in 0..MOST, hosts in proptest::array::uniform2((0..MOST, 0..MOST)),
         seen in 0..MOST, stride in 1..MOST, ids in vec(any_id(), 0..20),
-        reads in 0..MOST, writes in 0..MOST,
+        reads in 0..MOST, writes in 0..MOST, unreached in proptest::option::of(0..MOST),
+        ways in proptest::array::uniform17((0..MOST, 0..MOST)),
+        failing in proptest::option::of((0..MOST, 0_i64..1_000_000)),
         ramp in proptest::option::of((500_u32.., 0_i64..1_000_000, any::<u32>())),
     ) -> TaskRecord {
         let mut rejections = Rejections::default();
@@ -168,8 +177,15 @@ prop_compose! {
                 },
                 rejections,
                 sample: Sample { seen, stride, ids },
+                measures: Measures {
+                    way_times: WayTimes(ways.map(|(users, sum_ms)| Bucket { users, sum_ms })),
+                    failing: failing
+                        .map(|(count, first)| FailingLong { count, first: Some(at(first)) })
+                        .unwrap_or_default(),
+                },
             },
             used: Used { firestore_reads: reads, firestore_writes: writes, ..Used::default() },
+            unreached,
             ramp: ramp.map(|(limit, since, busiest)| (Ramp { limit, since: at(since) }, busiest)),
         }
     }

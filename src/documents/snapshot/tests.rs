@@ -24,6 +24,7 @@ fn snapshot<'a>(account: &'a Account, version: &'a KeyVersion) -> Snapshot<'a> {
         account,
         environment: Environment::Paper,
         answered_at: Timestamp::from_second(0).expect("in range"),
+        stands_for: SignedDuration::from_mins(5),
         keys: Some(("projects/p/secrets/alpaca-keys-ana/versions/latest", version)),
         raw: None,
     }
@@ -239,20 +240,27 @@ fn assert_says(document: &Fields, source: Source, sent: &Sent, now: Timestamp) {
 }
 
 #[test]
-fn a_snapshot_may_stand_for_300_s_to_the_millisecond() {
+fn a_snapshot_promises_to_the_millisecond_how_long_it_may_stand() {
     let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
-    let until = |nanos| {
+    let until = |nanos, mins| {
         let answered_at = Timestamp::from_nanosecond(nanos).expect("in range");
-        Snapshot { answered_at, ..snapshot(&account, &version) }.fresh_until()
+        let stands_for = SignedDuration::from_mins(mins);
+        Snapshot { answered_at, stands_for, ..snapshot(&account, &version) }.fresh_until()
     };
-    assert_eq!(until(1_767_623_400_123_999_999).to_string(), "2026-01-05T14:35:00.123Z");
-    assert_eq!(until(Timestamp::MAX.as_nanosecond()), Timestamp::MAX);
+    for (mins, expected) in [(5, "2026-01-05T14:35:00.123Z"), (17, "2026-01-05T14:47:00.123Z")] {
+        assert_eq!(until(1_767_623_400_123_999_999, mins).to_string(), expected);
+    }
+    assert_eq!(until(Timestamp::MAX.as_nanosecond(), 5), Timestamp::MAX);
 }
 
 #[test]
 fn a_snapshot_of_an_older_version_is_read_and_promises_nothing() {
     let (account, version) = (account(), KeyVersion::parse("7").expect("a number"));
-    let mut document = after(Fields::new(), &snapshot(&account, &version).to_write("x/documents/n"), at(0));
+    let mut document = after(
+        Fields::new(),
+        &snapshot(&account, &version).to_write("x/documents/n", &Precondition::Nothing),
+        at(0),
+    );
     document.retain(|name, _| name != field::FRESH_UNTIL);
     let read = to_reader(&document);
     let documents = Documents { snapshot: Some(&read), sync: Lookup::Absent, last_pulse: Lookup::Absent };
@@ -274,7 +282,7 @@ proptest! {
         for sent in [&before, &sent] {
             let account = sent.account(absent_as_null);
             let snapshot = Snapshot { answered_at, ..snapshot(&account, &version) };
-            user = after(user, &snapshot.to_write("x/documents/n"), answered_at);
+            user = after(user, &snapshot.to_write("x/documents/n", &Precondition::Nothing), answered_at);
             let write = snapshot.to_tenant_write(&database, &TenantWrite::Create(tenant.clone()));
             primary = after(primary, &write, answered_at);
         }

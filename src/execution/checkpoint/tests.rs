@@ -2,6 +2,7 @@ use super::*;
 use crate::execution::assignment::Earlier;
 use crate::execution::examples::{SYNCED, assignment, id};
 use crate::model::fleet_guard::Rejections;
+use crate::model::measures::UserMeasures;
 use crate::model::outcome::{Blame, PassStatus};
 use crate::shutdown::StopSignal;
 use std::time::Duration;
@@ -51,8 +52,12 @@ fn checkpointer(saves: &Arc<Saves>, is_silent: bool) -> Checkpointer {
 fn sync(checkpointer: &Checkpointer, users: std::ops::Range<usize>) {
     for user in users {
         let slot = checkpointer.begin(Some(id(&format!("u{user:05}"))));
-        let result =
-            UserResult { outcome: SYNCED, blame: Blame::default(), rejections: Rejections::default() };
+        let result = UserResult {
+            outcome: SYNCED,
+            blame: Blame::default(),
+            rejections: Rejections::default(),
+            measures: UserMeasures::default(),
+        };
         checkpointer.end(slot, result);
     }
 }

@@ -7,13 +7,14 @@ use crate::execution::examples::{
     refused,
 };
 use crate::model::ledger::TaskState;
+use crate::model::loop_claim::LoopClaim;
 use crate::model::outcome::PassStatus;
 use crate::model::usage::Used;
 use std::cell::RefCell;
 use std::time::Duration;
 
 fn joining(execution: &Execution) -> JoiningTask<'_> {
-    JoiningTask { execution, is_in_loop: false, is_ramping: false, recording: Recording::Ledger }
+    JoiningTask { execution, looping: None, is_ramping: false, recording: Recording::Ledger }
 }
 
 #[test]
@@ -79,6 +80,8 @@ fn what_is_done_about_the_pulse() {
 fn the_pulses_of_a_loop_are_in_the_way_of_others_but_not_of_their_own() {
     let first = execution(0, 1);
     let third = first.nth(3);
+    let tick =
+        LoopTick { due_at: at(0), claim: LoopClaim { id: id("pulse-x"), next_at: at(60), ends_at: at(900) } };
     for (execution, is_in_loop, current, expected) in [
         (&first, false, "pulse-y", true),
         (&first, false, "pulse-x-2", true),
@@ -89,7 +92,8 @@ fn the_pulses_of_a_loop_are_in_the_way_of_others_but_not_of_their_own() {
         (&third, true, "pulse-x-3", false),
         (&third, true, "pulse-xy", true),
     ] {
-        let (current, joining) = (id(current), JoiningTask { is_in_loop, ..joining(execution) });
+        let looping = is_in_loop.then_some(&tick);
+        let (current, joining) = (id(current), JoiningTask { looping, ..joining(execution) });
         let expected = expected.then_some(&current);
         assert_eq!(joining.rival(Some(&current)), expected, "{is_in_loop} {current}");
         assert_eq!(joining.rival(None), None);
@@ -168,6 +172,7 @@ fn a_dead_execution_is_told_of_as_failed_with_what_it_did() {
         told,
         LastPulse {
             counts: counts(&[SYNCED, SYNCED, SYNCED]),
+            unreached: None,
             status: PassStatus::Failed,
             last_synced_at: Synced::Then(Some(at(10))),
             execution: name.clone(),
@@ -200,8 +205,9 @@ fn what_is_written_follows_from_the_decision() {
         for own in [None, Some(ledger(&[RUNNING]))] {
             let (view, shards) = (view(own), Shards::guessed(2));
             let last_synced = LastSynced::Never;
-            let writes = Claim { execution: &execution, view: &view, shards: &shards, last_synced }
-                .writes(decision, &database());
+            let writes =
+                Claim { execution: &execution, looping: None, view: &view, shards: &shards, last_synced }
+                    .writes(decision, &database());
             assert_eq!(paths(&writes.claim), claim, "{decision:?}");
             assert_eq!(writes.last_words.map(|write| Written::of(&write).path).as_deref(), last_words);
             let begins = writes.claim.first().is_some_and(|write| !Written::of(write).mask.is_empty());
@@ -217,8 +223,13 @@ async fn committed(
     last_words: bool,
 ) -> (Vec<usize>, Result<(), StoreError>) {
     let (execution, rival, left, view) = (id("pulse-x"), id("pulse-y"), ledger(&[RUNNING]), view(None));
-    let claim =
-        Claim { execution: &execution, view: &view, shards: &left.shards, last_synced: LastSynced::Never };
+    let claim = Claim {
+        execution: &execution,
+        looping: None,
+        view: &view,
+        shards: &left.shards,
+        last_synced: LastSynced::Never,
+    };
     let dead = last_words.then_some(DeadExecution { id: &rival, ledger: &left });
     let writes = claim.writes(JoinDecision::Claim(dead), &database());
     let (answers, sizes) = (RefCell::new(answers.into_iter()), RefCell::new(Vec::new()));

@@ -62,15 +62,28 @@ fn the_last_task_tells_of_all_that_nobody_was_synced() {
 
 #[test]
 fn a_single_task_needs_no_ledger_to_be_the_last() {
-    for (state, expected) in [
-        (TaskState::Completed, Leave::Last(PassStatus::Ok)),
-        (TaskState::Stopped, Leave::LastOfUnfinished),
-        (TaskState::Failed, Leave::LastOfUnfinished),
+    for (state, counted, expected, unreached) in [
+        (TaskState::Completed, None, Leave::Last(PassStatus::Ok), Some(0)),
+        (TaskState::Stopped, Some(4), Leave::LastOfUnfinished, Some(4)),
+        (TaskState::Stopped, None, Leave::LastOfUnfinished, None),
+        (TaskState::Failed, None, Leave::LastOfUnfinished, None),
     ] {
         let mut own = record(state);
-        own.finished.counts = counts(&[SYNCED]);
+        (own.finished.counts, own.unreached) = (counts(&[SYNCED]), counted);
         let word = assignment(0, 1).last_word(Ledger::of_one_task(at(0)), own).expect("at rest");
-        assert_eq!((word.leave, word.counts.success), (expected, 1));
+        assert_eq!((word.leave, word.counts.success, word.unreached), (expected, 1, unreached));
+    }
+}
+
+#[test]
+fn who_was_not_reached_is_summed_where_all_tasks_know() {
+    for (of_first, expected) in [(Some(2), Some(7)), (None, None)] {
+        let mut ledger = ledger(&[Some(TaskState::Stopped), Some(TaskState::Completed), None]);
+        ledger.tasks.get_mut(&0).expect("task 0").unreached = of_first;
+        let mut own = record(TaskState::Stopped);
+        own.unreached = Some(5);
+        let word = assignment(2, 3).last_word(ledger, own).expect("at rest");
+        assert_eq!(word.unreached, expected);
     }
 }
 
@@ -86,7 +99,8 @@ fn users_that_the_cursor_is_behind_count_in_what_is_published() {
 fn word(outcomes: &[crate::model::outcome::Outcome]) -> LastWord {
     let used = Used { firestore_writes: 10, ..Used::default() };
     let worth = Worth { status: PassStatus::Degraded, silence: None };
-    LastWord { counts: counts(outcomes), used, worth, leave: Leave::Last(PassStatus::Degraded) }
+    let (counts, measures) = (counts(outcomes), Measures::default());
+    LastWord { counts, measures, unreached: Some(3), used, worth, leave: Leave::Last(PassStatus::Degraded) }
 }
 
 #[test]
@@ -97,6 +111,7 @@ fn what_the_dashboards_are_told() {
             assignment.last_pulse(&word(&[SYNCED, FAILED]), (at(now), Duration::from_secs(elapsed)), 2);
         let expected = LastPulse {
             counts: counts(&[SYNCED, FAILED]),
+            unreached: Some(3),
             status: PassStatus::Degraded,
             last_synced_at: Synced::Now,
             execution: id("pulse-x"),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// Where the metadata server is, unless `GCE_METADATA_HOST` says otherwise.
-const HOST: &str = "metadata.google.internal";
+pub(super) const HOST: &str = "metadata.google.internal";
 
 const PATH: &str = "/computeMetadata/v1/instance/service-accounts/default/token";
 

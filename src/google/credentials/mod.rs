@@ -65,6 +65,17 @@ impl Identity {
         Self::StandIn(anonymous::Builder::new().build())
     }
 
+    /// The same to a service of Google's that has no stand-in here, whatever others have.
+    ///
+    /// # Errors
+    /// When there are credentials that cannot be used.
+    pub(crate) fn without_stand_in(&self) -> Result<Self, NoToken> {
+        match self {
+            Self::Google(_) => Ok(self.clone()),
+            Self::StandIn(_) => Self::application_default(|name| std::env::var_os(name)),
+        }
+    }
+
     /// For a Firestore emulator: `Bearer owner` bypasses security rules, as a service account does.
     #[must_use]
     pub(crate) fn emulator_owner() -> Self {
@@ -97,6 +108,11 @@ impl Identity {
             keeper.distrust();
         }
     }
+}
+
+/// Where the metadata server is, unless a variable says otherwise.
+pub(crate) fn metadata_host() -> &'static str {
+    metadata::HOST
 }
 
 /// The project that is named, as it is and as a header has it.

@@ -53,6 +53,16 @@ fn two_ranges_overlap_in_what_is_in_both() {
 }
 
 #[test]
+fn a_round_of_everybody_may_begin_anywhere_but_lacks_nobody() {
+    let around = |of, behind: Option<&str>| Round::around(range(of), behind.map(id).as_ref());
+    assert!(around(ALL, None).has_everybody() && around(ALL, Some("k")).has_everybody());
+    assert!(!around(MIDDLE, None).has_everybody() && !around(MIDDLE, Some("k")).has_everybody());
+    assert!(!around(ALL, None).rest(Some(&id("a"))).has_everybody());
+    assert!(!around(ALL, Some("k")).rest(Some(&id("p"))).has_everybody());
+    assert!(!around(ALL, Some("k")).rest(Some(&id("a"))).has_everybody());
+}
+
+#[test]
 fn a_lap_goes_once_round_its_range() {
     for (of, behind, expected) in [
         (ALL, None, &[ALL][..]),

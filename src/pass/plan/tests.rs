@@ -55,6 +55,7 @@ fn without_keys(minutes: i64) -> PreviousState {
 fn rules(is_named: bool, previous: Option<Timestamp>) -> PassRules<'static> {
     let schedule = RecheckSchedule { previous, now: NOW };
     PassRules {
+        tenant_path: TenantPath::On,
         schedule,
         is_named,
         remembers_writes: true,
@@ -83,7 +84,7 @@ fn planned(record: &UserRecord, is_kept: bool, rules: &PassRules<'_>) -> &'stati
         SyncPlan::LeaveAlone(LeftAlone::WaitsForReauth) => "waits",
         SyncPlan::LeaveAlone(LeftAlone::WaitsForKeys) => "waits for keys",
         SyncPlan::LeaveAlone(LeftAlone::Missing) => "missing",
-        SyncPlan::LeaveAlone(LeftAlone::NotLookedAt) | SyncPlan::SetAside => "set aside",
+        SyncPlan::LeaveAlone(LeftAlone::Gone | LeftAlone::NotLookedAt) | SyncPlan::SetAside => "set aside",
         SyncPlan::Sync(SyncSteps { keys: Err(_), .. }) => "no secret",
         SyncPlan::Sync(SyncSteps { keys: Ok(source), .. }) => match source {
             KeySource::Kept(..) => "kept",
@@ -179,11 +180,16 @@ fn who_turns_out_to_have_other_keys_waits_for_the_rest_of_the_calls() {
 #[tokio::test(start_paused = true)]
 async fn the_tenants_document_is_a_write_unless_it_is_known_to_be_refused() {
     let schedule = RecheckSchedule { previous: Some(NOW), now: NOW };
-    let tenants = tenancy::Pass { schedule, takes_over: true, legacy_account: None };
+    let tenants = tenancy::Pass {
+        schedule,
+        takes_over: true,
+        legacy_account: None,
+        stands_for: SignedDuration::from_mins(5),
+    };
     let rules = PassRules { tenants: Some(tenants), ..no_look() };
     let writes = |lookup: Option<TenantLookup>| {
         let mut user = record("ana", Switch::On, PreviousState::Clean);
-        user.lookup = lookup.map(|lookup| PageLookup { lookup, read_at: Instant::now() });
+        user.lookup = lookup.map(|lookup| PageLookup::read(lookup, Instant::now()));
         match decide(&user, None, &rules) {
             SyncPlan::Sync(steps) => steps.writes,
             SyncPlan::LeaveAlone(_) | SyncPlan::SetAside => panic!("nothing is in the way"),

@@ -64,6 +64,43 @@ async fn the_table_of_the_docs_is_what_the_command_says() {
     }
 }
 
+/// The rows of the docs' table of loops begin with the flags that make them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_of_loops_is_what_the_command_says_and_the_goals_hold() {
+    let world = sandbox().await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/costs.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let mut rests = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with("| `--users=")) {
+        let flags = row.split('`').nth(1).expect("flags");
+        let (told, _) = world.look(&[&["cost"], &*flags.split(' ').collect::<Vec<_>>()].concat()).await;
+        let services = told["services"].as_array().expect("a list");
+        let cost = |name: &str| {
+            number(&services.iter().find(|service| service["service"] == name).expect(name)["dollars"])
+        };
+        let (sum, keys) = (number(&told["dollars"]), cost("Stored keys"));
+        let services = ["Firestore reads", "Firestore writes", "Key accesses", "Cloud Run", "Logs"];
+        let costs = services.map(|name| dollars(cost(name))).join(" | ");
+        let expected = format!("| `{flags}` | {costs} | {} | **{}** |", dollars(sum - keys), dollars(sum));
+        assert_eq!(row, expected);
+        rests.push(sum - keys);
+    }
+    let [.., by_age, by_promise] = rests[..] else { panic!("{rests:?}") };
+    assert!(by_age <= 330.0 && by_promise <= 260.0, "{rests:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_loop_only_the_users_are_counted() {
+    let world = sandbox().await;
+    world.crowd(50);
+    world.pulse().await;
+    let flags = ["--for=23h45m", "--moving=0", "--refresh-unchanged=3m", "--legacy-tenant-path=off"];
+    let (counted, exit) = world.look(&[&["cost"], &flags[..]].concat()).await;
+    let (estimated, _) = world.look(&[&["cost", "--users=50"], &flags[..]].concat()).await;
+    assert_eq!((exit, &counted["services"]), (Some(0), &estimated["services"]));
+    assert_eq!(counted["refresh_unchanged_s"], json!(180));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_is_counted_by_its_last_pulse() {
     let world = sandbox().await;

@@ -208,6 +208,18 @@ async fn each_service_that_does_not_answer_is_the_cause_and_what_needs_it_is_ski
     }
 }
 
+/// A connection that breaks off is as good as none.
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_break_off_or_answer_with_an_error_have_failed() {
+    for fault in ["alpaca:drop-before", "alpaca:error=500"] {
+        let world = world().await;
+        world.fault(fault);
+        let (object, exit) = examined(&world).await;
+        assert_all_but(&object, &[("Alpaca", "failed")]);
+        assert_eq!(exit, Some(3), "{fault}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_off_is_found() {
     let Some(library) = faketime() else { return };

@@ -39,6 +39,7 @@ on_both! {
         assert_eq!((run.exit, asked), (Some(1), 2), "{}", run.stdout);
         let last_pulse = world.document("ops/last_pulse").await;
         assert_eq!((&last_pulse["status"], &last_pulse["users_count"]), (&json!("failed"), &json!({"integer": 2})));
+        assert_eq!(last_pulse["unreached_count"], json!({"integer": 4}));
         for user in &USERS[2..] {
             assert_eq!(world.snapshot(user).await, Json::Null);
         }

@@ -115,13 +115,13 @@ impl Rule {
             (Fault::Rest(_), Service::Firestore) => {
                 return refuse("firestore speaks gRPC: it has no HTTP status, body, redirect or checksum");
             }
-            (Fault::Rest(RestFault::WrongChecksum), Service::Alpaca | Service::Metadata | Service::Admin) => {
+            (Fault::Rest(RestFault::WrongChecksum), service) if service != Service::SecretManager => {
                 return refuse("only secret-manager sends checksums");
             }
             (Fault::Rest(RestFault::OtherSecret(_)), Service::Alpaca) => {
                 return refuse("only secret-manager has secrets");
             }
-            (Fault::Rest(RestFault::OldLatest), Service::Alpaca | Service::Metadata | Service::Admin) => {
+            (Fault::Rest(RestFault::OldLatest), service) if service != Service::SecretManager => {
                 return refuse("only secret-manager has versions");
             }
             (Fault::Rest(RestFault::OtherAccount), service) if service != Service::Alpaca => {

@@ -1,0 +1,258 @@
+use super::*;
+use crate::config::Execution;
+use crate::config::choices::Readers;
+use crate::config::repeat::Repeat;
+use crate::execution::examples::{at, id};
+use crate::execution::ticks::{self, Tick, TickOutcome};
+use crate::model::outcome::PassStatus;
+use crate::shutdown::{Stop, StopSignal};
+use futures::future::join_all;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use tokio::time::{Instant, sleep, timeout};
+
+const MINUTE: i64 = 60;
+const DAY: i64 = 24 * 60 * MINUTE;
+
+/// How often the job is started, and how long a loop runs.
+const EVERY_QUARTER: i64 = 15 * MINUTE;
+const LENGTH: i64 = DAY - EVERY_QUARTER;
+
+fn claim(name: &str, next: i64, end: i64) -> LoopClaim {
+    LoopClaim { id: id(name), next_at: at(next), ends_at: at(end) }
+}
+
+#[test]
+fn a_point_in_time_belongs_to_the_loop_that_has_claimed_it_until_that_ends_or_dies() {
+    use HandOver::{Done, Leave, Now, Wait};
+    let tick = LoopTick { due_at: at(600), claim: claim("pulse-x", 660, 3_600) };
+    let met = |last: Option<&LoopClaim>, is_at_work, now| tick.hand_over(last, is_at_work, at(now));
+    assert_eq!(met(None, false, 600), Now);
+    for (name, next, end, is_at_work, now, expected) in [
+        ("pulse-x", 600, 3_600, false, 600, Now),
+        ("pulse-x", 660, 3_600, false, 601, Done),
+        // It goes on for longer than this one.
+        ("pulse-y", 600, 3_600, false, 600, Leave(claim("pulse-y", 600, 3_600))),
+        ("pulse-y", 600, 9_000, true, 600, Leave(claim("pulse-y", 600, 9_000))),
+        // It ends within 15 minutes, or not yet.
+        ("pulse-y", 600, 1_500, false, 600, Wait(claim("pulse-y", 600, 1_500))),
+        ("pulse-y", 660, 660, false, 600, Wait(claim("pulse-y", 660, 660))),
+        ("pulse-y", 600, 1_501, false, 600, Leave(claim("pulse-y", 600, 1_501))),
+        // From its end on the points in time are another's, whatever the clocks say.
+        ("pulse-y", 600, 600, false, 600, Now),
+        ("pulse-y", 600, 600, true, 600, Now),
+        ("pulse-y", 600, 600, false, 599, Now),
+        // It should have claimed long ago, unless its last pulse is still running.
+        ("pulse-y", 540, 9_000, false, 600, Leave(claim("pulse-y", 540, 9_000))),
+        ("pulse-y", 540, 9_000, false, 601, Now),
+        ("pulse-y", 300, 9_000, true, 601, Leave(claim("pulse-y", 300, 9_000))),
+        // It is gone, but this one was still its own: who comes very late does not repeat it.
+        ("pulse-y", 660, 660, false, 721, Done),
+    ] {
+        let last = claim(name, next, end);
+        assert_eq!(met(Some(&last), is_at_work, now), expected, "{last:?} {is_at_work} {now}");
+    }
+    let short = LoopTick { claim: claim("pulse-x", 660, 1_200), ..tick };
+    let last = claim("pulse-y", 600, 1_200);
+    assert_eq!(
+        short.hand_over(Some(&last), false, at(600)),
+        Leave(last),
+        "nothing would be left to take over"
+    );
+}
+
+/// What all loops of a simulation see, and what they have done.
+#[derive(Default)]
+struct Seen {
+    claim: Option<LoopClaim>,
+    /// Whose pulse is running, and since when.
+    running: Option<(DocumentId, Timestamp)>,
+    /// Each pulse's point in time, in minutes, and whose it was.
+    pulses: Vec<(i64, DocumentId)>,
+    waited: BTreeSet<DocumentId>,
+}
+
+struct Simulation {
+    start: Instant,
+    seen: RefCell<Seen>,
+}
+
+impl Simulation {
+    fn new() -> Self {
+        Self { start: Instant::now(), seen: RefCell::default() }
+    }
+
+    fn now(&self) -> Timestamp {
+        at(0) + SignedDuration::try_from(self.start.elapsed()).expect("in range")
+    }
+
+    /// A loop that begins now; what it takes the clock for is off by so many milliseconds.
+    async fn run(&self, name: &str, off: i64, stop: &Stop) -> PassStatus {
+        let from = (Instant::now(), self.now() + SignedDuration::from_millis(off));
+        let pass = async |tick| self.pass(&tick, seconds(20)).await;
+        ticks::run(&repeat(), &named(name), from, stop, pass).await
+    }
+
+    /// A pulse that takes so long, if it takes place.
+    async fn pass(&self, tick: &Tick, takes: Duration) -> TickOutcome {
+        // What is read before the decision.
+        sleep(Duration::from_millis(90)).await;
+        let own = &tick.looping.claim.id;
+        match self.met(tick) {
+            HandOver::Now => {
+                let mut seen = self.seen.borrow_mut();
+                seen.claim = Some(tick.looping.claim.clone());
+                seen.running = Some((own.clone(), self.now()));
+                let minute = tick.looping.due_at.duration_since(at(0)).as_secs() / MINUTE;
+                seen.pulses.push((minute, own.clone()));
+            }
+            HandOver::Leave(_) => return TickOutcome::Left,
+            HandOver::Wait(_) => {
+                self.seen.borrow_mut().waited.insert(own.clone());
+                return TickOutcome::Busy;
+            }
+            HandOver::Done => return TickOutcome::Busy,
+        }
+        sleep(takes).await;
+        let running = &mut self.seen.borrow_mut().running;
+        if running.as_ref().is_some_and(|(id, _)| id == own) {
+            *running = None;
+        }
+        TickOutcome::Ran(PassStatus::Ok)
+    }
+
+    fn met(&self, tick: &Tick) -> HandOver {
+        let (seen, now) = (self.seen.borrow(), self.now());
+        let is_at_work = seen.running.as_ref().is_some_and(|(id, since)| {
+            seen.claim.as_ref().is_some_and(|claim| claim.id == *id)
+                && now.duration_since(*since) <= ALIVE_FOR
+        });
+        tick.looping.hand_over(seen.claim.as_ref(), is_at_work, now)
+    }
+
+    /// What a loop does that was told to stop.
+    fn give_up(&self, name: &str) {
+        let mut seen = self.seen.borrow_mut();
+        if let Some(claim) = seen.claim.as_mut().filter(|claim| claim.id.as_str() == name) {
+            claim.ends_at = claim.next_at;
+        }
+    }
+
+    /// The minutes that had a pulse, in the order in which they had it, and how many loops they were of.
+    fn minutes(&self) -> (Vec<i64>, usize) {
+        let seen = self.seen.borrow();
+        let loops: BTreeSet<_> = seen.pulses.iter().map(|(_, id)| id).collect();
+        (seen.pulses.iter().map(|(minute, _)| *minute).collect(), loops.len())
+    }
+
+    /// Starts the job every quarter of an hour from then on, until that time is over. Each start takes a while, another
+    /// one each time, and the clocks differ.
+    async fn scheduled(&self, from: i64, until: i64) {
+        let starts = (from / EVERY_QUARTER)..(until / EVERY_QUARTER);
+        let loops = starts.map(async |number| {
+            let begins = number * EVERY_QUARTER + 4 + (number * 37) % 30;
+            sleep(seconds(begins).saturating_sub(self.start.elapsed())).await;
+            self.run(&format!("pulse-{number}x"), (number * 13 % 9 - 4) * 100, &Stop::default()).await
+        });
+        let left = seconds(until).saturating_sub(self.start.elapsed());
+        // Whoever is still running then is cut off.
+        let _ = timeout(left, join_all(loops)).await;
+    }
+}
+
+fn named(execution: &str) -> Execution {
+    let lookup = |variable: &str| (variable == "CLOUD_RUN_EXECUTION").then(|| execution.to_owned());
+    Execution::from_lookup(lookup, at(0)).expect("usable")
+}
+
+fn repeat() -> Repeat {
+    Repeat {
+        every: seconds(MINUTE),
+        length: seconds(LENGTH),
+        key_ttl: Duration::ZERO,
+        refresh_unchanged: Duration::ZERO,
+        readers: Readers::Age,
+        users_ttl: Duration::ZERO,
+        kept_users: 0,
+    }
+}
+
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).expect("no negative time"))
+}
+
+fn assert_each_once(minutes: &[i64]) {
+    let gap = minutes.windows(2).find(|two| two[1] != two[0] + 1);
+    assert_eq!(gap, None, "each minute has one pulse");
+}
+
+#[tokio::test(start_paused = true)]
+async fn loops_of_a_day_hand_over_so_that_no_minute_has_two_pulses_or_none() {
+    let simulation = Simulation::new();
+    simulation.scheduled(0, 4 * DAY).await;
+    let (minutes, loops) = simulation.minutes();
+    assert_each_once(&minutes);
+    assert_eq!((minutes[0], *minutes.last().expect("some")), (0, 4 * DAY / MINUTE - 1));
+    assert!((4..=6).contains(&loops) && simulation.seen.borrow().waited.len() >= 3, "{loops}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_is_killed_is_replaced_by_a_start_of_the_next_quarters() {
+    // During a pulse, and between two; shortly before a start, and shortly after one.
+    for killed_at in [3_605, 3_630, 3_661, 3_905, 4_400, 4_470, 4_480, 4_499, 4_519, 4_540] {
+        let (simulation, stop) = (Simulation::new(), Stop::default());
+        let running = simulation.run("pulse-killed", 0, &stop);
+        let killed = timeout(seconds(killed_at), running);
+        let (killed, ()) = tokio::join!(killed, simulation.scheduled(EVERY_QUARTER, 4 * 3_600));
+        assert!(killed.is_err(), "it would go on for longer");
+        let (minutes, loops) = simulation.minutes();
+        let (own, after) = minutes.split_at(usize::try_from(killed_at / MINUTE).expect("small") + 1);
+        assert_each_once(own);
+        assert_each_once(after);
+        // The start that found a pulse of less than two minutes ago took it for alive.
+        let gap = after[0] - own.last().expect("some");
+        assert!((2..=18).contains(&gap) && loops == 2, "{killed_at}: {gap} {loops}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_is_told_to_stop_is_followed_at_once_by_the_next_start() {
+    for told_at in [3_605, 3_630, 3_659] {
+        let (simulation, stop) = (Simulation::new(), Stop::default());
+        let first = async {
+            simulation.run("pulse-first", 0, &stop).await;
+            simulation.give_up("pulse-first");
+        };
+        let second = async {
+            sleep(seconds(told_at)).await;
+            stop.request(StopSignal::Terminate);
+            sleep(seconds(25)).await;
+            simulation.run("pulse-second", 0, &Stop::default()).await
+        };
+        let _ = timeout(seconds(2 * 3_600), async { tokio::join!(first, second) }).await;
+        let (minutes, loops) = simulation.minutes();
+        assert_each_once(&minutes);
+        assert_eq!(loops, 2, "{told_at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_was_frozen_ends_when_it_finds_that_another_has_taken_over() {
+    let simulation = Simulation::new();
+    let frozen = async {
+        let pass = async |tick: Tick| {
+            let is_third = tick.execution.id.as_str() == "pulse-frozen-3";
+            simulation.pass(&tick, if is_third { seconds(2_000) } else { seconds(20) }).await
+        };
+        let (first, from) = (named("pulse-frozen"), (Instant::now(), at(0)));
+        ticks::run(&repeat(), &first, from, &Stop::default(), pass).await;
+        simulation.start.elapsed()
+    };
+    let others = simulation.scheduled(EVERY_QUARTER, 3 * 3_600);
+    let (ended, ()) = tokio::join!(frozen, others);
+    let (minutes, loops) = simulation.minutes();
+    assert_eq!((minutes[..3].to_vec(), loops), (vec![0, 1, 2], 2));
+    assert_each_once(&minutes[3..]);
+    assert_eq!(minutes[3], 15, "the first start after it");
+    assert!((seconds(2_120)..seconds(2_200)).contains(&ended), "with its next pulse: {ended:?}");
+}

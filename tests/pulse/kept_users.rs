@@ -1,0 +1,391 @@
+//! The users that a loop keeps between two readings of all: what it costs, who comes when, and what goes wrong.
+
+use crate::answers::money;
+use crate::live::{Live, in_time, wait_until};
+use crate::on_both;
+use crate::typed::Typed;
+use crate::world::{OWN_CALL, Run, World, off, sandbox};
+use crate::wrong_clock::faketime;
+use alpaca_pulse::firestore::values::{text, timestamp};
+use jiff::{SignedDuration, Timestamp};
+use pulse_sandbox::call::Service;
+use serde_json::{Value as Json, json};
+
+const EXECUTION: &str = "pulse-x7k2p";
+const COMPLETED: &str = "Completed multi-tenant sync: ";
+
+/// A loop that goes on until the test has seen enough; with these arguments, and with all snapshots written anew.
+fn looping(world: &World, args: &[&str]) -> Live {
+    let endless = ["--every", "1s", "--for", "1h", "--refresh-unchanged", "0s"];
+    let mut command = world.command(&[&endless, args].concat());
+    command.env("CLOUD_RUN_EXECUTION", EXECUTION);
+    Live::start(command)
+}
+
+/// Never again, as far as a test goes.
+const FOR_LONG: [&str; 2] = ["--users-ttl", "1h"];
+
+async fn stopped(running: Live) -> Run {
+    running.signal("TERM");
+    let run = running.end().await;
+    assert_eq!(run.exit, Some(143), "{}", run.stdout);
+    run
+}
+
+/// Two pulses more: the one that is under way may have begun before.
+async fn two_more(running: &mut Live, counts: &str) {
+    running.until(COMPLETED, 1).await;
+    running.until(&format!("{COMPLETED}{counts}"), 1).await;
+}
+
+fn synced(user: &str) -> String {
+    format!("Successfully synced Alpaca account for user {user}")
+}
+
+/// What the task of that pulse of the loop has used.
+async fn used(world: &World, number: u32, what: &str) -> i64 {
+    let execution = if number == 1 { EXECUTION.to_owned() } else { format!("{EXECUTION}-{number}") };
+    let ledger = world.document(&format!("ops/last_pulse/executions/{execution}")).await;
+    ledger["tasks"]["task_0"]["used"][what]["integer"].as_i64().expect("a number")
+}
+
+/// Queries of the job.
+fn queries(world: &World) -> usize {
+    let received = world.sandbox.requests().received();
+    let of_job = |call: &&pulse_sandbox::requests::Received| {
+        call.method.service() == Service::Firestore
+            && call.method.name() == "RunQuery"
+            && !call.headers.contains_key(OWN_CALL)
+    };
+    received.iter().filter(of_job).count()
+}
+
+async fn changed_now(world: &World, user: &str) {
+    world.patch(&format!("users/{user}"), [("keys_updated_at", timestamp(Timestamp::now()))]).await;
+}
+
+async fn a_tenant_of(world: &World, tenant: &str, users: &[&str]) {
+    for user in users {
+        world.user_of_tenant(user, text(tenant)).await;
+        world.membership(tenant, user).await;
+    }
+}
+
+// What it costs.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn between_two_readings_of_all_users_a_pulse_reads_none_of_them() {
+    let world = sandbox().await;
+    world.crowd(16);
+    for user in ["ana", "ben", "cy", "dee"] {
+        a_tenant_of(&world, if user < "c" { "acme" } else { "zeta" }, &[user]).await;
+    }
+    let mut running = looping(&world, &FOR_LONG);
+    running.until(&format!("{COMPLETED}20 successful, 0 errors"), 3).await;
+    let run = stopped(running).await;
+    let reads = [used(&world, 1, "firestore_reads").await, used(&world, 2, "firestore_reads").await];
+    // A tenant's second member found nothing when all were read at once, and looks whose it is by now.
+    let third = used(&world, 3, "firestore_reads").await;
+    assert!(reads[0] > 60 && reads[1] < 40 && third < 12, "{reads:?} {third} {}", run.stdout);
+    assert_eq!(used(&world, 3, "firestore_writes").await, used(&world, 2, "firestore_writes").await);
+    for tenant in ["acme", "zeta", "user-0001"] {
+        let (primary, owner) = (world.primary(tenant).await, world.primary(tenant).await["user_id"].clone());
+        let snapshot = world.snapshot(owner.as_str().expect("a text")).await;
+        assert_eq!(primary["updated_at_iso"], snapshot["updated_at_iso"], "{tenant}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_users_are_read_in_every_pulse_where_they_are_not_kept() {
+    for args in [["--users-ttl", "0s"], ["--kept-users", "2"], ["--where", "display_name=Somebody"]] {
+        let world = sandbox().await;
+        for user in ["ana", "ben", "cy"] {
+            world.user(user).await;
+        }
+        let mut running = looping(&world, &args);
+        running.until(COMPLETED, 1).await;
+        world.patch("users/ana", [("sync_enabled", off())]).await;
+        two_more(&mut running, "2 successful, 0 errors, 1 skipped").await;
+        let run = stopped(running).await;
+        let told = run
+            .entries()
+            .iter()
+            .filter(|entry| entry["message"].as_str().is_some_and(|text| text.contains("--kept-users 2")))
+            .count();
+        assert_eq!(told, usize::from(args[0] == "--kept-users"), "{args:?}: {}", run.stdout);
+    }
+}
+
+// Who comes when.
+
+on_both! {
+    async fn a_new_user_and_one_who_changed_come_with_the_next_pulse(world) {
+        world.user("ana").await;
+        let mut running = looping(&world, &FOR_LONG);
+        running.until(COMPLETED, 1).await;
+        world.user("ben").await;
+        changed_now(&world, "ben").await;
+        two_more(&mut running, "2 successful, 0 errors").await;
+        assert_eq!(world.primary("ben").await["user_id"], "ben");
+        // Theirs is another tenant now, of whose document nobody knew.
+        world.membership("acme", "ben").await;
+        world.patch("users/ben", [("tenant_id", text("acme"))]).await;
+        changed_now(&world, "ben").await;
+        two_more(&mut running, "2 successful, 0 errors").await;
+        assert_eq!(world.primary("acme").await["user_id"], "ben");
+        world.patch("users/ben", [("sync_enabled", off())]).await;
+        // By a clock that is slow.
+        let slow = timestamp(Timestamp::now() - SignedDuration::from_secs(30));
+        world.patch("users/ben", [("keys_updated_at", slow)]).await;
+        two_more(&mut running, "1 successful, 0 errors, 1 skipped").await;
+        let before = queries(&world);
+        stopped(running).await;
+        assert!(world.backend == crate::world::Backend::Emulator || before > 0);
+    }
+
+    async fn what_pulse_user_does_takes_effect_with_the_next_pulse(world) {
+        for user in ["ana", "ben"] {
+            world.user(user).await;
+        }
+        let mut running = looping(&world, &FOR_LONG);
+        running.until(COMPLETED, 1).await;
+        for (command, counts) in [("pause", "1 successful, 0 errors, 1 skipped"), ("resume", "2 successful, 0 errors")] {
+            let run = Typed::in_to(&world, &["user", command, "ben", "--yes", "--json"], "").await;
+            assert_eq!(run.exit, Some(0), "{}", run.stdout);
+            two_more(&mut running, counts).await;
+        }
+        stopped(running).await;
+    }
+
+    async fn who_is_removed_is_not_written_again(world) {
+        for user in ["ana", "ben"] {
+            world.user(user).await;
+        }
+        a_tenant_of(&world, "acme", &["cy"]).await;
+        let mut running = looping(&world, &FOR_LONG);
+        running.until(&synced("ben"), 2).await;
+        running.until(COMPLETED, 1).await;
+        for user in ["ben", "cy"] {
+            let run = Typed::in_to(&world, &["user", "remove", user, "--yes", "--json"], "").await;
+            assert_eq!(run.exit, Some(0), "{}", run.stdout);
+        }
+        // One that was under way may have put something back, which another pulse finds gone or does not.
+        two_more(&mut running, "1 successful, 0 errors").await;
+        for user in ["ben", "cy"] {
+            let run = Typed::in_to(&world, &["user", "remove", user, "--yes", "--json"], "").await;
+            assert_eq!(run.exit, Some(0), "{}", run.stdout);
+        }
+        two_more(&mut running, "1 successful, 0 errors").await;
+        let left: Vec<String> = world.everything().await.into_keys().collect();
+        let of_removed = |path: &&String| path.contains("ben") || path.contains("cy") || path.contains("acme");
+        assert_eq!(left.iter().filter(of_removed).count(), 0, "{left:?}");
+        stopped(running).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_paused_or_deleted_by_anybody_else_is_so_within_the_time_that_users_are_kept() {
+    let world = sandbox().await;
+    for user in ["ana", "ben", "cy"] {
+        world.user(user).await;
+    }
+    let mut running = looping(&world, &["--users-ttl", "3s"]);
+    running.until(COMPLETED, 1).await;
+    world.patch("users/ben", [("sync_enabled", off())]).await;
+    running.until(&format!("{COMPLETED}2 successful, 0 errors, 1 skipped"), 1).await;
+    world.delete("users/cy").await;
+    running.until(&format!("{COMPLETED}1 successful, 0 errors, 1 skipped"), 1).await;
+    stopped(running).await;
+}
+
+on_both! {
+    async fn a_user_who_is_deleted_and_created_again_is_who_they_are_now(world) {
+        for user in ["ana", "ben"] {
+            world.user(user).await;
+        }
+        let mut running = looping(&world, &FOR_LONG);
+        running.until(&synced("ben"), 2).await;
+        for gone in ["users/ben/alpacaAccounts/snapshot", "tenants/ben/accounts/primary", "users/ben"] {
+            world.delete(gone).await;
+        }
+        running.until(COMPLETED, 1).await;
+        running.until(&format!("{COMPLETED}1 successful, 0 errors"), 1).await;
+        world.membership("acme", "ben").await;
+        world.put("users/ben", [("tenant_id", text("acme")), ("keys_updated_at", timestamp(Timestamp::now()))]).await;
+        two_more(&mut running, "2 successful, 0 errors").await;
+        stopped(running).await;
+        assert_eq!(world.primary("acme").await["user_id"], "ben");
+        assert_eq!(world.snapshot("ben").await["user_id"], "ben");
+        assert_eq!(world.primary("ben").await, Json::Null);
+    }
+
+    async fn a_snapshot_that_is_gone_is_written_again_while_its_user_is_there(world) {
+        world.user("ana").await;
+        let mut running = looping(&world, &FOR_LONG);
+        running.until(&synced("ana"), 2).await;
+        world.delete("users/ana/alpacaAccounts/snapshot").await;
+        running.until(&synced("ana"), 2).await;
+        let run = stopped(running).await;
+        assert_eq!(world.snapshot("ana").await["user_id"], "ana");
+        assert_eq!((run.error_of("ana"), run.stdout.contains("Skipped Alpaca account")), (None, false), "{}", run.stdout);
+    }
+}
+
+// Tenants' documents.
+
+on_both! {
+    async fn a_tenants_document_that_another_has_changed_is_read_and_decided_anew(world) {
+        world.user("ana").await;
+        a_tenant_of(&world, "acme", &["ben", "zoe"]).await;
+        world.patch("tenants/acme", [("owner_uid", text("ben"))]).await;
+        let mut running = looping(&world, &FOR_LONG);
+        running.until(COMPLETED, 2).await;
+        assert_eq!(world.primary("acme").await["user_id"], "ben");
+        // A field of another program's is no reason to stop.
+        world.patch("tenants/ana/accounts/primary", [("color", text("red"))]).await;
+        // But another owner is.
+        world.patch("tenants/acme", [("owner_uid", text("zoe"))]).await;
+        world.patch("tenants/acme/accounts/primary", [("user_id", text("zoe"))]).await;
+        two_more(&mut running, "3 successful, 0 errors").await;
+        let (ana, acme) = (world.primary("ana").await, world.primary("acme").await);
+        assert_eq!((&ana["color"], &acme["user_id"]), (&json!("red"), &json!("zoe")));
+        two_more(&mut running, "3 successful, 0 errors").await;
+        assert_ne!(world.primary("ana").await["updated_at_iso"], ana["updated_at_iso"]);
+        let run = stopped(running).await;
+        let snapshot = world.snapshot("zoe").await;
+        assert_eq!(world.primary("acme").await["external_account_id"], snapshot["external_account_id"], "{}", run.stdout);
+    }
+
+    async fn a_tenants_document_that_is_gone_is_created_again(world) {
+        world.user("ana").await;
+        let mut running = looping(&world, &FOR_LONG);
+        running.until(COMPLETED, 2).await;
+        world.delete("tenants/ana/accounts/primary").await;
+        running.until(&synced("ana"), 2).await;
+        assert_eq!(world.primary("ana").await["user_id"], "ana");
+        stopped(running).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_costs_no_more_than_another_look() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    a_tenant_of(&world, "acme", &["ben"]).await;
+    let mut running = looping(&world, &FOR_LONG);
+    running.until(COMPLETED, 2).await;
+    for user in ["ana", "ben"] {
+        world.fault(&format!("firestore/Commit:drop-after,user={user},times=1"));
+    }
+    two_more(&mut running, "2 successful, 0 errors").await;
+    two_more(&mut running, "2 successful, 0 errors").await;
+    let run = stopped(running).await;
+    for (user, tenant) in [("ana", "ana"), ("ben", "acme")] {
+        let (primary, snapshot) = (world.primary(tenant).await, world.snapshot(user).await);
+        assert_eq!(primary["updated_at_iso"], snapshot["updated_at_iso"], "{user}: {}", run.stdout);
+    }
+}
+
+// Trouble.
+
+on_both! {
+    async fn who_is_in_trouble_is_known_from_one_pulse_to_the_next(world) {
+        use pulse_sandbox::alpaca::Profile;
+        for user in ["ana", "ben"] {
+            world.user(user).await;
+        }
+        world.account("ben", money("1.00"));
+        let mut running = looping(&world, &FOR_LONG);
+        running.until(COMPLETED, 1).await;
+        world.account("ben", Profile::Revoked);
+        running.until(&format!("{COMPLETED}1 successful, 1 errors"), 2).await;
+        running.until(&format!("{COMPLETED}1 successful, 0 errors, 1 skipped"), 1).await;
+        let trouble = world.trouble("ben").await;
+        assert_eq!((&trouble["state"], &trouble["rejections"]), (&json!("needs_reauth"), &json!({"integer": 2})));
+        world.connect("ben", money("2.00"));
+        changed_now(&world, "ben").await;
+        world.patch("users/ben/alpacaAccounts/sync", [("next_attempt_at", timestamp(Timestamp::now()))]).await;
+        two_more(&mut running, "2 successful, 0 errors").await;
+        assert_eq!(world.trouble("ben").await["state"], "ok");
+        let ended = world.stored("users/ben/alpacaAccounts/sync").await;
+        two_more(&mut running, "2 successful, 0 errors").await;
+        assert_eq!(world.stored("users/ben/alpacaAccounts/sync").await, ended, "it ends once");
+        stopped(running).await;
+    }
+}
+
+// Faults.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_fail_for_five_pulses_lose_nobody() {
+    let world = sandbox().await;
+    for user in ["ana", "ben", "cy"] {
+        world.user(user).await;
+    }
+    let mut running = looping(&world, &["--users-ttl", "2s"]);
+    running.until(&format!("{COMPLETED}3 successful, 0 errors"), 2).await;
+    world.fault("firestore/RunQuery:error=PERMISSION_DENIED");
+    running.until("Failed multi-tenant sync: 0 successful, 0 errors", 5).await;
+    world.user("dee").await;
+    world.delete("users/cy").await;
+    world.sandbox.faults().clear();
+    two_more(&mut running, "3 successful, 0 errors").await;
+    running.until(&synced("dee"), 1).await;
+    stopped(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_fails_is_made_up_for_by_reading_all() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    let mut running = looping(&world, &FOR_LONG);
+    running.until(COMPLETED, 1).await;
+    world.fault("firestore/RunQuery:error=INVALID_ARGUMENT,times=1");
+    world.patch("users/ben", [("sync_enabled", off())]).await;
+    running.until(&format!("{COMPLETED}1 successful, 0 errors, 1 skipped"), 1).await;
+    let run = stopped(running).await;
+    let told = "Could not read which users have changed, so all are read: ";
+    assert_eq!(run.entry(told)["severity"], "WARNING");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_lost_or_stale_once_firestore_is_back() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    let mut running = looping(&world, &FOR_LONG);
+    running.until(COMPLETED, 2).await;
+    world.fault("firestore:error=UNAVAILABLE,for=5s");
+    in_time(async {
+        let before = Timestamp::now();
+        wait_until(|| Timestamp::now().duration_since(before) > SignedDuration::from_secs(5)).await;
+    })
+    .await;
+    two_more(&mut running, "2 successful, 0 errors").await;
+    for user in ["ana", "ben"] {
+        let written = world.snapshot(user).await["updated_at_iso"].as_str().map(str::to_owned);
+        two_more(&mut running, "2 successful, 0 errors").await;
+        assert_ne!(world.snapshot(user).await["updated_at_iso"].as_str(), written.as_deref());
+    }
+    stopped(running).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_whose_clock_is_wrong_asks_by_firestores() {
+    let Some(library) = faketime() else { return };
+    for clock in ["-5h", "+5h"] {
+        let world = sandbox().await;
+        world.user("ana").await;
+        let mut command = world.command(&[&["--every", "1s", "--for", "1h"], &FOR_LONG[..]].concat());
+        command.env("LD_PRELOAD", &library).env("FAKETIME", clock).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        let mut running = Live::start(command);
+        running.until(COMPLETED, 1).await;
+        world.user("ben").await;
+        changed_now(&world, "ben").await;
+        two_more(&mut running, "2 successful, 0 errors").await;
+        stopped(running).await;
+    }
+}
