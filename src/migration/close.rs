@@ -18,7 +18,7 @@ use std::time::Duration;
 const COMMIT_BUDGET: Duration = Duration::from_secs(60);
 
 /// Deletes what is left of the time before.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Closer<'a> {
     pub(crate) reader: &'a Reader,
     pub(crate) writer: &'a Writer,
@@ -80,7 +80,7 @@ impl Closer<'_> {
             return Err(ApplyError::Stopped);
         }
         if !writes.is_empty() {
-            self.writer.commit(writes, Deadline::after(COMMIT_BUDGET)).await?;
+            self.writer.commit(writes, Deadline::after(COMMIT_BUDGET).tried_to_the_end()).await?;
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) owners: Owners,
     /// Classes of documents that are given up. `--leave-behind`.
     pub(crate) left_behind: BTreeSet<Class>,
+    /// The database's full name: what was found in one is not there in another.
+    pub(crate) database: String,
 }
 
 impl Options {
@@ -54,7 +56,7 @@ impl Options {
 
     fn stamp(&self, at: Timestamp, of: &str) -> Stamp {
         let Owners { single, of_tenants } = &self.owners;
-        let mut said = vec![of, single.as_ref().map_or("", |owner| owner.as_str())];
+        let mut said = vec![of, &self.database, single.as_ref().map_or("", |owner| owner.as_str())];
         said.extend(of_tenants.iter().flat_map(|(tenant, owner)| [tenant.as_str(), owner.as_str()]));
         said.push("");
         said.extend(self.left_behind.iter().map(|class| class.as_str()));
@@ -131,6 +133,7 @@ mod tests {
             Options { owners: owner("ben"), ..Options::default() },
             Options { owners: by_tenant, ..Options::default() },
             Options { left_behind: [Class::Malformed].into(), ..Options::default() },
+            Options { database: "projects/other/databases/d".into(), ..Options::default() },
             Options { left_behind: [Class::Ambiguous, Class::Malformed].into(), ..Options::default() },
         ];
         let now = at("2026-11-29T09:25:52Z");
@@ -139,6 +142,6 @@ mod tests {
             .flat_map(|options| [options.plan(now), options.verified(now)])
             .map(|id| id.to_string())
             .collect();
-        assert_eq!(ids.len(), 12);
+        assert_eq!(ids.len(), 14);
     }
 }

@@ -3,7 +3,7 @@
 use crate::firestore::values::{Fields, is_null, string};
 use crate::migration::reason::Reason;
 use crate::model::ids::DocumentId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where older writers said whose a document is.
 const OWN: [&str; 3] = ["uid", "user_id", "userId"];
@@ -22,6 +22,11 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
+    /// All whom the operator named.
+    pub(crate) fn named(&self) -> BTreeSet<&str> {
+        self.single.iter().chain(self.of_tenants.values()).map(DocumentId::as_str).collect()
+    }
+
     /// Whose a document at the root is: whose it says it is, else its tenant's, else the single tenant's.
     pub(crate) fn of(&self, fields: &Fields) -> Result<DocumentId, Reason> {
         if let Some((name, owner)) = own(fields)? {

@@ -2,14 +2,15 @@
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::ground::{
-    Changing, alpaca, among, budgets, cannot, changing, ended_early, numbered, options, refuse, refuse_in,
-    secrets, typed, typed_whose,
+    Changing, alpaca, among, budgets, cannot, changing, ended_early, now, numbered, options, refuse,
+    refuse_in, secrets, stamp, typed, typed_place, typed_whose, unknown_owners,
 };
 use crate::commands::migrate::keys::{KeyLook, KeyMove, KeysOutcome};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
 use crate::config::migrate_args::ApplyArgs;
 use crate::documents::migration::{RunState, Step};
+use crate::firestore::StoreError;
 use crate::migration::apply::{Applier, ApplyError, Outcome};
 use crate::migration::load::{Judged, Loader};
 use crate::migration::options::{Options, Stamp};
@@ -24,10 +25,10 @@ const NAMED: usize = 5;
 
 pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
     run("migrate apply", &args.change.operator, async |place: &Place, report: &mut Report| {
-        let Some((plan, options)) = asked(args, report) else { return };
+        let Some((plan, options)) = asked(args, place, report) else { return };
         let desk = Desk::with_budgets(place, &budgets(&args.change.pace));
         let Some(database) = changing(&desk, report).await else { return };
-        if !may_begin(&database, &args.change.plan, report).await {
+        if !may_begin(&database, (plan, &options), args, report).await {
             return;
         }
         let question =
@@ -48,17 +49,11 @@ pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
 }
 
 /// The plan, with the options that it stands for.
-fn asked(args: &ApplyArgs, report: &mut Report) -> Option<(Stamp, Options)> {
-    let options = options(&args.whose, report)?;
-    let plan: Stamp = match args.change.plan.parse() {
-        Ok(plan) => plan,
-        Err(err) => {
-            refuse(report, "NoPlan", format!("--plan {:?} is no plan's id: {err}.", args.change.plan));
-            return None;
-        }
-    };
+fn asked(args: &ApplyArgs, place: &Place, report: &mut Report) -> Option<(Stamp, Options)> {
+    let options = options(&args.whose, place, report)?;
+    let plan = stamp(&args.change.plan, report)?;
     if options.plan(plan.at) != plan {
-        let sentence = "The plan stands for other options: give --owner, --owners and --leave-behind as they were given to `pulse migrate plan`.";
+        let sentence = "The plan stands for other options: give --project, --database, --owner, --owners and --leave-behind as they were given to `pulse migrate plan`.";
         refuse(report, "OtherOptions", sentence);
         return None;
     }
@@ -66,21 +61,50 @@ fn asked(args: &ApplyArgs, report: &mut Report) -> Option<(Stamp, Options)> {
 }
 
 /// What was undone is not done again by the same plan: its journal is gone.
-async fn may_begin(database: &Changing, plan: &str, report: &mut Report) -> bool {
-    match database.run(plan).await {
+async fn may_begin(
+    database: &Changing,
+    plan: (Stamp, &Options),
+    args: &ApplyArgs,
+    report: &mut Report,
+) -> bool {
+    let (id, place) = (&args.change.plan, typed_place(&args.change.operator));
+    match obstacle(database, plan, id).await {
         Ok(None) => true,
-        Ok(Some(run)) => match run.state {
-            None | Some(RunState::Applying | RunState::Applied) => true,
-            Some(state) => {
-                refuse_in(state, plan, report);
-                false
-            }
-        },
+        Ok(Some(Obstacle::State(state))) => {
+            refuse_in(state, (id, &place), report);
+            false
+        }
+        Ok(Some(Obstacle::Typed(finding))) => {
+            refuse(report, finding.reason, finding.sentence);
+            false
+        }
         Err(err) => {
             cannot(report, &err);
             false
         }
     }
+}
+
+/// What keeps a plan from being applied.
+enum Obstacle {
+    State(RunState),
+    Typed(Finding),
+}
+
+async fn obstacle(
+    database: &Changing,
+    (plan, options): (Stamp, &Options),
+    id: &str,
+) -> Result<Option<Obstacle>, StoreError> {
+    let state = database.run(id).await?.and_then(|run| run.state);
+    if let Some(state) = state.filter(|state| !matches!(state, RunState::Applying | RunState::Applied)) {
+        return Ok(Some(Obstacle::State(state)));
+    }
+    if plan.at > now(&database.reader).await? {
+        let sentence = "The plan's time is ahead of Firestore's: nobody has made it.";
+        return Ok(Some(Obstacle::Typed(Finding::new(CheckState::Failed, "NoPlan", sentence))));
+    }
+    Ok(unknown_owners(&database.reader, &options.owners).await?.map(Obstacle::Typed))
 }
 
 /// What became of all documents.
@@ -221,7 +245,10 @@ fn conclude(
 ) {
     report.field("moved", &applied.moved);
     report.field("keys_moved", &applied.keys_moved);
-    applied.others.iter().for_each(|(cause, others)| report.found(finding(cause, others)));
+    let replan = format!("pulse migrate plan{}", typed(&args.whose, &args.change.operator));
+    for (cause, others) in &applied.others {
+        report.found(finding(cause, others).mended_by(&replan));
+    }
     report.found_all(keys_findings(&applied.keys, keys_are_given_up));
     let again = format!(
         "pulse migrate apply --plan {}{}",
@@ -250,7 +277,7 @@ fn finding(cause: &str, others: &Others) -> Finding {
         _ => ("RefusedByFirestore", "[is|are] not taken by Firestore."),
     };
     let sentence = among(others.count, &others.named, words);
-    Finding::new(CheckState::Failed, reason, sentence).mended_by("pulse migrate plan")
+    Finding::new(CheckState::Failed, reason, sentence)
 }
 
 /// What keeps keys from being moved. What is given up is told too.

@@ -4,6 +4,7 @@ use crate::commands::frame::{CheckState, Finding, Report, grouped, in_words};
 use crate::commands::migrate::apply::{KeysLeft, Others, keys_findings};
 use crate::commands::migrate::ground::{Changing, alpaca, among, cannot, ended_early, secrets, typed};
 use crate::commands::migrate::keys::{KeyLook, KeysOutcome};
+use crate::commands::migrate::status::runs;
 use crate::config::migrate_args::CleanupArgs;
 use crate::documents::migration::{Journal, RunState, run_path};
 use crate::firestore::StoreError;
@@ -44,7 +45,7 @@ pub(super) async fn close(
         Err(err) => return cannot(report, &err),
     };
     if written.count > 0 {
-        let words = "[was|were] written again: stop whoever does. Nothing was deleted.";
+        let words = "[was|were] written again: stop whoever does, and delete [it|them], or give the rest back by --undo. Nothing was deleted.";
         let sentence = among(written.count, &written.named, words);
         return report.found(Finding::new(CheckState::Failed, "WrittenAgain", sentence));
     }
@@ -86,7 +87,7 @@ async fn written_again(database: &Changing, options: &Options) -> Result<Others,
     Ok(written)
 }
 
-/// Documents with keys.
+/// What became of documents with keys, and of journals.
 #[derive(Debug, Default)]
 struct Keys {
     deleted: u64,
@@ -98,6 +99,8 @@ struct Keys {
     left: KeysLeft,
     /// Written since the verification.
     later: Others,
+    /// Plans of other migrations, whose journals are left.
+    journals: Vec<String>,
 }
 
 impl Keys {
@@ -143,8 +146,26 @@ impl Closing<'_> {
         for journal in [Journal::Cleaned, Journal::Applied] {
             self.closer.delete_journal(journal).await?;
         }
+        self.end_others(keys).await?;
         if keys.are_gone() {
             self.database.record(self.closer.plan, RunState::Closed).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the migrations of earlier plans, which can no longer be undone. Others have journals of their own.
+    async fn end_others(&self, keys: &mut Keys) -> Result<(), ApplyError> {
+        let plan = self.closer.plan;
+        for run in runs(&self.database.reader).await?.into_iter().filter(|run| run.plan != plan) {
+            if run.ends_with(plan) {
+                let closer = Closer { plan: &run.plan, ..self.closer };
+                for journal in [Journal::Cleaned, Journal::Applied] {
+                    closer.delete_journal(journal).await?;
+                }
+                self.database.record(&run.plan, RunState::Closed).await?;
+            } else if run.state != Some(RunState::Closed) {
+                keys.journals.push(run.plan);
+            }
         }
         Ok(())
     }
@@ -219,9 +240,15 @@ fn conclude(
             format!("ask the users whose keys were in {documents} documents to rotate them at Alpaca")
         }
     };
-    if keys.are_gone() {
+    if !keys.journals.is_empty() {
+        let others = keys.journals.join(", ");
         let sentence =
-            format!("Nothing of before is left but in backups and point-in-time copies: {rotate}.");
+            format!("What was there before is still in the journals of {others}: clean up with them too.");
+        report.found(Finding::new(CheckState::Warning, "OtherJournals", sentence));
+    }
+    if keys.are_gone() {
+        let of = if keys.journals.is_empty() { "before" } else { "this migration" };
+        let sentence = format!("Nothing of {of} is left but in backups and point-in-time copies: {rotate}.");
         return report.found(Finding::new(CheckState::Ok, "Closed", sentence));
     }
     report.found_all(keys_findings(&keys.left, closing.are_keys_given_up));

@@ -6,7 +6,7 @@ use crate::commands::migrate::ground::{
     alpaca, cannot, numbered, options, reader, secret_budgets, secrets, typed,
 };
 use crate::commands::migrate::keys::{KeyLook, KeysOutcome};
-use crate::commands::migrate::plan::{keys_inside, survey};
+use crate::commands::migrate::plan::{keys_inside, nothing_found, survey};
 use crate::commands::migrate::told::{counts, groups};
 use crate::config::Place;
 use crate::config::migrate_args::VerifyArgs;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
     run("migrate verify", &args.operator, async |place: &Place, report: &mut Report| {
-        let Some(options) = options(&args.whose, report) else { return };
+        let Some(options) = options(&args.whose, place, report) else { return };
         let desk = Desk::with_budgets(place, &secret_budgets(&args.secrets));
         let Some(reader) = reader(&desk, report).await else { return };
         match survey(&reader, &options, report).await {
@@ -28,6 +28,7 @@ pub(super) async fn verify(args: &VerifyArgs) -> ExitCode {
                 let Some(left) = keys(&desk, (&reader, &options), report).await else { return };
                 counts(&tally, report);
                 report.text(|page| groups(&tally, &options, page));
+                report.found_all(nothing_found(&tally, place).into_iter().collect());
                 conclude((at, &left), &tally, (&options, &typed(&args.whose, &args.operator)), report);
             }
             Err(err) => cannot(report, &err),
