@@ -109,12 +109,7 @@ impl Cloud {
 
     /// What it has counted so far.
     pub(crate) fn counted(&self) -> Result<Counted> {
-        let url = format!("http://{}/sandbox/requests", self.address());
-        let text = self.runtime.block_on(async {
-            let http = reqwest::Client::builder().no_proxy().build()?;
-            http.get(url).send().await?.text().await
-        })?;
-        Ok(serde_json::from_str(&text)?)
+        self.runtime.block_on(counted_at(self.address()))
     }
 
     /// What the last pass says that it used.
@@ -147,6 +142,13 @@ impl Cloud {
             _ => None,
         })
     }
+}
+
+/// What the sandbox at `host:port` has counted so far.
+pub(crate) async fn counted_at(address: &str) -> Result<Counted> {
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let text = http.get(format!("http://{address}/sandbox/requests")).send().await?.text().await?;
+    Ok(serde_json::from_str(&text)?)
 }
 
 impl Drop for Cloud {

@@ -15,6 +15,7 @@ mod cloud;
 mod counts;
 mod floor;
 mod log;
+mod loops;
 mod meter;
 mod neighbours;
 mod operations;
@@ -102,6 +103,10 @@ pub(crate) struct Args {
     #[arg(long)]
     soak: bool,
 
+    /// Only a loop of an hour's ticks, for the first of `--users`; exits 1 if a goal is not met
+    #[arg(long = "loop")]
+    is_loop: bool,
+
     /// Another build of pulse to measure
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_pulse"))]
     pulse: PathBuf,
@@ -148,7 +153,7 @@ fn main() -> ExitCode {
 fn measure(args: &Args) -> Result<ExitCode> {
     let bench = Bench::new(args)?;
     let mut report = Report::new();
-    if args.neighbours || args.soak {
+    if args.neighbours || args.soak || args.is_loop {
         return with_trouble(&bench, report);
     }
     for cell in cells::chosen(args) {
@@ -186,6 +191,12 @@ fn with_trouble(bench: &Bench, mut report: Report) -> Result<ExitCode> {
     }
     if bench.args.soak {
         report.budgets.extend(soak::measure(bench)?);
+    }
+    if bench.args.is_loop {
+        let (rows, budgets) = loops::measure(bench)?;
+        report.loops = rows;
+        report.budgets.extend(budgets);
+        report.notes.extend(bench.notes());
     }
     print(&report, bench.args.json)?;
     let is_missed = report.budgets.iter().any(|budget| budget.met == Some(false));

@@ -28,7 +28,7 @@ const CALLS_OF_A_USER: [(Service, &str); 3] = [
 const GRPC_PREFIX: usize = 5;
 
 /// The requests for one user, and what has to be replaced in them for another one whose id is as long.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Script {
     pub(crate) user: String,
     pub(crate) key_id: String,
@@ -38,7 +38,7 @@ pub(crate) struct Script {
 }
 
 /// One request.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Recorded {
     /// Over HTTP/2, all in one connection.
     pub(crate) grpc: bool,
@@ -47,8 +47,20 @@ pub(crate) struct Recorded {
     pub(crate) body: Vec<u8>,
 }
 
+impl Script {
+    /// The same with one of its requests alone.
+    pub(crate) fn only(&self, request: usize) -> Self {
+        Self { requests: self.requests.get(request).cloned().into_iter().collect(), ..self.clone() }
+    }
+}
+
 /// One script for each length that the ids of so many users have.
 pub(crate) fn record(pulse: &Path, users: u32) -> Result<Vec<Script>> {
+    record_with(pulse, users, &[])
+}
+
+/// The same of a pulse with these flags.
+pub(crate) fn record_with(pulse: &Path, users: u32, flags: &[&str]) -> Result<Vec<Script>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let sandbox = Sandbox::start(Options::default()).await?;
@@ -59,14 +71,14 @@ pub(crate) fn record(pulse: &Path, users: u32) -> Result<Vec<Script>> {
             .extend((4..8).map(|zeros| 10_u32.pow(zeros)).filter(|&n| lengths.contains(&user_id(n).len())));
         let mut scripts = Vec::new();
         for number in numbers {
-            scripts.push(script(&sandbox, pulse, number).await?);
+            scripts.push(script(&sandbox, (pulse, flags), number).await?);
         }
         Ok(scripts)
     })
 }
 
 /// Adds one user and has them synced.
-async fn script(sandbox: &Sandbox, pulse: &Path, number: u32) -> Result<Script> {
+async fn script(sandbox: &Sandbox, (pulse, flags): (&Path, &[&str]), number: u32) -> Result<Script> {
     let (user, key_id, secret_key) = (user_id(number), key_id(number), secret_key(number));
     let database = format!("projects/{}/databases/(default)", sandbox.project());
     let document = Document { name: format!("{database}/documents/users/{user}"), ..Document::default() };
@@ -80,6 +92,7 @@ async fn script(sandbox: &Sandbox, pulse: &Path, number: u32) -> Result<Script> 
     let already = sandbox.requests().received().len();
     let run = Command::new(pulse)
         .args(["sync", "--user", &user])
+        .args(flags)
         .env_clear()
         .envs(sandbox.exports())
         .output()

@@ -36,6 +36,7 @@ pub(crate) struct Report {
     pub(crate) operations: Vec<Operations>,
     pub(crate) tasks: Vec<Row>,
     pub(crate) peers: Vec<Row>,
+    pub(crate) loops: Vec<LoopRow>,
     pub(crate) budgets: Vec<Budget>,
     pub(crate) notes: Vec<String>,
 }
@@ -67,6 +68,24 @@ pub(crate) struct Row {
     pub(crate) over_ideal: Option<f64>,
     pub(crate) over_floor: Option<f64>,
     pub(crate) per_user: Option<PerUser>,
+}
+
+/// A loop; what is counted is for a user and a day of 1,440 ticks.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct LoopRow {
+    pub(crate) name: String,
+    pub(crate) users: u32,
+    pub(crate) reads: f64,
+    pub(crate) secrets: f64,
+    pub(crate) writes: f64,
+    pub(crate) writes_at_rest: f64,
+    pub(crate) lines: f64,
+    /// Of a user and tick.
+    pub(crate) cpu_us: f64,
+    pub(crate) over_single: f64,
+    pub(crate) over_floor: f64,
+    pub(crate) peak_mb: f64,
+    pub(crate) bytes_a_user: f64,
 }
 
 /// What the sandbox counted, for each user.
@@ -190,6 +209,7 @@ impl Report {
             operations: Vec::new(),
             tasks: Vec::new(),
             peers: Vec::new(),
+            loops: Vec::new(),
             budgets: Vec::new(),
             notes: Vec::new(),
         }
@@ -240,6 +260,13 @@ impl fmt::Display for Report {
                 f,
                 "\nBilled for each user and pulse, and in US dollars a month for 1,000 users with a pulse a minute\n{}",
                 operations(&self.operations)
+            )?;
+        }
+        if !self.loops.is_empty() {
+            writeln!(
+                f,
+                "\nA loop: for a user and day of 1,440 ticks; CPU for a user and tick\n{}",
+                loops(&self.loops)
             )?;
         }
         if !self.budgets.is_empty() {
@@ -323,6 +350,33 @@ fn operations(all: &[Operations]) -> Table {
         cells.extend([*reads, *writes, *secrets].map(|dollars| format!("{dollars:.0}")));
         cells.push(format!("{cpu:.2}"));
         cells.push(format!("{:.0}", reads + writes + secrets + cpu));
+        table.add_row(cells);
+    }
+    table
+}
+
+fn loops(all: &[LoopRow]) -> Table {
+    let header = [
+        "loop",
+        "users",
+        "reads",
+        "secrets",
+        "writes",
+        "at rest",
+        "lines",
+        "µs CPU",
+        "÷ single",
+        "÷ floor",
+        "peak MB",
+        "bytes/user",
+    ];
+    let mut table = table(header, 1);
+    for row in all {
+        let whole = [row.reads, row.secrets, row.writes, row.writes_at_rest, row.lines, row.cpu_us];
+        let mut cells = vec![row.name.clone(), row.users.to_string()];
+        cells.extend(whole.map(|figure| format!("{figure:.0}")));
+        cells.extend([row.over_single, row.over_floor].map(|ratio| format!("{ratio:.2}")));
+        cells.extend([format!("{:.1}", row.peak_mb), format!("{:.0}", row.bytes_a_user)]);
         table.add_row(cells);
     }
     table

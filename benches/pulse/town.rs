@@ -1,6 +1,7 @@
 //! A sandbox in this process: healthy users, their neighbours, who are not, and passes over all of them.
 
 use crate::Result;
+use crate::cloud::{Counted, counted_at};
 use crate::meter::{self, Used};
 use crate::run::Bench;
 use alpaca_pulse::firestore::values::{string, text, time, timestamp};
@@ -12,7 +13,8 @@ use pulse_sandbox::seed::{SECRET_PREFIX, user_id};
 use pulse_sandbox::{Options, Sandbox};
 use serde_json::json;
 use std::collections::HashMap;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use tokio::runtime::{Builder, Runtime};
 
 /// Writes of one commit.
@@ -71,7 +73,7 @@ pub(crate) struct Town<'a> {
     sandbox: Sandbox,
     healthy: u32,
     /// Dropped last: the sandbox runs in it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// What a pass came to.
@@ -103,7 +105,7 @@ impl<'a> Town<'a> {
     pub(crate) fn new(bench: &'a Bench<'a>, healthy: u32) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let sandbox = runtime.block_on(Sandbox::start(Options { users: healthy, ..Options::default() }))?;
-        let town = Self { bench, sandbox, healthy, _runtime: runtime };
+        let town = Self { bench, sandbox, healthy, runtime };
         match town.pass()?.missed {
             0 => Ok(town),
             missed => Err(format!("{missed} healthy users were missed with nobody beside them").into()),
@@ -157,9 +159,8 @@ impl<'a> Town<'a> {
             self.commit(vec![update(self.name("ops/last_pulse"), [("started_at", minute_ago)])])?;
         }
         let into = self.bench.file("town.json");
-        let mut command = meter::metered(self.bench.args.pulse.as_os_str(), &into)?;
-        command.env_clear().envs(self.sandbox.exports()).args(["sync", "--log-format", "json"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut command = self.command(&into)?;
+        command.stdout(Stdio::null());
         let start = Timestamp::now();
         let mut running = command.spawn()?;
         watch();
@@ -169,6 +170,29 @@ impl<'a> Town<'a> {
             Some(0 | 1) => Ok(self.judge(start, used)),
             exit => Err(format!("the pass ended with {exit:?}").into()),
         }
+    }
+
+    /// `pulse sync` in this town, which writes what it used to a file.
+    pub(crate) fn command(&self, into: &Path) -> Result<Command> {
+        let mut command = meter::metered(self.bench.args.pulse.as_os_str(), into)?;
+        command.env_clear().envs(self.sandbox.exports()).args(["sync", "--log-format", "json"]);
+        command.stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// What the sandbox has counted so far.
+    pub(crate) fn counted(&self) -> Result<Counted> {
+        self.runtime.block_on(counted_at(&self.sandbox.address().to_string()))
+    }
+
+    /// Sets fields of users' documents.
+    pub(crate) fn patch_users<const N: usize>(
+        &self,
+        users: impl Iterator<Item = String>,
+        fields: [(&str, Value); N],
+    ) -> Result<()> {
+        let write = |user| update(self.name(&format!("users/{user}")), fields.clone());
+        self.commit(users.map(write).collect())
     }
 
     fn judge(&self, start: Timestamp, used: Used) -> Pass {

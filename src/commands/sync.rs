@@ -6,7 +6,7 @@ use crate::config::variables::{self, environment};
 use crate::config::{Config, Execution};
 use crate::execution::hand_over::{HandOver, LoopTick, give_up};
 use crate::execution::join::{self, JoinError, JoinOutcome};
-use crate::execution::ticks::{self, Tick, TickOutcome};
+use crate::execution::ticks::{self, Beginning, Tick, TickOutcome};
 use crate::limits::retry::Deadline;
 use crate::model::outcome::PassStatus;
 use crate::pass::{Memory, PassContext, conclude_unbegun, run_pass};
@@ -127,12 +127,14 @@ struct Passes<'a> {
 }
 
 impl Passes<'_> {
-    /// The passes of a loop. All loops go by the servers' clock, so that is looked at first.
+    /// The passes of a loop. All loops go by the servers' clock, so that is looked at first, and how far an earlier attempt
+    /// has come.
     async fn all(&self, repeat: &Repeat, first: &Execution, start: Instant) -> PassStatus {
         let store = &self.clients.store;
-        // Whatever it answers, and also where it does not.
-        let _ = self.stop.run_until_stopped(store.current_pulse(Deadline::after(CLOCK_BUDGET))).await;
-        let from = (start, store.clock().at(start));
+        let look = self.stop.run_until_stopped(store.current_pulse(Deadline::after(CLOCK_BUDGET))).await;
+        // Where it is not answered, the executions that are done are passed over one by one.
+        let number = look.and_then(Result::ok).and_then(|current| current.last_of(&first.id)).unwrap_or(1);
+        let from = Beginning { start, now: store.clock().at(start), number };
         let tick = async |tick| self.tick(&tick).await;
         let status = ticks::run(repeat, first, from, self.stop, tick).await;
         if self.stop.signal().is_some() && self.clients.config.takes_everybody() {

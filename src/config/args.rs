@@ -8,6 +8,7 @@ use crate::config::migrate_args::MigrateCommand;
 use crate::config::operator_args::{
     EXPLAIN_CODES, ExplainArgs, READ_CODES, ReadArgs, STATUS_CODES, StatusArgs, USERS_CODES, UsersArgs,
 };
+use crate::config::rate_limit::rate;
 use crate::config::user_args::UserCommand;
 use crate::limits::rate::SECRET_ACCESSES_PER_MINUTE;
 use crate::model::equity_slot::EquitySlots;
@@ -419,9 +420,6 @@ impl Default for SyncArgs {
     }
 }
 
-/// Beyond what any of the services allows: whoever writes more has mistaken the unit.
-const MAX_RATE: u32 = 10_000_000;
-
 /// A pass that spreads its users over more than this is not one that keeps them fresh.
 const MAX_SPREAD: Duration = Duration::from_secs(60 * 60);
 
@@ -449,12 +447,6 @@ fn switch(text: &str) -> Result<bool, String> {
         "" | "0" | "false" | "no" | "off" => Ok(false),
         _ => Err("use true or false".into()),
     }
-}
-
-/// A limit: a whole number above 0.
-pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
-    let rate = text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= MAX_RATE);
-    rate.ok_or_else(|| format!("use a whole number from 1 to {MAX_RATE}"))
 }
 
 fn spread(text: &str) -> Result<Duration, String> {

@@ -1,7 +1,7 @@
 //! What `pulse migrate` takes.
 
-use crate::config::args::rate;
 use crate::config::operator_args::{ConfirmArgs, OperatorArgs};
+use crate::config::rate_limit::rate;
 use crate::limits::rate::{SECRET_ACCESSES_PER_MINUTE, SECRET_CALLS_PER_MINUTE};
 use clap::{Args, Subcommand, ValueEnum};
 use std::num::NonZeroU32;
@@ -46,7 +46,8 @@ pub(crate) enum MigrateCommand {
 pub(crate) struct WhoseArgs {
     /// The user whose the single tenant's documents are
     ///
-    /// Of documents that do not say it themselves. It is never guessed: without this they are ambiguous.
+    /// Of documents that name neither a user nor a tenant but `local`. It is never guessed: without this they are
+    /// ambiguous.
     #[arg(long, value_name = "UID", help_heading = WHOSE)]
     pub(crate) owner: Option<String>,
 
@@ -74,7 +75,7 @@ pub(crate) enum OpenClass {
     Ambiguous,
     /// A field is not what its reader needs
     Malformed,
-    /// It holds keys: the last step of the clean-up deletes them, although their user was never synced with them
+    /// It holds keys that nobody can move as they are, or that are in Secret Manager and no user was synced with yet: the last step of the clean-up deletes them
     Secret,
 }
 

@@ -14,6 +14,7 @@ mod metrics;
 pub(crate) mod migrate_args;
 pub(crate) mod operator_args;
 mod place;
+mod rate_limit;
 pub(crate) mod repeat;
 mod selection;
 mod times;

@@ -81,6 +81,13 @@ impl CurrentPulse {
         Some(merge_at_all(&current_pulse_name(database), &fields, &[], &self.as_it_was_read()))
     }
 
+    /// The number of the last execution of that loop, if it is the one that claimed last.
+    #[must_use]
+    pub(crate) fn last_of(&self, own: &DocumentId) -> Option<u32> {
+        self.looping.as_ref().filter(|claim| claim.id == *own)?;
+        self.execution.as_ref()?.number_of(own)
+    }
+
     /// The write that changes nothing, and that is refused, with all that is in its commit, once another execution
     /// has claimed. As it changes nothing it can be sent again.
     #[must_use]
@@ -169,6 +176,8 @@ mod tests {
             CurrentPulse::of(Some(&Document { fields: fields.clone(), ..Document::default() }))
         };
         assert_eq!(read(&fields).looping, Some(claim.clone()));
+        let last_of = |own| read(&fields).last_of(&id(own));
+        assert_eq!((last_of("pulse-x"), last_of("pulse"), last_of("pulse-x-2")), (Some(2), None, None));
         for field in [LOOP, NEXT_AT, ENDS_AT] {
             let mut half = fields.clone();
             half.remove(field);

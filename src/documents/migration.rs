@@ -147,6 +147,26 @@ impl Run {
         }
     }
 
+    /// Whether its clean-up may have deleted documents of which another migration, planned at that time, has made
+    /// others: those may be all that is left of them.
+    #[must_use]
+    pub(crate) fn may_have_deleted_since(&self, planned: Timestamp) -> bool {
+        match self.state {
+            Some(RunState::Cleaning | RunState::Cleaned | RunState::Closing) => true,
+            Some(RunState::Closed) => self.updated_at.is_none_or(|closed| closed >= planned),
+            _ => false,
+        }
+    }
+
+    /// Whether its journal has no use any more once a migration of that plan, which was made later, is closed.
+    #[must_use]
+    pub(crate) fn ends_with(&self, plan: &str) -> bool {
+        use RunState::{Applied, Applying, RolledBack, RollingBack};
+        let has_deleted_nothing = matches!(self.state, Some(Applying | Applied | RollingBack | RolledBack));
+        // The ids begin with the time.
+        has_deleted_nothing && self.plan.as_str() < plan
+    }
+
     /// The write that says how far it has come.
     #[must_use]
     pub(crate) fn write(database: &Database, plan: &str, step: Step<'_>) -> Write {
@@ -177,7 +197,7 @@ pub(crate) enum Undo {
     RestoreField(String, Option<Value>),
     /// The target had these fields, and was deleted.
     Recreate(Fields),
-    /// The target is a secret, which had no version: that of these keys is disabled.
+    /// The target is a secret, of which no version could be read: that of these keys is disabled.
     DisableSecret,
 }
 
@@ -274,6 +294,13 @@ impl StoredEntry {
     #[must_use]
     pub(crate) fn target(&self) -> Option<&str> {
         self.document.fields.get(TARGET).and_then(string)
+    }
+
+    /// The path of the legacy document, where the one that was changed is one more, made of it.
+    #[must_use]
+    pub(crate) fn source_of_new(&self) -> Option<&str> {
+        let is_new = self.document.fields.get(UNDO).and_then(string) == Some(DELETE);
+        self.document.fields.get(SOURCE).and_then(string).filter(|_| is_new)
     }
 
     /// The time of the change.

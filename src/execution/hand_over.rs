@@ -69,7 +69,7 @@ pub(crate) async fn give_up(clients: &Clients, own: &DocumentId) {
     if let Err(err) = try_to_give_up(clients, own).await {
         warn!(
             error = err.code().as_str(),
-            "The pulse could not be given up, so the next loop takes it for a minute more to begin: {}",
+            "The pulse could not be given up, so the next loop may take two minutes to begin: {}",
             Chain(&err)
         );
     }

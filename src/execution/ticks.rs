@@ -38,9 +38,19 @@ pub(crate) struct Tick {
     pub(crate) looping: LoopTick,
 }
 
+/// How a loop begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beginning {
+    /// When the process started.
+    pub(crate) start: Instant,
+    /// How late it was then by the servers' clock.
+    pub(crate) now: Timestamp,
+    /// The number of the last execution that an earlier attempt has begun, else 1. Those before are done.
+    pub(crate) number: u32,
+}
+
 /// Runs a pass for one execution after the other, the first at once and the others at whole multiples of `--every`, until
-/// the time is over or the process is told to stop. `start` is when the process started, and how late it was then by the
-/// servers' clock.
+/// the time is over or the process is told to stop.
 ///
 /// A number in the row of executions is used up by a pass that ran, not by one that was skipped: so a
 /// retried attempt finds no gap in what the attempt before has done, passes over that without a pause,
@@ -52,12 +62,12 @@ pub(crate) struct Tick {
 pub(crate) async fn run(
     repeat: &Repeat,
     first: &Execution,
-    start: (Instant, Timestamp),
+    beginning: Beginning,
     stop: &Stop,
     run_pass: impl AsyncFn(Tick) -> TickOutcome,
 ) -> PassStatus {
-    let mut ticks = Ticks::new(repeat, start);
-    let mut row = Row { number: 1, status: PassStatus::Ok };
+    let mut ticks = Ticks::new(repeat, beginning);
+    let mut row = Row { number: beginning.number, status: PassStatus::Ok };
     while let Some(Due { mut due, at }) = ticks.next_unless_stopped(stop).await {
         loop {
             let execution = first.nth(row.number);
@@ -122,11 +132,13 @@ struct Ticks {
 }
 
 impl Ticks {
-    fn new(repeat: &Repeat, (start, now): (Instant, Timestamp)) -> Self {
-        let (every, number) = (repeat.every, repeat.pulses());
+    fn new(repeat: &Repeat, Beginning { start, now, number }: Beginning) -> Self {
+        let every = repeat.every;
         let late = since_multiple(now, every);
         let at = after(now, late, -1);
-        let length = every.saturating_mul(number);
+        // What is done counts as time; but what the last one was worth is looked at in any case.
+        let left = repeat.pulses().saturating_sub(number.saturating_sub(1)).max(1);
+        let length = every.saturating_mul(left);
         Self {
             next: Due { due: start, at },
             late,
@@ -253,7 +265,7 @@ mod tests {
                 outcome
             }
         };
-        let from = (start, Timestamp::UNIX_EPOCH);
+        let from = Beginning { start, now: Timestamp::UNIX_EPOCH, number: 1 };
         let status = run(&every_minute(length), &execution("1"), from, stop, run_pass).await;
         (begun.into_inner(), status)
     }
@@ -347,7 +359,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_suspended_process_slept_through_is_not_made_up_for() {
         let start = Instant::now();
-        let mut ticks = Ticks::new(&every_minute(600), (start, at(0)));
+        let mut ticks = Ticks::new(&every_minute(600), Beginning { start, now: at(0), number: 1 });
         assert_eq!(ticks.next().await, Some(Due { due: start, at: at(0) }));
         tokio::time::advance(seconds(200)).await;
         assert_eq!(ticks.next().await, Some(Due { due: start + seconds(60), at: at(60) }));
@@ -368,7 +380,7 @@ mod tests {
             claims.borrow_mut().push((due.duration_since(start).as_secs(), times[0], times[1], times[2]));
             async { OK }
         };
-        let from = (start, at(second));
+        let from = Beginning { start, now: at(second), number: 1 };
         run(&every_minute(length), &execution("1"), from, &Stop::default(), run_pass).await;
         claims.into_inner()
     }
@@ -387,6 +399,33 @@ mod tests {
             day.windows(2).all(|two| two[1].1 == two[0].1 + 60 && two[1].1 == two[0].2),
             "none is left out"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retried_attempt_goes_on_with_the_last_that_was_begun_and_ends_when_the_one_before_would_have()
+    {
+        for (number, expected, ends_after) in [
+            (1, vec!["pulse-x", "pulse-x-2", "pulse-x-3"], 180),
+            (2, vec!["pulse-x-2", "pulse-x-3"], 120),
+            (3, vec!["pulse-x-3"], 60),
+            // Nothing is left, but for what it was worth.
+            (9, vec!["pulse-x-9"], 60),
+        ] {
+            let (start, begun) = (Instant::now(), RefCell::new(Vec::new()));
+            let run_pass = |tick: Tick| {
+                begun.borrow_mut().push((tick.execution.id.to_string(), tick.looping.claim.ends_at));
+                async { TickOutcome::Ran(PassStatus::Degraded) }
+            };
+            let beginning = Beginning { start, now: at(6_000), number };
+            let stop = Stop::default();
+            let status = run(&every_minute(180), &execution("1"), beginning, &stop, run_pass).await;
+            let (ids, ends): (Vec<_>, Vec<_>) = begun.into_inner().into_iter().unzip();
+            assert_eq!(
+                (ids, status),
+                (expected.into_iter().map(str::to_owned).collect(), PassStatus::Degraded)
+            );
+            assert!(ends.iter().all(|end| *end == at(6_000 + ends_after)), "{number}: {ends:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

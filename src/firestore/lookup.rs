@@ -92,6 +92,6 @@ impl Store {
     }
 }
 
-fn mask<'a>(fields: impl IntoIterator<Item = &'a str>) -> DocumentMask {
+pub(super) fn mask<'a>(fields: impl IntoIterator<Item = &'a str>) -> DocumentMask {
     DocumentMask { field_paths: fields.into_iter().map(str::to_owned).collect() }
 }

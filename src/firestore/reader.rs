@@ -3,7 +3,7 @@
 use crate::firestore::connection::{Store, attempt, in_time};
 use crate::firestore::error::StoreError;
 use crate::firestore::filter::field;
-use crate::firestore::lookup::Found;
+use crate::firestore::lookup::{Found, mask};
 use crate::firestore::values::{reference, wire_time};
 use crate::limits::retry::{Deadline, with_retries};
 use crate::model::ids::Database;
@@ -14,6 +14,7 @@ use gcloud_sdk::google::firestore::v1::structured_query::{CollectionSelector, Di
 use gcloud_sdk::google::firestore::v1::{Cursor, Document, RunQueryRequest, StructuredQuery};
 use gcloud_sdk::prost::Message;
 use jiff::Timestamp;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ const LOOKUP_BUDGET: Duration = Duration::from_secs(30);
 
 /// Documents of one lookup: a page of whole ones must not take more memory than a chunk.
 const LOOKUP_DOCUMENTS: usize = 300;
+
+/// What is read of a document of which only is asked whether there is one. It need not have it.
+const ANY_FIELD: &str = "uid";
 
 /// Documents of a collection, in the order of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +100,17 @@ impl Reader {
             let found = self.store.found_at(names.to_vec(), None, self.at.map(wire_time), deadline).await?;
             all.documents.extend(found.documents);
             all.read_at = found.read_at.or(all.read_at);
+        }
+        Ok(all)
+    }
+
+    /// The full names of those of them that exist.
+    pub(crate) async fn existing(&self, names: &[String]) -> Result<HashSet<String>, StoreError> {
+        let mut all = HashSet::new();
+        for names in names.chunks(LOOKUP_DOCUMENTS) {
+            let (mask, at) = (Some(mask([ANY_FIELD])), self.at.map(wire_time));
+            let found = self.store.found_at(names.to_vec(), mask, at, Deadline::after(LOOKUP_BUDGET)).await?;
+            all.extend(found.documents.into_keys());
         }
         Ok(all)
     }

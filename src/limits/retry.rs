@@ -12,6 +12,9 @@ pub(crate) const MAX_ATTEMPTS: u32 = 3;
 /// Upper bound of the first wait; it doubles from attempt to attempt.
 const BASE_DELAY: Duration = Duration::from_millis(200);
 
+/// Upper bound of every wait.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
 /// Kept back from a wait that the server asks for, so that the call after it still has time.
 const CALL_RESERVE: Duration = Duration::from_secs(2);
 
@@ -68,6 +71,12 @@ impl Deadline {
         Self { attempts: MAX_ATTEMPTS, ..self }
     }
 
+    /// The same, with attempts until it is over: for what has nobody who waits for it.
+    #[must_use]
+    pub(crate) fn tried_to_the_end(self) -> Self {
+        Self { attempts: u32::MAX, ..self }
+    }
+
     /// The same deadline, with something kept back for afterwards.
     #[must_use]
     pub(crate) fn less(self, reserve: Duration) -> Self {
@@ -113,7 +122,7 @@ fn backoff(attempt: u32, deadline: Deadline) -> Option<Duration> {
 
 /// Wait after failed attempt number `attempt` (from 0), `share` in `0.0..=1.0` of its upper bound.
 fn delay(attempt: u32, share: f64) -> Duration {
-    BASE_DELAY.saturating_mul(2_u32.saturating_pow(attempt)).mul_f64(share)
+    BASE_DELAY.saturating_mul(2_u32.saturating_pow(attempt)).min(LONGEST_DELAY).mul_f64(share)
 }
 
 /// The wait before the next attempt, or `None` when there shall be none.

@@ -132,7 +132,8 @@ impl Applier<'_> {
                 return Err(ApplyError::Stopped);
             }
             let writes: Vec<Write> = batch.iter().flat_map(|planned| planned.writes.clone()).collect();
-            let committed = self.writer.commit(&writes, Deadline::after(COMMIT_BUDGET)).await;
+            let committed =
+                self.writer.commit(&writes, Deadline::after(COMMIT_BUDGET).tried_to_the_end()).await;
             match committed {
                 Ok(()) => batch.iter().for_each(|planned| each(&planned.judged, Outcome::Moved)),
                 Err(err) if !err.may_be_one_documents() => return Err(err.into()),

@@ -28,7 +28,7 @@ pub(crate) fn fate(judged: &Judged, options: &Options, verified: Timestamp) -> F
     match judged.diff.class() {
         _ if judged.document.updated_at > verified => Fate::WrittenLater,
         Class::Same | Class::Cleanup => Fate::Delete,
-        class if options.left_behind.contains(&class) => Fate::Delete,
+        _ if options.gives_up(judged.diff.reason) => Fate::Delete,
         _ => Fate::Open,
     }
 }
@@ -65,6 +65,7 @@ mod tests {
             (signal, Reason::AlreadyThere, 0, Fate::Delete),
             (signal, Reason::Duplicate, -5, Fate::Delete),
             (signal, Reason::Malformed("action"), 0, Fate::Delete),
+            (signal, Reason::KeysInside, 0, Fate::Open),
             (signal, Reason::NoOwner, 0, Fate::Open),
             (signal, Reason::TargetIsNewer, 0, Fate::Open),
             (signal, Reason::NotThere, 0, Fate::Open),

@@ -1,12 +1,12 @@
 //! What is to be done for a legacy document: decided from the documents alone, without asking anybody.
 
 use crate::documents::legacy::{
-    Legacy, OLD_TENANT_ID, SignalCollection, entry_of_today, equity_path, shadow_trade_path, signal_of_today,
-    signal_path,
+    Legacy, OLD_TENANT_ID, SignalCollection, entry_of_today, equity_path, has_keys_inside, shadow_trade_path,
+    signal_of_today, signal_path,
 };
 use crate::documents::user::TENANT_ID;
 use crate::firestore::values::{Fields, are_same};
-use crate::migration::owners::{Owners, said};
+use crate::migration::owners::{Owners, own, said};
 use crate::migration::reason::{Class, Reason};
 use crate::migration::stored::Stored;
 use crate::model::ids::DocumentId;
@@ -97,6 +97,8 @@ pub(crate) fn intent(document: &Stored, owners: &Owners) -> Option<Intent> {
     let fields = &document.fields;
     let create = |target, fields, rivals| Intent::Create { target, fields, rivals };
     let intent = match Legacy::at(&document.path)? {
+        Legacy::Snapshot(_) if fields.contains_key(UPDATED_AT_ISO) => return None,
+        legacy if legacy.is_kept_whole() && has_keys_inside(fields) => Err(Reason::KeysInside),
         Legacy::Equity(minute) => owners
             .of(fields)
             .and_then(|owner| Ok(create(equity_path(&owner, &minute)?, entry_of_today(fields)?, Vec::new()))),
@@ -114,7 +116,6 @@ pub(crate) fn intent(document: &Stored, owners: &Owners) -> Option<Intent> {
             Ok(None) => return None,
             said => said.map(|tenant| Intent::Join { user, tenant: tenant.unwrap_or_default().to_owned() }),
         },
-        Legacy::Snapshot(_) if fields.contains_key(UPDATED_AT_ISO) => return None,
         Legacy::Snapshot(_) => Ok(Intent::Remove),
         Legacy::Figures => Err(Reason::OldFigures),
         Legacy::Keys(_) => Err(Reason::Keys),
@@ -160,13 +161,15 @@ impl Intent {
             Self::Create { target, fields, rivals } => {
                 created(document, (target, fields), &rivals, (facts, owners))
             }
-            Self::Own(tenant) => match owner(&tenant, facts, owners) {
-                Ok(owner) => {
-                    let set = Action::Set(USER_ID, owner.as_str().to_owned());
-                    Diff::change(Reason::WithoutOwner, own(), set)
+            Self::Own(tenant) => {
+                match owner(&tenant, facts, owners).and_then(|found| unless_another(document, found)) {
+                    Ok(owner) => {
+                        let set = Action::Set(USER_ID, owner.as_str().to_owned());
+                        Diff::change(Reason::WithoutOwner, own(), set)
+                    }
+                    Err(reason) => Diff::without_change(reason, Some(own())),
                 }
-                Err(reason) => Diff::without_change(reason, Some(own())),
-            },
+            }
             Self::Join { user, tenant } => match joined(document, &user, &tenant, facts) {
                 Ok(()) => Diff::change(Reason::OlderTenantId, own(), Action::Set(TENANT_ID, tenant)),
                 Err(reason) => Diff::without_change(reason, Some(own())),
@@ -212,7 +215,15 @@ fn owner(tenant: &DocumentId, facts: &Facts, owners: &Owners) -> Result<Document
     }
     match facts.members.get(tenant.as_str()).map(Vec::as_slice) {
         Some([only]) => Ok(only.clone()),
-        _ => owners.of_tenant(tenant).ok_or(Reason::SeveralMembers),
+        _ => owners.of_tenant(tenant.as_str()).ok_or(Reason::SeveralMembers),
+    }
+}
+
+/// That owner, unless the document itself names somebody else.
+fn unless_another(document: &Stored, owner: DocumentId) -> Result<DocumentId, Reason> {
+    match own(&document.fields)? {
+        Some((_, other)) if other != owner.as_str() => Err(Reason::OwnersContradict),
+        _ => Ok(owner),
     }
 }
 

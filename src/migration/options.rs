@@ -1,7 +1,7 @@
 //! What the operator said of a migration, and the ids that stand for it.
 
 use crate::migration::owners::Owners;
-use crate::migration::reason::Class;
+use crate::migration::reason::{Class, Reason};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(crate) owners: Owners,
     /// Classes of documents that are given up. `--leave-behind`.
     pub(crate) left_behind: BTreeSet<Class>,
+    /// The database's full name: what was found in one is not there in another.
+    pub(crate) database: String,
 }
 
 impl Options {
@@ -40,15 +42,21 @@ impl Options {
         self.verified(stamp.at) == *stamp
     }
 
-    /// Whether a document of that class waits for the operator.
+    /// Whether documents are given up for that reason.
     #[must_use]
-    pub(crate) fn is_open(&self, class: Class) -> bool {
-        Class::OPEN.contains(&class) && !self.left_behind.contains(&class)
+    pub(crate) fn gives_up(&self, reason: Reason) -> bool {
+        self.left_behind.contains(&reason.class()) && reason.may_be_given_up()
+    }
+
+    /// Whether a document waits for the operator for that reason.
+    #[must_use]
+    pub(crate) fn is_open(&self, reason: Reason) -> bool {
+        Class::OPEN.contains(&reason.class()) && !self.gives_up(reason)
     }
 
     fn stamp(&self, at: Timestamp, of: &str) -> Stamp {
         let Owners { single, of_tenants } = &self.owners;
-        let mut said = vec![of, single.as_ref().map_or("", |owner| owner.as_str())];
+        let mut said = vec![of, &self.database, single.as_ref().map_or("", |owner| owner.as_str())];
         said.extend(of_tenants.iter().flat_map(|(tenant, owner)| [tenant.as_str(), owner.as_str()]));
         said.push("");
         said.extend(self.left_behind.iter().map(|class| class.as_str()));
@@ -125,6 +133,7 @@ mod tests {
             Options { owners: owner("ben"), ..Options::default() },
             Options { owners: by_tenant, ..Options::default() },
             Options { left_behind: [Class::Malformed].into(), ..Options::default() },
+            Options { database: "projects/other/databases/d".into(), ..Options::default() },
             Options { left_behind: [Class::Ambiguous, Class::Malformed].into(), ..Options::default() },
         ];
         let now = at("2026-11-29T09:25:52Z");
@@ -133,6 +142,6 @@ mod tests {
             .flat_map(|options| [options.plan(now), options.verified(now)])
             .map(|id| id.to_string())
             .collect();
-        assert_eq!(ids.len(), 12);
+        assert_eq!(ids.len(), 14);
     }
 }

@@ -3,11 +3,11 @@
 use crate::firestore::values::{Fields, is_null, string};
 use crate::migration::reason::Reason;
 use crate::model::ids::DocumentId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where older writers said whose a document is.
-const OWN: [&str; 2] = ["uid", "user_id"];
-const TENANT: &str = "tenant_id";
+const OWN: [&str; 3] = ["uid", "user_id", "userId"];
+const TENANT: [&str; 2] = ["tenant_id", "tenantId"];
 
 /// The tenant that older writers named where nobody had told them one.
 const DEFAULT_TENANT: &str = "local";
@@ -22,30 +22,52 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
+    /// All whom the operator named.
+    pub(crate) fn named(&self) -> BTreeSet<&str> {
+        self.single.iter().chain(self.of_tenants.values()).map(DocumentId::as_str).collect()
+    }
+
     /// Whose a document at the root is: whose it says it is, else its tenant's, else the single tenant's.
     pub(crate) fn of(&self, fields: &Fields) -> Result<DocumentId, Reason> {
-        let mut own = OWN.iter().filter_map(|name| said(fields, name).transpose());
-        match (own.next().transpose()?, own.next().transpose()?) {
-            (Some(one), Some(other)) if one != other => Err(Reason::OwnersContradict),
-            (Some(owner), _) => DocumentId::parse(owner).map_err(|_| Reason::Malformed(OWN[0])),
-            (None, _) => self.of_tenant_or_single(said(fields, TENANT)?),
+        if let Some((name, owner)) = own(fields)? {
+            return DocumentId::parse(owner).map_err(|_| Reason::Malformed(name));
+        }
+        let owner = match unanimous(fields, TENANT, Reason::TenantsContradict)? {
+            Some((_, tenant)) => self.of_tenant(tenant),
+            None => self.single.clone(),
+        };
+        owner.ok_or(Reason::NoOwner)
+    }
+
+    /// Whose a tenant's documents are, where neither they nor the tenant itself say it. The single tenant's owner is
+    /// nobody else's.
+    pub(crate) fn of_tenant(&self, tenant: &str) -> Option<DocumentId> {
+        let single = self.single.as_ref().filter(|_| tenant == DEFAULT_TENANT);
+        self.of_tenants.get(tenant).or(single).cloned()
+    }
+}
+
+/// Whose a document says that it is, with the field's name.
+pub(super) fn own(fields: &Fields) -> Result<Option<(&'static str, &str)>, Reason> {
+    unanimous(fields, OWN, Reason::OwnersContradict)
+}
+
+/// The text that all those fields have which have any, with the name of the first.
+fn unanimous<'a, const N: usize>(
+    fields: &'a Fields,
+    names: [&'static str; N],
+    contradiction: Reason,
+) -> Result<Option<(&'static str, &'a str)>, Reason> {
+    let mut found = None;
+    for name in names {
+        match (said(fields, name)?, found) {
+            (None, _) => {}
+            (Some(text), None) => found = Some((name, text)),
+            (Some(text), Some((_, other))) if text == other => {}
+            (Some(_), Some(_)) => return Err(contradiction),
         }
     }
-
-    fn of_tenant_or_single(&self, tenant: Option<&str>) -> Result<DocumentId, Reason> {
-        let owner = match tenant {
-            Some(tenant) if !self.of_tenants.is_empty() => self.of_tenants.get(tenant),
-            _ => self.single.as_ref(),
-        };
-        owner.cloned().ok_or(Reason::NoOwner)
-    }
-
-    /// Whose a tenant's own document is, where the tenant itself does not say.
-    pub(crate) fn of_tenant(&self, tenant: &DocumentId) -> Option<DocumentId> {
-        let is_default = tenant.as_str() == DEFAULT_TENANT;
-        let single = self.single.as_ref().filter(|_| is_default);
-        self.of_tenants.get(tenant.as_str()).or(single).cloned()
-    }
+    Ok(found)
 }
 
 /// The text of a field; nothing for null and an empty one.
@@ -75,7 +97,7 @@ mod tests {
         let single = Owners { single: Some(id("ana")), ..Owners::default() };
         let by_tenant = Owners { of_tenants: [("acme".to_owned(), id("ben"))].into(), ..single.clone() };
         type Case<'a> = (&'a Owners, &'a [(&'a str, Value)], Result<&'a str, Reason>);
-        let cases: [Case<'_>; 16] = [
+        let cases: [Case<'_>; 22] = [
             (&nobody, &[], Err(Reason::NoOwner)),
             (&nobody, &[("uid", text("cy"))], Ok("cy")),
             (&nobody, &[("user_id", text("cy"))], Ok("cy")),
@@ -86,7 +108,17 @@ mod tests {
             (&single, &[("uid", integer(7))], Err(Reason::Malformed("uid"))),
             (&single, &[("uid", text("a/b"))], Err(Reason::Malformed("uid"))),
             (&single, &[], Ok("ana")),
-            (&single, &[("tenant_id", text("acme"))], Ok("ana")),
+            (&single, &[("userId", text("cy"))], Ok("cy")),
+            (&single, &[("uid", text("cy")), ("userId", text("di"))], Err(Reason::OwnersContradict)),
+            (&single, &[("user_id", text("a/b"))], Err(Reason::Malformed("user_id"))),
+            (&single, &[("tenant_id", text("acme"))], Err(Reason::NoOwner)),
+            (&single, &[("tenantId", text("acme"))], Err(Reason::NoOwner)),
+            (&single, &[("tenant_id", text("local"))], Ok("ana")),
+            (
+                &by_tenant,
+                &[("tenant_id", text("acme")), ("tenantId", text("other"))],
+                Err(Reason::TenantsContradict),
+            ),
             (&by_tenant, &[("tenant_id", text("acme"))], Ok("ben")),
             (&by_tenant, &[("tenant_id", text("other"))], Err(Reason::NoOwner)),
             (&by_tenant, &[], Ok("ana")),
@@ -105,7 +137,7 @@ mod tests {
         let of_tenants = [("acme".to_owned(), id("ben"))].into();
         let owners = Owners { single: Some(id("ana")), of_tenants };
         for (tenant, owner) in [("acme", Some("ben")), ("local", Some("ana")), ("other", None)] {
-            assert_eq!(owners.of_tenant(&id(tenant)), owner.map(id), "{tenant}");
+            assert_eq!(owners.of_tenant(tenant), owner.map(id), "{tenant}");
         }
     }
 }

@@ -85,6 +85,8 @@ pub(crate) enum Reason {
     TenantsContradict,
     /// That field is not what its reader needs.
     Malformed(&'static str),
+    /// It holds keys, and is no document for keys: they would be copied, into the journal at least.
+    KeysInside,
     /// Keys, which are not moved by the same way.
     Keys,
     /// Figures are only ever written by a pulse.
@@ -114,10 +116,16 @@ impl Reason {
             | Self::SeveralMembers
             | Self::NoMembership
             | Self::TenantsContradict => Class::Ambiguous,
-            Self::Malformed(_) => Class::Malformed,
+            Self::Malformed(_) | Self::KeysInside => Class::Malformed,
             Self::Keys => Class::Secret,
             Self::OldFigures | Self::BelowLegacy => Class::Cleanup,
         }
+    }
+
+    /// Whether the operator may do without such a document.
+    #[must_use]
+    pub(crate) fn may_be_given_up(self) -> bool {
+        self != Self::KeysInside
     }
 
     /// The stable name for programs.
@@ -139,6 +147,7 @@ impl Reason {
             Self::NoMembership => "NoMembership",
             Self::TenantsContradict => "TenantsContradict",
             Self::Malformed(_) => "Malformed",
+            Self::KeysInside => "KeysInside",
             Self::Keys => "Keys",
             Self::OldFigures => "OldFigures",
             Self::BelowLegacy => "BelowLegacy",
@@ -167,14 +176,17 @@ impl Reason {
             Self::TargetIsNewer => "its target was written after it",
             Self::TargetDiffers => "its target exists with another content",
             Self::IdTaken => "another document with the same id becomes the same target",
-            Self::NoOwner => "nobody says whose it is: name the owner by --owner or --owners",
-            Self::OwnersContradict => "its uid and its user_id name two users",
+            Self::NoOwner => {
+                "nobody says whose it is: name the owner by --owner, or that of its tenant by --owners"
+            }
+            Self::OwnersContradict => "its uid, its user_id and its userId name two users",
             Self::SeveralMembers => {
                 "its tenant names no owner, and has not exactly one member: name the owner by --owners"
             }
             Self::NoMembership => "the user is no member of that tenant",
             Self::TenantsContradict => "its tenant_id and its tenantId name two tenants",
             Self::Malformed(field) => return format!("its {field} is not what its readers need"),
+            Self::KeysInside => "it holds keys, and is not there for keys: delete their fields",
             Self::Keys => "it holds keys, which Alpaca has to take first",
             Self::BelowLegacy => "it is below an older document: the clean-up deletes it",
             Self::OldFigures => "only a pulse writes figures: the clean-up deletes it",

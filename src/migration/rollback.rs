@@ -9,7 +9,7 @@ use crate::migration::apply::{ApplyError, undoing};
 use crate::services::writer::Writer;
 use crate::shutdown::Stop;
 use gcloud_sdk::google::firestore::v1::Document;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// For a commit, all tries together.
@@ -28,6 +28,8 @@ pub(crate) enum UndoOutcome {
     Done,
     /// Its target was changed since, and is left as it is.
     Changed,
+    /// Its legacy document is gone: what was made of it may be all that is left.
+    SourceGone,
     /// It cannot be read.
     Unreadable,
     /// It is of a secret, and is left to whoever has Secret Manager.
@@ -111,9 +113,12 @@ impl Undoer<'_> {
         each: &mut impl FnMut(&str, UndoOutcome),
     ) -> Result<(), ApplyError> {
         let found = self.targets_and_parts(&entries).await?;
+        let sources: Vec<String> =
+            entries.iter().filter_map(|entry| Some(self.name(entry.source_of_new()?))).collect();
+        let sources = self.reader.existing(&sources).await?;
         let mut batch: Vec<Planned> = Vec::new();
         for stored in &entries {
-            match self.planned(stored, &found) {
+            match self.planned(stored, (&found, &sources)) {
                 Ok(planned) => {
                     let bytes = batch.iter().map(|planned| planned.bytes).sum::<usize>() + planned.bytes;
                     if batch.len() == COMMIT_ENTRIES || bytes > COMMIT_BYTES {
@@ -144,7 +149,7 @@ impl Undoer<'_> {
     fn planned(
         &self,
         stored: &StoredEntry,
-        found: &HashMap<String, Document>,
+        (found, sources): (&HashMap<String, Document>, &HashSet<String>),
     ) -> Result<Planned, UndoOutcome> {
         let parts = stored.parts();
         let parts: Vec<&Document> = parts.iter().filter_map(|name| found.get(name)).collect();
@@ -160,6 +165,9 @@ impl Undoer<'_> {
         };
         if !is_as_applied {
             return Err(UndoOutcome::Changed);
+        }
+        if stored.source_of_new().is_some_and(|source| !sources.contains(&self.name(source))) {
+            return Err(UndoOutcome::SourceGone);
         }
         let undoing =
             undoing(self.reader.database(), &entry, stored.version()).ok_or(UndoOutcome::Unreadable)?;
@@ -181,7 +189,7 @@ impl Undoer<'_> {
             return Err(ApplyError::Stopped);
         }
         let writes: Vec<Write> = batch.iter().flat_map(|planned| planned.writes.clone()).collect();
-        match self.writer.commit(&writes, Deadline::after(COMMIT_BUDGET)).await {
+        match self.writer.commit(&writes, Deadline::after(COMMIT_BUDGET).tried_to_the_end()).await {
             Ok(()) => batch.iter().for_each(|planned| each(&planned.target, UndoOutcome::Done)),
             Err(err) if !err.may_be_one_documents() => return Err(err.into()),
             Err(_) => {
@@ -195,7 +203,7 @@ impl Undoer<'_> {
 
     /// What becomes of an entry by itself. When the answer to an earlier commit was lost, it is gone by now.
     async fn alone(&self, planned: &Planned) -> Result<UndoOutcome, ApplyError> {
-        match self.writer.commit(&planned.writes, Deadline::after(COMMIT_BUDGET)).await {
+        match self.writer.commit(&planned.writes, Deadline::after(COMMIT_BUDGET).tried_to_the_end()).await {
             Ok(()) => Ok(UndoOutcome::Done),
             Err(err) if err.may_be_one_documents() => {
                 let found = self.reader.found(std::slice::from_ref(&planned.entry)).await?;

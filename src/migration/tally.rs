@@ -65,6 +65,16 @@ impl Tally {
     /// How many wait for the operator.
     #[must_use]
     pub(crate) fn open(&self, options: &Options) -> u64 {
-        Class::OPEN.into_iter().filter(|class| options.is_open(*class)).map(|class| self.of(class)).sum()
+        self.count(|reason| options.is_open(reason))
+    }
+
+    /// How many of them hold keys.
+    #[must_use]
+    pub(crate) fn with_keys(&self) -> u64 {
+        self.count(|reason| reason == Reason::KeysInside)
+    }
+
+    fn count(&self, is_meant: impl Fn(Reason) -> bool) -> u64 {
+        self.groups().filter(|(_, reason, _)| is_meant(*reason)).map(|(.., group)| group.count).sum()
     }
 }

@@ -88,6 +88,13 @@ impl DocumentId {
         number == Some("") || digits.is_some_and(is_number)
     }
 
+    /// Which of that id's numbers it has, if one; 1 for the id itself.
+    #[must_use]
+    pub(crate) fn number_of(&self, base: &Self) -> Option<u32> {
+        let digits = self.0.strip_prefix(&*base.0).filter(|_| self.is_one_of(base))?;
+        digits.strip_prefix('-').map_or(Some(1), |digits| digits.parse().ok())
+    }
+
     /// The id as Firestore has it.
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {
@@ -300,7 +307,20 @@ mod tests {
 
     #[test]
     fn a_numbered_id_and_one_that_exists_are_taken_as_they_are() {
-        assert_eq!(DocumentId::parse("pulse").expect("legal").numbered(12).as_str(), "pulse-12");
+        let base = DocumentId::parse("pulse").expect("legal");
+        assert_eq!(base.numbered(12).as_str(), "pulse-12");
+        for (id, number) in [
+            ("pulse", Some(1)),
+            ("pulse-2", Some(2)),
+            ("pulse-1425", Some(1_425)),
+            ("pulse-99999999999", None),
+            ("pulse-", None),
+            ("pulse-2b", None),
+            ("pulses", None),
+            ("other-2", None),
+        ] {
+            assert_eq!(DocumentId::parse(id).expect("legal").number_of(&base), number, "{id}");
+        }
         for (name, id) in [("p/d/users/ana", "ana"), ("users/__x__", "__x__"), ("ana", "ana"), ("", "")] {
             assert_eq!(DocumentId::of_existing(name).as_str(), id, "{name}");
         }

@@ -1,19 +1,26 @@
 //! Which version of a user's secret their keys came from.
 
-/// The number of a secret version, such as `7`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeyVersion(String);
+use std::fmt;
+
+/// Longest number: as many digits as 64 bits have.
+const MAX_DIGITS: usize = 19;
+
+/// The number of a secret version, such as `7`. It takes no memory elsewhere: a loop keeps one for each user.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyVersion {
+    /// Its digits, and then zeros.
+    digits: [u8; MAX_DIGITS],
+    number_of_digits: u8,
+}
 
 impl KeyVersion {
-    /// Longest number: as many digits as 64 bits have.
-    const MAX_DIGITS: usize = 19;
-
     /// A version is a whole number; `latest` is none.
     #[must_use]
     pub(crate) fn parse(number: &str) -> Option<Self> {
-        let whole =
-            (1..=Self::MAX_DIGITS).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-        whole.then(|| Self(number.to_owned()))
+        let is_whole = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let mut digits = [0; MAX_DIGITS];
+        digits.get_mut(..number.len()).filter(|_| is_whole)?.copy_from_slice(number.as_bytes());
+        Some(Self { digits, number_of_digits: u8::try_from(number.len()).ok()? })
     }
 
     /// Reads the number off a version's resource name, `projects/…/secrets/…/versions/7`, if it is one of this
@@ -29,13 +36,19 @@ impl KeyVersion {
     /// The number itself. Versions are counted from 1 in the order in which they were added.
     #[must_use]
     pub(crate) fn number(&self) -> u64 {
-        self.0.parse().unwrap_or_default() // 19 digits at most
+        self.as_str().parse().unwrap_or_default() // 19 digits at most
     }
 
     /// The number as text.
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.digits[..self.number_of_digits.into()]).unwrap_or_default() // digits are
+    }
+}
+
+impl fmt::Debug for KeyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyVersion({})", self.as_str())
     }
 }
 

@@ -16,7 +16,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Keys wiped in one go, so that nobody waits for long.
 const SWEEP_AT_ONCE: usize = 1_000;
 
-/// Most keys that are kept. With about 350 bytes each they stay below half of Cloud Run's usual 512 MiB;
+/// Most keys that are kept. With about 300 bytes each they stay below half of Cloud Run's usual 512 MiB;
 /// the keys of further users are fetched in every pass.
 const MOST: usize = 500_000;
 
@@ -34,8 +34,16 @@ pub(crate) struct KeyCache {
 /// What a user's document says of when their keys were last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LastChange {
-    at: Option<Timestamp>,
+    at: Change,
     is_recent: bool,
+}
+
+/// A point in time to the microsecond, as Firestore stores it, or none: in the least memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change(i64);
+
+impl Change {
+    const NONE: Self = Self(i64::MIN);
 }
 
 impl LastChange {
@@ -43,7 +51,10 @@ impl LastChange {
     #[must_use]
     pub(crate) fn of(keys_updated_at: Option<Timestamp>, now: Timestamp) -> Self {
         let at = keys_updated_at.filter(|at| *at <= now);
-        Self { at, is_recent: at.is_some_and(|at| now.duration_since(at) < LATEST_MAY_LAG) }
+        Self {
+            at: at.map_or(Change::NONE, |at| Change(at.as_microsecond())),
+            is_recent: at.is_some_and(|at| now.duration_since(at) < LATEST_MAY_LAG),
+        }
     }
 }
 
@@ -67,7 +78,7 @@ impl KeyCache {
     ) -> Option<Arc<StoredKeys>> {
         let mut kept = lock(&self.kept);
         let entry = kept.keys.get(user.as_str())?;
-        if *previous != PreviousState::Clean || entry.changed_at != change.at {
+        if *previous != PreviousState::Clean || entry.changed != change.at {
             kept.keys.remove(user.as_str());
             return None;
         }
@@ -80,7 +91,7 @@ impl KeyCache {
             return self.forget(user);
         }
         let until = Instant::now() + self.ttl;
-        lock(&self.kept).keep(user, Entry { keys: Arc::clone(keys), until, changed_at: change.at }, MOST);
+        lock(&self.kept).keep(user, Entry { keys: Arc::clone(keys), until, changed: change.at }, MOST);
     }
 
     /// Forgets a user's keys.
@@ -108,7 +119,7 @@ struct Entry {
     /// The end of their time.
     until: Instant,
     /// What the user's document said of the last change when they were read.
-    changed_at: Option<Timestamp>,
+    changed: Change,
 }
 
 #[derive(Default)]
@@ -174,7 +185,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(600);
 
     /// No change is known.
-    const NEVER: LastChange = LastChange { at: None, is_recent: false };
+    const NEVER: LastChange = LastChange { at: Change::NONE, is_recent: false };
 
     fn user(id: &str) -> UserId {
         UserId::parse(id).expect("legal")
@@ -258,7 +269,7 @@ mod tests {
     async fn no_more_are_kept_than_there_is_room_for() {
         let mut kept = Kept::default();
         let until = Instant::now() + TTL;
-        let entry = || Entry { keys: keys(1), until, changed_at: None };
+        let entry = || Entry { keys: keys(1), until, changed: Change::NONE };
         for id in ["ana", "ben", "cy"] {
             kept.keep(&user(id), entry(), 2);
         }

@@ -165,6 +165,11 @@ pub(crate) fn secret_of(user: &UserId) -> String {
 }
 
 impl SecretManager {
+    /// Waits until the call may be made, which is no part of its time.
+    async fn allowed(&self, call: SecretCall, deadline: Deadline) -> Deadline {
+        self.limits.allow_before(call, deadline).await
+    }
+
     /// The users of a page of the secrets with keys, as their names say, and where the next page begins.
     pub(crate) async fn key_secrets(
         &self,

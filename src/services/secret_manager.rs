@@ -4,7 +4,7 @@ use crate::google::credentials::failure::NoToken;
 use crate::google::credentials::{Identity, no_token};
 use crate::google::error::{Denied, Reason};
 use crate::limits::patience::Patience;
-use crate::limits::rate::{Permits, RateLimits, SecretCall, UsedUp};
+use crate::limits::rate::{Permits, RateLimits, UsedUp};
 use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
 use crate::limits::slots::answer_within;
 use crate::limits::usage::Usage;
@@ -384,7 +384,7 @@ pub(crate) struct SecretManager {
     client: SecretManagerService,
     identity: Identity,
     usage: Arc<Usage>,
-    limits: Arc<RateLimits>,
+    pub(super) limits: Arc<RateLimits>,
     watch: Arc<HostWatch>,
     patience: Arc<Patience>,
 }
@@ -471,11 +471,6 @@ impl SecretManager {
     /// A call of theirs was asked for a secret's payload.
     pub(super) fn count_access(&self) {
         self.usage.secret_accesses.add(1);
-    }
-
-    /// Waits until one of theirs may be made, which is no part of its time.
-    pub(super) async fn allowed(&self, call: SecretCall, deadline: Deadline) -> Deadline {
-        self.limits.allow_before(call, deadline).await
     }
 
     /// Doubts the token that Secret Manager did not take, so that the next attempt has another one.

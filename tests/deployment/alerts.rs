@@ -1,6 +1,6 @@
 //! The alert policies, which only work if the metrics that they watch exist and count something.
 
-use crate::docs::{after, calls};
+use crate::docs::{after, assert_pulse_takes, calls};
 use crate::gcloud::{assert_understood, messages_take};
 use crate::read;
 use crate::shell::Call;
@@ -186,7 +186,8 @@ fn the_metrics_count_what_the_job_says() {
 /// The commands in a policy's text, which are those that somebody types at night.
 fn commands(policy: &Json) -> Vec<Call> {
     let content = policy["documentation"]["content"].as_str().expect("a text");
-    let spans = content.split('`').skip(1).step_by(2).filter(|span| span.starts_with("gcloud "));
+    let spans = content.split('`').skip(1).step_by(2);
+    let spans = spans.filter(|span| span.starts_with("gcloud ") || span.starts_with("pulse "));
     let script: String = spans.map(|span| format!("{span}\n")).collect();
     crate::shell::Cloud::empty().run(&script, &BTreeMap::new()).calls
 }
@@ -199,10 +200,11 @@ fn each_says_what_happened_what_it_does_not_mean_and_what_to_type() {
         let parts: Vec<&str> = content.split("\n\n").filter_map(|part| part.split(":**").next()).collect();
         assert_eq!(parts, ["**What happened", "**What it does not mean", "**What to type"], "{file}");
         let commands = commands(&policy);
-        assert!(commands.len() >= 2 || file.ends_with("share.json"), "{file}: {commands:?}");
+        assert!(commands.len() >= 2 && commands[0][0] == "pulse", "{file}: {commands:?}");
         typed.extend(commands);
     }
     assert_understood(&typed);
+    assert_pulse_takes(&typed);
 }
 
 /// gcloud reads the files only when it has an account, and Google refuses what it does not know.

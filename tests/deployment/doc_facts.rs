@@ -240,6 +240,25 @@ fn the_reference_has_every_error_code_and_no_other() {
     assert_eq!(told, codes);
 }
 
+/// Whether it is written like the reason of a finding.
+fn is_reason(span: &&str) -> bool {
+    span.starts_with(|c: char| c.is_ascii_uppercase())
+        && span.chars().all(|c| c.is_ascii_alphabetic())
+        && span.chars().any(|c| c.is_ascii_lowercase())
+}
+
+#[test]
+fn every_finding_that_the_operators_page_explains_is_told_by_a_command() {
+    let (_, prose) = parts(&read("docs/operate.md"));
+    let reasons: BTreeSet<&str> = prose.split('`').skip(1).step_by(2).filter(is_reason).collect();
+    assert!(reasons.len() > 40, "{reasons:?}");
+    let mut sources = Vec::new();
+    add_sources("src", &mut sources);
+    let code: String = sources.iter().map(|file| read(file)).collect();
+    let unknown: Vec<_> = reasons.iter().filter(|reason| !code.contains(&format!("\"{reason}\""))).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
 /// A change starts where CONTRIBUTING.md says.
 #[test]
 fn every_place_that_the_contributing_page_names_exists() {

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::LazyLock;
 
 /// Every Markdown file of the project, in the order of their names.
@@ -48,13 +49,18 @@ pub(crate) fn parts(text: &str) -> (String, String) {
     (blocks, prose)
 }
 
+/// Files whose sentences, too, name commands of `pulse` to be typed as they stand.
+const FOR_THE_NIGHT: [&str; 2] = ["README.md", "docs/operate.md"];
+
 /// What a file's commands call, in their order, from an empty terminal: those in its blocks, then those of `gcloud` that
-/// a sentence mentions.
+/// a sentence mentions, and those of `pulse` where they are meant to be typed.
 fn calls_of(file: &str) -> Vec<Call> {
     let (blocks, prose) = parts(&read(file));
     let spans = prose.split('`').skip(1).step_by(2);
-    let mentioned: Vec<&str> = spans.filter(|span| span.starts_with("gcloud ")).collect();
-    let script = format!("set -u\n{blocks}\n{}\ntrue", mentioned.join("\n"));
+    let (mentioned, others): (Vec<&str>, Vec<&str>) = spans.partition(|span| span.starts_with("gcloud "));
+    let is_typed = |span: &&str| span.starts_with("pulse ") && FOR_THE_NIGHT.contains(&file);
+    let of_pulse: Vec<&str> = others.into_iter().filter(is_typed).collect();
+    let script = format!("set -u\n{blocks}\n{}\n{}\ntrue", mentioned.join("\n"), of_pulse.join("\n"));
     let run = Cloud::empty().run(&script, &BTreeMap::new());
     assert!(run.succeeded, "{file}: {}", run.stderr);
     assert_eq!(run.stderr, "", "{file}: bash has something to say");
@@ -81,6 +87,20 @@ pub(crate) fn after<'a>(calls: &'a [Call], prefix: &str) -> Vec<&'a [String]> {
     calls.iter().filter_map(rest).collect()
 }
 
+/// Asserts that `pulse` knows the command and each flag of the calls that are its own.
+pub(crate) fn assert_pulse_takes(calls: &[Call]) {
+    let commands: BTreeSet<&[String]> = after(calls, "pulse").into_iter().collect();
+    assert!(!commands.is_empty(), "no command of pulse was found");
+    for command in commands {
+        // What is wrong is told, and help only where nothing is.
+        let pulse =
+            Command::new(env!("CARGO_BIN_EXE_pulse")).args(command).arg("--help").env_clear().output();
+        let run = pulse.expect("pulse runs");
+        let told = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success(), "pulse {}: {told}", command.join(" "));
+    }
+}
+
 trait StartsWithWords {
     fn starts_with_words(&self, words: &[&str]) -> bool;
 }
@@ -94,6 +114,17 @@ impl StartsWithWords for Call {
 #[test]
 fn gcloud_takes_every_command() {
     assert_understood(calls());
+}
+
+#[test]
+fn pulse_takes_every_command() {
+    assert_pulse_takes(calls());
+}
+
+#[test]
+#[should_panic = "pulse status --region=us-central1: error"]
+fn a_flag_that_pulse_does_not_know_is_found() {
+    assert_pulse_takes(&[["pulse", "status", "--region=us-central1"].map(str::to_owned).into()]);
 }
 
 #[test]

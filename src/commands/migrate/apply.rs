@@ -2,14 +2,15 @@
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::ground::{
-    Changing, alpaca, among, budgets, cannot, changing, ended_early, numbered, options, refuse, refuse_in,
-    secrets, typed, typed_whose,
+    Changing, alpaca, among, budgets, cannot, changing, ended_early, now, numbered, options, refuse,
+    refuse_in, secrets, stamp, typed, typed_place, typed_whose, unknown_owners,
 };
 use crate::commands::migrate::keys::{KeyLook, KeyMove, KeysOutcome};
 use crate::commands::migrate::progress::Progress;
 use crate::config::Place;
 use crate::config::migrate_args::ApplyArgs;
 use crate::documents::migration::{RunState, Step};
+use crate::firestore::StoreError;
 use crate::migration::apply::{Applier, ApplyError, Outcome};
 use crate::migration::load::{Judged, Loader};
 use crate::migration::options::{Options, Stamp};
@@ -24,10 +25,10 @@ const NAMED: usize = 5;
 
 pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
     run("migrate apply", &args.change.operator, async |place: &Place, report: &mut Report| {
-        let Some((plan, options)) = asked(args, report) else { return };
+        let Some((plan, options)) = asked(args, place, report) else { return };
         let desk = Desk::with_budgets(place, &budgets(&args.change.pace));
         let Some(database) = changing(&desk, report).await else { return };
-        if !may_begin(&database, &args.change.plan, report).await {
+        if !may_begin(&database, (plan, &options), args, report).await {
             return;
         }
         let question =
@@ -48,17 +49,11 @@ pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
 }
 
 /// The plan, with the options that it stands for.
-fn asked(args: &ApplyArgs, report: &mut Report) -> Option<(Stamp, Options)> {
-    let options = options(&args.whose, report)?;
-    let plan: Stamp = match args.change.plan.parse() {
-        Ok(plan) => plan,
-        Err(err) => {
-            refuse(report, "NoPlan", format!("--plan {:?} is no plan's id: {err}.", args.change.plan));
-            return None;
-        }
-    };
+fn asked(args: &ApplyArgs, place: &Place, report: &mut Report) -> Option<(Stamp, Options)> {
+    let options = options(&args.whose, place, report)?;
+    let plan = stamp(&args.change.plan, report)?;
     if options.plan(plan.at) != plan {
-        let sentence = "The plan stands for other options: give --owner, --owners and --leave-behind as they were given to `pulse migrate plan`.";
+        let sentence = "The plan stands for other options: give --project, --database, --owner, --owners and --leave-behind as they were given to `pulse migrate plan`.";
         refuse(report, "OtherOptions", sentence);
         return None;
     }
@@ -66,21 +61,50 @@ fn asked(args: &ApplyArgs, report: &mut Report) -> Option<(Stamp, Options)> {
 }
 
 /// What was undone is not done again by the same plan: its journal is gone.
-async fn may_begin(database: &Changing, plan: &str, report: &mut Report) -> bool {
-    match database.run(plan).await {
+async fn may_begin(
+    database: &Changing,
+    plan: (Stamp, &Options),
+    args: &ApplyArgs,
+    report: &mut Report,
+) -> bool {
+    let (id, place) = (&args.change.plan, typed_place(&args.change.operator));
+    match obstacle(database, plan, id).await {
         Ok(None) => true,
-        Ok(Some(run)) => match run.state {
-            None | Some(RunState::Applying | RunState::Applied) => true,
-            Some(state) => {
-                refuse_in(state, plan, report);
-                false
-            }
-        },
+        Ok(Some(Obstacle::State(state))) => {
+            refuse_in(state, (id, &place), report);
+            false
+        }
+        Ok(Some(Obstacle::Typed(finding))) => {
+            refuse(report, finding.reason, finding.sentence);
+            false
+        }
         Err(err) => {
             cannot(report, &err);
             false
         }
     }
+}
+
+/// What keeps a plan from being applied.
+enum Obstacle {
+    State(RunState),
+    Typed(Finding),
+}
+
+async fn obstacle(
+    database: &Changing,
+    (plan, options): (Stamp, &Options),
+    id: &str,
+) -> Result<Option<Obstacle>, StoreError> {
+    let state = database.run(id).await?.and_then(|run| run.state);
+    if let Some(state) = state.filter(|state| !matches!(state, RunState::Applying | RunState::Applied)) {
+        return Ok(Some(Obstacle::State(state)));
+    }
+    if plan.at > now(&database.reader).await? {
+        let sentence = "The plan's time is ahead of Firestore's: nobody has made it.";
+        return Ok(Some(Obstacle::Typed(Finding::new(CheckState::Failed, "NoPlan", sentence))));
+    }
+    Ok(unknown_owners(&database.reader, &options.owners).await?.map(Obstacle::Typed))
 }
 
 /// What became of all documents.
@@ -90,7 +114,11 @@ struct Applied {
     moved: u64,
     keys_moved: u64,
     others: BTreeMap<&'static str, Others>,
+    keys: KeysLeft,
 }
+
+/// The documents whose keys are not where they should be.
+pub(super) type KeysLeft = BTreeMap<KeysOutcome, Others>;
 
 /// Those that were not moved for one cause.
 #[derive(Debug, Default)]
@@ -126,7 +154,7 @@ impl Applied {
             KeysOutcome::Moved => self.keys_moved += 1,
             KeysOutcome::Same | KeysOutcome::Absent => {}
             left => {
-                self.others.entry(left.as_str()).or_default().add(path);
+                self.keys.entry(left).or_default().add(path);
                 report.item(&serde_json::json!({"source": path, "outcome": left.as_str()}));
             }
         }
@@ -177,9 +205,8 @@ impl Moving<'_> {
         moved.unwrap_or(Err(ApplyError::Stopped))?;
         // It was told why there are none.
         let Some((secrets, alpaca)) = clients else { return Err(ApplyError::Stopped) };
-        let look = KeyLook { reader: &self.database.reader, secrets: &secrets };
-        let writer = &self.database.writer;
-        let keys = KeyMove { look, alpaca: &alpaca, writer, plan: id, stop: self.stop };
+        let look = KeyLook { reader: &self.database.reader, secrets: &secrets, alpaca: Some(&alpaca) };
+        let keys = KeyMove { look, writer: &self.database.writer, plan: id, stop: self.stop };
         let moving = keys.all(|path, outcome| applied.note_keys(path, outcome, report));
         let moved = self.stop.run_until_stopped_for(DRAIN_LIMIT, moving).await;
         moved.unwrap_or(Err(ApplyError::Stopped))
@@ -218,12 +245,11 @@ fn conclude(
 ) {
     report.field("moved", &applied.moved);
     report.field("keys_moved", &applied.keys_moved);
+    let replan = format!("pulse migrate plan{}", typed(&args.whose, &args.change.operator));
     for (cause, others) in &applied.others {
-        let finding = finding(cause, others);
-        let is_given_up = keys_are_given_up && finding.state == CheckState::Failed && cause.contains('_');
-        let state = if is_given_up { CheckState::Warning } else { finding.state };
-        report.found(Finding { state, ..finding });
+        report.found(finding(cause, others).mended_by(&replan));
     }
+    report.found_all(keys_findings(&applied.keys, keys_are_given_up));
     let again = format!(
         "pulse migrate apply --plan {}{}",
         args.change.plan,
@@ -248,42 +274,44 @@ fn finding(cause: &str, others: &Others) -> Finding {
         "changed" => {
             ("ChangedMeanwhile", "[was|were] changed by somebody else at the same time: make a new plan.")
         }
-        "refused" => ("RefusedByFirestore", "[is|are] not taken by Firestore."),
-        other => return keys_finding(other, others),
+        _ => ("RefusedByFirestore", "[is|are] not taken by Firestore."),
     };
     let sentence = among(others.count, &others.named, words);
-    Finding::new(CheckState::Failed, reason, sentence).mended_by("pulse migrate plan")
+    Finding::new(CheckState::Failed, reason, sentence)
 }
 
-/// What keeps keys from being moved, by the word of JSON.
-pub(super) fn keys_finding(word: &str, others: &Others) -> Finding {
-    let (state, reason, words) = match word {
-        "keys_not_there" => {
-            (CheckState::Failed, "KeysNotMoved", "[holds|hold] keys that are not in Secret Manager.")
+/// What keeps keys from being moved. What is given up is told too.
+pub(super) fn keys_findings(left: &KeysLeft, are_given_up: bool) -> Vec<Finding> {
+    let finding = |(outcome, others): (&KeysOutcome, &Others)| {
+        let finding = keys_finding(*outcome, others);
+        let is_given_up = are_given_up && outcome.may_be_given_up();
+        let state = if is_given_up { CheckState::Warning } else { finding.state };
+        Finding { state, ..finding }
+    };
+    left.iter().map(finding).collect()
+}
+
+fn keys_finding(outcome: KeysOutcome, others: &Others) -> Finding {
+    let (reason, words) = match outcome {
+        KeysOutcome::NotThere => ("KeysNotMoved", "[holds|hold] keys that are not in Secret Manager."),
+        KeysOutcome::OtherKeys => {
+            ("OtherKeys", "[holds|hold] other keys than the secret's newest version, which stays.")
         }
-        "other_keys" => (
-            CheckState::Failed,
-            "OtherKeys",
-            "[holds|hold] other keys than the secret's newest version, which stays.",
-        ),
-        "keys_malformed" => (
-            CheckState::Failed,
-            "KeysMalformed",
-            "[holds|hold] what are no keys, or the user's id can have no secret.",
-        ),
-        "user_unknown" => (
-            CheckState::Failed,
-            "UserUnknown",
-            "[holds|hold] keys of users without a document: `pulse user add` makes one.",
-        ),
-        "keys_rejected" => {
-            (CheckState::Failed, "KeysRejected", "[holds|hold] keys that Alpaca does not take.")
+        KeysOutcome::Malformed => {
+            ("KeysMalformed", "[holds|hold] what are no keys, or the user's id can have no secret.")
         }
-        _ => (
-            CheckState::Unknown,
+        KeysOutcome::UserUnknown => {
+            ("UserUnknown", "[holds|hold] keys of users without a document: `pulse user add` makes one.")
+        }
+        KeysOutcome::Rejected => ("KeysRejected", "[holds|hold] keys that Alpaca does not take."),
+        KeysOutcome::Moved | KeysOutcome::Same | KeysOutcome::Absent | KeysOutcome::Unknown => (
             "KeysNotAsked",
             "[holds|hold] keys of which Alpaca or Secret Manager could not be asked: run it again.",
         ),
+    };
+    let state = match outcome {
+        KeysOutcome::Unknown => CheckState::Unknown,
+        _ => CheckState::Failed,
     };
     Finding::new(state, reason, among(others.count, &others.named, words))
 }

@@ -4,15 +4,15 @@ use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::apply::Others;
 use crate::commands::migrate::close::close;
 use crate::commands::migrate::ground::{
-    Changing, among, begun, budgets, cannot, changing, ended_early, numbered, options, refuse, refuse_in,
-    typed, typed_place, typed_whose,
+    Changing, among, begun, budgets, cannot, changing, ended_early, now, numbered, options, refuse,
+    refuse_in, typed, typed_place, typed_whose,
 };
 use crate::commands::migrate::progress::Progress;
 use crate::commands::migrate::rollback::Undoing;
 use crate::config::Place;
 use crate::config::migrate_args::CleanupArgs;
-use crate::documents::legacy::has_keys;
-use crate::documents::migration::{Journal, RunState, Step, run_path};
+use crate::documents::legacy::has_keys_below;
+use crate::documents::migration::{Journal, RunState, Step};
 use crate::firestore::StoreError;
 use crate::firestore::reader::Reader;
 use crate::migration::apply::{Applier, ApplyError, Outcome};
@@ -52,7 +52,7 @@ async fn step(
     report: &mut Report,
 ) {
     let Some(state) = begun(database, &args.change.plan, report).await else { return };
-    let Some(options) = options(&args.whose, report) else { return };
+    let Some(options) = options(&args.whose, place, report) else { return };
     let verified = match &args.verified {
         Some(id) => match verification(id, &options, database, report).await {
             Some(verified) => Some(verified),
@@ -71,7 +71,10 @@ async fn step(
         (RunState::Cleaned | RunState::Closing, Some(_)) => {
             format!("Delete what is left of the legacy documents in project {project} for good?")
         }
-        _ => return refuse_in(state, &args.change.plan, report),
+        _ => {
+            let place = typed_place(&args.change.operator);
+            return refuse_in(state, (&args.change.plan, &place), report);
+        }
     };
     if let Err(refused) = confirm(&question, args.change.confirm).await {
         report.found(Finding::new(CheckState::Failed, "NotConfirmed", format!("{refused}.")));
@@ -83,7 +86,7 @@ async fn step(
         (RunState::Applied | RunState::Cleaning, Some(at)) => {
             delete_legacy(args, (database, &options, at), &stop, report).await;
         }
-        (_, Some(_)) => close(args, (database, &options), &stop, report).await,
+        (_, Some(at)) => close(args, (desk, database), (&options, at), &stop, report).await,
     }
 }
 
@@ -102,10 +105,13 @@ async fn verification(
             return None;
         }
     };
-    match database.reader.time(&run_path("none")).await {
-        Ok(now) if now.unwrap_or_else(Timestamp::now).duration_since(verified.at) <= VERIFIED_WITHIN => {
-            Some(verified.at)
+    match now(&database.reader).await {
+        Ok(now) if verified.at > now => {
+            let sentence = "The verification's time is ahead of Firestore's: nobody has made it.";
+            refuse(report, "NotVerified", sentence);
+            None
         }
+        Ok(now) if now.duration_since(verified.at) <= VERIFIED_WITHIN => Some(verified.at),
         Ok(_) => {
             let sentence = "The verification is more than an hour old: verify again.";
             refuse(report, "VerifiedTooLongAgo", sentence);
@@ -159,6 +165,30 @@ impl Deleted {
         }
     }
 
+    /// Whether nothing was left.
+    fn is_all(&self) -> bool {
+        self.later.count + self.open.count + self.keys.count == 0
+    }
+
+    /// What was done, and what is next.
+    fn told(&self, args: &CleanupArgs) -> Finding {
+        let done = "{} legacy document[|s] [was|were] deleted, and the journal keeps [it|them].";
+        let (state, next, command) = match self.is_all() {
+            true => (
+                CheckState::Ok,
+                "Watch your programs for a day, then verify and clean up once more.",
+                format!("cleanup --plan {} --undo{}", args.change.plan, typed_place(&args.change.operator)),
+            ),
+            false => (
+                CheckState::Warning,
+                "See to what is left, verify, and run this first step again.",
+                format!("verify{}", typed(&args.whose, &args.change.operator)),
+            ),
+        };
+        let sentence = format!("{} {next}", numbered(self.deleted, done));
+        Finding::new(state, "Deleted", sentence).mended_by(format!("pulse migrate {command}"))
+    }
+
     /// What was not deleted.
     fn left(&self) -> Vec<Finding> {
         let of = |others: &Others, reason, words| {
@@ -193,14 +223,7 @@ async fn delete_legacy(
     deleted.left().into_iter().for_each(|finding| report.found(finding));
     match ended {
         Ok(()) => {
-            let words = "{} legacy document[|s] [was|were] deleted. The journal keeps [it|them]: watch your programs for a day, then verify and clean up once more.";
-            let sentence = numbered(deleted.deleted, words);
-            let undo = format!(
-                "pulse migrate cleanup --plan {} --undo{}",
-                args.change.plan,
-                typed_place(&args.change.operator)
-            );
-            report.found(Finding::new(CheckState::Ok, "Deleted", sentence).mended_by(undo));
+            report.found(deleted.told(args));
         }
         Err(err) => {
             let verified = args.verified.as_deref().unwrap_or_default();
@@ -250,6 +273,10 @@ async fn delete_all(
     });
     let walked = stop.run_until_stopped_for(DRAIN_LIMIT, walking).await;
     walked.unwrap_or(Err(ApplyError::Stopped))?;
+    // What was left is for this step once more.
+    if !deleted.is_all() {
+        return Ok(());
+    }
     Ok(database.record(&args.change.plan, RunState::Cleaned).await?)
 }
 
@@ -292,7 +319,7 @@ impl Deleting<'_> {
         let (mut above, mut condemned) = (BTreeMap::new(), Vec::new());
         for (legacy, document) in found {
             let others = match () {
-                () if has_keys(&document.fields) => &mut deleted.keys,
+                () if has_keys_below(&document.path, &document.fields) => &mut deleted.keys,
                 () if document.updated_at > self.verified => &mut deleted.later,
                 () => {
                     above.insert(document.path.clone(), legacy);

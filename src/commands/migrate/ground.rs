@@ -1,6 +1,8 @@
 //! What all of `pulse migrate` begins with: what the operator said, and a client of Firestore.
 
 use crate::commands::frame::{CheckState, Finding, Report, grouped};
+use crate::commands::migrate::apply::Others;
+use crate::config::Place;
 use crate::config::migrate_args::{OpenClass, PaceArgs, SecretPaceArgs, WhoseArgs};
 use crate::config::operator_args::OperatorArgs;
 use crate::documents::migration::{Run, RunState, Step, run_path};
@@ -9,7 +11,7 @@ use crate::firestore::{Store, StoreError};
 use crate::limits::rate::Budgets;
 use crate::limits::retry::Deadline;
 use crate::migration::apply::ApplyError;
-use crate::migration::options::Options;
+use crate::migration::options::{Options, Stamp};
 use crate::migration::owners::Owners;
 use crate::migration::reason::Class;
 use crate::model::ids::DocumentId;
@@ -18,6 +20,7 @@ use crate::services::desk::Desk;
 use crate::services::secret_manager::SecretManager;
 use crate::services::writer::Writer;
 use crate::shutdown::Stop;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::path::Path;
@@ -31,8 +34,8 @@ const RECORD_BUDGET: Duration = Duration::from_secs(20);
 const USAGE: u8 = 2;
 
 /// What the operator said; nothing, and told, where that cannot be used.
-pub(super) fn options(args: &WhoseArgs, report: &mut Report) -> Option<Options> {
-    let parsed = read(args);
+pub(super) fn options(args: &WhoseArgs, place: &Place, report: &mut Report) -> Option<Options> {
+    let parsed = read(args).map(|options| Options { database: place.database.name(), ..options });
     parsed.map_err(|wrong| refuse(report, "OptionsUnusable", wrong)).ok()
 }
 
@@ -54,13 +57,33 @@ fn read(args: &WhoseArgs) -> Result<Options, String> {
         OpenClass::Malformed => Class::Malformed,
         OpenClass::Secret => Class::Secret,
     });
-    Ok(Options { owners: Owners { single, of_tenants }, left_behind: left_behind.collect() })
+    let owners = Owners { single, of_tenants };
+    Ok(Options { owners, left_behind: left_behind.collect(), ..Options::default() })
 }
 
 fn by_tenant(file: &Path) -> Result<BTreeMap<String, String>, String> {
     let cannot = |err: &dyn Display| format!("The owners cannot be read from {}: {err}.", file.display());
     let text = std::fs::read_to_string(file).map_err(|err| cannot(&err))?;
     serde_json::from_str(&text).map_err(|err| cannot(&err))
+}
+
+/// Says that owners were named of whom no document says that they are users; nothing if there are none.
+pub(super) async fn unknown_owners(reader: &Reader, owners: &Owners) -> Result<Option<Finding>, StoreError> {
+    let named = owners.named();
+    let name = |owner: &&str| reader.database().document(format_args!("users/{owner}"));
+    let found = reader.existing(&named.iter().map(name).collect::<Vec<_>>()).await?;
+    let mut unknown = Others::default();
+    named.iter().filter(|owner| !found.contains(&name(owner))).for_each(|owner| unknown.add(owner));
+    let more = if unknown.count as usize > unknown.named.len() { ", …" } else { "" };
+    let words = "named as [owner|owners] [has|have] no document below `users`: is it what you meant? `pulse user add` makes one.";
+    let sentence = format!("{}{more}, {}", unknown.named.join(", "), numbered(unknown.count, words));
+    Ok((unknown.count > 0).then(|| Finding::new(CheckState::Failed, "OwnerUnknown", sentence)))
+}
+
+/// How late it is to Firestore.
+pub(super) async fn now(reader: &Reader) -> Result<Timestamp, StoreError> {
+    // Whatever is asked for: every answer has the time.
+    Ok(reader.time(&run_path("none")).await?.unwrap_or_else(Timestamp::now))
 }
 
 /// What was typed, for the next command: the options that a plan stands for, and where to look.
@@ -157,7 +180,7 @@ impl Changing {
     /// Says how far it has come.
     pub(super) async fn record<'a>(&self, plan: &str, step: impl Into<Step<'a>>) -> Result<(), StoreError> {
         let write = Run::write(self.reader.database(), plan, step.into());
-        self.writer.commit(&[write], Deadline::after(RECORD_BUDGET)).await
+        self.writer.commit(&[write], Deadline::after(RECORD_BUDGET).tried_to_the_end()).await
     }
 }
 
@@ -171,8 +194,15 @@ fn unknown(report: &mut Report, reason: &'static str, err: &dyn std::error::Erro
     report.found(Finding::new(CheckState::Unknown, reason, sentence));
 }
 
+/// A plan's id; nothing, and told, where it is none.
+pub(super) fn stamp(plan: &str, report: &mut Report) -> Option<Stamp> {
+    let parsed = plan.parse::<Stamp>();
+    parsed.map_err(|err| refuse(report, "NoPlan", format!("--plan {plan:?} is no plan's id: {err}."))).ok()
+}
+
 /// How far a migration has come that was begun; nothing, and told, where there is none.
 pub(super) async fn begun(database: &Changing, plan: &str, report: &mut Report) -> Option<RunState> {
+    stamp(plan, report)?;
     match database.run(plan).await {
         Ok(Some(Run { state: Some(state), .. })) => Some(state),
         Ok(_) => {
@@ -188,17 +218,24 @@ pub(super) async fn begun(database: &Changing, plan: &str, report: &mut Report) 
     }
 }
 
-/// Says that a migration in that state is not for this command.
-pub(super) fn refuse_in(state: RunState, plan: &str, report: &mut Report) {
-    let undo = || format!("pulse migrate cleanup --plan {plan} --undo --yes");
+/// Says that a migration in that state is not for this command; with the place, as it was typed.
+pub(super) fn refuse_in(state: RunState, (plan, place): (&str, &str), report: &mut Report) {
+    let command = |command: String| Some(format!("pulse migrate {command}{place}"));
     let (sentence, mend) = match state {
-        RunState::RollingBack | RunState::RolledBack => {
-            ("It was rolled back: make a new plan.", Some("pulse migrate plan".to_owned()))
-        }
-        RunState::Cleaning | RunState::Cleaned => {
-            ("The legacy documents were deleted: give them back first.", Some(undo()))
-        }
-        RunState::Closing | RunState::Closed => ("It is over: nothing of before is left.", None),
+        RunState::RollingBack => (
+            "It is being rolled back, or that was stopped: roll it back to the end first.",
+            command(format!("rollback --plan {plan}")),
+        ),
+        RunState::RolledBack => ("It was rolled back: make a new plan.", command("plan".to_owned())),
+        RunState::Cleaning | RunState::Cleaned => (
+            "The legacy documents were deleted: give them back first.",
+            command(format!("cleanup --plan {plan} --undo")),
+        ),
+        RunState::Closing => (
+            "The last step of the clean-up was begun: the journal is gone, or in part, and nothing can be given back.",
+            command("status".to_owned()),
+        ),
+        RunState::Closed => ("It is over, and so is its journal: nothing can be given back.", None),
         RunState::Applying => ("It is not applied to the end: run `pulse migrate apply` again first.", None),
         RunState::Applied => ("It is applied, and nothing was deleted.", None),
     };

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 const AT_ONCE: usize = 8;
 
 /// What became of a document with keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum KeysOutcome {
     /// They are in Secret Manager now.
     Moved,
@@ -61,29 +61,40 @@ impl KeysOutcome {
             Self::Unknown => "not_asked",
         }
     }
+
+    /// Whether the operator may do without those keys: nobody could move them as they are. What could be moved, or of
+    /// which that is not known, is never given up.
+    pub(super) fn may_be_given_up(self) -> bool {
+        match self {
+            Self::OtherKeys | Self::Malformed | Self::UserUnknown | Self::Rejected => true,
+            Self::Moved | Self::NotThere | Self::Same | Self::Absent | Self::Unknown => false,
+        }
+    }
 }
 
 /// Looks whether keys are in Secret Manager. There is no way from it to a change.
 pub(super) struct KeyLook<'a> {
     pub(super) reader: &'a Reader,
     pub(super) secrets: &'a SecretManager,
+    /// Tries keys that are in no secret, if they are to be tried.
+    pub(super) alpaca: Option<&'a Alpaca>,
 }
 
 /// Moves keys.
 pub(super) struct KeyMove<'a> {
+    /// It tries them.
     pub(super) look: KeyLook<'a>,
-    pub(super) alpaca: &'a Alpaca,
     pub(super) writer: &'a Writer,
     pub(super) plan: &'a str,
     pub(super) stop: &'a Stop,
 }
 
 /// The documents of one user.
-type OfUser = (DocumentId, Vec<Stored>);
+pub(super) type OfUser = (DocumentId, Vec<Stored>);
 
 impl KeyLook<'_> {
     /// The documents with keys behind the last one, by their users; nothing when there are no more.
-    async fn chunk(&self, after: &mut Option<String>) -> Result<(Vec<OfUser>, bool), StoreError> {
+    pub(super) async fn chunk(&self, after: &mut Option<String>) -> Result<(Vec<OfUser>, bool), StoreError> {
         let Chunk { documents, is_last } =
             self.reader.chunk(&key_collection(), after.as_deref(), None).await?;
         *after = documents.last().map(|document| document.name.clone()).or(after.take());
@@ -125,16 +136,35 @@ impl KeyLook<'_> {
         }
     }
 
-    async fn standing(&self, id: &DocumentId, document: &Stored) -> Result<KeysOutcome, StoreError> {
-        let outcome = match readable(id, document) {
-            Ok((user, typed)) => self.compare(&user, &typed).await,
-            Err(outcome) => outcome,
+    /// How the keys of a document stand.
+    pub(super) async fn standing(
+        &self,
+        id: &DocumentId,
+        document: &Stored,
+    ) -> Result<KeysOutcome, StoreError> {
+        let (user, typed) = match readable(id, document) {
+            Ok(readable) => readable,
+            Err(outcome) => return Ok(outcome),
         };
-        let is_unknown = outcome == KeysOutcome::NotThere && !self.exists(id).await?;
-        Ok(if is_unknown { KeysOutcome::UserUnknown } else { outcome })
+        match self.compare(&user, &typed).await {
+            KeysOutcome::NotThere if !self.exists(id).await? => Ok(KeysOutcome::UserUnknown),
+            KeysOutcome::NotThere => Ok(self.tried(&typed).await),
+            outcome => Ok(outcome),
+        }
     }
 
-    /// How the newest version of the user's secret stands to these keys.
+    /// What Alpaca says of keys that are in no secret.
+    async fn tried(&self, typed: &TypedKeys) -> KeysOutcome {
+        let Some(alpaca) = self.alpaca else { return KeysOutcome::NotThere };
+        match alpaca.account(&typed.keys, Deadline::after(USER_BUDGET)).await {
+            Ok(_) | Err(AlpacaError::Incomplete(_)) => KeysOutcome::NotThere,
+            Err(AlpacaError::Rejected { .. }) => KeysOutcome::Rejected,
+            Err(_) => KeysOutcome::Unknown,
+        }
+    }
+
+    /// How the newest version of the user's secret stands to these keys. One that nobody can read keeps none away: a
+    /// rollback disables what it has to.
     async fn compare(&self, user: &UserId, typed: &TypedKeys) -> KeysOutcome {
         let (database, deadline) = (self.reader.database(), Deadline::after(USER_BUDGET));
         let versions = match self.secrets.versions(database, user, deadline).await {
@@ -143,9 +173,8 @@ impl KeyLook<'_> {
             Err(_) => return KeysOutcome::Unknown,
         };
         let version = match versions.first() {
-            None => return KeysOutcome::NotThere,
             Some(VersionInfo { version, state: VersionState::Enabled, .. }) => version,
-            Some(_) => return KeysOutcome::OtherKeys,
+            Some(_) | None => return KeysOutcome::NotThere,
         };
         match self.secrets.holds(database, (user, version), &typed.payload, deadline).await {
             Ok(true) => KeysOutcome::Same,
@@ -164,7 +193,7 @@ impl KeyLook<'_> {
 fn readable(user: &DocumentId, document: &Stored) -> Result<(UserId, TypedKeys), KeysOutcome> {
     let typed = keys_of(&document.fields).map_err(|none| match none {
         NoKeys::Absent => KeysOutcome::Absent,
-        NoKeys::Malformed(_) => KeysOutcome::Malformed,
+        NoKeys::Malformed(_) | NoKeys::TooMany => KeysOutcome::Malformed,
     })?;
     Ok((UserId::parse(user.as_str()).map_err(|_| KeysOutcome::Malformed)?, typed))
 }
@@ -212,11 +241,6 @@ impl KeyMove<'_> {
             Ok(readable) => readable,
             Err(outcome) => return Ok(outcome),
         };
-        match self.alpaca.account(&typed.keys, Deadline::after(USER_BUDGET)).await {
-            Ok(_) | Err(AlpacaError::Incomplete(_)) => {}
-            Err(AlpacaError::Rejected { .. }) => return Ok(KeysOutcome::Rejected),
-            Err(_) => return Ok(KeysOutcome::Unknown),
-        }
         self.store(&user, document, &typed).await
     }
 

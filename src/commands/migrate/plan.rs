@@ -1,18 +1,18 @@
 //! `pulse migrate plan`.
 
 use crate::commands::frame::{CheckState, Finding, Report, grouped, point, run};
-use crate::commands::migrate::ground::{cannot, numbered, options, reader, typed};
+use crate::commands::migrate::ground::{cannot, now, numbered, options, reader, typed, unknown_owners};
 use crate::commands::migrate::progress::Progress;
 use crate::commands::migrate::told::{DocumentJson, counts, groups};
 use crate::config::Place;
 use crate::config::migrate_args::PlanArgs;
-use crate::documents::migration::run_path;
 use crate::firestore::StoreError;
 use crate::firestore::reader::Reader;
 use crate::migration::load::Loader;
 use crate::migration::options::{Options, Stamp};
 use crate::migration::reason::Class;
 use crate::migration::tally::Tally;
+use crate::model::ids::Database;
 use crate::model::prices;
 use crate::services::desk::Desk;
 use jiff::Timestamp;
@@ -23,7 +23,7 @@ const WRITES_OF_A_CHANGE: u64 = 2;
 
 pub(super) async fn plan(args: &PlanArgs) -> ExitCode {
     run("migrate plan", &args.operator, async |place: &Place, report: &mut Report| {
-        let Some(options) = options(&args.whose, report) else { return };
+        let Some(options) = options(&args.whose, place, report) else { return };
         let desk = Desk::at(place);
         let Some(reader) = reader(&desk, report).await else { return };
         match survey(&reader, &options, report).await {
@@ -32,6 +32,9 @@ pub(super) async fn plan(args: &PlanArgs) -> ExitCode {
                 report.field("plan_id", &plan.to_string());
                 report.field("read_time", &at.to_string());
                 tell(&tally, &options, desk.used().firestore_reads, report);
+                let unknown = unknown(&reader, &options, report).await;
+                report.found_all(unknown);
+                report.found_all(nothing_found(&tally, place).into_iter().collect());
                 conclude(&tally, &options, (plan, &typed(&args.whose, &args.operator)), report);
             }
             Err(err) => cannot(report, &err),
@@ -41,15 +44,33 @@ pub(super) async fn plan(args: &PlanArgs) -> ExitCode {
     .await
 }
 
+/// What is to be known of the owners that were named.
+async fn unknown(reader: &Reader, options: &Options, report: &mut Report) -> Vec<Finding> {
+    match unknown_owners(reader, &options.owners).await {
+        Ok(finding) => finding.map(|f| Finding { state: CheckState::Warning, ..f }).into_iter().collect(),
+        Err(err) => {
+            cannot(report, &err);
+            Vec::new()
+        }
+    }
+}
+
+/// Says that there is nothing at all: it may be the wrong database.
+pub(super) fn nothing_found(tally: &Tally, place: &Place) -> Option<Finding> {
+    let Database { project, database } = &place.database;
+    let sentence = format!(
+        "No legacy document was found in database {database} of project {project}: is it the right one?"
+    );
+    (tally.all() == 0).then(|| Finding::new(CheckState::Warning, "NothingFound", sentence))
+}
+
 /// All legacy documents at one point in time, which is now.
 pub(super) async fn survey(
     reader: &Reader,
     options: &Options,
     report: &mut Report,
 ) -> Result<(Timestamp, Tally), StoreError> {
-    // Whatever it is: every answer has the time.
-    let at = reader.time(&run_path("none")).await?;
-    let at = at.unwrap_or_else(Timestamp::now);
+    let at = now(reader).await?;
     let loader = Loader::new(reader.at(at), &options.owners);
     let mut tally = Tally::default();
     let mut progress = Progress::new("Reading");
@@ -87,8 +108,18 @@ fn tell(tally: &Tally, options: &Options, reads: u64, report: &mut Report) {
     });
 }
 
+/// Documents that hold keys where none belong.
+pub(super) fn keys_inside(tally: &Tally, state: CheckState) -> Option<Finding> {
+    let words = "{} document[|s] that [is|are] not there for keys [holds|hold] some, and [is|are] left as [it is|they are]: delete the fields with keys, which nothing gives up.";
+    let count = tally.with_keys();
+    (count > 0).then(|| Finding::new(state, "KeysInside", numbered(count, words)))
+}
+
 fn conclude(tally: &Tally, options: &Options, (plan, typed): (Stamp, &str), report: &mut Report) {
-    let open = tally.open(options);
+    if let Some(finding) = keys_inside(tally, CheckState::Warning) {
+        report.found(finding);
+    }
+    let open = tally.open(options) - tally.with_keys();
     if open > 0 {
         let words = "{} document[|s] [is|are] not moved until you have seen to [it|them]: correct [it|them], name [its|their] owner[|s], or give [it|them] up by --leave-behind.";
         let sentence = numbered(open, words);

@@ -1,22 +1,25 @@
 //! `pulse migrate rollback`.
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
+use crate::commands::migrate::apply::Others;
 use crate::commands::migrate::ground::{
-    self, Changing, among, begun, budgets, changing, ended_early, numbered, refuse_in, typed_place,
+    self, Changing, among, begun, budgets, cannot, changing, ended_early, numbered, refuse_in, typed_place,
 };
 use crate::commands::migrate::keys::{KeyLook, take_back};
 use crate::commands::migrate::progress::Progress;
+use crate::commands::migrate::status::runs;
 use crate::config::Place;
 use crate::config::migrate_args::ChangeArgs;
-use crate::documents::migration::{Journal, RunState};
+use crate::config::operator_args::OperatorArgs;
+use crate::documents::migration::{Journal, Run, RunState};
+use crate::firestore::StoreError;
 use crate::migration::apply::ApplyError;
+use crate::migration::options::Stamp;
 use crate::migration::rollback::{UndoOutcome, Undoer};
 use crate::services::desk::Desk;
 use crate::shutdown::{DRAIN_LIMIT, Stop};
+use jiff::Timestamp;
 use std::process::ExitCode;
-
-/// Documents that are named of those that are left; `--json` names all.
-const NAMED: usize = 5;
 
 pub(super) async fn rollback(args: &ChangeArgs) -> ExitCode {
     run("migrate rollback", &args.operator, async |place: &Place, report: &mut Report| {
@@ -24,7 +27,12 @@ pub(super) async fn rollback(args: &ChangeArgs) -> ExitCode {
         let Some(database) = changing(&desk, report).await else { return };
         let Some(state) = begun(&database, &args.plan, report).await else { return };
         if matches!(state, RunState::Cleaning | RunState::Cleaned | RunState::Closing | RunState::Closed) {
-            return refuse_in(state, &args.plan, report);
+            return refuse_in(state, (&args.plan, &typed_place(&args.operator)), report);
+        }
+        match deleter(&database, &args.plan).await {
+            Ok(None) => {}
+            Ok(Some(other)) => return refuse_because_of(&other, &args.operator, report),
+            Err(err) => return cannot(report, &err),
         }
         let question = format!("Undo {} in project {}?", args.plan, place.database.project);
         if let Err(refused) = confirm(&question, args.confirm).await {
@@ -46,12 +54,31 @@ pub(super) async fn rollback(args: &ChangeArgs) -> ExitCode {
     .await
 }
 
+/// Another migration, whose clean-up may have deleted what this one's changes were made of.
+async fn deleter(database: &Changing, plan: &str) -> Result<Option<Run>, StoreError> {
+    let planned = plan.parse::<Stamp>().map_or(Timestamp::MIN, |plan| plan.at);
+    let runs = runs(&database.reader).await?;
+    Ok(runs.into_iter().find(|run| run.plan != plan && run.may_have_deleted_since(planned)))
+}
+
+fn refuse_because_of(other: &Run, operator: &OperatorArgs, report: &mut Report) {
+    let plan = &other.plan;
+    let sentence = format!(
+        "The clean-up of {plan} has deleted older documents: what this plan made of them may be all that is left, and nothing was undone."
+    );
+    let finding = Finding::new(CheckState::Failed, "CleanedUpByAnother", sentence);
+    let undo = format!("pulse migrate cleanup --plan {plan} --undo{}", typed_place(operator));
+    let is_undoable = matches!(other.state, Some(RunState::Cleaning | RunState::Cleaned));
+    report.found(if is_undoable { finding.mended_by(undo) } else { finding });
+}
+
 /// What became of the journal.
 #[derive(Debug, Default)]
 struct Left {
     undone: u64,
-    changed: u64,
-    named: Vec<String>,
+    changed: Others,
+    /// Their legacy documents are gone.
+    alone: Others,
     has_secrets: bool,
 }
 
@@ -60,6 +87,7 @@ impl Left {
         let word = match outcome {
             UndoOutcome::Done => return self.undone += 1,
             UndoOutcome::Changed => "changed",
+            UndoOutcome::SourceGone => "source_gone",
             UndoOutcome::Unreadable => "unreadable",
             UndoOutcome::Secret => return self.has_secrets = true,
         };
@@ -67,10 +95,8 @@ impl Left {
     }
 
     fn leave(&mut self, target: &str, word: &str, report: &mut Report) {
-        self.changed += 1;
-        if self.named.len() < NAMED {
-            self.named.push(target.to_owned());
-        }
+        let others = if word == "source_gone" { &mut self.alone } else { &mut self.changed };
+        others.add(target);
         report.item(&serde_json::json!({"target": target, "outcome": word}));
     }
 }
@@ -124,7 +150,7 @@ impl Undoing<'_> {
             return Ok(());
         }
         let Some(manager) = ground::secrets(self.desk, report).await else { return Err(ApplyError::Stopped) };
-        let look = KeyLook { reader: &self.database.reader, secrets: &manager };
+        let look = KeyLook { reader: &self.database.reader, secrets: &manager, alpaca: None };
         undoer
             .secrets(async |secret| {
                 match take_back(&look, &self.database.writer, &secret).await? {
@@ -137,10 +163,22 @@ impl Undoing<'_> {
     }
 
     fn conclude(&self, left: &Left, ended: Result<(), ApplyError>, stop: &Stop, report: &mut Report) {
-        if left.changed > 0 {
-            let words = "[was|were] changed by somebody else since, and [is|are] left as [it is|they are].";
-            let sentence = among(left.changed, &left.named, words);
-            report.found(Finding::new(CheckState::Failed, "ChangedSince", sentence));
+        for (others, reason, words) in [
+            (
+                &left.changed,
+                "ChangedSince",
+                "[was|were] changed by somebody else since, and [is|are] left as [it is|they are].",
+            ),
+            (
+                &left.alone,
+                "SourceGone",
+                "[was|were] made of [a document that is|documents that are] gone, and [is|are] left: nothing else of [it|them] may be.",
+            ),
+        ] {
+            if others.count > 0 {
+                let sentence = among(others.count, &others.named, words);
+                report.found(Finding::new(CheckState::Failed, reason, sentence));
+            }
         }
         match ended {
             Ok(()) => {

@@ -30,7 +30,8 @@ pub(super) async fn status(args: &OperatorArgs) -> ExitCode {
     .await
 }
 
-async fn runs(reader: &Reader) -> Result<Vec<Run>, StoreError> {
+/// All migrations there were.
+pub(super) async fn runs(reader: &Reader) -> Result<Vec<Run>, StoreError> {
     let mut runs: Vec<Run> = Vec::new();
     let mut after: Option<String> = None;
     loop {

@@ -52,7 +52,7 @@ pub(super) fn counts(tally: &Tally, report: &mut Report) {
 pub(super) fn groups(tally: &Tally, options: &Options, page: &mut Page) {
     for (class, reason, Group { count, examples }) in tally.groups() {
         page.gap();
-        let given_up = if options.left_behind.contains(&class) { " (left behind)" } else { "" };
+        let given_up = if options.gives_up(reason) { " (left behind)" } else { "" };
         page.heading(&format!("{} {}{given_up}: {}", grouped(*count), class.as_str(), reason.words()));
         examples.iter().for_each(|one| example(one, page));
     }

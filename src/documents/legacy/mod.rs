@@ -2,12 +2,14 @@
 //! their fields in the documents of today.
 
 mod equity;
+mod inside;
 mod keys;
 mod signal;
 mod unreadable;
 
 pub(crate) use self::equity::entry_of_today;
-pub(crate) use self::keys::{NoKeys, has_keys, keys_of};
+pub(crate) use self::inside::has_keys_inside;
+pub(crate) use self::keys::{NoKeys, has_keys, has_keys_below, keys_of};
 pub(crate) use self::signal::signal_of_today;
 pub(crate) use self::unreadable::Unreadable;
 
@@ -98,6 +100,19 @@ impl Legacy {
             }
             ["users", user] => Some(Self::User(id(user))),
             _ => None,
+        }
+    }
+
+    /// Whether all its fields are copied, into the journal at least.
+    #[must_use]
+    pub(crate) fn is_kept_whole(&self) -> bool {
+        match self {
+            Self::Equity(_)
+            | Self::Figures
+            | Self::Snapshot(_)
+            | Self::Signal { .. }
+            | Self::ShadowTrade(_) => true,
+            Self::Primary(_) | Self::User(_) | Self::Keys(_) => false,
         }
     }
 }

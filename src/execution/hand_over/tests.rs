@@ -3,7 +3,7 @@ use crate::config::Execution;
 use crate::config::choices::Readers;
 use crate::config::repeat::Repeat;
 use crate::execution::examples::{at, id};
-use crate::execution::ticks::{self, Tick, TickOutcome};
+use crate::execution::ticks::{self, Beginning, Tick, TickOutcome};
 use crate::model::outcome::PassStatus;
 use crate::shutdown::{Stop, StopSignal};
 use futures::future::join_all;
@@ -88,7 +88,8 @@ impl Simulation {
 
     /// A loop that begins now; what it takes the clock for is off by so many milliseconds.
     async fn run(&self, name: &str, off: i64, stop: &Stop) -> PassStatus {
-        let from = (Instant::now(), self.now() + SignedDuration::from_millis(off));
+        let now = self.now() + SignedDuration::from_millis(off);
+        let from = Beginning { start: Instant::now(), now, number: 1 };
         let pass = async |tick| self.pass(&tick, seconds(20)).await;
         ticks::run(&repeat(), &named(name), from, stop, pass).await
     }
@@ -244,7 +245,8 @@ async fn a_loop_that_was_frozen_ends_when_it_finds_that_another_has_taken_over()
             let is_third = tick.execution.id.as_str() == "pulse-frozen-3";
             simulation.pass(&tick, if is_third { seconds(2_000) } else { seconds(20) }).await
         };
-        let (first, from) = (named("pulse-frozen"), (Instant::now(), at(0)));
+        let from = Beginning { start: Instant::now(), now: at(0), number: 1 };
+        let first = named("pulse-frozen");
         ticks::run(&repeat(), &first, from, &Stop::default(), pass).await;
         simulation.start.elapsed()
     };

@@ -231,14 +231,21 @@ fn a_placeholder_is_removed_and_a_snapshot_never() {
 
 #[test]
 fn figures_are_never_copied_and_keys_go_another_way() {
-    for (path, expected) in [
-        ("alpacaAccounts/snapshot", Reason::OldFigures),
-        ("tenants/t/accounts/live", Reason::OldFigures),
-        ("users/ana/data/snapshot", Reason::OldFigures),
-        ("users/ana/secrets/alpaca", Reason::Keys),
-        ("tenants/t/users/ana/secrets/alpaca", Reason::Keys),
+    for (path, with_keys, expected) in [
+        ("alpacaAccounts/snapshot", false, Reason::OldFigures),
+        ("tenants/t/accounts/live", false, Reason::OldFigures),
+        ("users/ana/data/snapshot", false, Reason::OldFigures),
+        ("users/ana/data/snapshot", true, Reason::KeysInside),
+        ("users/ana/alpacaAccounts/snapshot", true, Reason::KeysInside),
+        ("alpacaAccounts/snapshot/equity_history/m", true, Reason::KeysInside),
+        ("tradingSignals/s", true, Reason::KeysInside),
+        ("users/ana/signals/s", true, Reason::KeysInside),
+        ("shadowTradeHistory/t", true, Reason::KeysInside),
+        ("users/ana/secrets/alpaca", true, Reason::Keys),
+        ("tenants/t/users/ana/secrets/alpaca", true, Reason::Keys),
     ] {
-        let document = stored(path, &[("key_id", text("PKPLANTED")), ("equity", double(1.0))]);
+        let key_id = if with_keys { text("PKPLANTED") } else { null() };
+        let document = stored(path, &[("key_id", key_id), ("equity", double(1.0))]);
         let diff = diff(&document, &ana(), &[]).expect("a legacy document");
         assert_eq!((diff.reason, diff.change), (expected, None), "{path}");
         assert!(!format!("{document:?}").contains("PKPLANTED"));

@@ -35,7 +35,7 @@ impl World {
     }
 
     /// Makes a user's snapshot so old.
-    async fn age_snapshot(&self, user: &str, age: SignedDuration) {
+    pub(crate) async fn age_snapshot(&self, user: &str, age: SignedDuration) {
         let then = Timestamp::now() - age;
         let iso = format!("{:.3}", Timestamp::from_millisecond(then.as_millisecond()).expect("in range"));
         let until = timestamp(then + SignedDuration::from_mins(5));
@@ -44,7 +44,7 @@ impl World {
     }
 
     /// Makes the last pulse so old.
-    async fn age_pulse(&self, age: SignedDuration) {
+    pub(crate) async fn age_pulse(&self, age: SignedDuration) {
         self.patch("ops/last_pulse", [("timestamp", timestamp(Timestamp::now() - age))]).await;
     }
 }
@@ -56,4 +56,4 @@ fn findings(object: &Json) -> Vec<(String, String)> {
     findings.map(|finding| (word(&finding["reason"]), word(&finding["state"]))).collect()
 }
 
-const TEN_MINUTES: SignedDuration = SignedDuration::from_mins(10);
+pub(crate) const TEN_MINUTES: SignedDuration = SignedDuration::from_mins(10);

@@ -91,8 +91,10 @@ async fn without_a_verification_with_the_same_options_nothing_is_deleted() {
     let (world, plan) = in_the_sandbox().await;
     let before = world.everything().await;
     let verified = world.verified(&WHOSE).await;
+    let to_come = format!("20990101T000000.000000Z-{}", verified.rsplit_once('-').expect("two parts").1);
     for (args, exit) in [
         (with(&[]), Some(2)),
+        (with(&["--verified", &to_come]), Some(2)),
         (with(&["--verified", &plan]), Some(2)),
         (with(&["--verified", "20260101T000000.000000Z-00000000"]), Some(2)),
         (vec!["--verified", &verified, "--owner", "user-0002"], Some(2)),
@@ -115,6 +117,8 @@ async fn what_somebody_still_writes_is_left_and_named() {
 
     world.delete("tradingSignals/form-2").await;
     let verified = world.verified(&WHOSE).await;
+    let run = world.clean_up(&plan, &with(&["--verified", &verified])).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(0), vec!["Deleted".to_owned()]), "the first step again");
     world.put("tenants/local/accounts/live", [("equity", text("1"))]).await;
     let run = world.clean_up(&plan, &with(&["--verified", &verified, "--after", "0s"])).await;
     assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["WrittenAgain".to_owned()]), "{run:?}");

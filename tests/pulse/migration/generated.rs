@@ -96,6 +96,7 @@ async fn a_rollback_gives_back_whatever_was_there() {
         let database = databases.new_tree(&mut runner).expect("a database").current();
         let world = sandbox().await;
         fill(&world, database).await;
+        fill(&world, [("users/ana".to_owned(), Fields::new())]).await;
         let before = world.everything().await;
         let whose = ["--owner", "ana"];
         let plan = world.plan(&whose).await;

@@ -164,12 +164,59 @@ async fn a_signal_stops_it_between_two_commits_and_it_goes_on_when_run_again() {
 async fn firestore_that_does_not_answer_is_no_loss() {
     let world = legacy().await;
     let plan = world.plan(&WHOSE).await;
-    world.fault("firestore/Commit:error=UNAVAILABLE,skip=2,times=9");
+    world.fault("firestore/Commit:error=PERMISSION_DENIED,skip=2");
     let run = world.apply(&plan, &WHOSE).await;
     assert_eq!(
         (run.exit, reasons(&run)),
         (Some(1), vec!["FirestoreUnavailable".to_owned(), "Incomplete".to_owned()])
     );
     world.sandbox.faults().clear();
+    world.fault("firestore/Commit:error=UNAVAILABLE,times=4");
+    assert_eq!(world.apply(&plan, &WHOSE).await.exit, Some(0), "what passes is waited for");
+}
+
+/// The first was broken off, and the second made the rest and was cleaned up.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_plan_is_never_rolled_back_over_a_later_ones_clean_up() {
+    let world = legacy().await;
+    let first = world.plan(&WHOSE).await;
+    world.fault("firestore/Commit:error=PERMISSION_DENIED,skip=3");
+    assert_eq!(world.apply(&first, &WHOSE).await.exit, Some(1));
+    world.sandbox.faults().clear();
+    let second = world.plan(&WHOSE).await;
+    assert_eq!(world.apply(&second, &WHOSE).await.exit, Some(0));
+    world.pulse().await;
+    let verified = world.verified(&WHOSE).await;
+    let args = [&["--verified", &verified, "--after", "0s"], &WHOSE[..]].concat();
+    assert_eq!(world.clean_up(&second, &args).await.exit, Some(0));
+    let cleaned = without_journal(world.everything().await);
+    let run = world.roll_back(&first).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["CleanedUpByAnother".to_owned()]));
+    let run = world.clean_up(&second, &args).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(0), vec!["Closed".to_owned()]), "{run:?}");
+    assert_eq!(world.group("entries").await.len(), 0, "the first plan's journal is gone too");
+    let run = world.roll_back(&first).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["NotInThisState".to_owned()]));
+    let mut after = cleaned;
+    after.retain(|path, _| !path.contains("/secrets/"));
+    assert_same(&after, &without_journal(world.everything().await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_all_that_is_left_of_a_document_is_not_rolled_back() {
+    let world = legacy().await;
+    let plan = world.plan(&WHOSE).await;
     assert_eq!(world.apply(&plan, &WHOSE).await.exit, Some(0));
+    world.delete("tradingSignals/form-2").await;
+    let killed = killed_at(&world, 2, &["rollback", "--plan", &plan, "--yes"]).await;
+    let run = world.apply(&plan, &WHOSE).await;
+    let mend = format!("pulse migrate rollback --plan {plan}");
+    assert!(killed && json(&run)["findings"][0]["mend"].as_str() == Some(&mend), "{run:?}");
+    let run = world.roll_back(&plan).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["RolledBack".to_owned(), "SourceGone".into()]));
+    let expected = serde_json::json!([{
+        "target": "users/user-0001/tradingSignals/form-2", "outcome": "source_gone",
+    }]);
+    assert_eq!(json(&run)["left"], expected);
+    assert_eq!(world.document("users/user-0001/tradingSignals/form-2").await["symbol"], "QQQ");
 }

@@ -2,8 +2,8 @@
 
 use super::{assert_same, json, reasons, without_journal};
 use crate::live::wait_until;
-use crate::world::{Backend, World, keys_of};
-use alpaca_pulse::firestore::values::{null, text};
+use crate::world::{Backend, World, fields_of, keys_of, secret_of, token_of};
+use alpaca_pulse::firestore::values::{map, null, text};
 use pulse_sandbox::alpaca::Profile;
 use pulse_sandbox::call::Service;
 use pulse_sandbox::seed::{key_id, secret_key, user_id};
@@ -141,4 +141,77 @@ async fn alpaca_or_secret_manager_that_do_not_answer_are_asked_again_by_the_next
         assert_eq!((run.exit, &json(&run)["keys_moved"]), (Some(0), &json!(3)), "{fault}: {run:?}");
         assert_eq!(stored(&world, "user-0001").await, expected(1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rollback_disabled_is_moved_again_by_the_next_plan() {
+    let world = legacy().await;
+    for round in 0..2 {
+        let plan = world.plan(&WHOSE).await;
+        let run = world.apply(&plan, &WHOSE).await;
+        assert_eq!((run.exit, &json(&run)["keys_moved"]), (Some(0), &json!(3)), "{round}: {run:?}");
+        assert_eq!(stored(&world, "user-0001").await, expected(1));
+        assert_eq!(world.migrate(&[&["verify"][..], &WHOSE].concat()).await.exit, Some(0));
+        let run = world.roll_back(&plan).await;
+        assert_eq!((run.exit, stored(&world, "user-0001").await), (Some(0), None), "{round}: {run:?}");
+    }
+}
+
+/// They are named by every command, and no option gives up what could be moved.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_by_other_names_are_never_taken_for_none() {
+    let world = legacy().await;
+    let upper = [("APCA_API_KEY_ID", text(key_id(1))), ("APCA_API_SECRET_KEY", text(secret_key(1)))];
+    world.put("users/user-0001/secrets/alpaca", upper).await;
+    let inner = map(fields_of([("id", text(key_id(2))), ("value", text(secret_key(2)))]));
+    world.put("users/user-0002/secrets/alpaca", [("paper", inner)]).await;
+    world.connect_token("user-0004", Profile::active());
+    world.sandbox.secrets().delete(&secret_of("user-0004"));
+    let token = token_of("user-0004");
+    let of_today = [("oauth_token", text(&token)), ("environment", text("paper"))];
+    world.put("users/user-0004/secrets/alpaca", of_today).await;
+    let plan = world.plan(&WHOSE).await;
+    let run = world.apply(&plan, &WHOSE).await;
+    assert_eq!((run.exit, &json(&run)["keys_moved"]), (Some(3), &json!(1)), "{run:?}");
+    let of_user =
+        |user| json!({"source": format!("users/{user}/secrets/alpaca"), "outcome": "keys_malformed"});
+    let left = json(&run)["not_moved"].as_array().expect("a list").clone();
+    assert!(left.len() == 2 && ["user-0001", "user-0002"].map(of_user).iter().all(|one| left.contains(one)));
+    let payload = json!({"oauth_token": token, "environment": "paper"});
+    assert_eq!(stored(&world, "user-0004").await, Some(payload));
+    let verified = world.migrate(&[&["verify"][..], &WHOSE].concat()).await;
+    assert_eq!((verified.exit, reasons(&verified)), (Some(3), vec!["KeysMalformed".to_owned()]));
+    let given_up = world.migrate(&[&["verify"][..], &super::WHOSE].concat()).await;
+    let found = ["KeysMalformed", "Verified"].map(str::to_owned);
+    assert_eq!((given_up.exit, reasons(&given_up)), (Some(0), found.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_could_be_moved_are_never_given_up() {
+    let (world, whose) = (legacy().await, super::WHOSE);
+    world
+        .put("users/user-0002/secrets/alpaca", [("key_id", text("PKGONE")), ("secret_key", text("gone"))])
+        .await;
+    let plan = world.plan(&whose).await;
+    world.fault("secret-manager/AddSecretVersion:error=503");
+    assert_eq!(reasons(&world.apply(&plan, &whose).await), ["Applied", "KeysNotAsked", "KeysRejected"]);
+    world.sandbox.faults().clear();
+    let verify = || async { world.migrate(&[&["verify"][..], &whose].concat()).await };
+    let run = verify().await;
+    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["KeysNotMoved".to_owned(), "KeysRejected".into()]));
+    world.fault("alpaca:error=503");
+    assert_eq!(reasons(&verify().await), ["KeysNotAsked"]);
+    world.sandbox.faults().clear();
+
+    assert_eq!(world.apply(&plan, &whose).await.exit, Some(0));
+    world.pulse().await;
+    let verified = world.verified(&whose).await;
+    let args = [&["--verified", &verified, "--after", "0s"], &whose[..]].concat();
+    assert_eq!(world.clean_up(&plan, &args).await.exit, Some(0));
+    world.sandbox.secrets().delete(&secret_of("user-0001"));
+    let run = world.clean_up(&plan, &args).await;
+    let found = ["KeysLeft", "KeysNotMoved"].map(str::to_owned);
+    assert_eq!((run.exit, reasons(&run)), (Some(3), found.into()), "{run:?}");
+    let left: Vec<_> = world.group("secrets").await.into_keys().collect();
+    assert_eq!(left, ["users/user-0001/secrets/alpaca"], "what Alpaca refuses is given up");
 }

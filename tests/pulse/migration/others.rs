@@ -1,9 +1,9 @@
 //! Beside programs that are running: older writers, a pulse, and anybody else.
 
-use super::{WHOSE, assert_same, json, reasons, without_journal};
+use super::{WHOSE, assert_same, json, raw, reasons, without_journal};
 use crate::live::{Live, wait_until};
-use crate::world::{Backend, World};
-use alpaca_pulse::firestore::values::{integer, text};
+use crate::world::{Backend, Run, World, fields_of};
+use alpaca_pulse::firestore::values::{integer, map, text};
 use pulse_sandbox::call::Service;
 use serde_json::json;
 
@@ -96,4 +96,61 @@ async fn a_target_that_appears_during_the_move_is_left_and_named() {
     assert_eq!(json(&run)["not_moved"], expected);
     assert_eq!(world.document("users/user-0001/tradingSignals/form-1").await, json!({"symbol": "MINE"}));
     assert_eq!(world.document("users/user-0001/tradingSignals/form-2").await["symbol"], "QQQ");
+}
+
+/// Of each kind of document that would be copied whole, or deleted with its fields in the journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_in_documents_that_are_not_there_for_keys_go_nowhere_and_no_option_gives_them_up() {
+    let world = legacy().await;
+    let at_noon = || ("timestamp", text("2025-01-05T12:00:00Z"));
+    let inner = || ("config", map(fields_of([("apiSecret", text("PLANTED"))])));
+    world.put("users/user-0003/alpacaAccounts/snapshot", [("api_secret_key", text("PLANTED"))]).await;
+    world.put("users/user-0002/data/snapshot", [("equity", text("1")), inner()]).await;
+    world.put("tradingSignals/leaky", [("uid", text("user-0001")), at_noon(), inner()]).await;
+    world.put("shadowTradeHistory/leaky", [("uid", text("user-0001")), ("key_id", text("PLANTED"))]).await;
+    let planted = [
+        "shadowTradeHistory/leaky",
+        "tradingSignals/leaky",
+        "users/user-0002/data/snapshot",
+        "users/user-0003/alpacaAccounts/snapshot",
+    ];
+    let planned = world.migrate(&[&["plan"][..], &WHOSE].concat()).await;
+    let documents = json(&planned)["documents"].as_array().cloned().expect("a list");
+    let named = documents.iter().filter(|document| document["reason"] == "KeysInside");
+    let mut named: Vec<_> = named.filter_map(|document| document["source"].as_str()).collect();
+    named.sort_unstable();
+    assert_eq!(named, planted);
+    let text = Run::of(&mut world.bare_command(&[&["migrate", "plan"][..], &WHOSE].concat())).await;
+    assert!(text.stdout.contains("KeysInside") && !text.stdout.contains("PLANTED"), "{text:?}");
+
+    let plan = world.plan(&WHOSE).await;
+    assert_eq!(world.apply(&plan, &WHOSE).await.exit, Some(0));
+    let verified = world.migrate(&[&["verify"][..], &WHOSE].concat()).await;
+    assert_eq!((verified.exit, reasons(&verified)), (Some(3), vec!["KeysInside".to_owned()]));
+    let mut everything = world.everything().await;
+    everything.retain(|path, _| !planted.contains(&path.as_str()));
+    assert!(!raw(&everything).contains("PLANTED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_single_tenants_owner_gets_nothing_that_names_somebody_else() {
+    let world = legacy().await;
+    let at_noon = || ("timestamp", text("2025-01-05T12:00:00Z"));
+    world.put("tradingSignals/t1", [("tenant_id", text("tenant-0000")), at_noon()]).await;
+    world.put("tradingSignals/t2", [("tenantId", text("tenant-0000")), at_noon()]).await;
+    world.put("shadowTradeHistory/t3", [("tenantId", text("tenant-0000"))]).await;
+    world.put("tradingSignals/t4", [("userId", text("user-0002")), at_noon()]).await;
+    world.put("tenants/local/accounts/primary", [("uid", text("user-0002"))]).await;
+    let documents = json(&world.migrate(&[&["plan"][..], &WHOSE].concat()).await)["documents"].clone();
+    let documents = documents.as_array().cloned().expect("a list");
+    for (source, reason, target) in [
+        ("tradingSignals/t1", "NoOwner", json!(null)),
+        ("tradingSignals/t2", "NoOwner", json!(null)),
+        ("shadowTradeHistory/t3", "NoOwner", json!(null)),
+        ("tradingSignals/t4", "NotThere", json!("users/user-0002/tradingSignals/t4")),
+        ("tenants/local/accounts/primary", "OwnersContradict", json!("tenants/local/accounts/primary")),
+    ] {
+        let found = documents.iter().find(|document| document["source"] == source).expect("it is named");
+        assert_eq!((&found["reason"], &found["target"]), (&json!(reason), &target), "{source}");
+    }
 }

@@ -171,3 +171,28 @@ async fn no_key_is_ever_said_or_written() {
         }
     }
 }
+
+/// Of another project, of a time that is still to come, or for an owner who is nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_nobody_made_here_is_refused() {
+    let (world, other) = (legacy().await, legacy().await);
+    let plan = other.plan(&WHOSE).await;
+    let run = world.apply(&plan, &WHOSE).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(2), vec!["OtherOptions".to_owned()]), "{run:?}");
+    let own = world.plan(&WHOSE).await;
+    let to_come = format!("20990101T000000.000000Z-{}", own.rsplit_once('-').expect("two parts").1);
+    let run = world.apply(&to_come, &WHOSE).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(2), vec!["NoPlan".to_owned()]), "{run:?}");
+    let nobody = ["--owner", "user-001"];
+    let planned = world.migrate(&[&["plan"][..], &nobody].concat()).await;
+    assert!(reasons(&planned).contains(&"OwnerUnknown".to_owned()), "{planned:?}");
+    let run = world.apply(&world.plan(&nobody).await, &nobody).await;
+    assert_eq!((run.exit, reasons(&run)), (Some(2), vec!["OwnerUnknown".to_owned()]), "{run:?}");
+    for args in [["rollback", "--plan", "../x"].as_slice(), &["cleanup", "--undo", "--plan", "../x"]] {
+        let run = world.migrate(args).await;
+        assert_eq!((run.exit, reasons(&run)), (Some(2), vec!["NoPlan".to_owned()]), "{run:?}");
+    }
+    assert_eq!(world.calls(Service::Firestore, "Commit"), 0);
+    let empty = crate::world::sandbox().await;
+    assert!(reasons(&empty.migrate(&["plan"]).await).contains(&"NothingFound".to_owned()));
+}
