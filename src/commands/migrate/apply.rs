@@ -2,7 +2,7 @@
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::ground::{
-    Changing, alpaca, among, budgets, cannot, changing, ended_early, now, numbered, options, refuse,
+    Changing, Others, alpaca, among, budgets, cannot, changing, ended_early, now, numbered, options, refuse,
     refuse_in, secrets, stamp, typed, typed_place, typed_whose, unknown_owners,
 };
 use crate::commands::migrate::keys::{KeyLook, KeyMove, KeysOutcome};
@@ -19,9 +19,6 @@ use crate::services::desk::Desk;
 use crate::shutdown::{DRAIN_LIMIT, Stop};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-
-/// Documents that are named of those that were not moved; `--json` names all.
-const NAMED: usize = 5;
 
 pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
     run("migrate apply", &args.change.operator, async |place: &Place, report: &mut Report| {
@@ -119,22 +116,6 @@ struct Applied {
 
 /// The documents whose keys are not where they should be.
 pub(super) type KeysLeft = BTreeMap<KeysOutcome, Others>;
-
-/// Those that were not moved for one cause.
-#[derive(Debug, Default)]
-pub(super) struct Others {
-    pub(super) count: u64,
-    pub(super) named: Vec<String>,
-}
-
-impl Others {
-    pub(super) fn add(&mut self, path: &str) {
-        self.count += 1;
-        if self.named.len() < NAMED {
-            self.named.push(path.to_owned());
-        }
-    }
-}
 
 impl Applied {
     fn note(&mut self, judged: &Judged, outcome: Outcome, report: &mut Report) {

@@ -1,10 +1,9 @@
 //! `pulse migrate cleanup`: the legacy documents, which can be given back, and on a later call what is left of them.
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
-use crate::commands::migrate::apply::Others;
 use crate::commands::migrate::close::close;
 use crate::commands::migrate::ground::{
-    Changing, among, begun, budgets, cannot, changing, ended_early, now, numbered, options, refuse,
+    Changing, Others, among, begun, budgets, cannot, changing, ended_early, now, numbered, options, refuse,
     refuse_in, typed, typed_place, typed_whose,
 };
 use crate::commands::migrate::progress::Progress;

@@ -1,8 +1,10 @@
 //! The second step of `pulse migrate cleanup`: for good.
 
 use crate::commands::frame::{CheckState, Finding, Report, grouped, in_words};
-use crate::commands::migrate::apply::{KeysLeft, Others, keys_findings};
-use crate::commands::migrate::ground::{Changing, alpaca, among, cannot, ended_early, secrets, typed};
+use crate::commands::migrate::apply::{KeysLeft, keys_findings};
+use crate::commands::migrate::ground::{
+    Changing, Others, alpaca, among, cannot, ended_early, secrets, typed,
+};
 use crate::commands::migrate::keys::{KeyLook, KeysOutcome};
 use crate::commands::migrate::status::runs;
 use crate::config::migrate_args::CleanupArgs;
@@ -232,14 +234,6 @@ fn conclude(
     if let Err(err) = closed {
         return ended_early(&err, keys.deleted, (&again, stop), report);
     }
-    let rotate = match keys.had_some {
-        0 => "there were no keys in documents".to_owned(),
-        1 => "ask the user whose keys were in a document to rotate them at Alpaca".to_owned(),
-        more => {
-            let documents = grouped(more);
-            format!("ask the users whose keys were in {documents} documents to rotate them at Alpaca")
-        }
-    };
     if !keys.journals.is_empty() {
         let others = keys.journals.join(", ");
         let sentence =
@@ -248,21 +242,40 @@ fn conclude(
     }
     if keys.are_gone() {
         let of = if keys.journals.is_empty() { "before" } else { "this migration" };
+        let rotate = rotate(keys);
         let sentence = format!("Nothing of {of} is left but in backups and point-in-time copies: {rotate}.");
         return report.found(Finding::new(CheckState::Ok, "Closed", sentence));
     }
     report.found_all(keys_findings(&keys.left, closing.are_keys_given_up));
-    if keys.later.count > 0 {
+    report.found_all(keys_left(keys, again));
+}
+
+/// Which keys are to be replaced.
+fn rotate(keys: &Keys) -> String {
+    match keys.had_some {
+        0 => "there were no keys in documents".to_owned(),
+        1 => "ask the user whose keys were in a document to rotate them at Alpaca".to_owned(),
+        more => {
+            let documents = grouped(more);
+            format!("ask the users whose keys were in {documents} documents to rotate them at Alpaca")
+        }
+    }
+}
+
+/// Why documents with keys are left beside those whose keys are not in Secret Manager.
+fn keys_left(keys: &Keys, again: String) -> Vec<Finding> {
+    let later = (keys.later.count > 0).then(|| {
         let words = "with keys [was|were] written since the verification: verify again.";
         let sentence = among(keys.later.count, &keys.later.named, words);
-        report.found(Finding::new(CheckState::Failed, "WrittenLater", sentence));
-    }
+        Finding::new(CheckState::Failed, "WrittenLater", sentence)
+    });
     let words =
         "with keys [is|are] left, because no pulse has synced [its user|their users] from Secret Manager.";
     let left = match keys.unsynced.count {
         0 => "Some documents with keys are left.".to_owned(),
         count => among(count, &keys.unsynced.named, words),
     };
-    let sentence = format!("{left} The rest is deleted: {rotate}.");
-    report.found(Finding::new(CheckState::Failed, "KeysLeft", sentence).mended_by(again));
+    let sentence = format!("{left} The rest is deleted: {}.", rotate(keys));
+    let left = Finding::new(CheckState::Failed, "KeysLeft", sentence).mended_by(again);
+    later.into_iter().chain([left]).collect()
 }

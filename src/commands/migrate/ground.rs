@@ -1,7 +1,6 @@
 //! What all of `pulse migrate` begins with: what the operator said, and a client of Firestore.
 
 use crate::commands::frame::{CheckState, Finding, Report, grouped};
-use crate::commands::migrate::apply::Others;
 use crate::config::Place;
 use crate::config::migrate_args::{OpenClass, PaceArgs, SecretPaceArgs, WhoseArgs};
 use crate::config::operator_args::OperatorArgs;
@@ -29,6 +28,9 @@ use std::time::Duration;
 
 /// For saying how far a migration has come, all tries together.
 const RECORD_BUDGET: Duration = Duration::from_secs(20);
+
+/// How many are named of more; `--json` names all.
+const NAMED: usize = 5;
 
 /// Bad usage, see the contract's exit codes.
 const USAGE: u8 = 2;
@@ -256,6 +258,22 @@ pub(super) fn numbered(count: u64, sentence: &str) -> String {
         rest = behind;
     }
     (told + rest).replacen("{}", &grouped(count), 1)
+}
+
+/// Documents, or others by their names, of which one thing is to be told.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    pub(super) count: u64,
+    pub(super) named: Vec<String>,
+}
+
+impl Others {
+    pub(super) fn add(&mut self, path: &str) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(path.to_owned());
+        }
+    }
 }
 
 /// What is so of so many documents, of which some are named.

@@ -1,9 +1,9 @@
 //! `pulse migrate rollback`.
 
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
-use crate::commands::migrate::apply::Others;
 use crate::commands::migrate::ground::{
-    self, Changing, among, begun, budgets, cannot, changing, ended_early, numbered, refuse_in, typed_place,
+    self, Changing, Others, among, begun, budgets, cannot, changing, ended_early, numbered, refuse_in,
+    typed_place,
 };
 use crate::commands::migrate::keys::{KeyLook, take_back};
 use crate::commands::migrate::progress::Progress;
