@@ -2,7 +2,7 @@
 
 use crate::google::credentials::failure::NoToken;
 use crate::google::credentials::{Identity, no_token};
-use crate::google::error::{Denied, Reason};
+use crate::google::error::Reason;
 use crate::limits::patience::Patience;
 use crate::limits::rate::{Permits, RateLimits, UsedUp};
 use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
@@ -124,18 +124,6 @@ pub(crate) enum Denial {
     /// Nobody knows who denied it.
     #[error("status 403 without Google's own error, as from a proxy or a firewall in between")]
     NotGoogles,
-}
-
-impl Denial {
-    /// Its kind.
-    #[must_use]
-    pub(crate) fn kind(&self) -> Denied {
-        match self {
-            Self::Role => Denied::Role,
-            Self::Reason(reason) => Denied::by(Some(reason)),
-            Self::Unexplained | Self::NotGoogles => Denied::Unclear,
-        }
-    }
 }
 
 /// A state of a version that has to be looked at.
