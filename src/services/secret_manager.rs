@@ -111,9 +111,7 @@ pub(crate) enum SecretError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denial {
     /// Whoever asked lacks a role.
-    #[error(
-        "IAM_PERMISSION_DENIED: grant roles/secretmanager.secretAccessor to the account that this runs as"
-    )]
+    #[error("IAM_PERMISSION_DENIED: grant roles/secretmanager.secretAccessor to the account it runs as")]
     Role,
     /// Google says why.
     #[error("{0}")]
