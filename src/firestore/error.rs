@@ -80,7 +80,7 @@ impl RpcFailure {
         let is_missing_role = self.reason.as_ref().is_some_and(Reason::is_missing_role);
         match self.code {
             tonic::Code::PermissionDenied if is_missing_role => {
-                ": grant roles/datastore.user to the account that this runs as"
+                ": grant roles/datastore.user to the account it runs as"
             }
             tonic::Code::NotFound if self.is_about_database() => ": check --project and --database",
             tonic::Code::FailedPrecondition if self.message.contains("requires an index") => {

@@ -2,7 +2,7 @@
 
 use crate::google::credentials::failure::NoToken;
 use crate::google::credentials::{Identity, no_token};
-use crate::google::error::{Denied, Reason};
+use crate::google::error::Reason;
 use crate::limits::patience::Patience;
 use crate::limits::rate::{Permits, RateLimits, UsedUp};
 use crate::limits::retry::{Advice, Advise, Deadline, asked_wait, with_numbered_retries};
@@ -111,9 +111,7 @@ pub(crate) enum SecretError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denial {
     /// Whoever asked lacks a role.
-    #[error(
-        "IAM_PERMISSION_DENIED: grant roles/secretmanager.secretAccessor to the account that this runs as"
-    )]
+    #[error("IAM_PERMISSION_DENIED: grant roles/secretmanager.secretAccessor to the account it runs as")]
     Role,
     /// Google says why.
     #[error("{0}")]
@@ -124,18 +122,6 @@ pub(crate) enum Denial {
     /// Nobody knows who denied it.
     #[error("status 403 without Google's own error, as from a proxy or a firewall in between")]
     NotGoogles,
-}
-
-impl Denial {
-    /// Its kind.
-    #[must_use]
-    pub(crate) fn kind(&self) -> Denied {
-        match self {
-            Self::Role => Denied::Role,
-            Self::Reason(reason) => Denied::by(Some(reason)),
-            Self::Unexplained | Self::NotGoogles => Denied::Unclear,
-        }
-    }
 }
 
 /// A state of a version that has to be looked at.

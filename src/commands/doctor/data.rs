@@ -15,7 +15,7 @@ use crate::model::selection::IdRange;
 use crate::model::suggested::about;
 use crate::model::user::User;
 use crate::services::desk::Desk;
-use crate::services::secret_manager::SecretError;
+use crate::services::secret_manager::{Denial, SecretError};
 use crate::telemetry::Chain;
 use jiff::Timestamp;
 use std::error::Error;
@@ -97,6 +97,15 @@ fn denied(check: &'static str, why: Denied, err: &dyn Error, needed: &Needed<'_>
     }
 }
 
+/// What Secret Manager's denial is for.
+fn kind(denial: &Denial) -> Denied {
+    match denial {
+        Denial::Role => Denied::Role,
+        Denial::Reason(reason) => Denied::by(Some(reason)),
+        Denial::Unexplained | Denial::NotGoogles => Denied::Unclear,
+    }
+}
+
 /// The command that switches an API on.
 pub(super) fn enable(api: &str, place: &Place) -> String {
     format!("gcloud services enable {api}.googleapis.com --project={}", place.database.project)
@@ -149,7 +158,7 @@ async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
         }
         Err(ref err @ SecretError::Forbidden { ref denial, .. }) => {
             let needed = Needed { right: "secretmanager.versions.access", api: "secretmanager", place };
-            denied(check, denial.kind(), err, &needed)
+            denied(check, kind(denial), err, &needed)
         }
         Err(err) => failed(check, &err),
     }

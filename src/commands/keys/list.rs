@@ -208,13 +208,17 @@ impl Listing {
         is_old.then_some(row)
     }
 
-    fn find(&self, without: &[&String], flags: &str, report: &mut Report) {
+    fn tell_costs(&self, report: &mut Report) {
         let dollars = cents(VERSIONS.of(self.versions as f64));
         let words = ["version that is not destroyed costs", "versions that are not destroyed cost"];
         let versions = counted(self.versions as u64, words);
         let text = format!("{versions} ${dollars:.2} a month, {} of an account being free.", VERSIONS.free);
         report.field("dollars_a_month", &dollars);
         report.found(Finding::new(CheckState::Ok, "KeysListed", text));
+    }
+
+    fn find(&self, without: &[&String], flags: &str, report: &mut Report) {
+        self.tell_costs(report);
         let found = [
             some(
                 CheckState::Failed,
