@@ -2,7 +2,7 @@
 
 use super::{Task, execute, last_pulse, ledger, ledger_of, single, users};
 use crate::held_alpaca::HeldAlpaca;
-use crate::live::Live;
+use crate::live::{LOOK_INTERVAL, Live, in_time};
 use crate::on_both;
 use crate::world::{Run, World};
 use alpaca_pulse::firestore::values::timestamp as time;
@@ -97,6 +97,13 @@ on_both! {
             frozen.push(Live::start(task(index).of(alpaca.command(&world, &[]))));
         }
         alpaca.arrived(4).await;
+        // The one without users may begin last: whoever has not joined yet when all stand still is none of them.
+        in_time(async {
+            while ledger(&world, "pulse-first").await["tasks"]["task_0"].is_null() {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        })
+        .await;
         frozen.iter().for_each(|task| task.signal("STOP"));
         let second = two_tasks_take_over(&world).await;
         assert!(second.iter().all(|run| run.exit == Some(0)));
