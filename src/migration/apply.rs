@@ -45,6 +45,9 @@ pub(crate) enum ApplyError {
     /// By a signal.
     #[error("told to stop")]
     Stopped,
+    /// What it has made is being undone by a rollback.
+    #[error("a rollback of the same plan has begun")]
+    RolledBack,
 }
 
 /// Makes the changes of one plan.

@@ -170,11 +170,21 @@ impl Moving<'_> {
         let state = match ended {
             Ok(()) => RunState::Applied,
             Err(ApplyError::Stopped) => RunState::Applying,
-            Err(ApplyError::Store(_)) => return ended,
+            Err(ApplyError::Store(_) | ApplyError::RolledBack) => return ended,
         };
+        self.is_not_rolled_back(&id).await?;
         let moved = Some(before + applied.moved);
         let recorded = self.database.record(&id, Step { state, moved, options }).await;
         ended.and(recorded.map_err(ApplyError::from))
+    }
+
+    /// Somebody may begin to undo it while it goes on: another `apply` of the plan is no harm, a rollback is.
+    async fn is_not_rolled_back(&self, id: &str) -> Result<(), ApplyError> {
+        let state = self.database.run(id).await?.and_then(|run| run.state);
+        match state {
+            Some(RunState::RollingBack | RunState::RolledBack) => Err(ApplyError::RolledBack),
+            _ => Ok(()),
+        }
     }
 
     async fn stages(&self, id: &str, applied: &mut Applied, report: &mut Report) -> Result<(), ApplyError> {
@@ -211,6 +221,7 @@ impl Moving<'_> {
         let mut progress = Progress::new("Moving");
         loader
             .walk(async |chunk| {
+                self.is_not_rolled_back(id).await?;
                 applied.seen += chunk.len() as u64;
                 progress.at(applied.seen);
                 applier.apply(chunk, &mut |judged, outcome| applied.note(judged, outcome, report)).await

@@ -291,6 +291,15 @@ pub(super) fn ended_early(err: &ApplyError, done: u64, (again, stop): (&str, &St
             cannot(report, err);
             (CheckState::Unknown, "Incomplete")
         }
+        ApplyError::RolledBack => {
+            let words = "A rollback of this plan has begun. {} change[|s] [was|were] made before it was seen, of which it \
+                         may have missed some: run `pulse migrate rollback` once more.";
+            return report.found(Finding::new(
+                CheckState::Failed,
+                "RolledBackMeanwhile",
+                numbered(done, words),
+            ));
+        }
     };
     let sentence = numbered(done, "{} change[|s] [was|were] made before: run it again to go on.");
     report.found(Finding::new(state, reason, sentence).mended_by(again));

@@ -98,6 +98,25 @@ async fn a_target_that_appears_during_the_move_is_left_and_named() {
     assert_eq!(world.document("users/user-0001/tradingSignals/form-2").await["symbol"], "QQQ");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_is_rolled_back_meanwhile_ends_and_says_so() {
+    let world = legacy().await;
+    let before = without_journal(world.everything().await);
+    let plan = world.plan(&WHOSE).await;
+    // Of the first changes, behind the migration's own document.
+    world.fault("firestore/Commit:latency=2s,skip=1,times=1");
+    let args = [&["apply", "--plan", &plan, "--yes"], &WHOSE[..]].concat();
+    let running = Live::start(world.migration(&args));
+    wait_until(|| world.calls(Service::Firestore, "Commit") > 1).await;
+    // What a rollback says first.
+    world.patch(&format!("ops/migrations/runs/{plan}"), [("state", text("rolling_back"))]).await;
+    let run = running.end().await;
+    assert_eq!((run.exit, reasons(&run)), (Some(3), vec!["RolledBackMeanwhile".to_owned()]), "{run:?}");
+    assert_eq!(reasons(&world.migrate(&["status"]).await), ["RollingBack"], "it is not said to be applied");
+    assert_eq!(world.migrate(&["rollback", "--plan", &plan, "--yes"]).await.exit, Some(0));
+    assert_same(&before, &without_journal(world.everything().await));
+}
+
 /// Of each kind of document that would be copied whole, or deleted with its fields in the journal.
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_in_documents_that_are_not_there_for_keys_go_nowhere_and_no_option_gives_them_up() {
