@@ -186,7 +186,11 @@ impl Passes<'_> {
     /// Another loop has that point in time, or it had its pulse.
     fn not_its(&self, hand_over: &HandOver) -> TickOutcome {
         match hand_over {
-            HandOver::Now | HandOver::Done => TickOutcome::Busy,
+            HandOver::Now => TickOutcome::Busy,
+            HandOver::Done => {
+                info!("This point in time has had its pulse: waiting for the next one");
+                TickOutcome::Busy
+            }
             HandOver::Wait(other) => {
                 if !self.has_told_waiting.swap(true, Ordering::Relaxed) {
                     info!("Waiting for the loop of execution {} to end at {}", other.id, other.ends_at);

@@ -9,16 +9,23 @@ use crate::model::ids::{Database, DocumentId};
 use crate::model::loop_claim::LoopClaim;
 use gcloud_sdk::google::firestore::v1::Document;
 use gcloud_sdk::prost_types;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The field that gets the server's time of the commit.
 const CLAIMED_AT: &str = "claimed_at";
 
-/// The fields that say which loop claimed last, when its next pulse is due, and from when on it has none. An execution
-/// that is not a loop's leaves them as they are.
+/// The fields that say which loop claimed last, for which point in time, when its next pulse is due, and from when on it
+/// has none. An execution that is not a loop's leaves them as they are.
 const LOOP: &str = "loop";
+const DUE_AT: &str = "due_at";
 const NEXT_AT: &str = "next_at";
 const ENDS_AT: &str = "ends_at";
+
+/// As exact as the times in documents are.
+const INSTANT: SignedDuration = SignedDuration::from_micros(1);
+
+/// From one pulse of a loop to the next at most.
+const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// The document as it was read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,10 +47,13 @@ impl CurrentPulse {
             id.and_then(|id| DocumentId::parse(id).ok())
         };
         let at = |name| document.and_then(|document| document.fields.get(name)).and_then(time);
-        let times = at(NEXT_AT).zip(at(ENDS_AT));
+        let looping = || {
+            let (id, next_at, ends_at) = (id(LOOP)?, at(NEXT_AT)?, at(ENDS_AT)?);
+            Some(LoopClaim { id, due_at: due_before(next_at, at(DUE_AT)), next_at, ends_at })
+        };
         Self {
             execution: id("execution"),
-            looping: id(LOOP).zip(times).map(|(id, (next_at, ends_at))| LoopClaim { id, next_at, ends_at }),
+            looping: looping(),
             version: document.and_then(|document| document.update_time),
         }
     }
@@ -63,9 +73,10 @@ impl CurrentPulse {
         database: &Database,
     ) -> Write {
         let mut fields = vec![("execution", Some(execution.as_str().into()))];
-        if let Some(LoopClaim { id, next_at, ends_at }) = looping {
+        if let Some(LoopClaim { id, due_at, next_at, ends_at }) = looping {
             fields.extend([
                 (LOOP, Some(id.as_str().into())),
+                (DUE_AT, Some(timestamp(*due_at).into())),
                 (NEXT_AT, Some(timestamp(*next_at).into())),
                 (ENDS_AT, Some(timestamp(*ends_at).into())),
             ]);
@@ -73,11 +84,12 @@ impl CurrentPulse {
         merge_at(&current_pulse_name(database), &fields, CLAIMED_AT, &self.as_it_was_read())
     }
 
-    /// The write by which that loop, if it is the one that claimed last, has no pulse any more from the next one on.
+    /// The write by which that loop, if it is the one that claimed last, has no pulse any more after that one.
     #[must_use]
     pub(crate) fn given_up_by(&self, own: &DocumentId, database: &Database) -> Option<Write> {
         let claim = self.looping.as_ref().filter(|claim| claim.id == *own)?;
-        let fields = [(ENDS_AT, Some(timestamp(claim.next_at).into()))];
+        // Not at the next one: for whoever goes by other points in time that may be hours away.
+        let fields = [(ENDS_AT, Some(timestamp(claim.due_at).into()))];
         Some(merge_at_all(&current_pulse_name(database), &fields, &[], &self.as_it_was_read()))
     }
 
@@ -108,6 +120,13 @@ impl Store {
         let found = self.found(vec![name.clone()], None, deadline).await?;
         Ok(CurrentPulse::of(found.documents.get(&name)))
     }
+}
+
+/// The point in time of a loop's last pulse. Versions that do not record it count all before the next one as done; what
+/// another version had recorded before them is of no use.
+fn due_before(next_at: Timestamp, recorded: Option<Timestamp>) -> Timestamp {
+    let is_possible = |due_at: &Timestamp| *due_at < next_at && next_at.duration_since(*due_at) <= LONGEST;
+    recorded.filter(is_possible).unwrap_or(next_at.saturating_sub(INSTANT).unwrap_or(next_at))
 }
 
 /// Full name of the document.
@@ -169,7 +188,7 @@ mod tests {
         let database = Database::parse("p", "(default)").expect("legal");
         let at = |second: i64| Timestamp::from_second(1_767_623_400 + second).expect("in range");
         let id = |text| DocumentId::parse(text).expect("legal");
-        let claim = LoopClaim { id: id("pulse-x"), next_at: at(60), ends_at: at(900) };
+        let claim = LoopClaim { id: id("pulse-x"), due_at: at(0), next_at: at(60), ends_at: at(900) };
         let write = CurrentPulse::default().replaced_by(&id("pulse-x-2"), Some(&claim), &database);
         let Written { fields, .. } = Written::of(&write);
         let read = |fields: &crate::firestore::values::Fields| {
@@ -183,13 +202,20 @@ mod tests {
             half.remove(field);
             assert_eq!(read(&half).looping, None, "{field}");
         }
+        for due_at in [None, Some(at(60)), Some(at(59 - 24 * 3_600))] {
+            let mut older = fields.clone();
+            older.remove(DUE_AT);
+            older.extend(due_at.map(|due_at| (DUE_AT.to_owned(), timestamp(due_at))));
+            let read = read(&older).looping.expect("a loop's");
+            assert_eq!((read.due_at, read.next_at), (at(60) - INSTANT, at(60)), "{due_at:?}");
+        }
         let other = Written::of(&read(&fields).replaced_by(&id("pulse-y"), None, &database));
         assert_eq!(other.mask, ["execution"]);
 
         let given_up = read(&fields).given_up_by(&id("pulse-x"), &database).expect("its own");
         let given_up = Written::of(&given_up);
         assert_eq!((given_up.mask.as_slice(), given_up.server_times.len()), (&[ENDS_AT.to_owned()][..], 0));
-        assert_eq!(given_up.fields[ENDS_AT], timestamp(claim.next_at));
+        assert_eq!(given_up.fields[ENDS_AT], timestamp(claim.due_at));
         assert_eq!(read(&fields).given_up_by(&id("pulse-y"), &database), None);
     }
 }

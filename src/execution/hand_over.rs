@@ -48,7 +48,8 @@ impl LoopTick {
         let Some(last) = last else { return HandOver::Now };
         let may_be_waiting = now.duration_since(last.next_at) <= ALIVE_FOR;
         // By the point in time, not by the clock: who comes late for one has it all the same, and nobody else.
-        let has_this = self.due_at < last.ends_at && (is_at_work || may_be_waiting);
+        let gave_up = last.ends_at <= last.due_at;
+        let has_this = !gave_up && self.due_at < last.ends_at && (is_at_work || may_be_waiting);
         if last.id != self.claim.id && has_this {
             let ends_soon = last.ends_at.duration_since(now) <= WAITED_FOR;
             return match ends_soon && last.ends_at < self.claim.ends_at {
@@ -56,7 +57,7 @@ impl LoopTick {
                 false => HandOver::Leave(last.clone()),
             };
         }
-        match self.due_at < last.next_at {
+        match self.due_at <= last.due_at {
             true => HandOver::Done,
             false => HandOver::Now,
         }

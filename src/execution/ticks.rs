@@ -152,7 +152,7 @@ impl Ticks {
     /// What the claim of the pass for that point in time says.
     fn claim(&self, id: &DocumentId, at: Timestamp) -> LoopTick {
         let (next_at, ends_at) = (after(at, self.every, 1), self.ends_at);
-        LoopTick { due_at: at, claim: LoopClaim { id: id.clone(), next_at, ends_at } }
+        LoopTick { due_at: at, claim: LoopClaim { id: id.clone(), due_at: at, next_at, ends_at } }
     }
 
     /// Waits for the next one, unless the process is told to stop.

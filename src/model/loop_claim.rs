@@ -8,6 +8,8 @@ use jiff::Timestamp;
 pub(crate) struct LoopClaim {
     /// Which it is: the id of its first execution.
     pub(crate) id: DocumentId,
+    /// The point in time of its last pulse.
+    pub(crate) due_at: Timestamp,
     /// The point in time of its next pulse.
     pub(crate) next_at: Timestamp,
     /// The point in time from which it has none.

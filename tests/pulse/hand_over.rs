@@ -137,13 +137,27 @@ async fn a_loop_that_is_told_to_stop_gives_the_pulse_up() {
     first.until(COMPLETED, 2).await;
     stopped(first).await;
     let given_up = claim(&world).await;
-    assert_eq!(given_up["ends_at"], given_up["next_at"]);
+    assert_eq!(given_up["ends_at"], given_up["due_at"]);
     let last = points(&world, "pulse-first").await.pop().expect("some");
     let mut second = looping(&world, "pulse-second", "1h");
     second.until(COMPLETED, 1).await;
     stopped(second).await;
     assert!(points(&world, "pulse-second").await[0] > last, "no point in time has two pulses");
     assert_eq!(claim(&world).await["loop"], "pulse-second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_that_is_told_to_stop_hands_over_at_once_however_long_its_period_was() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    let mut command = world.command(&["--every", "1h", "--for", "3h"]);
+    command.env("CLOUD_RUN_EXECUTION", "pulse-first");
+    let mut first = Live::start(command);
+    first.until(COMPLETED, 1).await;
+    stopped(first).await;
+    let mut second = looping(&world, "pulse-second", "1h");
+    second.until(COMPLETED, 1).await;
+    stopped(second).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

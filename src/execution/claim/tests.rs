@@ -76,12 +76,17 @@ fn what_is_done_about_the_pulse() {
     assert_eq!([ours, free, taken].map(LeaseState::dead), [None, Some(dead), None]);
 }
 
+/// A pulse of a loop of a quarter of an hour, for that second.
+fn tick(second: i64) -> LoopTick {
+    let (due_at, next_at, ends_at) = (at(second), at(second + 60), at(900));
+    LoopTick { due_at, claim: LoopClaim { id: id("pulse-x"), due_at, next_at, ends_at } }
+}
+
 #[test]
 fn the_pulses_of_a_loop_are_in_the_way_of_others_but_not_of_their_own() {
     let first = execution(0, 1);
     let third = first.nth(3);
-    let tick =
-        LoopTick { due_at: at(0), claim: LoopClaim { id: id("pulse-x"), next_at: at(60), ends_at: at(900) } };
+    let tick = tick(0);
     for (execution, is_in_loop, current, expected) in [
         (&first, false, "pulse-y", true),
         (&first, false, "pulse-x-2", true),

@@ -19,7 +19,7 @@ const EVERY_QUARTER: i64 = 15 * MINUTE;
 const LENGTH: i64 = DAY - EVERY_QUARTER;
 
 fn claim(name: &str, next: i64, end: i64) -> LoopClaim {
-    LoopClaim { id: id(name), next_at: at(next), ends_at: at(end) }
+    LoopClaim { id: id(name), due_at: at(next - MINUTE), next_at: at(next), ends_at: at(end) }
 }
 
 #[test]
@@ -59,6 +59,17 @@ fn a_point_in_time_belongs_to_the_loop_that_has_claimed_it_until_that_ends_or_di
         Leave(last),
         "nothing would be left to take over"
     );
+}
+
+#[test]
+fn a_loop_that_gave_up_is_in_nobodys_way_however_long_its_period_was() {
+    let tick = LoopTick { due_at: at(600), claim: claim("pulse-x", 660, 3_600) };
+    for (due, expected) in
+        [(0, HandOver::Now), (599, HandOver::Now), (600, HandOver::Done), (601, HandOver::Done)]
+    {
+        let last = LoopClaim { due_at: at(due), ..claim("pulse-y", due + 3_600, due) };
+        assert_eq!(tick.hand_over(Some(&last), false, at(605)), expected, "{due}");
+    }
 }
 
 /// What all loops of a simulation see, and what they have done.
@@ -135,7 +146,7 @@ impl Simulation {
     fn give_up(&self, name: &str) {
         let mut seen = self.seen.borrow_mut();
         if let Some(claim) = seen.claim.as_mut().filter(|claim| claim.id.as_str() == name) {
-            claim.ends_at = claim.next_at;
+            claim.ends_at = claim.due_at;
         }
     }
 
