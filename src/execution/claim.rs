@@ -184,7 +184,10 @@ impl Claim<'_> {
         let ledger = LedgerWrites { database, execution: self.execution };
         let now = self.view.now;
         match decision {
-            JoinDecision::Join | JoinDecision::Leave(_) => ClaimWrites::default(),
+            JoinDecision::Leave(_) => ClaimWrites::default(),
+            JoinDecision::Join => {
+                ClaimWrites { claim: self.renewal(database).into_iter().collect(), last_words: None }
+            }
             JoinDecision::LeaveForAll(other) => {
                 ClaimWrites { claim: vec![ledger.skip_for(other, self.shards, now)], last_words: None }
             }
@@ -199,6 +202,19 @@ impl Claim<'_> {
                 ClaimWrites { claim: vec![own, current], last_words }
             }
         }
+    }
+
+    /// The write by which a later attempt at a loop's pulse has it recorded what that pulse now stands for: else its loop
+    /// would pass for one that is gone. It only takes the record further, so the tasks of an execution soon agree.
+    #[must_use]
+    fn renewal(&self, database: &Database) -> Option<Write> {
+        let own = &self.looping?.claim;
+        let current = &self.view.current;
+        let is_ours = current.execution.as_ref() == Some(self.execution);
+        let is_behind = current.looping.as_ref().is_none_or(|last| {
+            last.id == own.id && (last.next_at, last.ends_at) < (own.next_at, own.ends_at)
+        });
+        (is_ours && is_behind).then(|| current.replaced_by(self.execution, Some(own), database))
     }
 }
 

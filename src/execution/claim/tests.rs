@@ -222,6 +222,33 @@ fn what_is_written_follows_from_the_decision() {
     }
 }
 
+#[test]
+fn a_later_attempt_at_a_loops_pulse_takes_the_claim_further_and_never_back() {
+    let (own, shards) = (id("pulse-x"), Shards::guessed(1));
+    let current = "ops/current_pulse";
+    let (recorded, given_up) = (tick(60), LoopClaim { ends_at: at(60), ..tick(60).claim });
+    let other = LoopClaim { id: id("pulse-y"), ..tick(0).claim };
+    for (execution, last, second, expected) in [
+        ("pulse-x", Some(recorded.claim.clone()), 120, vec![current]),
+        ("pulse-x", Some(recorded.claim.clone()), 60, vec![]),
+        ("pulse-x", Some(recorded.claim.clone()), 0, vec![]),
+        ("pulse-x", Some(given_up), 60, vec![current]),
+        ("pulse-x", None, 60, vec![current]),
+        ("pulse-x", Some(other), 120, vec![]),
+        // It keeps no record.
+        ("pulse-y", Some(recorded.claim), 120, vec![]),
+    ] {
+        let told = format!("{execution} {last:?} {second}");
+        let mut view = view(Some(ledger(&[RUNNING])));
+        (view.current.execution, view.current.looping) = (Some(id(execution)), last);
+        let tick = tick(second);
+        let (looping, last_synced) = (Some(&tick), LastSynced::Never);
+        let claim = Claim { execution: &own, looping, view: &view, shards: &shards, last_synced };
+        let writes = claim.writes(JoinDecision::Join, &database());
+        assert_eq!(paths(&writes.claim), expected, "{told}");
+    }
+}
+
 /// How many writes are committed at a time, and what comes of it, when the answers are these.
 async fn committed(
     answers: Vec<Result<(), StoreError>>,
