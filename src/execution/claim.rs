@@ -92,13 +92,19 @@ impl<'a> JoiningTask<'a> {
     /// What a loop's pulse is to do instead of taking place, if another loop has that point in time, or it had its
     /// pulse. An earlier attempt of this very pulse is gone on with.
     #[must_use]
-    pub(super) fn hand_over(&self, view: &LedgerView, lease: LeaseState<'_>) -> Option<HandOver> {
+    pub(super) fn hand_over(
+        &self,
+        view: &LedgerView,
+        rival: Option<DeadOrAlive<'_>>,
+        lease: LeaseState<'_>,
+    ) -> Option<HandOver> {
         let tick = self.looping.filter(|_| self.recording != Recording::Nowhere)?;
         let last = view.current.looping.as_ref();
-        let is_at_work = match lease {
-            LeaseState::Taken(other) => last.is_some_and(|last| other.is_one_of(&last.id)),
-            LeaseState::Ours | LeaseState::Free(_) => false,
-        };
+        let of_last = rival.zip(last).filter(|((id, _), last)| id.is_one_of(&last.id));
+        let is_at_work = of_last.is_some_and(|((_, ledger), last)| match ledger.ended_at {
+            Some(ended_at) => last.is_waiting_since(ended_at, view.now),
+            None => matches!(lease, LeaseState::Taken(_)),
+        });
         match tick.hand_over(last, is_at_work, view.now) {
             HandOver::Now => None,
             HandOver::Done if view.own.is_some() => None,

@@ -42,7 +42,8 @@ pub(crate) enum HandOver {
 }
 
 impl LoopTick {
-    /// What to do; `is_at_work` is whether a pulse of the loop that claimed last is known to be running.
+    /// What to do; `is_at_work` is whether a pulse of the loop that claimed last is known to be running, or to have ended
+    /// so late that the loop waits for its next one.
     #[must_use]
     pub(crate) fn hand_over(&self, last: Option<&LoopClaim>, is_at_work: bool, now: Timestamp) -> HandOver {
         let Some(last) = last else { return HandOver::Now };
@@ -61,6 +62,16 @@ impl LoopTick {
             true => HandOver::Done,
             false => HandOver::Now,
         }
+    }
+}
+
+impl LoopClaim {
+    /// Whether the loop waits for its next pulse, the last one having ended then: after a long one, that is a later one
+    /// than it had claimed.
+    #[must_use]
+    pub(super) fn is_waiting_since(&self, ended_at: Timestamp, now: Timestamp) -> bool {
+        let every = self.next_at.duration_since(self.due_at);
+        ended_at >= self.next_at && now.duration_since(ended_at) <= every + ALIVE_FOR
     }
 }
 

@@ -135,9 +135,9 @@ async fn try_once(
     if let Some((ramp, shown_rate)) = model_ledger.as_ref().and_then(Ledger::ramp) {
         clients.limits.resume_ramp(ramp, shown_rate);
     }
-    let is_current = current == Some(&execution.id);
-    let lease = LeaseState::of(own, is_current, rival.zip(rival_ledger.as_ref()), view.now);
-    if let Some(hand_over) = joining.hand_over(&view, lease) {
+    let rival = rival.zip(rival_ledger.as_ref());
+    let lease = LeaseState::of(own, current == Some(&execution.id), rival, view.now);
+    if let Some(hand_over) = joining.hand_over(&view, rival, lease) {
         return Ok(Try::NotIts(hand_over));
     }
     let synced_by_dead = lease.dead().and_then(|dead| dead.synced_at());

@@ -174,6 +174,19 @@ async fn a_loop_that_was_killed_is_replaced_by_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_loop_whose_pulse_took_longer_than_its_period_is_left_alone_while_it_waits_for_the_next() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    killed(&world, 75).await;
+    let ago = |seconds| point(Timestamp::now() - SignedDuration::from_secs(seconds));
+    world.patch("ops/current_pulse", [("due_at", ago(700))]).await;
+    world.patch("ops/last_pulse/executions/pulse-first-7", [("ended_at", ago(70))]).await;
+    let run = second(&world, "1s").await;
+    assert_eq!(run.exit, Some(0), "{}", run.stdout);
+    assert_eq!(run.entry(LEFT)["severity"], "INFO");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_loop_that_was_replaced_ends_by_itself() {
     let world = sandbox().await;
     world.user("ana").await;

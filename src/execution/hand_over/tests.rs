@@ -72,6 +72,21 @@ fn a_loop_that_gave_up_is_in_nobodys_way_however_long_its_period_was() {
     }
 }
 
+#[test]
+fn a_loop_whose_pulse_took_longer_than_its_period_waits_for_the_next_point_in_time() {
+    let last = claim("pulse-y", 600, 9_000);
+    for (ended, now, expected) in [
+        (700, 701, true),
+        (700, 820, true),
+        (700, 821, false),
+        (600, 720, true),
+        // It claims when it said.
+        (599, 600, false),
+    ] {
+        assert_eq!(last.is_waiting_since(at(ended), at(now)), expected, "{ended} {now}");
+    }
+}
+
 /// What all loops of a simulation see, and what they have done.
 #[derive(Default)]
 struct Seen {
