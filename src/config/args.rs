@@ -239,7 +239,7 @@ pub(crate) struct SyncArgs {
     /// Age at which an unchanged snapshot is rewritten
     ///
     /// With --every: of an account that is as it was; 0s rewrites all. 180s by default, and less where --every is above
-    /// 60s; up to 15m with --readers fresh-until.
+    /// 60s; with --readers fresh-until 15m, which is the most.
     ///
     /// [env: PULSE_REFRESH_UNCHANGED]
     #[arg(long, env = "PULSE_REFRESH_UNCHANGED", hide_env = true, value_name = "TIME",

@@ -2,6 +2,7 @@
 
 use crate::config::choices::{Readers, TenantPath, UserLines};
 use crate::config::operator_args::OperatorArgs;
+use crate::config::repeat::usual_refresh;
 use clap::Args;
 use humantime::parse_duration;
 use std::time::Duration;
@@ -52,7 +53,7 @@ pub(crate) struct CostArgs {
 
     /// Age at which the loop rewrites what has not changed
     ///
-    /// Without it 180s, or 15m with --readers=fresh-until.
+    /// Without it 180s, less where --every is above 60s, or 15m with --readers=fresh-until.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = WORKLOAD)]
     pub(crate) refresh_unchanged: Option<Duration>,
 
@@ -105,11 +106,7 @@ impl CostArgs {
     /// How long an unchanged snapshot stands in a loop.
     #[must_use]
     pub(crate) fn refresh(&self) -> Duration {
-        let usual = match self.readers {
-            Readers::Age => Duration::from_mins(3),
-            Readers::FreshUntil => Duration::from_mins(15),
-        };
-        self.refresh_unchanged.unwrap_or(usual)
+        self.refresh_unchanged.unwrap_or_else(|| usual_refresh(self.readers, self.every))
     }
 }
 

@@ -29,7 +29,7 @@ const OLDEST: Duration = READERS_CALL_STALE_AFTER.unsigned_abs().saturating_sub(
 /// Longest `--refresh-unchanged` where all readers go by `fresh_until`.
 const LONGEST_REFRESH: Duration = Duration::from_mins(15);
 
-/// `--refresh-unchanged`, unless it says otherwise.
+/// `--refresh-unchanged` where some readers go by the age, unless it says otherwise.
 const USUAL_REFRESH: Duration = Duration::from_secs(180);
 
 /// How the pulse is repeated.
@@ -64,8 +64,7 @@ impl Repeat {
             }
         };
         let (key_ttl, readers) = (args.key_ttl, args.readers);
-        let refresh_unchanged =
-            args.refresh_unchanged.unwrap_or_else(|| USUAL_REFRESH.min(OLDEST.saturating_sub(every)));
+        let refresh_unchanged = args.refresh_unchanged.unwrap_or_else(|| usual_refresh(readers, every));
         let mut demand = |is_so: bool, reason: &str| {
             if !is_so {
                 wrong.push(reason.to_owned());
@@ -103,6 +102,16 @@ impl Repeat {
             Readers::Age => READERS_CALL_STALE_AFTER,
             Readers::FreshUntil => SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX),
         }
+    }
+}
+
+/// `--refresh-unchanged`, unless it says otherwise: as long as readers take.
+#[must_use]
+pub(super) fn usual_refresh(readers: Readers, every: Duration) -> Duration {
+    match readers {
+        Readers::Age => USUAL_REFRESH.min(OLDEST.saturating_sub(every)),
+        Readers::FreshUntil if every <= OLDEST => LONGEST_REFRESH,
+        Readers::FreshUntil => Duration::ZERO,
     }
 }
 
@@ -230,12 +239,17 @@ mod tests {
 
     #[test]
     fn unless_it_is_said_an_unchanged_snapshot_stands_for_three_minutes_or_as_long_as_readers_take() {
-        for (every, expected) in [(1, 180), (60, 180), (90, 150), (240, 0), (600, 0)] {
-            let every = Some(seconds(every));
-            let args = SyncArgs { every, length: Some(seconds(840)), ..SyncArgs::default() };
-            let mut wrong = Vec::new();
-            let repeat = Repeat::from_args(&args, &execution("1"), &mut wrong).expect("a loop");
-            assert_eq!((repeat.refresh_unchanged, wrong), (seconds(expected), Vec::new()), "{every:?}");
+        for (every, by_age, by_fresh_until) in
+            [(1, 180, 900), (60, 180, 900), (90, 150, 900), (240, 0, 900), (241, 0, 0), (600, 0, 0)]
+        {
+            for (readers, expected) in [(Readers::Age, by_age), (Readers::FreshUntil, by_fresh_until)] {
+                let (every, length) = (Some(seconds(every)), Some(seconds(840)));
+                let args = SyncArgs { every, length, readers, ..SyncArgs::default() };
+                let mut wrong = Vec::new();
+                let repeat = Repeat::from_args(&args, &execution("1"), &mut wrong).expect("a loop");
+                let found = (repeat.refresh_unchanged, wrong);
+                assert_eq!(found, (seconds(expected), Vec::new()), "{every:?} {readers:?}");
+            }
         }
     }
 
