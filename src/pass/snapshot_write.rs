@@ -193,7 +193,12 @@ impl<'a> SnapshotWrite<'a> {
     ) -> Result<Written, StoreError> {
         let is_alone = tenant.is_none() && self.end_of_state.is_none() && self.entry.is_none();
         let reserve = if is_alone { Duration::ZERO } else { ALONE_RESERVE.min(deadline.left() / 2) };
-        let tenant = match self.commit_together(&mut tenant, deadline.less(reserve)).await {
+        let together = self.commit_together(&mut tenant, deadline.less(reserve)).await;
+        if together.is_err() && self.end_of_state.is_some() {
+            // It may have ended all the same: the next pass of a loop reads it.
+            self.pass.memory.doubt(self.record.id());
+        }
+        let tenant = match together {
             // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
             Err(err) if !is_alone && err.may_be_one_documents() && !self.misses_snapshot(&err) => {
                 // Which of them are written then, the next pass of a loop reads.
