@@ -3,7 +3,7 @@
 
 use crate::documents::tenant::primary_name;
 use crate::firestore::values::{Fields, boolean, json_object, number, string, time, timestamp};
-use crate::firestore::write::{FieldChange, FieldValue, Precondition, Write, merge_at};
+use crate::firestore::write::{FieldChange, FieldValue, Precondition, Write, merge_at, merge_at_all};
 use crate::firestore::{Store, StoreError};
 use crate::limits::retry::Deadline;
 use crate::model::account::{Account, Flags};
@@ -58,6 +58,13 @@ impl<'a> Snapshot<'a> {
     #[must_use]
     pub(crate) fn to_write(&self, name: &str, precondition: &Precondition) -> Write {
         merge_at(name, &self.user_document(), field::UPDATED_AT, precondition)
+    }
+
+    /// The demand that the document of that full name exists: a write that changes nothing in it.
+    #[must_use]
+    pub(crate) fn to_demand(&self, name: &str) -> Write {
+        let same = [(field::USER_ID, Some(self.user_id.into()))];
+        merge_at_all(name, &same, &[], &Precondition::Unchanged(None))
     }
 
     /// The write of a tenant's document.

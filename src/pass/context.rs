@@ -107,6 +107,7 @@ impl PassContext {
         let Clients { config, store, .. } = &*self.clients;
         PageReader {
             store: Arc::clone(store),
+            clients: Arc::clone(&self.clients),
             filter: config.filter.clone(),
             tenant_path: config.legacy_tenant_path,
             schedule: self.schedule,

@@ -50,8 +50,13 @@ impl Memory {
     /// Keeps a page of users. The accounts that the documents of their tenants show are known then.
     pub(super) fn keep(&self, kept: &KeptUsers, page: &[UserRecord]) {
         kept.extend(page);
+        self.remember_shown(page);
+    }
+
+    /// The accounts that the documents of these users' tenants show are known from now on.
+    pub(super) fn remember_shown(&self, read: &[UserRecord]) {
         let Some(accounts) = &self.accounts else { return };
-        for record in page {
+        for record in read {
             if let Some(account) = record.fresh_lookup().and_then(|lookup| lookup.shown(record.id().as_str()))
             {
                 accounts.remember_first(record.id(), account);

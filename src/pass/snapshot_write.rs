@@ -173,7 +173,7 @@ impl<'a> SnapshotWrite<'a> {
         // A tenant's document that is not there yet, or not any more, is a change.
         let is_there = !matches!(tenant, Some(TenantWrite::Create(_)));
         if may_skip && is_there && memory.is_unchanged(id, print, due) {
-            self.commit_entry(true, deadline).await;
+            self.commit_entry_of_unchanged(deadline).await.inspect_err(|_| memory.forget(id))?;
             if let Some(kept) = &self.pass.memory.kept {
                 kept.note_written(id, None);
             }
@@ -193,7 +193,12 @@ impl<'a> SnapshotWrite<'a> {
     ) -> Result<Written, StoreError> {
         let is_alone = tenant.is_none() && self.end_of_state.is_none() && self.entry.is_none();
         let reserve = if is_alone { Duration::ZERO } else { ALONE_RESERVE.min(deadline.left() / 2) };
-        let tenant = match self.commit_together(&mut tenant, deadline.less(reserve)).await {
+        let together = self.commit_together(&mut tenant, deadline.less(reserve)).await;
+        if together.is_err() && self.end_of_state.is_some() {
+            // It may have ended all the same: the next pass of a loop reads it.
+            self.pass.memory.doubt(self.record.id());
+        }
+        let tenant = match together {
             // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
             Err(err) if !is_alone && err.may_be_one_documents() && !self.misses_snapshot(&err) => {
                 // Which of them are written then, the next pass of a loop reads.
@@ -227,18 +232,30 @@ impl<'a> SnapshotWrite<'a> {
             }
             Some(refusal) => return Err(refusal),
         };
-        self.commit_entry(false, deadline).await;
+        self.commit_entry(deadline).await;
         Ok(tenant)
     }
 
-    /// The entry of the equity history alone, if there is one. Where it cannot be written, it costs nothing else. The
-    /// limits may have allowed it.
-    async fn commit_entry(&self, is_allowed: bool, deadline: Deadline) {
+    /// The entry of the equity history alone, if there is one. Where it cannot be written, it costs nothing else.
+    async fn commit_entry(&self, deadline: Deadline) {
         let Some(entry) = self.entry.as_ref().map(slice::from_ref) else { return };
-        let writer = &self.pass.clients.writer;
-        if let Err(err) = writer.commit_after(is_allowed.into(), entry, deadline).await {
+        if let Err(err) = self.pass.clients.writer.commit(entry, deadline).await {
             tell_without_entry(self.snapshot.user_id, &err);
         }
+    }
+
+    /// The same beside a snapshot that is left as it is, and has to be there where it is known to have been: nobody who
+    /// is gone gets an entry. The limits have allowed it. Fails only for want of the snapshot.
+    async fn commit_entry_of_unchanged(&self, deadline: Deadline) -> Result<(), StoreError> {
+        let Some(entry) = &self.entry else { return Ok(()) };
+        let demand = self.demands_snapshot.then(|| self.snapshot.to_demand(&self.name));
+        let writes: Vec<_> = demand.into_iter().chain([entry.clone()]).collect();
+        match self.pass.clients.writer.commit_after(1, &writes, deadline).await {
+            Err(err) if self.misses_snapshot(&err) => return Err(err),
+            Err(err) => tell_without_entry(self.snapshot.user_id, &err),
+            Ok(_) => {}
+        }
+        Ok(())
     }
 
     /// All documents or none. Decides anew when the tenant's changes meanwhile.

@@ -168,7 +168,10 @@ async fn take_steps(
     // Boxed, as those who wait for the calls before need none of it, and they may be many.
     let written = Box::pin(write.write(steps.may_skip_write, deadline.tried_as_usual())).await;
     let failed = |err| Failure::KeysAccepted(Cause::Store(err), found.keys.tried());
-    let Some(mut written) = written.map_err(failed)? else { return Ok(Err(LeftAlone::Gone)) };
+    let Some(mut written) = written.map_err(failed)? else {
+        pass.clients.forget_keys(user.id());
+        return Ok(Err(LeftAlone::Gone));
+    };
     if let Some(differences) = &pass.memory.differences {
         let difference = Box::pin(write.difference(deadline)).await.map_err(failed)?;
         differences.add(&difference);

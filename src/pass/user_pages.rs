@@ -16,6 +16,7 @@ use crate::pass::kept::KeptUsers;
 use crate::pass::left_overs::LeftOvers;
 use crate::pass::memory::Memory;
 use crate::pass::user_record::{PageLookup, UserRecord};
+use crate::services::clients::Clients;
 use crate::telemetry::Chain;
 use futures::{Stream, StreamExt, stream};
 use std::collections::VecDeque;
@@ -86,6 +87,8 @@ impl UserPages {
 pub(crate) struct PageReader {
     /// The database that they are read from.
     pub(crate) store: Arc<Store>,
+    /// Have the keys of users, who may be found to be gone.
+    pub(crate) clients: Arc<Clients>,
     /// Leaves out the users of a range whom it does not let through.
     pub(crate) filter: UserFilter,
     /// For whom to read what decides about tenants' documents: for whom they are written.

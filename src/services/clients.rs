@@ -9,6 +9,7 @@ use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::rate::RateLimits;
 use crate::limits::retry::Deadline;
 use crate::limits::usage::Usage;
+use crate::model::ids::{DocumentId, UserId};
 use crate::network::http::look_up;
 use crate::network::names::Names;
 use crate::network::open_files;
@@ -110,6 +111,13 @@ impl Clients {
             usage,
             limits,
         })
+    }
+
+    /// Forgets the keys of a user who is gone.
+    pub(crate) fn forget_keys(&self, user: &DocumentId) {
+        if let (Some(cache), Ok(user)) = (&self.key_cache, UserId::parse(user.as_str())) {
+            cache.forget(&user);
+        }
     }
 
     /// A pass begins: it finds out by itself who answers.

@@ -170,4 +170,31 @@ on_both! {
         running.end().await;
         assert_eq!(committed("users/ana/alpacaAccounts/snapshot").await, snapshot, "it says the same");
     }
+    async fn nobody_who_is_gone_gets_an_entry_beside_a_snapshot_that_is_left_as_it_is(world) {
+        world.user("ana").await;
+        world.account("ana", money("1"));
+        let args = ["--every", "1s", "--for", "1h", "--users-ttl", "1h", "--refresh-unchanged", "200s"];
+        let mut running = Live::start(world.command(&[&args[..], &EVERY_MINUTE].concat()));
+        running.until("Completed multi-tenant sync: ", 2).await;
+        for gone in ["users/ana", "tenants/ana/accounts/primary", "users/ana/alpacaAccounts/snapshot"] {
+            world.delete(gone).await;
+        }
+        for (entry, _) in entries(&world).await {
+            world.delete(&entry).await;
+        }
+        let new_slots = async {
+            loop {
+                // Between two passes, sooner or later.
+                last_pass_began(&world, Timestamp::now() - SignedDuration::from_secs(61)).await;
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            () = running.until("Skipped Alpaca account for user ana: the user was deleted meanwhile", 1) => {}
+            () = new_slots => {}
+        }
+        running.signal("TERM");
+        running.end().await;
+        assert_eq!(entries(&world).await, []);
+    }
 }

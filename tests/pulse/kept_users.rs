@@ -232,6 +232,28 @@ on_both! {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_a_user_who_is_gone_are_not_used_again() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    let mut running = looping(&world, &FOR_LONG);
+    running.until(&synced("ben"), 2).await;
+    for gone in ["users/ben", "tenants/ben/accounts/primary", "users/ben/alpacaAccounts/snapshot"] {
+        world.delete(gone).await;
+    }
+    running.until(&format!("{COMPLETED}1 successful, 0 errors"), 2).await;
+    let accesses = || world.calls(Service::SecretManager, "AccessSecretVersion");
+    let before = accesses();
+    // Who is back without a word is found when all are read.
+    world.user("ben").await;
+    world.fault("firestore/RunQuery:error=INVALID_ARGUMENT,times=1");
+    running.until(&synced("ben"), 2).await;
+    stopped(running).await;
+    assert_eq!(accesses(), before + 1, "their secret is read, and kept again");
+}
+
 // Tenants' documents.
 
 on_both! {

@@ -7,7 +7,7 @@ use crate::model::ids::DocumentId;
 use crate::model::selection::Round;
 use crate::pass::kept::{KeptUsers, MOST_BY_NAME, Question};
 use crate::pass::user_pages::{PageReader, Sender};
-use crate::pass::user_record::UserRecord;
+use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::telemetry::Chain;
 use std::collections::BTreeSet;
 use tracing::warn;
@@ -55,7 +55,12 @@ impl PageReader {
         if !are_all || read.len() > MOST_BY_NAME {
             return Ok(false);
         }
-        Ok(kept.fold(&self.by_name(read).await?, until))
+        let read = self.by_name(read).await?;
+        // As of a page: what is kept of a tenant's document is not the account.
+        self.memory.remember_shown(&read);
+        let gone = read.iter().filter(|record| matches!(record.keys, KeysAt::NoSuchUser));
+        gone.for_each(|record| self.clients.forget_keys(record.id()));
+        Ok(kept.fold(&read, until))
     }
 
     async fn by_name(&self, users: BTreeSet<DocumentId>) -> Result<Vec<UserRecord>, StoreError> {
