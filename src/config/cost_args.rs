@@ -1,8 +1,8 @@
 //! The command line of `pulse cost`.
 
 use crate::config::choices::{Readers, TenantPath, UserLines};
+use crate::config::freshness::usual_refresh;
 use crate::config::operator_args::OperatorArgs;
-use crate::config::repeat::usual_refresh;
 use clap::Args;
 use humantime::parse_duration;
 use std::time::Duration;

@@ -8,6 +8,7 @@ mod endpoints;
 mod error;
 mod execution;
 pub(crate) mod filter;
+mod freshness;
 pub(crate) mod keys_args;
 mod legacy_account;
 mod metrics;

@@ -3,6 +3,7 @@
 use crate::config::args::SyncArgs;
 use crate::config::choices::Readers;
 use crate::config::execution::Execution;
+use crate::config::freshness::{FOR_A_SLOW_PASS, LONGEST_REFRESH, OLDEST, usual_refresh};
 use crate::model::past::READERS_CALL_STALE_AFTER;
 use jiff::SignedDuration;
 use std::time::Duration;
@@ -18,19 +19,6 @@ const LONGEST_TTL: Duration = Duration::from_hours(24);
 
 /// Longest `--users-ttl`.
 const LONGEST_USERS_TTL: Duration = Duration::from_hours(1);
-
-/// Left for a pass that is slow before readers call a snapshot stale.
-const FOR_A_SLOW_PASS: Duration = Duration::from_secs(60);
-
-/// Longest `--refresh-unchanged` and `--every` together. A snapshot may become that old before the pulse
-/// begins that rewrites it.
-const OLDEST: Duration = READERS_CALL_STALE_AFTER.unsigned_abs().saturating_sub(FOR_A_SLOW_PASS);
-
-/// Longest `--refresh-unchanged` where all readers go by `fresh_until`.
-const LONGEST_REFRESH: Duration = Duration::from_mins(15);
-
-/// `--refresh-unchanged` where some readers go by the age, unless it says otherwise.
-const USUAL_REFRESH: Duration = Duration::from_secs(180);
 
 /// How the pulse is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,16 +90,6 @@ impl Repeat {
             Readers::Age => READERS_CALL_STALE_AFTER,
             Readers::FreshUntil => SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX),
         }
-    }
-}
-
-/// `--refresh-unchanged`, unless it says otherwise: as long as readers take.
-#[must_use]
-pub(super) fn usual_refresh(readers: Readers, every: Duration) -> Duration {
-    match readers {
-        Readers::Age => USUAL_REFRESH.min(OLDEST.saturating_sub(every)),
-        Readers::FreshUntil if every <= OLDEST => LONGEST_REFRESH,
-        Readers::FreshUntil => Duration::ZERO,
     }
 }
 
