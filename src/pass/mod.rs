@@ -59,8 +59,8 @@ use tokio::time::Instant;
 ///
 /// Whether another execution took over meanwhile is found out only at the closing: the users are done and counted all
 /// the same, and `ops/last_pulse` is left alone (`execution/fence.rs`, WARNING). One user's failure changes no exit
-/// code, unless nobody was synced or with `--fail-on-error` (1); a pass that its time cut short is 1, one that a signal
-/// stopped 143 or 130 (`commands/sync.rs`). Nobody is begun in the last 10 s of `--deadline` (in its second half, if it
+/// code, unless nobody was synced and somebody failed, or with `--fail-on-error` (1); a pass whose time was over while
+/// users were still to begin is 1, one that a signal stopped 143 or 130 (`commands/sync.rs`). Nobody is begun in the last 10 s of `--deadline` (in its second half, if it
 /// is shorter than 20 s).
 pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, stop: &Stop) -> PassStatus {
     let pass = Arc::new(pass);

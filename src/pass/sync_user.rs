@@ -33,8 +33,9 @@ use tokio::time::Instant;
 /// 3. The keys: those that a loop kept, and if Alpaca rejects them and the newest version is another, that.
 /// 4. The account. If there is cause to suspect that it is another than this key version's last one, the snapshot is
 ///    read; if that names another account, and `keys_updated_at` is no newer, Alpaca is asked once more on a new
-///    connection, and the known account is used with a WARNING. Cause is the account in the user's own tenant document,
-///    the one that an earlier pass of this loop saw, or `--pin-accounts`; without any, another account is simply
+///    connection, and the known account is used with a WARNING, if it comes then; if not, the user fails
+///    (`broker_other_account`, or with that call's failure). Cause is the account in the user's own tenant document, the
+///    one that an earlier pass of this loop saw, or `--pin-accounts`; without any, another account is simply
 ///    written. Of the legacy account the second answer is used whatever it is.
 /// 5. One commit of the snapshot, the tenant's document where the rules allow it, the end of a state of trouble, and
 ///    with `--equity-history` the entry of a new slot, which is written also where the others are left as they are. If
@@ -48,9 +49,12 @@ use tokio::time::Instant;
 ///
 /// Nothing is written of an account that was read more than 10 s after the question, or after the user's time: whoever
 /// stood still, stopped or starved, fails with `broker_unavailable` or `store_unavailable`, unless there is time to ask
-/// anew.
+/// anew. Whose 20 s are over fails with the `…_unavailable` of the step that they were at, and is set aside as for an
+/// outage.
 ///
 /// # How it ends
+///
+/// The INFO lines come with `--user-lines all`; a dry run says "Would have synced".
 ///
 /// | end | when | last line | counts as | next pass |
 /// |---|---|---|---|---|
@@ -71,12 +75,12 @@ use tokio::time::Instant;
 /// | | figures are missing, and the status is one of accounts that are not open (`NOT_OPEN`, `model/account.rs`; with any other `broker_bad_answer`): `account_incomplete` | INFO "Skipped" | skipped | all steps |
 /// | | step 4's other account: `broker_other_account` | ERROR "Failed" | failed | all steps |
 /// | | Firestore: `store_unavailable`, `store_rejected` | ERROR "Failed" | failed | all steps |
-/// | | already in `needs_reauth`, and rejected again or not answered | INFO "Skipped" with the failure's code | skipped, `needs_reauth` | as `WaitsForReauth`; a rejection sets the next attempt when the pass closes |
+/// | | already in `needs_reauth`, and nothing new of the keys: rejected again, or any failure but `keys_missing` before Alpaca took them, unless another version was read | INFO "Skipped" with the failure's code | skipped, `needs_reauth` | as `WaitsForReauth`; a rejection sets the next attempt when the pass closes |
 /// | | step 1's id: `user_id_invalid` | ERROR "Failed" | failed | the same |
 /// | [`SyncOutcome::Panicked`] | a bug: `internal` | ERROR "Failed" | failed | all steps, or as `WaitsForReauth` |
-/// | [`TurnEnd::SetAside`], first lap only | what may pass (`…_unavailable`, unless the host asked for more than 20 s or our own budget ran out; 10,000 places); or, not tried yet, `keys_missing` when last looked | none yet | until then as it is | in this pass: another turn when all others had theirs, for the former with one attempt and 10 s |
-/// | none | not begun, as the pass's time was over or it was told to stop | none | `not_reached` | comes first |
-/// | | the pass was told to stop, and this sync was given up 8 s later | none | nowhere | a retry does it |
+/// | [`TurnEnd::SetAside`], first lap only | what may pass (`…_unavailable`, unless the same would fail again: Secret Manager refuses, a token that cannot be had, a conflict at commit; the host asked for more than 20 s; or the job's budget of calls ran out; 10,000 places), but nobody who counts as `needs_reauth`; or, not tried yet, `keys_missing` when last looked | none yet | until then as it is | in this pass: another turn when all others had theirs, for the former with 10 s and one attempt for each call but the commit and the record; if the pass is told to stop before, the first turn's failure is told and counted, and not recorded |
+/// | none | not begun, as the pass's time was over or it was told to stop | none | `not_reached`, if it was the time; nowhere, if a signal | comes first |
+/// | | the pass was told to stop, and this sync was given up 8 s later, in the first lap | none | nowhere | a retry does it |
 ///
 /// A person's own run (`--user`) never waits: it always reads the newest keys and asks Alpaca. A user who is deleted
 /// meanwhile is synced all the same, unless their snapshot went with them. For the exit code see `run_pass`.
@@ -99,8 +103,8 @@ use tokio::time::Instant;
 /// - In a person's own run a rejection is recorded at once as "retrying", and never counts as one of two in a row.
 /// - The legacy account has no state.
 /// - When the pass closes, 10,000 users at most are recorded (1,000 where a state is only to be completed), of a pass
-///   that was cut short only those behind the cursor, none whose state somebody wrote since; the others in a later
-///   pass, if it happens again.
+///   that was cut short only those behind the cursor, and with several tasks nobody; none whose state somebody wrote
+///   since. The others come in a later pass, if it happens again.
 ///
 /// Where the states could not be read ([`PreviousState::Unknown`](crate::model::sync_state::PreviousState)), an ERROR
 /// says so once. For users after that point, as always for the legacy account, nothing is recorded, nothing is skipped
