@@ -147,7 +147,7 @@ fn tell_succession(user_id: &str, tenant: &TenantId, lookup: &TenantLookup) {
     }
 }
 
-/// The user's own snapshot needs nothing of that.
+/// That no lookup could be read; the user's own snapshot needs nothing of it.
 fn tell_unread(record: &UserRecord, err: &StoreError) {
     let user_id = record.id().as_str();
     warn!(
@@ -158,7 +158,7 @@ fn tell_unread(record: &UserRecord, err: &StoreError) {
     );
 }
 
-/// The same of what is only asked for some.
+/// The same of what has to be asked besides the lookup.
 fn tell_undecided(user_id: &str, inquiry: &Inquiry, err: &StoreError) {
     let (Inquiry::OwnTenant(tenant) | Inquiry::Owner(tenant, _)) = inquiry;
     warn!(
