@@ -27,6 +27,8 @@ pub(crate) struct PulseView {
     pub(crate) status: Option<PassStatus>,
     /// What became of the users.
     pub(crate) counts: PulseCounts,
+    /// It ended early, and how many it did not reach could not be counted.
+    pub(crate) is_uncounted: bool,
     /// How many failed, by code.
     pub(crate) errors: BTreeMap<String, u64>,
     /// Which run it was.
@@ -79,6 +81,7 @@ impl PulseView {
             duration: Duration::from_millis(number("duration_ms")),
             status: word(STATUS).and_then(PassStatus::parse),
             counts,
+            is_uncounted: !fields.contains_key("unreached_count"),
             errors: fields.get("errors").and_then(entries).map(errors).unwrap_or_default(),
             execution: word("execution").map(str::to_owned),
             version: word("version").map(str::to_owned),
@@ -130,6 +133,8 @@ mod tests {
         assert_eq!(view.errors, [("keys_missing".to_owned(), 2)].into());
         assert_eq!((view.duration, view.fields.len()), (Duration::from_millis(1500), 7));
         let nothing = PulseView::of(&Fields::default());
-        assert_eq!(nothing, PulseView::default());
+        assert_eq!(nothing, PulseView { is_uncounted: true, ..PulseView::default() });
+        let counted = [("unreached_count".to_owned(), integer(0))].into();
+        assert!(!PulseView::of(&counted).is_uncounted);
     }
 }

@@ -111,6 +111,12 @@ impl Checkpointer {
         self.shared.tracked().progress.revise(slot, counted, result);
     }
 
+    /// Syncs that have begun and not ended.
+    #[must_use]
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.shared.tracked().progress.in_flight()
+    }
+
     /// The pass is over; how far it came. Waits for a save that is under way, or the last one might be
     /// overtaken by it.
     pub(crate) async fn close(self, stop: &Stop) -> Finished {

@@ -107,6 +107,12 @@ impl Progress {
         self.begun.get_mut(n).map(|(_, end)| end)
     }
 
+    /// Syncs that have begun and not ended.
+    #[must_use]
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.begun.iter().filter(|(_, end)| end.is_none()).count() as u64
+    }
+
     /// What may be saved: nothing that is not finished is behind it.
     #[must_use]
     pub(crate) fn finished(&self) -> &Finished {
@@ -197,6 +203,7 @@ mod tests {
             let slots: Vec<_> = (0..60).map(|n| progress.begin(Some(id(n)))).collect();
             let ended = &order[..stop];
             ended.iter().for_each(|n| progress.end(slots[*n], synced()));
+            prop_assert_eq!(progress.in_flight(), 60 - stop as u64);
             let behind = (0..60).take_while(|n| ended.contains(n)).count();
             let Finished { cursor, counts, rejections, sample, measures } = progress.finished();
             prop_assert_eq!(cursor.clone(), behind.checked_sub(1).map(id));

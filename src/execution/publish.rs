@@ -77,6 +77,15 @@ struct LastWord {
     leave: Leave,
 }
 
+impl Leaving<'_> {
+    /// Users whom its record does not count: beside those who were not reached, those who ended before others that did
+    /// not, if that is known. A retry syncs all of them.
+    fn uncounted(&self) -> Option<u64> {
+        let ended = self.counts.users().saturating_sub(self.finished.counts.users());
+        self.unreached.map(|unreached| unreached + ended)
+    }
+}
+
 impl TaskAssignment {
     /// Records that this task has come to rest and, if it is the last one, tells the dashboards.
     pub(crate) async fn leave(&self, clients: &Clients, leaving: Leaving<'_>, deadline: Deadline) -> Left {
@@ -85,7 +94,7 @@ impl TaskAssignment {
         }
         let recorder = self.recorder(clients);
         let record = recorder.record(leaving.state, leaving.finished.clone());
-        let record = TaskRecord { unreached: leaving.unreached, ..record };
+        let record = TaskRecord { unreached: leaving.uncounted(), ..record };
         let ledger = match self.is_one_of_several() {
             true => {
                 recorder.save(&record, ExecutionEnd::Unchanged, deadline).await;
@@ -93,7 +102,7 @@ impl TaskAssignment {
             }
             false => Some(Ledger::of_one_task(self.started_at)),
         };
-        let published = as_published(&record, leaving.counts, recorder.used());
+        let published = as_published(&record, &leaving, recorder.used());
         let last_word = ledger.and_then(|ledger| self.last_word(ledger, published));
         let Some(last_word) = last_word else { return Leave::OthersAtWork.into() };
         if let Some(silence) = last_word.worth.silence.filter(|_| self.is_one_of_several()) {
@@ -219,9 +228,9 @@ impl TaskAssignment {
 }
 
 /// A task's record as it counts in what is published.
-fn as_published(record: &TaskRecord, counts: &Counts, used: Used) -> TaskRecord {
-    let finished = Finished { counts: counts.clone(), ..record.finished.clone() };
-    TaskRecord { finished, used, ..record.clone() }
+fn as_published(record: &TaskRecord, leaving: &Leaving<'_>, used: Used) -> TaskRecord {
+    let finished = Finished { counts: leaving.counts.clone(), ..record.finished.clone() };
+    TaskRecord { finished, used, unreached: leaving.unreached, ..record.clone() }
 }
 
 /// What came of each document.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
-/// The users who were not started before the deadline.
+/// The users who were not done before the deadline: not started, or given up in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreached {
     /// So many users.
@@ -28,6 +28,15 @@ pub(crate) enum Unreached {
 }
 
 impl Unreached {
+    /// With those who were given up in flight.
+    #[must_use]
+    pub(crate) fn and(self, given_up: u64) -> Self {
+        match self {
+            Self::Users(count) => Self::Users(count + given_up),
+            Self::Unknown => Self::Unknown,
+        }
+    }
+
     /// How many, if that is known.
     #[must_use]
     pub(crate) fn count(self) -> Option<u64> {

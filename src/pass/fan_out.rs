@@ -19,8 +19,8 @@ pub(crate) enum FanOutEnd {
     Complete,
     /// Told to stop; what was in flight is finished.
     Stopped,
-    /// Told to stop; what was in flight took too long and was given up: counted nowhere, not even as not reached. A
-    /// retry syncs those users.
+    /// Told to stop; what was in flight took too long and was given up: those users count as not reached. A retry syncs
+    /// them.
     CutOff,
 }
 

@@ -95,10 +95,11 @@ pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, sto
     let fan_out_end = fan_out(users, pass.slots.in_all(), stop, sync, take_in).await;
     let tally = turns.end_all(&pass, &admission, stop).await;
     drop(progress);
+    let given_up = checkpointer.in_flight();
     let unreached = match fan_out_end.is_complete() {
         true => None,
         false => count::unreached(&pass.clients, &assignment.selection, admission.reached(), stop).await,
     };
-    let end = PassEnd::new(fan_out_end, unreached, pages.unreadable);
+    let end = PassEnd::new((fan_out_end, given_up), unreached, pages.unreadable);
     Closing { pass: &pass, assignment, stop, end }.close(checkpointer, tally).await
 }

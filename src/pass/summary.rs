@@ -20,24 +20,32 @@ use tracing::{Level, event, warn};
 pub(crate) struct PassEnd {
     /// Whether all users that were read were synced.
     pub(crate) fan_out_end: FanOutEnd,
-    /// Who was not started, only when the deadline stopped the pass.
+    /// Users who were given up in flight.
+    given_up: u64,
+    /// Who was not done, those who were given up included, only when the deadline stopped the pass.
     pub(crate) unreached: Option<Unreached>,
     /// Why not all users could be read.
     pub(crate) unreadable: Option<Unreadable>,
 }
 
 impl PassEnd {
+    /// With so many in flight who were given up, and those who were not begun.
     pub(crate) fn new(
-        fan_out_end: FanOutEnd,
-        unreached: Option<Unreached>,
+        (fan_out_end, given_up): (FanOutEnd, u64),
+        unbegun: Option<Unreached>,
         unreadable: Option<Unreadable>,
     ) -> Self {
-        match (fan_out_end, unreached) {
+        match (fan_out_end, unbegun) {
             // The deadline came when the last ones were already begun.
             (FanOutEnd::Stopped, Some(Unreached::Users(0))) => {
-                Self { fan_out_end: FanOutEnd::Complete, unreached: None, unreadable }
+                Self { fan_out_end: FanOutEnd::Complete, given_up, unreached: None, unreadable }
             }
-            _ => Self { fan_out_end, unreached, unreadable },
+            _ => Self {
+                fan_out_end,
+                given_up,
+                unreached: unbegun.map(|unbegun| unbegun.and(given_up)),
+                unreadable,
+            },
         }
     }
 
@@ -69,7 +77,7 @@ pub(crate) struct Figures<'a> {
 /// Says that a pass was stopped before it began.
 pub(crate) fn conclude_unbegun(stop: &Stop, start: Instant) {
     let unreached = stop.deadline().map(|_| Unreached::Unknown);
-    let end = PassEnd { fan_out_end: FanOutEnd::Stopped, unreached, unreadable: None };
+    let end = PassEnd { fan_out_end: FanOutEnd::Stopped, given_up: 0, unreached, unreadable: None };
     let (counts, durations, used) = (Counts::default(), Durations::default(), Used::default());
     let status = Some(PassStatus::Failed);
     let figures = Figures { scope: None, status, counts: &counts, durations: &durations, used, start };
@@ -107,9 +115,12 @@ impl PassEnd {
             }
             (None, fan_out_end) => {
                 let unreached = self.unreached.map(|users| format!("; {users}")).unwrap_or_default();
-                let given_up = match fan_out_end {
-                    FanOutEnd::CutOff => "; what was in flight is given up",
-                    FanOutEnd::Stopped | FanOutEnd::Complete => "",
+                let given_up = match (fan_out_end, self.unreached) {
+                    (FanOutEnd::CutOff, Some(Unreached::Users(_))) => {
+                        format!(", {} of them given up in flight", self.given_up)
+                    }
+                    (FanOutEnd::CutOff, _) => "; what was in flight is given up".to_owned(),
+                    (FanOutEnd::Stopped | FanOutEnd::Complete, _) => String::new(),
                 };
                 let message = format!("Stopped multi-tenant sync: {counts}{unreached}{given_up}");
                 let not_reached = self.unreached.and_then(Unreached::count);
@@ -187,7 +198,8 @@ mod tests {
 
     fn end(fan_out_end: FanOutEnd, unreached: Option<Unreached>, is_readable: bool) -> PassEnd {
         let unreadable = (!is_readable).then_some(Unreadable::Panicked);
-        PassEnd::new(fan_out_end, unreached, unreadable)
+        let given_up = if fan_out_end == CutOff { 2 } else { 0 };
+        PassEnd::new((fan_out_end, given_up), unreached, unreadable)
     }
 
     #[test]
@@ -236,6 +248,23 @@ mod tests {
                 None,
                 Some(7),
                 format!("Stopped multi-tenant sync: {counts}; 7 users were not reached before the deadline"),
+            ),
+            (
+                end(CutOff, some, true),
+                Level::WARN,
+                None,
+                Some(9),
+                format!(
+                    "Stopped multi-tenant sync: {counts}; 9 users were not reached before the deadline, 2 of them given up \
+                     in flight"
+                ),
+            ),
+            (
+                end(CutOff, None, true),
+                Level::WARN,
+                None,
+                None,
+                format!("Stopped multi-tenant sync: {counts}; what was in flight is given up"),
             ),
             (
                 end(CutOff, Some(Unreached::Unknown), true),

@@ -60,7 +60,8 @@ fn pulse_text(page: &mut Page, pulse: &PulseView, now: Timestamp) {
     ];
     let users = users.iter().filter(|(count, word)| *count > 0 || *word == "synced");
     let users: Vec<_> = users.map(|(count, word)| format!("{}{GLUE}{word}", grouped(*count))).collect();
-    page.pair("users", &format!("{}: {}", grouped(counts.users_count), users.join(", ")));
+    let found = counts.users_count + counts.unreached_count;
+    page.pair("users", &format!("{}: {}", grouped(found), users.join(", ")));
     if !pulse.errors.is_empty() {
         let errors: Vec<_> =
             pulse.errors.iter().map(|(code, count)| format!("{code}{GLUE}{}", grouped(*count))).collect();

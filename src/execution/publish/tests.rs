@@ -92,8 +92,18 @@ fn users_that_the_cursor_is_behind_count_in_what_is_published() {
     let mut saved = record(TaskState::Stopped);
     saved.finished = Finished { cursor: Some(id("u3")), counts: counts(&[SYNCED]), ..Finished::default() };
     let (all, used) = (counts(&[SYNCED, SYNCED, FAILED]), Used { alpaca_calls: 3, ..Used::default() });
+    let (behind, start) = (saved.finished.clone(), Instant::now());
+    let leaving =
+        |unreached| Leaving { state: TaskState::Stopped, finished: &behind, counts: &all, unreached, start };
+    // Whichever of the two counts, they are as many users.
+    assert_eq!(
+        [Some(4), Some(0), None].map(|unreached| leaving(unreached).uncounted()),
+        [Some(6), Some(2), None]
+    );
+    saved.unreached = Some(6);
     let finished = Finished { counts: all.clone(), ..saved.finished.clone() };
-    assert_eq!(as_published(&saved, &all, used), TaskRecord { finished, used, ..saved.clone() });
+    let expected = TaskRecord { finished, used, unreached: Some(4), ..saved.clone() };
+    assert_eq!(as_published(&saved, &leaving(Some(4)), used), expected);
 }
 
 fn word(outcomes: &[crate::model::outcome::Outcome]) -> LastWord {

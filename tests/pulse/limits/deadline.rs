@@ -105,7 +105,7 @@ async fn a_deadline_while_the_pass_is_being_set_up_is_heeded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_in_flight_for_too_long_is_given_up_and_was_reached() {
+async fn who_is_in_flight_for_too_long_is_given_up_and_counts_as_not_reached() {
     let world = sandbox().await;
     world.user("ana").await;
     world.user("ben").await;
@@ -115,9 +115,15 @@ async fn who_is_in_flight_for_too_long_is_given_up_and_was_reached() {
     let last = run.entry("Stopped multi-tenant sync");
     assert_eq!(
         last["message"],
-        "Stopped multi-tenant sync: 0 successful, 0 errors; 1 users were not reached before the deadline; what \
-         was in flight is given up"
+        "Stopped multi-tenant sync: 0 successful, 0 errors; 2 users were not reached before the deadline, 1 of \
+         them given up in flight"
     );
+    let last_pulse = world.document("ops/last_pulse").await;
+    let counts = ["success_count", "error_count", "skipped_count", "unreached_count"];
+    let counts = counts.map(|count| last_pulse[count]["integer"].as_i64().expect("a number"));
+    assert_eq!((counts, &last["unreached_count"]), ([0, 0, 0, 2], &json!(2)), "all users that there are");
+    let status = Run::of(&mut world.bare_command(&["status"])).await.stdout;
+    assert!(status.contains("2: 0 synced, 2 not reached"), "{status}");
 }
 
 /// The last users are in flight: nothing is left undone.
