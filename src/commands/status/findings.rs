@@ -20,7 +20,7 @@ fn stale(looked: &Looked<'_>, users: &Gathered) -> Finding {
     let causes: Vec<_> =
         users.trouble.iter().filter(|(kind, _)| kind.cause == Cause::Ours).map(cause).collect();
     let causes = causes.join(", ");
-    let longest = users.longest.first();
+    let longest = users.longest_stale.as_ref().or(users.longest.first());
     let mend = longest.map(|named| looked.about("explain", &named.user_id));
     let (state, reason, sentence) = match (users.stale, users.users(Cause::Ours)) {
         (0, 0) => (CheckState::Ok, "NobodyStale", "Nobody is stale for a cause of ours.".to_owned()),

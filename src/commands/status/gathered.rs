@@ -15,6 +15,8 @@ pub(super) struct Gathered {
     pub(super) trouble: BTreeMap<Kind, Group>,
     /// Those in trouble for a cause of ours who have been failing longest, longest first.
     pub(super) longest: Vec<Named>,
+    /// Of those whose figures are stale for it, who has been failing longest.
+    pub(super) longest_stale: Option<Named>,
     /// Those whose figures are stale for a cause of ours.
     pub(super) stale: u64,
     /// How old everybody's figures are; only with `--all`.
@@ -62,7 +64,7 @@ pub(super) struct Ages {
 impl Gathered {
     pub(super) fn new(with_ages: bool) -> Self {
         let ages = with_ages.then(Ages::default);
-        Self { trouble: BTreeMap::new(), longest: Vec::new(), stale: 0, ages }
+        Self { trouble: BTreeMap::new(), longest: Vec::new(), longest_stale: None, stale: 0, ages }
     }
 
     /// Takes in one user.
@@ -83,14 +85,15 @@ impl Gathered {
     }
 
     fn name(&mut self, user: &Standing<'_>, now: Timestamp) {
-        let since = |since: Option<Timestamp>| since.unwrap_or(now);
-        let place =
-            self.longest.partition_point(|named| since(named.failing_since) <= since(user.failing_since));
+        let own = rank(user.failing_since, user.snapshot, now);
+        let is_before = |named: &Named| rank(named.failing_since, named.snapshot, now) <= own;
+        let place = self.longest.partition_point(is_before);
         if place < NAMED {
-            let Standing { error, failing_since, snapshot, age_s, .. } = *user;
-            let user_id = user.user_id.to_owned();
-            self.longest.insert(place, Named { user_id, error, failing_since, snapshot, age_s });
+            self.longest.insert(place, Named::of(user));
             self.longest.truncate(NAMED);
+        }
+        if user.is_stale_of_ours() && !self.longest_stale.as_ref().is_some_and(is_before) {
+            self.longest_stale = Some(Named::of(user));
         }
     }
 
@@ -102,6 +105,19 @@ impl Gathered {
     /// Users in that state.
     pub(super) fn users_in(&self, state: Condition) -> u64 {
         self.trouble.iter().filter(|(kind, _)| kind.state == state).map(|(_, group)| group.users).sum()
+    }
+}
+
+/// Who comes first: whoever has been failing for longer, whether they ever synced or not, and of those who came into
+/// trouble together, those whose figures are too old. Last comes whom no pulse reaches: they do not fail.
+fn rank(failing_since: Option<Timestamp>, snapshot: &str, now: Timestamp) -> (Timestamp, bool) {
+    (failing_since.unwrap_or(now), snapshot != "stale")
+}
+
+impl Named {
+    fn of(user: &Standing<'_>) -> Self {
+        let Standing { user_id, error, failing_since, snapshot, age_s, .. } = *user;
+        Self { user_id: user_id.to_owned(), error, failing_since, snapshot, age_s }
     }
 }
 
@@ -175,6 +191,52 @@ mod tests {
         let since: Vec<_> = gathered.longest.iter().filter_map(|named| named.failing_since).collect();
         assert_eq!(since, (0..10).map(at).collect::<Vec<_>>());
         assert_eq!((gathered.users(Cause::Ours), gathered.users(Cause::User), gathered.stale), (40, 1, 40));
+    }
+
+    #[test]
+    fn whoever_never_synced_comes_where_their_trouble_began() {
+        let never = |id: &'static str, since| Standing {
+            snapshot: "missing",
+            age_s: None,
+            ..failing(id, Cause::Ours, since)
+        };
+        let fresh = |id: &'static str, since| Standing {
+            snapshot: "fresh",
+            age_s: Some(30),
+            ..failing(id, Cause::Ours, since)
+        };
+        let unseen = Standing { failing_since: None, ..failing("unseen", Cause::Ours, 0) };
+        for (users, order, stale) in [
+            (
+                vec![never("a", 30), failing("b", Cause::Ours, 10), never("c", 20)],
+                &["b", "c", "a"][..],
+                Some("b"),
+            ),
+            (vec![never("a", 10), failing("b", Cause::Ours, 20)], &["a", "b"], Some("b")),
+            // An outage: all of them at once.
+            (
+                vec![
+                    never("a", 10),
+                    fresh("b", 10),
+                    failing("c", Cause::Ours, 10),
+                    failing("d", Cause::Ours, 10),
+                ],
+                &["c", "d", "a", "b"],
+                Some("c"),
+            ),
+            (vec![unseen, never("a", 10)], &["a", "unseen"], Some("unseen")),
+            (vec![never("a", 10)], &["a"], None),
+        ] {
+            let mut gathered = Gathered::new(false);
+            users.iter().for_each(|user| gathered.add(user, at(1000)));
+            let named: Vec<_> = gathered.longest.iter().map(|named| named.user_id.as_str()).collect();
+            assert_eq!(named, order);
+            assert_eq!(
+                gathered.longest_stale.as_ref().map(|named| named.user_id.as_str()),
+                stale,
+                "{order:?}"
+            );
+        }
     }
 
     #[test]
