@@ -5,6 +5,9 @@ use clap::Args;
 
 const JOB: &str = "Job";
 
+/// What the job is called where nobody says so.
+pub(crate) const USUAL_JOB: &str = "pulse";
+
 pub(crate) const DOCTOR_CODES: &str = "\
 It reads, makes one access to Secret Manager and knocks at Alpaca's hosts; it writes nothing. As the job:
   gcloud run jobs execute pulse --region=REGION --args=doctor,--region=REGION
@@ -26,7 +29,7 @@ pub(crate) struct DoctorArgs {
     pub(crate) region: Option<String>,
 
     /// The job's name, which its trigger in Cloud Scheduler has too
-    #[arg(long, value_name = "NAME", default_value = "pulse", value_parser = segment, help_heading = JOB)]
+    #[arg(long, value_name = "NAME", default_value = USUAL_JOB, value_parser = segment, help_heading = JOB)]
     pub(crate) job: String,
 
     #[command(flatten)]
@@ -36,6 +39,6 @@ pub(crate) struct DoctorArgs {
 /// What stands alone between two slashes.
 fn segment(text: &str) -> Result<String, &'static str> {
     let is_legal = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
-    let is_name = !text.is_empty() && text.chars().all(is_legal);
-    is_name.then(|| text.to_owned()).ok_or("use letters, digits and hyphens")
+    let is_name = !text.is_empty() && !text.starts_with('-') && text.chars().all(is_legal);
+    is_name.then(|| text.to_owned()).ok_or("use letters, digits and hyphens, and begin with none of these")
 }

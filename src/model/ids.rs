@@ -166,7 +166,7 @@ impl fmt::Display for TenantId {
 }
 
 /// The one that is meant where none is named.
-const DEFAULT_DATABASE: &str = "(default)";
+pub(crate) const DEFAULT_DATABASE: &str = "(default)";
 
 /// The database that holds the users: `projects/{project}/databases/{database}`.
 #[derive(Clone, Debug, PartialEq, Eq)]

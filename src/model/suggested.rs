@@ -6,8 +6,9 @@ use std::borrow::Cow;
 /// A text as one argument.
 #[must_use]
 pub(crate) fn argument(text: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
-    if !text.is_empty() && text.chars().all(is_plain) {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    // To zsh, `=ls` is where `ls` is.
+    if !text.is_empty() && !text.starts_with('=') && text.chars().all(is_plain) {
         text.into()
     } else if text.contains(acts) {
         format!("$'{}'", text.chars().map(escaped).collect::<String>()).into()
@@ -55,6 +56,8 @@ mod tests {
             (" user-0001", "pulse explain ' user-0001' --project=p"),
             ("it's;ls", r"pulse explain 'it'\''s;ls' --project=p"),
             ("~root", "pulse explain '~root' --project=p"),
+            ("=ls", "pulse explain '=ls' --project=p"),
+            ("a=b", "pulse explain a=b --project=p"),
             ("Zoë", "pulse explain 'Zoë' --project=p"),
             ("a\u{202e}'b\n\\", r"pulse explain $'a\u202e\'b\u000a\\' --project=p"),
             ("", "pulse explain '' --project=p"),

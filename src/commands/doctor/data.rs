@@ -10,9 +10,9 @@ use crate::google::error::Denied;
 use crate::limits::clock::ServerClock;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
-use crate::model::ids::UserId;
+use crate::model::ids::{DEFAULT_DATABASE, Database, UserId};
 use crate::model::selection::IdRange;
-use crate::model::suggested::about;
+use crate::model::suggested::{about, argument};
 use crate::model::user::User;
 use crate::services::desk::Desk;
 use crate::services::secret_manager::{Denial, SecretError};
@@ -83,7 +83,7 @@ fn denied(check: &'static str, why: Denied, err: &dyn Error, needed: &Needed<'_>
         Denied::Otherwise => unknown(format!("{}.", Chain(err))),
         Denied::Unclear => {
             let told = Chain(err);
-            let project = &place.database.project;
+            let project = argument(&place.database.project);
             let log = format!(
                 "gcloud logging read 'severity>=ERROR' --project={project} --limit=5 \
                  --format='value(jsonPayload.message)'"
@@ -108,7 +108,7 @@ fn kind(denial: &Denial) -> Denied {
 
 /// The command that switches an API on.
 pub(super) fn enable(api: &str, place: &Place) -> String {
-    format!("gcloud services enable {api}.googleapis.com --project={}", place.database.project)
+    format!("gcloud services enable {api}.googleapis.com --project={}", argument(&place.database.project))
 }
 
 /// The index is there if the query that needs it runs.
@@ -125,9 +125,17 @@ async fn trouble_query(store: &Store, place: &Place) -> Finding {
     }
 }
 
-/// The command that deploys rules and indexes.
+/// The command that deploys rules and indexes. The file `firebase.json` says of no database but the usual one.
 pub(super) fn deploy_rules(place: &Place) -> String {
-    format!("npx firebase-tools deploy --only firestore --project={}", place.database.project)
+    let Database { project, database } = &place.database;
+    let deploy = format!("npx firebase-tools deploy --only firestore --project={}", argument(project));
+    match &**database {
+        DEFAULT_DATABASE => deploy,
+        named => format!(
+            "jq '.firestore.database=\"{named}\"' firebase.json > firebase.{named}.json && {deploy} \
+             --config=firebase.{named}.json"
+        ),
+    }
 }
 
 /// One access, for the first user.
@@ -189,7 +197,10 @@ pub(super) async fn alpaca(desk: &Desk<'_>) -> Finding {
     match silent.as_slice() {
         [] => Finding::new(CheckState::Ok, "Alpaca", "Alpaca's hosts answer."),
         silent => {
-            let sentence = format!("Alpaca does not answer as it should ({}).", silent.join("; "));
+            let sentence = format!(
+                "Alpaca does not answer as it should ({}). Whether it knows says https://status.alpaca.markets.",
+                silent.join("; ")
+            );
             Finding::new(CheckState::Failed, "Alpaca", sentence)
         }
     }

@@ -1,8 +1,6 @@
 //! What an answer of an admin API means. Nothing is asked here.
 
-use crate::commands::doctor::cloud_build::default_of;
 use crate::commands::frame::CheckState;
-use humantime::parse_duration;
 use serde_json::Value as Json;
 
 const RULES: &str = include_str!("../../../firestore.rules");
@@ -19,11 +17,11 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    fn new(state: CheckState, sentence: impl Into<String>) -> Self {
+    pub(super) fn new(state: CheckState, sentence: impl Into<String>) -> Self {
         Self { state, sentence: sentence.into(), mend: None }
     }
 
-    fn ok(sentence: &str) -> Self {
+    pub(super) fn ok(sentence: &str) -> Self {
         Self::new(CheckState::Ok, sentence)
     }
 
@@ -31,7 +29,7 @@ impl Judged {
         Self::new(CheckState::Failed, sentence)
     }
 
-    fn mended_by(self, command: String) -> Self {
+    pub(super) fn mended_by(self, command: String) -> Self {
         Self { mend: Some(command), ..self }
     }
 }
@@ -65,11 +63,11 @@ fn file() -> Json {
     serde_json::from_str(INDEXES).unwrap_or_default()
 }
 
-fn items<'a>(of: &'a Json, name: &str) -> impl Iterator<Item = &'a Json> {
+pub(super) fn items<'a>(of: &'a Json, name: &str) -> impl Iterator<Item = &'a Json> {
     of[name].as_array().into_iter().flatten()
 }
 
-fn word<'a>(of: &'a Json, name: &str) -> &'a str {
+pub(super) fn word<'a>(of: &'a Json, name: &str) -> &'a str {
     of[name].as_str().unwrap_or_default()
 }
 
@@ -163,180 +161,10 @@ pub(super) fn audit_logs(policy: &Json) -> Judged {
     }
 }
 
-/// The job against what `cloudbuild.yaml` sets; `update` is the command that changes it.
-pub(super) fn job(job: &Json, project: &str, update: &str) -> Judged {
-    let task = &job["template"]["template"];
-    let container = &task["containers"][0];
-    let variable = |name: &str| {
-        let set = items(container, "env").find(|variable| word(variable, "name") == name);
-        set.map(|variable| word(variable, "value").to_owned()).unwrap_or_default()
-    };
-    let of = variable("GCP_PROJECT");
-    if of != project {
-        let sentence = format!("The job is for project {of:?}, by its GCP_PROJECT.");
-        return Judged::failed(sentence)
-            .mended_by(format!("{update} --update-env-vars=GCP_PROJECT={project}"));
-    }
-    let limits = &container["resources"]["limits"];
-    let account = word(task, "serviceAccount").split('@').next().unwrap_or_default().to_owned();
-    let count = |of: &Json| of.as_i64().unwrap_or_default().to_string();
-    let settings = [
-        ("tasks", "_TASKS", count(&job["template"]["taskCount"])),
-        ("max-retries", "_MAX_RETRIES", count(&task["maxRetries"])),
-        ("task-timeout", "_TASK_TIMEOUT", word(task, "timeout").to_owned()),
-        ("cpu", "_CPU", word(limits, "cpu").to_owned()),
-        ("memory", "_MEMORY", word(limits, "memory").to_owned()),
-        ("service-account", "_SERVICE_ACCOUNT", account),
-    ];
-    let mut differing: Vec<_> =
-        settings.iter().filter_map(|(flag, name, value)| differing(flag, name, value)).collect();
-    for (name, default) in
-        [("PULSE_CONCURRENCY", "_CONCURRENCY"), ("PULSE_LEGACY_TENANT_PATH", "_LEGACY_TENANT_PATH")]
-    {
-        let value = variable(name);
-        let wanted = default_of(default);
-        differing.extend(
-            (value != wanted)
-                .then(|| (format!("{name} is {value:?}"), format!("--update-env-vars={name}={wanted}"))),
-        );
-    }
-    told("The job is set up as cloudbuild.yaml does it.", &differing, update)
-}
-
-fn differing(flag: &str, name: &str, value: &str) -> Option<(String, String)> {
-    let wanted = default_of(name);
-    let is_same = value == wanted
-        || matches!((parse_duration(value), parse_duration(wanted)), (Ok(one), Ok(other)) if one == other);
-    (!is_same).then(|| (format!("{flag} is {value:?}"), format!("--{flag}={wanted}")))
-}
-
-/// Other values than the file's may be meant.
-fn told(fine: &str, differing: &[(String, String)], update: &str) -> Judged {
-    if differing.is_empty() {
-        return Judged::ok(fine);
-    }
-    let (what, flags): (Vec<_>, Vec<_>) =
-        differing.iter().map(|(what, flag)| (what.as_str(), flag.as_str())).unzip();
-    let sentence = format!("Not as cloudbuild.yaml would set it, which may be meant: {}.", what.join(", "));
-    Judged::new(CheckState::Warning, sentence).mended_by(format!("{update} {}", flags.join(" ")))
-}
-
-/// What starts the job of that name; `flags` name it to gcloud.
-pub(super) fn schedule(trigger: &Json, job: &str, flags: &str) -> Judged {
-    let update = format!("gcloud scheduler jobs update http {flags}");
-    let uri = format!("https://run.googleapis.com/v2/{job}:run");
-    let target = &trigger["httpTarget"];
-    let state = word(trigger, "state");
-    if state != "ENABLED" {
-        let sentence = format!("The trigger in Cloud Scheduler is {state}: nothing starts the job.");
-        return Judged::failed(sentence).mended_by(format!("gcloud scheduler jobs resume {flags}"));
-    }
-    if word(target, "uri") != uri {
-        let sentence = format!("The trigger calls {:?}, not the job.", word(target, "uri"));
-        return Judged::failed(sentence).mended_by(format!("{update} --uri={uri}"));
-    }
-    if target["oauthToken"].is_null() {
-        let account = default_of("_SCHEDULER_ACCOUNT");
-        let sentence = "The trigger shows no OAuth token, without which Cloud Run refuses its call.";
-        let project = job.split('/').nth(1).unwrap_or_default();
-        let email = format!("{account}@{project}.iam.gserviceaccount.com");
-        return Judged::failed(sentence).mended_by(format!("{update} --oauth-service-account-email={email}"));
-    }
-    let refused = trigger["status"]["code"].as_i64().filter(|code| *code != 0);
-    if let Some(code) = refused {
-        return Judged::failed(format!(
-            "Cloud Run refused the trigger's last call, with code {code}: look at the rights of its account."
-        ));
-    }
-    let settings = [
-        ("attempt-deadline", "_ATTEMPT_DEADLINE", word(trigger, "attemptDeadline")),
-        ("time-zone", "_TIME_ZONE", word(trigger, "timeZone")),
-    ];
-    let mut differing: Vec<_> =
-        settings.iter().filter_map(|(flag, name, value)| differing(flag, name, value)).collect();
-    let (schedule, wanted) = (word(trigger, "schedule"), default_of("_SCHEDULE"));
-    differing.extend(
-        (schedule != wanted).then(|| (format!("schedule is {schedule:?}"), format!("--schedule='{wanted}'"))),
-    );
-    told("The trigger starts the job as cloudbuild.yaml has it.", &differing, &update)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    const UPDATE: &str = "gcloud run jobs update pulse";
-
-    fn a_job(change: impl FnOnce(&mut Json)) -> Judged {
-        let mut task = json!({
-            "containers": [{
-                "env": [
-                    {"name": "GCP_PROJECT", "value": "p"},
-                    {"name": "PULSE_CONCURRENCY", "value": "64"},
-                    {"name": "PULSE_LEGACY_TENANT_PATH", "value": "on"},
-                ],
-                "resources": {"limits": {"cpu": "1", "memory": "512Mi"}},
-            }],
-            "maxRetries": 1, "timeout": "300s", "serviceAccount": "pulse-job@p.iam.gserviceaccount.com",
-        });
-        change(&mut task);
-        job(&json!({"template": {"taskCount": 1, "template": task}}), "p", UPDATE)
-    }
-
-    #[test]
-    fn a_job_of_other_values_is_a_warning_and_one_of_another_project_is_broken() {
-        assert_eq!(a_job(|_| {}).state, CheckState::Ok);
-        let other = a_job(|task| task["timeout"] = json!("600s"));
-        assert_eq!(
-            (other.state, other.mend.as_deref()),
-            (CheckState::Warning, Some("gcloud run jobs update pulse --task-timeout=5m"))
-        );
-        assert!(other.sentence.contains("task-timeout is \"600s\""), "{}", other.sentence);
-        let more = a_job(|task| {
-            task["containers"][0]["env"][1]["value"] = json!("256");
-            task["containers"][0]["resources"]["limits"]["memory"] = json!("1Gi");
-        });
-        let mend = "gcloud run jobs update pulse --memory=512Mi --update-env-vars=PULSE_CONCURRENCY=64";
-        assert_eq!(more.mend.as_deref(), Some(mend));
-        assert_eq!(
-            a_job(|task| task["containers"][0]["env"][0]["value"] = json!("q")).state,
-            CheckState::Failed
-        );
-        assert_eq!(a_job(|task| *task = json!({})).state, CheckState::Failed);
-    }
-
-    fn a_trigger(change: impl FnOnce(&mut Json)) -> Judged {
-        let mut trigger = json!({
-            "state": "ENABLED", "schedule": "* * * * *", "timeZone": "Etc/UTC", "attemptDeadline": "30s",
-            "httpTarget": {
-                "uri": "https://run.googleapis.com/v2/projects/p/locations/r/jobs/pulse:run",
-                "oauthToken": {"serviceAccountEmail": "a@p.iam.gserviceaccount.com"},
-            },
-        });
-        change(&mut trigger);
-        schedule(&trigger, "projects/p/locations/r/jobs/pulse", "pulse --location=r")
-    }
-
-    #[test]
-    fn a_trigger_that_starts_nothing_is_broken_and_another_rhythm_a_warning() {
-        assert_eq!(a_trigger(|_| {}).state, CheckState::Ok);
-        for (field, value, state, words) in [
-            ("state", json!("PAUSED"), CheckState::Failed, "gcloud scheduler jobs resume pulse"),
-            ("httpTarget", json!({"uri": "https://x"}), CheckState::Failed, "--uri=https://run"),
-            ("schedule", json!("*/5 * * * *"), CheckState::Warning, "--schedule='* * * * *'"),
-            ("attemptDeadline", json!("180s"), CheckState::Warning, "--attempt-deadline=30s"),
-        ] {
-            let judged = a_trigger(|trigger| trigger[field] = value);
-            assert_eq!(judged.state, state, "{field}");
-            assert!(judged.mend.expect("a command").contains(words), "{field}");
-        }
-        let tokenless = a_trigger(|trigger| trigger["httpTarget"]["oauthToken"] = Json::Null);
-        let mend = "--oauth-service-account-email=pulse-scheduler@p.iam.gserviceaccount.com";
-        assert!(tokenless.mend.is_some_and(|command| command.ends_with(mend)));
-        assert_eq!(a_trigger(|trigger| trigger["status"] = json!({"code": 7})).state, CheckState::Failed);
-        assert_eq!(a_trigger(|trigger| trigger["status"] = json!({})).state, CheckState::Ok);
-    }
 
     #[test]
     fn who_reads_secrets_is_logged_by_either_service() {

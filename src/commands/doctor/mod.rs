@@ -2,9 +2,12 @@
 
 mod cloud_build;
 mod data;
+mod job;
 mod judge;
 mod project;
+mod schedule;
 mod skipped;
+mod start;
 
 use crate::commands::doctor::project::Project;
 use crate::commands::frame::{CheckState, Finding, run};

@@ -1,11 +1,14 @@
 //! What Google's admin APIs say of the project: each is asked, and judged.
 
 use crate::commands::doctor::data::{deploy_rules, enable};
+use crate::commands::doctor::job::{self, Wanted};
 use crate::commands::doctor::judge::{self, Judged};
+use crate::commands::doctor::schedule::{self, Started};
 use crate::commands::doctor::skipped::skip;
 use crate::commands::frame::{CheckState, Finding};
-use crate::config::doctor_args::DoctorArgs;
+use crate::config::doctor_args::{DoctorArgs, USUAL_JOB};
 use crate::config::{AdminApi, Place};
+use crate::model::suggested::argument;
 use crate::services::admin::{Admin, AdminError};
 use serde_json::Value as Json;
 
@@ -40,12 +43,12 @@ impl Project<'_> {
         let right = "datastore.databases.getMetadata";
         let create = format!(
             "gcloud firestore databases create --location=nam5 --project={}{}",
-            self.id(),
+            argument(self.id()),
             self.named()
         );
         let another = format!(
             "gcloud firestore databases create --database=pulse --location=nam5 --project={}",
-            self.id()
+            argument(self.id())
         );
         let asked = self.get(AdminApi::Firestore, &self.database_path()).await;
         let judged = |answer: &Json| judge::database(answer, &another);
@@ -92,11 +95,11 @@ impl Project<'_> {
     }
 
     async fn audit_logs(&self) -> Finding {
-        let project = self.id();
+        let (project, named) = (self.id(), argument(self.id()));
         let add = r#".auditConfigs += [{"service":"secretmanager.googleapis.com","auditLogConfigs":[{"logType":"DATA_READ"}]}]"#;
         let mend = format!(
-            "gcloud projects get-iam-policy {project} --format=json | jq '{add}' > policy.json && gcloud projects \
-             set-iam-policy {project} policy.json"
+            "gcloud projects get-iam-policy {named} --format=json | jq '{add}' > policy.json && gcloud projects \
+             set-iam-policy {named} policy.json"
         );
         let asked = match self.is_replaced(AdminApi::Projects) {
             true => Err(AdminError::Replaced),
@@ -106,34 +109,54 @@ impl Project<'_> {
     }
 
     async fn job_and_schedule(&self) -> (Finding, Finding) {
+        let jobs = format!("gcloud run jobs list --project={}", argument(self.id()));
         let Some(region) = &self.args.region else {
-            let sentence = "Say where the job is: --region.";
+            let sentence = "Say where the job is: --region. This lists all jobs with their regions:";
             let unknown = Finding::new(CheckState::Unknown, "Job", sentence);
-            return (unknown, skip("Schedule", "Job"));
+            return (unknown.mended_by(jobs), skip("Schedule", "Job"));
         };
         let name = format!("projects/{}/locations/{region}/jobs/{}", self.id(), self.args.job);
-        let job = self.get(AdminApi::Run, &format!("v2/{name}")).await;
-        if let Err(AdminError::Missing) = job {
+        let answer = self.get(AdminApi::Run, &format!("v2/{name}")).await;
+        if let Err(AdminError::Missing) = answer {
             let sentence = format!(
-                "There is no Cloud Run job {} in {region}: deploy it (cloudbuild.yaml).",
+                "There is no Cloud Run job {} in {region}: it is elsewhere, or is to be deployed (cloudbuild.yaml).",
                 self.args.job
             );
-            return (Finding::new(CheckState::Failed, "Job", sentence), skip("Schedule", "Job"));
+            let missing = Finding::new(CheckState::Failed, "Job", sentence);
+            return (missing.mended_by(jobs), skip("Schedule", "Job"));
         }
-        let flags = format!("{} --project={}", self.args.job, self.id());
-        let update = format!("gcloud run jobs update {flags} --region={region}");
-        let job = self.finding("Job", job, ("run.jobs.get", ""), |job| judge::job(job, self.id(), &update));
-        let schedule = self.get(AdminApi::Scheduler, &format!("v1/{name}")).await;
-        if let Err(AdminError::Missing) = schedule {
-            let sentence =
-                "Nothing starts the job: it has no trigger in Cloud Scheduler (cloudbuild.yaml makes it).";
-            return (job, Finding::new(CheckState::Failed, "Schedule", sentence));
+        let is_loop = answer.as_ref().ok().map(job::is_loop);
+        let job = self.job(answer, region);
+        (job, self.schedule(&name, region, is_loop).await)
+    }
+
+    fn job(&self, answer: Result<Json, AdminError>, region: &str) -> Finding {
+        let update = format!("gcloud run jobs update {} --region={}", self.flags(), argument(region));
+        let named = match self.args.job.as_str() {
+            USUAL_JOB => String::new(),
+            job => format!(" --job={}", argument(job)),
+        };
+        let look =
+            format!("pulse doctor --project={} --region={}{named}", argument(self.id()), argument(region));
+        let wanted = Wanted { database: &self.place.database, update: &update, look: &look };
+        self.finding("Job", answer, ("run.jobs.get", ""), |job| job::job(job, &wanted))
+    }
+
+    async fn schedule(&self, name: &str, region: &str, is_loop: Option<bool>) -> Finding {
+        let flags = format!("{} --location={}", self.flags(), argument(region));
+        let started = Started { name, flags: &flags, is_loop };
+        let asked = self.get(AdminApi::Scheduler, &format!("v1/{name}")).await;
+        if let Err(AdminError::Missing) = asked {
+            let sentence = "Nothing starts the job: it has no trigger in Cloud Scheduler of its name.";
+            return Finding::new(CheckState::Failed, "Schedule", sentence).mended_by(started.creation());
         }
-        let of_scheduler = format!("{flags} --location={region}");
-        let schedule = self.finding("Schedule", schedule, ("cloudscheduler.jobs.get", ""), |schedule| {
-            judge::schedule(schedule, &name, &of_scheduler)
-        });
-        (job, schedule)
+        let judged = |trigger: &Json| schedule::schedule(trigger, &started);
+        self.finding("Schedule", asked, ("cloudscheduler.jobs.get", ""), judged)
+    }
+
+    /// By which gcloud finds the job, and what starts it.
+    fn flags(&self) -> String {
+        format!("{} --project={}", argument(&self.args.job), argument(self.id()))
     }
 
     fn id(&self) -> &str {
@@ -147,7 +170,7 @@ impl Project<'_> {
     fn named(&self) -> String {
         match &*self.place.database.database {
             "(default)" => String::new(),
-            named => format!(" --database={named}"),
+            named => format!(" --database={}", argument(named)),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::findings;
 use crate::world::{Run, World, sandbox, secret_of};
 use crate::wrong_clock::faketime;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use tokio::process::Command;
 
@@ -171,6 +171,47 @@ async fn without_a_region_the_job_is_unknown() {
     let mut command = command(&world, &[]);
     command.env("REGION", "us-central1");
     assert_all_but(&told(command).await.0, &[]);
+}
+
+/// The job and its trigger as they are set up, with another start.
+fn deployed(world: &World, variables: &[(&str, &str)], task_timeout: &str, schedule: &str) {
+    let message = |method| world.sandbox.admin().message(method, false).expect("an answer");
+    let mut job = message("GetRunJob");
+    let task = &mut job["template"]["template"];
+    task["timeout"] = task_timeout.into();
+    let env = task["containers"][0]["env"].as_array_mut().expect("a list");
+    env.extend(variables.iter().map(|(name, value)| json!({"name": name, "value": value})));
+    let mut trigger = message("GetSchedulerJob");
+    trigger["schedule"] = schedule.into();
+    for (method, answer) in [("GetRunJob", job), ("GetSchedulerJob", trigger)] {
+        let body = answer.to_string().replace('\\', "\\\\").replace(',', "\\,");
+        world.fault(&format!("admin/{method}:body={body}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_job_does_is_what_its_variables_say() {
+    let every = [("PULSE_EVERY", "60s"), ("PULSE_FOR", "23h45m")];
+    let (minute, quarter) = ("* * * * *", "*/15 * * * *");
+    for (variables, timeout, schedule, others) in [
+        (&every[..], "86400s", quarter, &[][..]),
+        (&every, "86400s", "0 * * * *", &[("Schedule", "warning")]),
+        (&[("PULSE_DRY_RUN", "true")], "300s", minute, &[("Job", "failed")]),
+        (&[("PULSE_WHERE", "active=true")], "300s", minute, &[("Job", "warning")]),
+    ] {
+        let world = world().await;
+        deployed(&world, variables, timeout, schedule);
+        assert_all_but(&examined(&world).await.0, others);
+    }
+    // The operator's own flags go with what is suggested.
+    let world = world().await;
+    deployed(&world, &[("PULSE_DATABASE", "other")], "300s", minute);
+    let (object, _) = told(command(&world, &["--region=us-central1", "--job=trading"])).await;
+    let mend = format!(
+        "pulse doctor --project={} --region=us-central1 --job=trading --database=other",
+        world.project
+    );
+    assert_eq!(finding(&object, "Job")["mend"], mend);
 }
 
 #[tokio::test(flavor = "multi_thread")]

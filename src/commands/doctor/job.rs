@@ -1,0 +1,258 @@
+//! Whether the job does what whoever looks takes it to do. Nothing is asked here.
+
+use crate::commands::doctor::cloud_build::default_of;
+use crate::commands::doctor::judge::{Judged, word};
+use crate::commands::doctor::start::{Changes, Setting, Start};
+use crate::commands::frame::CheckState;
+use crate::model::ids::{DEFAULT_DATABASE, Database};
+use crate::model::suggested::argument;
+use humantime::{format_duration, parse_duration};
+use serde_json::Value as Json;
+use std::time::Duration;
+
+/// Of a setting, so much is told.
+const MOST_TOLD: usize = 60;
+
+/// What stands in for Google where it is set, which no job in the cloud has.
+const EMULATORS: [&str; 2] = ["FIRESTORE_EMULATOR_HOST", "SECRET_MANAGER_EMULATOR_HOST"];
+
+/// For a loop of a day (docs/scale.md).
+const TIMEOUT_OF_A_LOOP: &str = "24h";
+
+/// Which job it is, and what it should be for.
+pub(super) struct Wanted<'a> {
+    pub(super) database: &'a Database,
+    /// The command that changes the job.
+    pub(super) update: &'a str,
+    /// The command that looks at another database of the job's project, without naming it.
+    pub(super) look: &'a str,
+}
+
+/// The parts of an answer.
+struct Job<'a> {
+    start: Start<'a>,
+    job: &'a Json,
+    task: &'a Json,
+    container: &'a Json,
+}
+
+/// What is not as it should be, and what would change that.
+type Difference = (String, Changes);
+
+impl<'a> Job<'a> {
+    fn of(job: &'a Json) -> Self {
+        let task = &job["template"]["template"];
+        let container = &task["containers"][0];
+        Self { start: Start::of(container), job, task, container }
+    }
+
+    fn tasks(&self) -> i64 {
+        self.job["template"]["taskCount"].as_i64().unwrap_or_default()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        parse_duration(word(self.task, "timeout")).ok()
+    }
+
+    /// For how long it repeats the pulse, if it does; a time that cannot be read is none.
+    fn length(&self) -> Option<Duration> {
+        self.repeats()
+            .then(|| self.start.setting("--for", "PULSE_FOR"))?
+            .and_then(|set| parse_duration(&set.text).ok())
+    }
+
+    fn repeats(&self) -> bool {
+        self.start.setting("--every", "PULSE_EVERY").is_some()
+    }
+}
+
+/// Whether the job repeats the pulse in one process.
+pub(super) fn is_loop(job: &Json) -> bool {
+    Job::of(job).repeats()
+}
+
+/// The job against what it is for, and what `cloudbuild.yaml` sets. What keeps it from syncing anybody has failed, each by
+/// itself and the root first; what leaves some out, or may be meant, is a warning.
+pub(super) fn job(answer: &Json, wanted: &Wanted<'_>) -> Judged {
+    let job = Job::of(answer);
+    let broken = [
+        of_command(&job),
+        of_project(&job, wanted.database),
+        of_emulator(&job),
+        of_dry_run(&job),
+        of_loop(&job),
+    ];
+    if let Some((sentence, changes)) = broken.into_iter().flatten().next() {
+        return Judged::failed(sentence).mended_by(format!("{}{}", wanted.update, changes.to_flags()));
+    }
+    if let Some(elsewhere) = of_database(&job, wanted) {
+        return elsewhere;
+    }
+    let differing: Vec<_> = selections(&job).into_iter().chain(settings(&job)).collect();
+    told(
+        ["The job is set up as cloudbuild.yaml does it.", "Not as cloudbuild.yaml would set it"],
+        differing,
+        wanted.update,
+    )
+}
+
+/// Another command's job syncs nobody.
+fn of_command(job: &Job<'_>) -> Option<Difference> {
+    let command = job.start.command();
+    let sentence = format!("The job runs `pulse {}` and syncs nobody.", shortened(command));
+    (command != "sync").then(|| (sentence, Changes::default().start_with("sync")))
+}
+
+fn of_project(job: &Job<'_>, Database { project, .. }: &Database) -> Option<Difference> {
+    let others = ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"];
+    let flag = job.start.setting("--project", others[0]);
+    let set = flag.or_else(|| others.into_iter().find_map(|name| job.start.variable(name)));
+    let name = set.as_ref().map_or(others[0], |set| set.name);
+    let of = set.as_ref().map_or("", |set| set.text.as_str());
+    let changes = match &set {
+        Some(flag) if flag.name == "--project" => Changes::default().unset(flag, &job.start, false),
+        _ => Changes::default(),
+    };
+    let sentence = format!("The job is for project {:?}, by its {name}.", shortened(of));
+    (of != &**project).then(|| (sentence, changes.set(others[0], project)))
+}
+
+fn of_emulator(job: &Job<'_>) -> Option<Difference> {
+    let set = EMULATORS.into_iter().find_map(|name| job.start.variable(name))?;
+    let sentence = format!("The job asks {:?} instead of Google, by its {}.", shortened(&set.text), set.name);
+    Some((sentence, Changes::default().unset(&set, &job.start, false)))
+}
+
+fn of_dry_run(job: &Job<'_>) -> Option<Difference> {
+    let set = job.start.switch("--dry-run", "PULSE_DRY_RUN")?;
+    let sentence = format!("The job writes nothing, by its {}: every pulse is a dry run.", set.name);
+    Some((sentence, Changes::default().unset(&set, &job.start, true)))
+}
+
+/// What a loop refuses, and what ends it.
+fn of_loop(job: &Job<'_>) -> Option<Difference> {
+    let set = |flag, variable| job.start.setting(flag, variable);
+    let told = |sentence: &str, changes| Some((sentence.to_owned(), changes));
+    match (set("--every", "PULSE_EVERY"), set("--for", "PULSE_FOR")) {
+        (None, None) => return None,
+        (Some(_), Some(_)) => {}
+        (Some(set), None) | (None, Some(set)) => {
+            let sentence =
+                format!("The job has {} alone of --every and --for: every start of it is refused.", set.name);
+            return Some((sentence, Changes::default().unset(&set, &job.start, false)));
+        }
+    }
+    if job.tasks() > 1 {
+        let sentence = "The job has several tasks, and a loop is one process: every start is refused.";
+        return told(sentence, Changes::default().flag("--tasks=1".to_owned()));
+    }
+    let (timeout, length) = (job.timeout()?, job.length()?);
+    let [ends, lasts] = [timeout, length].map(format_duration);
+    let sentence = format!("Cloud Run ends the loop after {ends}, and it is to last {lasts}.");
+    let changes = Changes::default().flag(format!("--task-timeout={TIMEOUT_OF_A_LOOP}"));
+    if timeout < length { Some((sentence, changes)) } else { None }
+}
+
+/// Then the two do not see the same users. Which is the right one, only a person knows.
+fn of_database(job: &Job<'_>, Wanted { database, look, .. }: &Wanted<'_>) -> Option<Judged> {
+    let own = job.start.setting("--database", "PULSE_DATABASE");
+    let own = own.as_ref().map_or(DEFAULT_DATABASE, |set| set.text.as_str());
+    if own == &*database.database {
+        return None;
+    }
+    let sentence = format!(
+        "The job is for database {}, and this looks at {}: what is said here of users and pulses is not said of the job's. \
+         Look at the job's own, or set its PULSE_DATABASE.",
+        shortened(own),
+        database.database
+    );
+    Some(Judged::failed(sentence).mended_by(format!("{look} --database={}", argument(own))))
+}
+
+/// Whom it leaves out, and what it says or asks otherwise.
+fn selections(job: &Job<'_>) -> Vec<Difference> {
+    let told = |set: Setting, what: &str| {
+        let sentence = format!("{} is {:?}, so that {what}", set.name, shortened(&set.text));
+        (sentence, Changes::default().unset(&set, &job.start, false))
+    };
+    let of = |flag, variable, what| job.start.setting(flag, variable).map(|set| told(set, what));
+    let log_format = job.start.setting("--log-format", "PULSE_LOG_FORMAT").filter(|set| set.text == "text");
+    [
+        of("--user", "PULSE_USERS", "only those users are synced, and ops/last_pulse is left alone"),
+        of("--where", "PULSE_WHERE", "only users who match are synced"),
+        job.start.variable("APCA_API_BASE_URL").map(|set| told(set, "all keys go to that host")),
+        log_format.map(|set| told(set, "no alert sees its lines")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What `cloudbuild.yaml` sets to something else.
+fn settings(job: &Job<'_>) -> Vec<Difference> {
+    let Job { task, container, .. } = job;
+    let limits = &container["resources"]["limits"];
+    let account = word(task, "serviceAccount").split('@').next().unwrap_or_default();
+    let retries = task["maxRetries"].as_i64().unwrap_or_default().to_string();
+    let tasks = job.tasks().to_string();
+    let flags = [
+        ("tasks", "_TASKS", tasks.as_str()),
+        ("max-retries", "_MAX_RETRIES", retries.as_str()),
+        // What a loop needs is looked at as such.
+        (
+            "task-timeout",
+            "_TASK_TIMEOUT",
+            if job.repeats() { default_of("_TASK_TIMEOUT") } else { word(task, "timeout") },
+        ),
+        ("cpu", "_CPU", word(limits, "cpu")),
+        ("memory", "_MEMORY", word(limits, "memory")),
+        ("service-account", "_SERVICE_ACCOUNT", account),
+    ];
+    let flags = flags.into_iter().filter_map(|(flag, name, value)| differing(flag, name, value));
+    let of_flag = |(what, flag)| (what, Changes::default().flag(flag));
+    let variables = [
+        ("--concurrency", "PULSE_CONCURRENCY", "_CONCURRENCY"),
+        ("--legacy-tenant-path", "PULSE_LEGACY_TENANT_PATH", "_LEGACY_TENANT_PATH"),
+    ];
+    let of_variable = |(flag, name, default): (&'static str, &'static str, &str)| {
+        let wanted = default_of(default);
+        let set = job.start.setting(flag, name).unwrap_or(Setting { text: String::new(), name });
+        let changes = match set.name == flag {
+            true => Changes::default().unset(&set, &job.start, false),
+            false => Changes::default().set(name, wanted),
+        };
+        (set.text != wanted).then(|| (format!("{} is {:?}", set.name, shortened(&set.text)), changes))
+    };
+    flags.map(of_flag).chain(variables.into_iter().filter_map(of_variable)).collect()
+}
+
+/// A flag of gcloud's by which a value is another one than the file's.
+pub(super) fn differing(flag: &str, name: &str, value: &str) -> Option<(String, String)> {
+    let wanted = default_of(name);
+    let is_same = value == wanted
+        || matches!((parse_duration(value), parse_duration(wanted)), (Ok(one), Ok(other)) if one == other);
+    (!is_same)
+        .then(|| (format!("{flag} is {:?}", shortened(value)), format!("--{flag}={}", argument(wanted))))
+}
+
+/// Other values may be meant.
+pub(super) fn told([fine, other]: [&str; 2], differing: Vec<Difference>, update: &str) -> Judged {
+    if differing.is_empty() {
+        return Judged::ok(fine);
+    }
+    let what: Vec<_> = differing.iter().map(|(what, _)| what.as_str()).collect();
+    let sentence = format!("{other}, which may be meant: {}.", what.join(", "));
+    let changes = differing.into_iter().map(|(_, changes)| changes).fold(Changes::default(), Changes::and);
+    let judged = Judged::new(CheckState::Warning, sentence);
+    if changes.is_empty() { judged } else { judged.mended_by(format!("{update}{}", changes.to_flags())) }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MOST_TOLD) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
