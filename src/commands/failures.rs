@@ -106,12 +106,12 @@ pub(super) fn of_secret(user: &UserId, err: &SecretError, place: &Place) -> Find
         SecretError::Missing { .. } => (CheckState::Failed, "KeysMissing"),
         SecretError::Disabled { .. } => (CheckState::Failed, "KeysDisabled"),
         SecretError::Malformed { .. } => (CheckState::Failed, "KeysMalformed"),
-        SecretError::Forbidden { .. } => return unknown("RightMissing", err),
+        SecretError::Forbidden { .. } => return asked_of_doctor("RightMissing", err, place),
         SecretError::Refused { .. }
         | SecretError::OutOfTime { .. }
         | SecretError::Silent { .. }
         | SecretError::OutOfBudget { .. }
-        | SecretError::Unavailable { .. } => return unknown("SecretManagerUnavailable", err),
+        | SecretError::Unavailable { .. } => return asked_of_doctor("SecretManagerUnavailable", err, place),
     };
     Finding::new(state, reason, sentence(err)).mended_by(about(
         "keys set",
@@ -137,6 +137,11 @@ pub(super) fn of_alpaca(err: &AlpacaError) -> Finding {
         | AlpacaError::Silent
         | AlpacaError::OutOfBudget(_) => unknown("AlpacaUnavailable", err),
     }
+}
+
+/// What could not be asked, of which the doctor tells more.
+fn asked_of_doctor(reason: &'static str, err: &(dyn Error + 'static), place: &Place) -> Finding {
+    unknown(reason, err).mended_by(format!("pulse doctor{}", place.database.flags()))
 }
 
 fn unknown(reason: &'static str, err: &(dyn Error + 'static)) -> Finding {

@@ -67,7 +67,7 @@ impl Looked<'_> {
             }
             Some(PassStatus::Ok | PassStatus::Degraded) if pulse.counts.users_count == 0 => {
                 let sentence = format!("The last pulse worked, and {NO_USERS}.");
-                Finding::new(CheckState::Warning, "PulseWorked", sentence)
+                Finding::new(CheckState::Warning, "PulseWorked", sentence).mended_by(self.pulse("doctor"))
             }
             Some(PassStatus::Ok | PassStatus::Degraded) => {
                 let sentence = format!("The last pulse synced {}.", users(pulse.counts.success_count));
@@ -95,7 +95,11 @@ fn why_failed(pulse: &PulseView) -> (String, Option<String>) {
         return (format!("{} not reached before the deadline", were(unreached_count)), doctor);
     }
     match (users_count, error_count, most) {
-        (0, ..) => (NO_USERS.to_owned(), None),
+        (0, ..) if pulse.is_uncounted => (
+            "it ended before anybody was done, and how many it did not reach is not known".to_owned(),
+            doctor,
+        ),
+        (0, ..) => (NO_USERS.to_owned(), doctor),
         (_, 0, _) => {
             let state = if needs_reauth_count * 2 > skipped_count { "needs_reauth" } else { "paused" };
             let why = format!("all of its {} skipped", were(skipped_count));
@@ -171,7 +175,7 @@ mod tests {
         };
         let two = [("keys_missing".to_owned(), 2), ("broker_unavailable".to_owned(), 6)];
         for (counts, errors, why, mend) in [
-            (counts(0, 0, 0), vec![], "it found no users", None),
+            (counts(0, 0, 0), vec![], "it found no users", Some("doctor")),
             (counts(5, 0, 5), vec![], "all of its 5 users were skipped", Some("users --state=paused")),
             (
                 PulseCounts { needs_reauth_count: 1, ..counts(1, 0, 1) },
@@ -199,5 +203,7 @@ mod tests {
             assert!(told.contains(why), "{told}");
             assert_eq!(leads_on.as_deref(), mend, "{told}");
         }
+        let stopped = PulseView { is_uncounted: true, ..PulseView::default() };
+        assert!(why_failed(&stopped).0.contains("before anybody was done"));
     }
 }

@@ -47,6 +47,19 @@ pub(crate) struct Advice {
     mend: Mend,
 }
 
+/// What somebody heard who asked Alpaca with a user's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing that says anything about the keys.
+    Nothing,
+    /// It refuses them, of which nothing is recorded yet.
+    Refusal,
+    /// It refuses them, as it did before.
+    RefusalAgain,
+    /// It takes them, and answers with another account than the snapshot's.
+    OtherAccount,
+}
+
 /// The command that mends something, whoever and wherever it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mend {
@@ -162,6 +175,27 @@ impl Advice {
         }
     }
 
+    /// What leads on for whoever has just asked Alpaca, where the advice is to ask it.
+    #[must_use]
+    pub(crate) fn once_asked(self, heard: Heard) -> Self {
+        match heard {
+            _ if self.mend != ASK => self,
+            Heard::Nothing if self.reason == "BrokerRateLimited" => {
+                Self { mend: Mend::OfPlace("users --error=broker_rate_limited"), ..self }
+            }
+            Heard::Nothing => Self { mend: DOCTOR, ..self },
+            Heard::Refusal => Self { mend: Mend::Nothing, ..self },
+            Heard::RefusalAgain => Self {
+                what: "Alpaca rejected their keys, and does so now",
+                who: Who::User,
+                act: NEEDS_REAUTH.act,
+                mend: NEEDS_REAUTH.mend,
+                ..self
+            },
+            Heard::OtherAccount => Self { mend: Mend::OfUser("keys check", ""), ..self },
+        }
+    }
+
     /// The same for a line that has room for little.
     #[must_use]
     pub(crate) fn in_few_words(&self) -> &'static str {
@@ -242,6 +276,46 @@ mod tests {
         for code in Code::ALL {
             let mend = mend(&Advice::on(code, true), "$(ls)");
             assert!(mend.replace("'$(ls)'", "").find("$(").is_none_or(|_| mend.contains("read '")), "{mend}");
+        }
+    }
+
+    #[test]
+    fn whoever_has_asked_is_not_told_to_ask() {
+        let database = Database::parse("p", "(default)").expect("legal");
+        for code in Code::ALL {
+            for heard in [Heard::Nothing, Heard::Refusal, Heard::RefusalAgain, Heard::OtherAccount] {
+                let mend = Advice::on(code, true).once_asked(heard).mend("ana", &database);
+                assert!(
+                    mend.as_ref().is_none_or(|mend| !mend.contains("--ask")),
+                    "{code} {heard:?}: {mend:?}"
+                );
+            }
+        }
+        for (code, heard, who, mend) in [
+            (Code::BrokerUnavailable, Heard::Nothing, Who::Nobody, Some("pulse doctor --project=p")),
+            (
+                Code::BrokerRateLimited,
+                Heard::Nothing,
+                Who::Operator,
+                Some("pulse users --error=broker_rate_limited --project=p"),
+            ),
+            (Code::BrokerRejected, Heard::Nothing, Who::Nobody, Some("pulse doctor --project=p")),
+            (Code::BrokerRejected, Heard::Refusal, Who::Nobody, None),
+            (Code::BrokerRejected, Heard::RefusalAgain, Who::User, Some("pulse keys set ana --project=p")),
+            (
+                Code::BrokerRejected,
+                Heard::OtherAccount,
+                Who::Nobody,
+                Some("pulse keys check ana --project=p"),
+            ),
+            (Code::KeysMissing, Heard::RefusalAgain, Who::User, Some("pulse keys set ana --project=p")),
+        ] {
+            let advice = Advice::on(code, true).once_asked(heard);
+            assert_eq!(
+                (advice.who, advice.mend("ana", &database).as_deref()),
+                (who, mend),
+                "{code} {heard:?}"
+            );
         }
     }
 

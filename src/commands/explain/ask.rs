@@ -4,7 +4,7 @@ use crate::commands::frame::{CheckState, Finding};
 use crate::config::Place;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
-use crate::model::advice::{Advice, Who};
+use crate::model::advice::{Advice, Heard, Who};
 use crate::model::ids::{DocumentId, UserId};
 use crate::model::keys::Environment;
 use crate::model::outcome::Code;
@@ -110,7 +110,7 @@ impl Asked {
     }
 
     /// What of it is a finding of its own: all but a refusal, which the conclusion is made of.
-    pub(super) fn finding(&self) -> Option<Finding> {
+    pub(super) fn finding(&self, place: &Place) -> Option<Finding> {
         let (state, reason, sentence) = match self {
             Self::Took { is_other: true, account, .. } => {
                 let sentence = format!("The keys are of another account than the snapshot's: {account}.");
@@ -123,7 +123,8 @@ impl Asked {
             }
             Self::Unheard { sentence } => {
                 let sentence = format!("The keys could not be tried from here: {sentence}.");
-                (CheckState::Unknown, "AskedUnheard", sentence)
+                let doctor = format!("pulse doctor{}", place.database.flags());
+                return Some(Finding::new(CheckState::Unknown, "AskedUnheard", sentence).mended_by(doctor));
             }
             Self::Refused { .. } => return None,
         };
@@ -132,8 +133,8 @@ impl Asked {
 
     /// The finding where nothing else could be looked at.
     pub(super) fn alone(&self, user: &DocumentId, place: &Place) -> Option<Finding> {
-        let Self::Refused { code, sentence, .. } = self else { return self.finding() };
-        let advice = Advice::on(*code, true);
+        let Self::Refused { code, sentence, .. } = self else { return self.finding(place) };
+        let advice = Advice::on(*code, true).once_asked(Heard::Refusal);
         let state = if advice.who == Who::Nobody { CheckState::Warning } else { CheckState::Failed };
         let finding = Finding::new(state, advice.reason, format!("{sentence}; {}.", advice.act));
         Some(Finding { mend: advice.mend(user.as_str(), &place.database), ..finding })

@@ -5,7 +5,7 @@ use crate::commands::explain::known::Known;
 use crate::commands::explain::next::attempt;
 use crate::commands::frame::{CheckState, Finding, in_words};
 use crate::commands::standing::Cause;
-use crate::model::advice::{Advice, FLEET_GUARD, NEEDS_REAUTH, Who};
+use crate::model::advice::{Advice, FLEET_GUARD, Heard, NEEDS_REAUTH, Who};
 use crate::model::fleet_guard::FEWEST;
 use crate::model::ids::UserId;
 use crate::model::outcome::Code;
@@ -149,7 +149,22 @@ impl Known<'_> {
             (_, Some(trouble)) => (self.recorded(trouble), self.standing().cause == Some(Cause::Ours)),
             (_, None) => return None,
         };
+        let advice = self.heard().map_or(advice, |heard| advice.once_asked(heard));
         (is_ours == (cause == Cause::Ours)).then(|| self.after_asking(self.advised(advice)))
+    }
+
+    /// What was heard just now, if anybody asked.
+    fn heard(&self) -> Option<Heard> {
+        Some(match self.asked.as_ref()? {
+            Asked::Unheard { .. } => Heard::Nothing,
+            Asked::Took { is_other, .. } => return is_other.then_some(Heard::OtherAccount),
+            Asked::Refused { code, .. } => {
+                match self.trouble().is_some_and(|known| known.error == Some(*code)) {
+                    true => Heard::RefusalAgain,
+                    false => Heard::Refusal,
+                }
+            }
+        })
     }
 
     fn recorded(&self, trouble: &SyncState) -> Advice {
@@ -207,18 +222,36 @@ impl Known<'_> {
         };
         let refused = self.pulse.iter().flat_map(|pulse| &pulse.errors);
         let refused: Vec<_> = refused.filter(|(code, _)| code.starts_with("store_")).collect();
-        let mend = Some(self.looked.sync_alone(self.user.as_str()));
-        let (what, act) = match refused[..] {
+        let (what, act, mend) = match refused[..] {
             // Who cannot be written for cannot be recorded either.
             [(code, users), ..] => (
                 format!(
                     "nothing is recorded of the user, and the last pulse could not write for {users} ({code})"
                 ),
                 "the operator has to sync the user alone to see whether it is that",
+                self.looked.sync_alone(self.user.as_str()),
             ),
-            [] => (what.to_owned(), "the operator has to look whether --where leaves the user out"),
+            [] => {
+                let (act, mend) = self.unreached(reason);
+                (what.to_owned(), act, mend)
+            }
         };
-        Why { reason, what, who: Who::Operator, act: act.into(), mend }
+        Why { reason, what, who: Who::Operator, act: act.into(), mend: Some(mend) }
+    }
+
+    /// What is to be done where nothing is recorded of the user, nor of the last pulse.
+    fn unreached(&self, reason: &str) -> (&'static str, String) {
+        let alone = self.looked.sync_alone(self.user.as_str());
+        match reason {
+            "NotReached" => {
+                let act = "the operator has to look whether the job's --where or --user leaves the user out";
+                (act, self.looked.pulse("doctor"))
+            }
+            "NeverReached" => {
+                ("the next pulse does, unless the job's --where or --user leaves the user out", alone)
+            }
+            _ => ("the operator has to find out who, as the next pulse writes it anew", alone),
+        }
     }
 
     fn advised(&self, advice: Advice) -> Why {

@@ -57,7 +57,7 @@ impl Known<'_> {
         let mut findings: Vec<_> =
             of_job.filter(|finding| finding.reason != conclusion).map(milder).collect();
         findings.extend(self.tenant.finding(self.user));
-        findings.extend(self.asked.as_ref().and_then(Asked::finding));
+        findings.extend(self.asked.as_ref().and_then(|asked| asked.finding(self.looked.place)));
         findings
     }
 }

@@ -11,6 +11,7 @@ use crate::model::account::Account;
 use crate::model::ids::{DocumentId, UserId};
 use crate::model::pin::Pin;
 use crate::model::suggested::{about, sync_alone};
+use crate::services::alpaca::AlpacaError;
 use crate::services::desk::Desk;
 use std::process::ExitCode;
 
@@ -41,8 +42,7 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     });
     let flags = place.database.flags();
     let answer = desk.alpaca()?.account(&stored.keys, deadline).await;
-    let rejected = |err| Stopped::Found(of_alpaca(&err)).mended_by(about("keys set", user.as_str(), &flags));
-    let account = answer.map_err(rejected)?.account;
+    let account = answer.map_err(|err| Stopped::Found(untaken(user, &err, &flags)))?.account;
     report.field("kind", &kind_of(&stored.keys).0);
     report.field("account", &account.external_account_id);
     report.field("account_status", &account.status.as_str());
@@ -55,11 +55,25 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     let pin = desk.store().await?.pin(&id, Deadline::after(USER_BUDGET)).await?;
     let (state, reason, sentence) = compared(&account, pin.as_ref());
     let finding = Finding::new(state, reason, sentence);
-    report.found(match state {
-        CheckState::Ok => finding,
+    report.found(match pin {
+        _ if state == CheckState::Ok => finding,
+        // A pulse refuses another account under the same version.
+        Some(pin) if pin.version == stored.version => {
+            finding.mended_by(about("keys set", user.as_str(), &format!(" --new-account{flags}")))
+        }
         _ => finding.mended_by(sync_alone(user.as_str(), &flags)),
     });
     Ok(())
+}
+
+/// Why Alpaca gave no account: other keys help where it rejects these, and nothing says so of keys that it did not judge.
+fn untaken(user: &UserId, err: &AlpacaError, flags: &str) -> Finding {
+    let finding = of_alpaca(err);
+    match finding.reason {
+        "KeysRejected" => finding.mended_by(about("keys set", user.as_str(), flags)),
+        "AlpacaUnavailable" => finding.mended_by(format!("pulse doctor{flags}")),
+        _ => finding,
+    }
 }
 
 /// Whether the snapshot shows the account that the keys open.

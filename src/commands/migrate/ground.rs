@@ -209,7 +209,8 @@ pub(super) async fn begun(database: &Changing, plan: &str, report: &mut Report) 
         Ok(Some(Run { state: Some(state), .. })) => Some(state),
         Ok(_) => {
             let finding = Finding::new(CheckState::Failed, "NoMigration", "No migration has this id.");
-            report.found(finding.mended_by("pulse migrate status"));
+            let flags = database.reader.database().flags();
+            report.found(finding.mended_by(format!("pulse migrate status{flags}")));
             report.exit_with(USAGE);
             None
         }

@@ -116,6 +116,31 @@ async fn what_could_not_be_asked_is_unknown() {
     }
 }
 
+/// Once they are asked, another question tells nothing new.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_asked_is_led_on() {
+    for (fault, reason, who, mend) in [
+        ("alpaca:error=503", "BrokerUnavailable", "nobody", "pulse doctor"),
+        ("alpaca:error=429", "BrokerRateLimited", "operator", "pulse users --error=broker_rate_limited"),
+        (r#"alpaca:error=401,body={"code": 40110000}"#, "BrokerRejected", "user", "pulse keys set ana"),
+    ] {
+        let world = sandbox().await;
+        world.user("ana").await;
+        world.user("zoe").await;
+        world.pulse().await;
+        world.fault(&format!("{fault},user=ana"));
+        world.pulse().await;
+        let (object, _) = asked(&world).await;
+        let conclusion = &object["conclusion"];
+        assert_eq!(
+            (&conclusion["reason"], &conclusion["who"]),
+            (&reason.into(), &who.into()),
+            "{conclusion}"
+        );
+        assert_eq!(conclusion["mend"], format!("{mend} --project={}", world.project));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_firestore_the_keys_are_tried_all_the_same() {
     let world = sandbox().await;

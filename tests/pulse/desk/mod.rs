@@ -24,6 +24,7 @@ impl World {
         let object = serde_json::from_str(&run.stdout);
         let object: Json = object.unwrap_or_else(|err| panic!("{err}: {}{}", run.stdout, run.stderr));
         assert_eq!((&object["version"], &object["command"]), (&1.into(), &args[0].into()));
+        assert_leads_on(&object, args);
         (object, run.exit)
     }
 
@@ -46,6 +47,17 @@ impl World {
     /// Makes the last pulse so old.
     pub(crate) async fn age_pulse(&self, age: SignedDuration) {
         self.patch("ops/last_pulse", [("timestamp", timestamp(Timestamp::now() - age))]).await;
+    }
+}
+
+/// That no finding sends whoever typed that back to where they are.
+fn assert_leads_on(object: &Json, args: &[&str]) {
+    let is_place = |word: &&str| word.starts_with("--project=") || word.starts_with("--database=");
+    let typed = [&["pulse"], args].concat();
+    for finding in object["findings"].as_array().expect("a list") {
+        let mend = finding["mend"].as_str().unwrap_or_default();
+        let suggested: Vec<_> = mend.split(' ').filter(|word| !is_place(word)).collect();
+        assert_ne!(suggested, typed, "{finding}");
     }
 }
 
