@@ -95,10 +95,9 @@ fn why_failed(pulse: &PulseView) -> (String, Option<String>) {
         return (format!("{} not reached before the deadline", were(unreached_count)), doctor);
     }
     match (users_count, error_count, most) {
-        (0, ..) if pulse.is_uncounted => (
-            "it ended before anybody was done, and how many it did not reach is not known".to_owned(),
-            doctor,
-        ),
+        (0, ..) if pulse.is_uncounted => {
+            ("it could not read its users, or was stopped before any was done".to_owned(), doctor)
+        }
         (0, ..) => (NO_USERS.to_owned(), doctor),
         (_, 0, _) => {
             let state = if needs_reauth_count * 2 > skipped_count { "needs_reauth" } else { "paused" };
@@ -204,6 +203,6 @@ mod tests {
             assert_eq!(leads_on.as_deref(), mend, "{told}");
         }
         let stopped = PulseView { is_uncounted: true, ..PulseView::default() };
-        assert!(why_failed(&stopped).0.contains("before anybody was done"));
+        assert!(why_failed(&stopped).0.contains("before any was done"));
     }
 }

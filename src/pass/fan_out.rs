@@ -50,9 +50,7 @@ where
         exhausted.set(true);
         Poll::Ready(None)
     });
-    let work = items
-        .chain(end)
-        .take_until(stop.requested())
+    let work = until(stop, items.chain(end))
         .map(|(key, item)| {
             let running = AbortOnDropHandle::new(tokio::spawn(task(item)));
             async move { (key, running.await.map_err(|_| Panicked)) }
@@ -72,6 +70,18 @@ where
     }
 }
 
+/// The items until it is told to stop. Whoever waits to be one then is dropped: in a queue, they are in nobody's way.
+fn until<T>(stop: &Stop, items: impl Stream<Item = T>) -> impl Stream<Item = T> {
+    let mut told = Box::pin(stop.requested());
+    let mut items = Some(Box::pin(items));
+    stream::poll_fn(move |context| {
+        if items.is_some() && told.as_mut().poll(context).is_ready() {
+            items = None;
+        }
+        items.as_mut().map_or(Poll::Ready(None), |items| items.as_mut().poll_next(context))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,7 +90,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
-    use tokio::sync::Barrier;
+    use tokio::sync::{Barrier, OwnedSemaphorePermit, Semaphore};
 
     fn at_most(concurrency: usize) -> NonZeroUsize {
         NonZeroUsize::new(concurrency).expect("above 0")
@@ -135,6 +145,26 @@ mod tests {
         let ended = fan_out(numbers(100), at_most(3), &stop, task, |n, _| finished.push(n)).await;
         assert_eq!(ended, FanOutEnd::Stopped);
         assert!((1..=3).contains(&finished.len()), "{finished:?}");
+    }
+
+    /// Who is at work may give their place up for a while, and take one again: also when the next one waits for it.
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_to_be_begun_at_a_stop_takes_no_place() {
+        let (stop, places, mut finished) = (Stop::default(), Arc::new(Semaphore::new(1)), Vec::new());
+        let take = || Arc::clone(&places).acquire_owned();
+        let items = numbers(9).then(async |(n, _)| (n, take().await));
+        let task = |place: Result<OwnedSemaphorePermit, _>| {
+            let (stop, another) = (stop.clone(), take());
+            async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                stop.request(StopSignal::Terminate);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                drop(place);
+                another.await.is_ok()
+            }
+        };
+        let ended = fan_out(items, at_most(3), &stop, task, |n, result| finished.push((n, result))).await;
+        assert_eq!((ended, finished), (FanOutEnd::Stopped, vec![(0, Ok(true))]));
     }
 
     #[tokio::test(start_paused = true)]

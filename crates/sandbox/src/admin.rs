@@ -187,6 +187,12 @@ fn run_job(project: &str, is_bad: bool) -> Value {
         "name": format!("projects/{project}/locations/{REGION}/jobs/pulse"),
         "generation": "7",
         "launchStage": "GA",
+        "latestCreatedExecution": {
+            "name": "pulse-x7k2p",
+            "createTime": "2026-11-20T08:00:00.000000Z",
+            "completionTime": "2026-11-20T08:00:09.000000Z",
+            "completionStatus": if is_bad { "EXECUTION_FAILED" } else { "EXECUTION_SUCCEEDED" },
+        },
         "template": {
             "taskCount": tasks,
             "template": {

@@ -11,6 +11,7 @@ use crate::limits::clock::ServerClock;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::{DEFAULT_DATABASE, Database, UserId};
+use crate::model::outcome::Code;
 use crate::model::selection::IdRange;
 use crate::model::suggested::{about, argument};
 use crate::model::user::User;
@@ -58,9 +59,16 @@ fn failed(check: &'static str, err: &(dyn Error + 'static)) -> Finding {
     Finding::new(CheckState::Failed, check, format!("{}.", Chain(err)))
 }
 
+/// What Google does not do now it may do later.
+fn unavailable(check: &'static str, err: &(dyn Error + 'static)) -> Finding {
+    let sentence = format!("{}. Whether Google knows says https://status.cloud.google.com.", Chain(err));
+    Finding::new(CheckState::Failed, check, sentence)
+}
+
 fn of_store(check: &'static str, err: &StoreError, (right, place): (&str, &Place)) -> Finding {
     match err.denied() {
         Some(why) => denied(check, why, err, &Needed { right, api: "firestore", place }),
+        None if err.code() == Code::StoreUnavailable => unavailable(check, err),
         None => failed(check, err),
     }
 }
@@ -161,13 +169,14 @@ async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
             @ (SecretError::Missing { .. } | SecretError::Disabled { .. } | SecretError::Malformed { .. }),
         ) => {
             let sentence = format!("Secret Manager answers, but {}.", Chain(&err));
-            let explain = about("explain", user.as_str(), &place.database.flags());
+            let explain = about("explain", user.as_str(), &format!(" --ask{}", place.database.flags()));
             Finding::new(CheckState::Warning, check, sentence).mended_by(explain)
         }
         Err(ref err @ SecretError::Forbidden { ref denial, .. }) => {
             let needed = Needed { right: "secretmanager.versions.access", api: "secretmanager", place };
             denied(check, kind(denial), err, &needed)
         }
+        Err(err) if err.code() == Code::KeysUnavailable => unavailable(check, &err),
         Err(err) => failed(check, &err),
     }
 }

@@ -85,8 +85,8 @@ pub(super) fn job(answer: &Json, wanted: &Wanted<'_>) -> Judged {
     if let Some((sentence, changes)) = broken.into_iter().flatten().next() {
         return Judged::failed(sentence).mended_by(format!("{}{}", wanted.update, changes.to_flags()));
     }
-    if let Some(elsewhere) = of_database(&job, wanted) {
-        return elsewhere;
+    if let Some(found) = of_database(&job, wanted).or_else(|| of_execution(answer, wanted.database)) {
+        return found;
     }
     let differing: Vec<_> = selections(&job).into_iter().chain(settings(&job)).collect();
     told(
@@ -167,6 +167,23 @@ fn of_database(job: &Job<'_>, Wanted { database, look, .. }: &Wanted<'_>) -> Opt
         database.database
     );
     Some(Judged::failed(sentence).mended_by(format!("{look} --database={}", argument(own))))
+}
+
+/// Whatever it is set up to do, it did not do it. One that was cancelled is somebody's wish.
+fn of_execution(job: &Json, Database { project, .. }: &Database) -> Option<Judged> {
+    let last = &job["latestCreatedExecution"];
+    if word(last, "completionStatus") != "EXECUTION_FAILED" {
+        return None;
+    }
+    let name = word(last, "name").rsplit('/').next().unwrap_or_default();
+    let filter = format!("labels.\"run.googleapis.com/execution_name\"=\"{name}\" severity>=WARNING");
+    let log = format!(
+        "gcloud logging read {} --project={} --limit=10 --format='value(jsonPayload.message,textPayload)'",
+        argument(&filter),
+        argument(project)
+    );
+    let sentence = format!("The last execution of the job failed, {name}: its log says why.");
+    Some(Judged::failed(sentence).mended_by(log))
 }
 
 /// Whom it leaves out, and what it says or asks otherwise.

@@ -130,6 +130,21 @@ fn a_job_of_another_database_is_not_what_is_looked_at() {
 }
 
 #[test]
+fn an_execution_that_failed_leads_to_its_log() {
+    let database = Database::parse("p", "(default)").expect("legal");
+    for (status, is_failed) in
+        [("EXECUTION_SUCCEEDED", false), ("EXECUTION_FAILED", true), ("EXECUTION_RUNNING", false)]
+    {
+        let last = json!({"name": "projects/p/locations/r/jobs/pulse/executions/pulse-x7k2p", "completionStatus": status});
+        let found = of_execution(&json!({"latestCreatedExecution": last}), &database);
+        let mend = found.and_then(|found| found.mend);
+        let log = "gcloud logging read 'labels.\"run.googleapis.com/execution_name\"=\"pulse-x7k2p\" severity>=WARNING' \
+                   --project=p --limit=10 --format='value(jsonPayload.message,textPayload)'";
+        assert_eq!(mend.as_deref(), is_failed.then_some(log), "{status}");
+    }
+}
+
+#[test]
 fn a_loop_is_well_if_it_may_last_and_each_start_of_another_is_refused() {
     let every = ("PULSE_EVERY", "60s");
     let length = ("PULSE_FOR", "23h45m");
