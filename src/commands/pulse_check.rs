@@ -3,6 +3,7 @@
 use crate::commands::frame::{CheckState, Finding, counted, grouped, in_words};
 use crate::config::Place;
 use crate::documents::pulse_view::{PulseCounts, PulseView};
+use crate::model::advice::log_of_code;
 use crate::model::outcome::{Code, PassStatus};
 use crate::model::suggested::{about, sync_alone};
 use jiff::{SignedDuration, Timestamp};
@@ -69,10 +70,7 @@ impl Looked<'_> {
                 let sentence = format!("The last pulse worked, and {NO_USERS}.");
                 Finding::new(CheckState::Warning, "PulseWorked", sentence).mended_by(self.pulse("doctor"))
             }
-            Some(PassStatus::Ok | PassStatus::Degraded) => {
-                let sentence = format!("The last pulse synced {}.", users(pulse.counts.success_count));
-                Finding::new(CheckState::Ok, "PulseWorked", sentence)
-            }
+            Some(PassStatus::Ok | PassStatus::Degraded) => self.worked(pulse),
             None => {
                 let sentence = "ops/last_pulse does not say how the last pulse went.";
                 Finding::new(CheckState::Unknown, "PulseUnclear", sentence)
@@ -80,6 +78,27 @@ impl Looked<'_> {
         }
     }
 }
+
+impl Looked<'_> {
+    /// Whom Firestore refuses is on no record, so that only the pulse's numbers and the log tell of them.
+    fn worked(&self, pulse: &PulseView) -> Finding {
+        let synced = users(pulse.counts.success_count);
+        let unwritten =
+            UNRECORDED.into_iter().find_map(|code| Some((code, *pulse.errors.get(code.as_str())?)));
+        let Some((code, count)) = unwritten else {
+            return Finding::new(CheckState::Ok, "PulseWorked", format!("The last pulse synced {synced}."));
+        };
+        let whom = users(count);
+        let sentence = format!(
+            "The last pulse synced {synced}, and could not write for {whom} ({code}): the log names them."
+        );
+        let finding = Finding::new(CheckState::Warning, "PulseWorked", sentence);
+        finding.mended_by(log_of_code(code, &self.place.database))
+    }
+}
+
+/// What is found of a user for whom nothing can be written.
+const UNRECORDED: [Code; 2] = [Code::StoreRejected, Code::StoreUnavailable];
 
 const NO_USERS: &str = "it found no users: check --project, --database and --where of the job";
 
@@ -108,7 +127,7 @@ fn why_failed(pulse: &PulseView) -> (String, Option<String>) {
             let (seen, failed) = (users(users_count), grouped(error_count));
             let why = format!("it saw {seen}, and {failed} of them failed, {} with {code}", grouped(count));
             // Who cannot be written for is not on record.
-            let is_recorded = !matches!(code, Code::StoreRejected | Code::StoreUnavailable);
+            let is_recorded = !UNRECORDED.contains(&code);
             (why, if is_recorded { Some(format!("users --error={code}")) } else { doctor })
         }
         (_, _, None) => {
@@ -160,6 +179,12 @@ mod tests {
                 assert_eq!(finding.mend.as_deref(), mend, "{}", finding.reason);
             }
         }
+        let unwritten = [("store_rejected".to_owned(), 2)].into_iter().collect();
+        let unwritten = PulseView { errors: unwritten, ..pulse(0, Some(PassStatus::Degraded)) };
+        let log = "gcloud logging read 'jsonPayload.error=\"store_rejected\" severity>=ERROR' --project=p --limit=5 \
+                   --format='value(jsonPayload.message)'";
+        let found = &looked.at_pulse(Some(&unwritten))[1];
+        assert_eq!((found.state, found.mend.as_deref()), (CheckState::Warning, Some(log)));
         let nobody = PulseView { counts: PulseCounts::default(), ..pulse(0, Some(PassStatus::Ok)) };
         assert_eq!(looked.at_pulse(Some(&nobody))[1].state, CheckState::Warning);
     }

@@ -223,11 +223,20 @@ impl Advice {
 /// What the log says of a user's failures.
 fn log_of(user: &str, database: &Database) -> String {
     let id = user.replace('\\', r"\\").replace('"', "\\\"");
-    let filter = format!("jsonPayload.user_id=\"{id}\" severity>=ERROR");
-    let project = &database.project;
+    log(&format!("jsonPayload.user_id=\"{id}\" severity>=ERROR"), database)
+}
+
+/// The command that tells what the log says of all users who failed with that code.
+#[must_use]
+pub(crate) fn log_of_code(code: Code, database: &Database) -> String {
+    log(&format!("jsonPayload.error=\"{code}\" severity>=ERROR"), database)
+}
+
+fn log(filter: &str, database: &Database) -> String {
     format!(
-        "gcloud logging read {} --project={project} --limit=5 --format='value(jsonPayload.message)'",
-        argument(&filter)
+        "gcloud logging read {} --project={} --limit=5 --format='value(jsonPayload.message)'",
+        argument(filter),
+        argument(&database.project)
     )
 }
 

@@ -11,7 +11,6 @@ use crate::limits::clock::ServerClock;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::ids::{DEFAULT_DATABASE, Database, UserId};
-use crate::model::outcome::Code;
 use crate::model::selection::IdRange;
 use crate::model::suggested::{about, argument};
 use crate::model::user::User;
@@ -59,6 +58,11 @@ fn failed(check: &'static str, err: &(dyn Error + 'static)) -> Finding {
     Finding::new(CheckState::Failed, check, format!("{}.", Chain(err)))
 }
 
+/// Whether Google did not do it this time.
+fn is_passing(err: &StoreError) -> bool {
+    matches!(err, StoreError::Unavailable(_) | StoreError::Timeout)
+}
+
 /// What Google does not do now it may do later.
 fn unavailable(check: &'static str, err: &(dyn Error + 'static)) -> Finding {
     let sentence = format!("{}. Whether Google knows says https://status.cloud.google.com.", Chain(err));
@@ -68,7 +72,7 @@ fn unavailable(check: &'static str, err: &(dyn Error + 'static)) -> Finding {
 fn of_store(check: &'static str, err: &StoreError, (right, place): (&str, &Place)) -> Finding {
     match err.denied() {
         Some(why) => denied(check, why, err, &Needed { right, api: "firestore", place }),
-        None if err.code() == Code::StoreUnavailable => unavailable(check, err),
+        None if is_passing(err) => unavailable(check, err),
         None => failed(check, err),
     }
 }
@@ -129,14 +133,16 @@ async fn trouble_query(store: &Store, place: &Place) -> Finding {
             Finding::new(CheckState::Ok, check, sentence)
         }
         Err(err) if err.denied().is_some() => of_store(check, &err, ("datastore.entities.list", place)),
-        Err(err) => failed(check, &err).mended_by(deploy_rules(place)),
+        Err(err) if is_passing(&err) => unavailable(check, &err),
+        Err(err) => failed(check, &err).mended_by(deploy("indexes", place)),
     }
 }
 
-/// The command that deploys rules and indexes. The file `firebase.json` says of no database but the usual one.
-pub(super) fn deploy_rules(place: &Place) -> String {
+/// The command that deploys the `indexes`, or the `rules`, which takes the place of all that there are: neither is done for
+/// the other's sake. The file `firebase.json` says of no database but the usual one.
+pub(super) fn deploy(what: &str, place: &Place) -> String {
     let Database { project, database } = &place.database;
-    let deploy = format!("npx firebase-tools deploy --only firestore --project={}", argument(project));
+    let deploy = format!("npx firebase-tools deploy --only firestore:{what} --project={}", argument(project));
     match &**database {
         DEFAULT_DATABASE => deploy,
         named => format!(
@@ -176,7 +182,7 @@ async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
             let needed = Needed { right: "secretmanager.versions.access", api: "secretmanager", place };
             denied(check, kind(denial), err, &needed)
         }
-        Err(err) if err.code() == Code::KeysUnavailable => unavailable(check, &err),
+        Err(err @ (SecretError::Unavailable { .. } | SecretError::Silent { .. })) => unavailable(check, &err),
         Err(err) => failed(check, &err),
     }
 }

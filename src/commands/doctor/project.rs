@@ -1,6 +1,6 @@
 //! What Google's admin APIs say of the project: each is asked, and judged.
 
-use crate::commands::doctor::data::{deploy_rules, enable};
+use crate::commands::doctor::data::{deploy, enable};
 use crate::commands::doctor::job::{self, Wanted};
 use crate::commands::doctor::judge::{self, Judged};
 use crate::commands::doctor::schedule::{self, Started};
@@ -57,7 +57,7 @@ impl Project<'_> {
 
     async fn indexes_and_expiry(&self) -> (Finding, Finding) {
         let (path, right) = (self.database_path(), "datastore.indexes.list");
-        let mend = deploy_rules(self.place);
+        let mend = deploy("indexes", self.place);
         // All that differ from what a database has by itself.
         let overridden = "filter=indexConfig.usesAncestorConfig%3Dfalse%20OR%20ttlConfig%3A*&pageSize=1000";
         let fields = format!("{path}/collectionGroups/-/fields?{overridden}");
@@ -90,7 +90,7 @@ impl Project<'_> {
             }
             Err(err) => Err(err),
         };
-        let mend = deploy_rules(self.place);
+        let mend = deploy("rules", self.place);
         self.finding("Rules", ruleset, ("firebaserules.rulesets.get", &mend), judge::rules)
     }
 
