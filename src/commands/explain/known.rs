@@ -1,7 +1,6 @@
 //! What is known of one user.
 
 use crate::commands::explain::ask::Asked;
-use crate::commands::explain::conclude::Conclusion;
 use crate::commands::frame::{CheckState, Finding, in_words};
 use crate::commands::pulse_check::Looked;
 use crate::commands::reading::Unread;
@@ -53,14 +52,14 @@ impl Known<'_> {
 
     /// What is worth a word beside the conclusion: the job itself, the tenant's document, what Alpaca said. Whether the
     /// user's figures are fresh is the conclusion's alone.
-    pub(super) fn findings_beside(&self, conclusion: &Conclusion) -> Vec<Finding> {
+    pub(super) fn findings_beside(&self, conclusion: &str, is_mended: bool) -> Vec<Finding> {
         let of_job = self.looked.at_pulse(self.pulse.as_ref()).into_iter();
         let mut findings: Vec<_> =
-            of_job.filter(|finding| finding.reason != conclusion.reason).map(milder).collect();
+            of_job.filter(|finding| finding.reason != conclusion).map(milder).collect();
         findings.extend(self.tenant.finding(self.user));
         let asked = self.asked.as_ref().and_then(|asked| asked.finding(self.looked.place));
         // What is to be done is said once.
-        let mend = |found: &Finding| found.mend.clone().filter(|_| conclusion.mend.is_none());
+        let mend = |found: &Finding| found.mend.clone().filter(|_| !is_mended);
         findings.extend(asked.map(|found| Finding { mend: mend(&found), ..found }));
         findings
     }

@@ -44,7 +44,7 @@ async fn look((user, asks): (&DocumentId, bool), (place, desk): (&Place, &Desk<'
             text::tell(report, &known);
             let conclusion = conclude::conclude(&known);
             report.field("conclusion", &conclusion);
-            report.found_all(known.findings_beside(&conclusion));
+            report.found_all(known.findings_beside(conclusion.reason, conclusion.mend.is_some()));
             report.concludes(conclusion.finding());
         }
         Err(unread) => {
