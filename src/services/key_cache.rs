@@ -146,7 +146,7 @@ impl Kept {
             return Vec::new();
         }
         let mut first_end = None::<Instant>;
-        let is_over = |_: &Box<str>, Entry { until, .. }: &mut Entry| {
+        let is_over = |_: &_, Entry { until, .. }: &mut Entry| {
             let is_over = *until <= now;
             if !is_over {
                 first_end = Some(first_end.map_or(*until, |first| first.min(*until)));
