@@ -1,6 +1,6 @@
 //! `pulse keys check`.
 
-use crate::commands::failures::{Stopped, of_alpaca, of_secret};
+use crate::commands::failures::{LeadsOn, Stopped, by_alpaca, by_secret};
 use crate::commands::frame::{self, CheckState, Finding, Report};
 use crate::commands::keys::store::kind_of;
 use crate::config::Place;
@@ -11,6 +11,7 @@ use crate::model::account::Account;
 use crate::model::ids::{DocumentId, UserId};
 use crate::model::pin::Pin;
 use crate::model::suggested::{about, sync_alone};
+use crate::services::alpaca::AlpacaError;
 use crate::services::desk::Desk;
 use std::process::ExitCode;
 
@@ -18,7 +19,7 @@ pub(super) async fn run(args: &KeysCheckArgs) -> ExitCode {
     frame::run("keys check", &args.operator, async |place, report| {
         let desk = Desk::at(place);
         if let Err(stopped) = check(&desk, &args.user, place, report).await {
-            stopped.tell(report);
+            stopped.tell(&LeadsOn::from_about("keys check", args.user.as_str(), "", place), report);
         }
         report.used(desk.used());
     })
@@ -29,7 +30,7 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     let deadline = Deadline::after(USER_BUDGET);
     let secrets = desk.secrets().await?;
     let stored = secrets.keys(&place.database, user, deadline).await;
-    let stored = stored.map_err(|err| Stopped::Found(of_secret(user, &err, place)))?;
+    let stored = stored.map_err(|err| by_secret(user, &err, place))?;
     let (version, environment) = (stored.version.as_str(), stored.keys.environment().as_str());
     report.field("user", &user.as_str());
     report.field("key_version", &version);
@@ -41,8 +42,14 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     });
     let flags = place.database.flags();
     let answer = desk.alpaca()?.account(&stored.keys, deadline).await;
-    let rejected = |err| Stopped::Found(of_alpaca(&err)).mended_by(about("keys set", user.as_str(), &flags));
-    let account = answer.map_err(rejected)?.account;
+    let account = answer
+        .map_err(|err| match err {
+            AlpacaError::Rejected { .. } => {
+                by_alpaca(&err).mended_by(about("keys set", user.as_str(), &flags))
+            }
+            err => by_alpaca(&err),
+        })?
+        .account;
     report.field("kind", &kind_of(&stored.keys).0);
     report.field("account", &account.external_account_id);
     report.field("account_status", &account.status.as_str());

@@ -1,7 +1,7 @@
 //! `pulse keys set --destroy-old`: the older versions go only when nobody is given them any more.
 
 use crate::commands::failures::Stopped;
-use crate::commands::frame::{CheckState, Finding, Report};
+use crate::commands::frame::{CheckState, Finding, Report, counted};
 use crate::commands::keys::store::Shelf;
 use crate::config::keys_args::KeysSetArgs;
 use crate::firestore::Store;
@@ -74,10 +74,10 @@ impl Waiting<'_> {
         if older.is_empty() {
             return Ok(());
         }
+        let them = if older.len() == 1 { "it" } else { "them" };
         let sentence = format!(
-            "Older versions still open the account and cost money, {}: {why}. Destroy them in an hour, and leave the \
-             old keys alone at Alpaca until then.",
-            older.join(", ")
+            "{} ({why}). Destroy {them} in an hour, and leave the old keys alone at Alpaca until then.",
+            older_left(older.len() as u64, &older.join(", "))
         );
         let secret = secret_of(self.shelf.user);
         let command = |version: &&str| {
@@ -121,6 +121,13 @@ impl Waiting<'_> {
         let pin = pin.ok().flatten().filter(|pin| pin.version == *self.version);
         pin.is_some_and(|pin| pin.updated_at > self.own_snapshot)
     }
+}
+
+/// What so many older versions do as long as they are left, and which they are.
+pub(super) fn older_left(count: u64, which: &str) -> String {
+    let versions = counted(count, ["older version still opens", "older versions still open"]);
+    let cost = if count == 1 { "costs" } else { "cost" };
+    format!("{versions} the account and {cost} money: {which}")
 }
 
 fn clear_progress() {
