@@ -103,9 +103,19 @@ impl Pass {
 impl<'a> Town<'a> {
     /// Healthy users, who were all synced once.
     pub(crate) fn new(bench: &'a Bench<'a>, healthy: u32) -> Result<Self> {
+        Self::prepared(bench, healthy, |_| Ok(()))
+    }
+
+    /// The same, of whom something was changed before that.
+    pub(crate) fn prepared(
+        bench: &'a Bench<'a>,
+        healthy: u32,
+        prepare: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let sandbox = runtime.block_on(Sandbox::start(Options { users: healthy, ..Options::default() }))?;
         let town = Self { bench, sandbox, healthy, runtime };
+        prepare(&town)?;
         match town.pass()?.missed {
             0 => Ok(town),
             missed => Err(format!("{missed} healthy users were missed with nobody beside them").into()),
@@ -118,6 +128,11 @@ impl<'a> Town<'a> {
 
     pub(crate) fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+
+    /// How many users are healthy.
+    pub(crate) fn healthy(&self) -> u32 {
+        self.healthy
     }
 
     /// Adds neighbours, evenly among the healthy.
@@ -210,7 +225,7 @@ impl<'a> Town<'a> {
     }
 
     /// When each user's snapshot was written.
-    fn written(&self) -> HashMap<String, Timestamp> {
+    pub(crate) fn written(&self) -> HashMap<String, Timestamp> {
         let documents = self.sandbox.firestore().documents(&self.database());
         let snapshot = |document: Document| {
             document.name.ends_with("/alpacaAccounts/snapshot").then_some(())?;

@@ -174,8 +174,8 @@ impl<'a> SnapshotWrite<'a> {
         let is_there = !matches!(tenant, Some(TenantWrite::Create(_)));
         if may_skip && is_there && memory.is_unchanged(id, print, due) {
             self.commit_entry_of_unchanged(deadline).await.inspect_err(|_| memory.forget(id))?;
-            if let Some(kept) = &self.pass.memory.kept {
-                kept.note_written(id, None);
+            if let Some(users) = self.pass.memory.kept.as_ref().filter(|_| !self.record.has_snapshot) {
+                users.note_written(id, None);
             }
             return Ok(self.written(kept.cloned(), true));
         }

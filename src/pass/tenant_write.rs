@@ -4,7 +4,7 @@ use crate::firestore::StoreError;
 use crate::limits::deadlines::COMMIT_RESERVE;
 use crate::limits::retry::Deadline;
 use crate::model::ids::TenantId;
-use crate::model::tenancy::{Decision, Inquiry, Refusal, TenantLookup, TenantWrite, decide};
+use crate::model::tenancy::{Decision, Inquiry, Pass, Refusal, TenantLookup, TenantWrite, decide};
 use crate::model::user::TenantClaim;
 use crate::pass::context::{PassContext, ToldTenants};
 use crate::pass::user_record::UserRecord;
@@ -55,7 +55,7 @@ pub(crate) async fn tenant_write(
 }
 
 /// The same by a lookup that a loop may have kept. It is enough for the owner, and for who is refused; else it is read
-/// again first.
+/// again first, unless the answer to the same question is kept too, and is to leave the document alone.
 pub(crate) async fn first_tenant_write(
     pass: &PassContext,
     record: &UserRecord,
@@ -67,6 +67,10 @@ pub(crate) async fn first_tenant_write(
     if !record.is_lookup_kept() || decision.is_plain() {
         return conclude(pass, record, lookup, decision, deadline).await;
     }
+    if let Some(refusal) = kept_refusal(record, lookup, &rules) {
+        tell_refusal(&pass.told, record.id().as_str(), &record.user.tenant, &refusal);
+        return None;
+    }
     // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
     match Box::pin(read_lookup(pass, record, deadline)).await {
         Ok(lookup) => Box::pin(tenant_write(pass, record, &lookup, deadline)).await,
@@ -74,6 +78,17 @@ pub(crate) async fn first_tenant_write(
             tell_unread(record, &err);
             None
         }
+    }
+}
+
+/// A refusal that follows from what a loop was told before. What else would follow is to be asked anew.
+fn kept_refusal(record: &UserRecord, lookup: &TenantLookup, rules: &Pass<'_>) -> Option<Refusal> {
+    let found = record.kept_findings()?;
+    let decision = decide(record.id().as_str(), &record.user.tenant, lookup, Some(found), rules);
+    let is_plain = decision.is_plain();
+    match decision {
+        Decision::Refuse(refusal) if is_plain => Some(refusal),
+        Decision::Refuse(_) | Decision::Write(_) | Decision::Ask(_) => None,
     }
 }
 
@@ -92,7 +107,13 @@ async fn conclude(
         // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
         let findings = pass.clients.store.findings(user, inquiry, deadline.less(reserve));
         decision = match Box::pin(findings).await {
-            Ok(found) => decide(user, claim, lookup, Some(&found), &rules),
+            Ok(found) => {
+                let decision = decide(user, claim, lookup, Some(&found), &rules);
+                if let Some(kept) = &pass.memory.kept {
+                    kept.note_findings(record.id(), found);
+                }
+                decision
+            }
             Err(err) => {
                 tell_undecided(user, inquiry, &err);
                 return None;

@@ -4,7 +4,7 @@ use crate::config::LegacyAccount;
 use crate::model::ids::{DocumentId, InvalidId, UserId};
 use crate::model::outcome::Code;
 use crate::model::sync_state::PreviousState;
-use crate::model::tenancy::TenantLookup;
+use crate::model::tenancy::{Findings, TenantLookup};
 use crate::model::user::{Switch, TenantClaim, User};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,19 +48,21 @@ pub(crate) struct PageLookup {
     pub(crate) lookup: TenantLookup,
     /// When it was read, in this pass; nothing where a loop kept it.
     read_at: Option<Instant>,
+    /// What a loop found when it asked more.
+    findings: Option<Box<Findings>>,
 }
 
 impl PageLookup {
     /// One that was read then.
     #[must_use]
     pub(crate) fn read(lookup: TenantLookup, read_at: Instant) -> Self {
-        Self { lookup, read_at: Some(read_at) }
+        Self { lookup, read_at: Some(read_at), findings: None }
     }
 
-    /// One that a loop kept, for as long as it keeps users.
+    /// One that a loop kept, for as long as it keeps users, with what it found when it asked more.
     #[must_use]
-    pub(crate) fn kept(lookup: TenantLookup) -> Self {
-        Self { lookup, read_at: None }
+    pub(crate) fn kept(lookup: TenantLookup, findings: Option<Box<Findings>>) -> Self {
+        Self { lookup, read_at: None, findings }
     }
 
     /// The lookup, unless it is too old to decide with.
@@ -132,6 +134,12 @@ impl UserRecord {
         self.lookup.as_ref().is_some_and(|lookup| lookup.read_at.is_none())
     }
 
+    /// What a loop found when it asked more than the kept lookup says.
+    #[must_use]
+    pub(crate) fn kept_findings(&self) -> Option<&Findings> {
+        self.lookup.as_ref().and_then(|lookup| lookup.findings.as_deref())
+    }
+
     /// What decides about the tenant's document, as far as it is known and fresh enough.
     #[must_use]
     pub(crate) fn fresh_lookup(&self) -> Option<&TenantLookup> {
@@ -191,7 +199,7 @@ mod tests {
         assert!(record.fresh_lookup().is_some());
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!((record.fresh_lookup(), record.is_lookup_kept()), (None, false));
-        record.lookup = Some(PageLookup::kept(TenantLookup::default()));
+        record.lookup = Some(PageLookup::kept(TenantLookup::default(), None));
         assert!(record.fresh_lookup().is_some() && record.is_lookup_kept());
     }
 }

@@ -291,6 +291,31 @@ on_both! {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_tenants_owner_is_silent_asks_about_it_once_each_time_that_all_are_read() {
+    let world = sandbox().await;
+    a_tenant_of(&world, "acme", &["ana", "ben"]).await;
+    world.patch("users/ben", [("sync_enabled", off())]).await;
+    let long_ago = timestamp(Timestamp::now() - SignedDuration::from_hours(2));
+    let of_ben = [("user_id", text("ben")), ("updated_at", long_ago)];
+    world.put("tenants/acme/accounts/primary", of_ben).await;
+    let mut running = looping(&world, &["--users-ttl", "4s"]);
+    running.until(COMPLETED, 6).await;
+    assert_eq!(world.primary("acme").await["user_id"], "ben", "who may come back");
+    let mut reads = Vec::new();
+    for number in 1..=6 {
+        reads.push(used(&world, number, "firestore_reads").await);
+    }
+    // The change log of secrets is asked now and then.
+    let (all, none) = (reads.iter().max(), reads.iter().min());
+    assert!(none < Some(&6) && all > Some(&8), "{reads:?}");
+    // What becomes of the owner is seen when all are read again.
+    world.delete("tenants/acme/users/ben").await;
+    running.until(COMPLETED, 6).await;
+    let run = stopped(running).await;
+    assert_eq!(world.primary("acme").await["user_id"], "ana", "{reads:?} {}", run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_costs_no_more_than_another_look() {
     let world = sandbox().await;
     world.user("ana").await;

@@ -11,7 +11,7 @@ mod user;
 
 use crate::model::ids::DocumentId;
 use crate::model::selection::{IdRange, Round};
-use crate::model::tenancy::{Primary, TenantLookup};
+use crate::model::tenancy::{Findings, Primary, TenantLookup};
 use crate::model::user::User;
 use crate::pass::kept::roll::Roll;
 use crate::pass::kept::user::KeptPrimary;
@@ -149,6 +149,13 @@ impl KeptUsers {
     pub(super) fn note_lookup(&self, user: &DocumentId, lookup: &TenantLookup) {
         if let Some(roll) = &mut self.lock().roll {
             roll.note_lookup(user, lookup);
+        }
+    }
+
+    /// What the user's tenant was asked besides came to that.
+    pub(super) fn note_findings(&self, user: &DocumentId, found: Findings) {
+        if let Some(roll) = &mut self.lock().roll {
+            roll.note_findings(user, found);
         }
     }
 

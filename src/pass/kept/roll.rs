@@ -3,7 +3,7 @@
 use crate::model::ids::DocumentId;
 use crate::model::selection::IdRange;
 use crate::model::sync_state::PreviousState;
-use crate::model::tenancy::TenantLookup;
+use crate::model::tenancy::{Findings, TenantLookup};
 use crate::model::user::User;
 use crate::pass::kept::user::{KeptPrimary, KeptUser, Tenants};
 use crate::pass::user_record::{KeysAt, UserRecord};
@@ -122,6 +122,13 @@ impl Roll {
     pub(super) fn note_lookup(&mut self, user: &DocumentId, lookup: &TenantLookup) {
         if let Some((run, place)) = self.place(user) {
             self.runs[run][place].learn(lookup, &mut self.tenants);
+        }
+    }
+
+    /// What the user's tenant was asked besides came to that.
+    pub(super) fn note_findings(&mut self, user: &DocumentId, found: Findings) {
+        if let Some((run, place)) = self.place(user) {
+            self.runs[run][place].has_found(found);
         }
     }
 

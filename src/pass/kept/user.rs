@@ -2,7 +2,7 @@
 
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::sync_state::{PreviousState, SyncState};
-use crate::model::tenancy::{Primary, Revision, TenantLookup, tenant_in_question};
+use crate::model::tenancy::{Findings, Primary, Revision, TenantLookup, tenant_in_question};
 use crate::model::user::{Switch, TenantClaim, User};
 use crate::pass::user_record::{PageLookup, UserRecord};
 use jiff::Timestamp;
@@ -23,6 +23,9 @@ pub(super) struct KeptUser {
     lookup: KeptLookup,
     /// The document of their own tenant, for who claims no other.
     primary: Option<KeptPrimary>,
+    /// What was found when more was asked about the tenant than the lookup says: nothing for who was not asked, as most
+    /// are not.
+    findings: Option<Box<Findings>>,
     sync: Switch,
     has_snapshot: bool,
 }
@@ -103,6 +106,7 @@ impl KeptUser {
             keys_updated_at: user.keys_updated_at.into(),
             lookup: KeptLookup::Unknown,
             primary: None,
+            findings: None,
             sync: user.sync,
             has_snapshot: false,
         };
@@ -121,6 +125,7 @@ impl KeptUser {
         let found = primary.as_ref().map(|primary| KeptPrimary::of(primary, &self.id));
         let Some(found) = found.map_or(Some(None), |kept| kept.map(Some)) else { return };
         self.lookup = if *is_member { KeptLookup::Member } else { KeptLookup::NoMember };
+        self.findings = None;
         self.put(found, tenants);
     }
 
@@ -147,6 +152,11 @@ impl KeptUser {
         self.has_snapshot = true;
     }
 
+    /// What was found when more was asked.
+    pub(super) fn has_found(&mut self, found: Findings) {
+        self.findings = Some(Box::new(found));
+    }
+
     /// Whether that is what is kept of their document.
     pub(super) fn is_same(&self, user: &User) -> bool {
         self.user() == *user
@@ -166,7 +176,7 @@ impl KeptUser {
         let state = self.state.as_deref().cloned();
         let previous = state.map_or(PreviousState::Clean, PreviousState::Troubled);
         UserRecord {
-            lookup: self.lookup(tenants).map(PageLookup::kept),
+            lookup: self.lookup(tenants).map(|lookup| PageLookup::kept(lookup, self.findings.clone())),
             has_snapshot: self.has_snapshot,
             ..UserRecord::new(self.user(), previous)
         }
