@@ -14,6 +14,7 @@ use crate::services::secret_manager::{Denial, SecretError};
 use crate::shutdown::{StopSignal, first_signal};
 use crate::telemetry::Chain;
 use std::error::Error;
+use std::io::{self, IsTerminal, Write};
 
 /// Why a command did not go on.
 #[derive(Debug)]
@@ -74,7 +75,19 @@ pub(super) async fn unless_told<T>(work: impl Future<Output = Result<T, Stopped>
     tokio::select! {
         biased;
         done = work => done,
-        signal = told => Err(Stopped::Told(signal)),
+        signal = told => {
+            leave_the_question();
+            Err(Stopped::Told(signal))
+        }
+    }
+}
+
+/// Nobody has ended the line on which something may have been asked.
+fn leave_the_question() {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        // Without it the answer stands behind the question.
+        let _ = stderr.write_all(b"\n");
     }
 }
 

@@ -42,8 +42,9 @@ enum Missing {
 impl Waiting<'_> {
     /// Destroys the older versions, once that is safe; else says what to do later.
     pub(super) async fn destroy_old(&self, args: &KeysSetArgs, report: &mut Report) -> Result<(), Stopped> {
+        let line = ProgressLine;
         let waited = self.wait(args).await;
-        clear_progress();
+        drop(line);
         if let Err(missing) = waited {
             let why = match missing {
                 Missing::Latest => "Secret Manager does not give the new version as `latest` for good yet",
@@ -130,10 +131,15 @@ pub(super) fn older_left(count: u64, which: &str) -> String {
     format!("{versions} the account and {cost} money: {which}")
 }
 
-fn clear_progress() {
-    let mut stderr = io::stderr();
-    if stderr.is_terminal() {
-        let _ = stderr.write_all(b"\r\x1b[K");
+/// The line that says how long was waited, which goes with this: also where a signal ends the waiting.
+struct ProgressLine;
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        let mut stderr = io::stderr();
+        if stderr.is_terminal() {
+            let _ = stderr.write_all(b"\r\x1b[K");
+        }
     }
 }
 

@@ -87,7 +87,7 @@ async fn list(
     let without: Vec<&String> =
         users.difference(&with_keys).filter(|user| UserId::parse(user).is_ok()).collect();
     report.field("users_without_secret", &without);
-    listing.find(&without, &place.database.flags(), report);
+    listing.find(&without, (&place.database.flags(), again(args, place)), report);
     Ok(())
 }
 
@@ -228,7 +228,7 @@ impl Listing {
         report.found(Finding::new(CheckState::Ok, "KeysListed", text));
     }
 
-    fn find(&self, without: &[&String], flags: &str, report: &mut Report) {
+    fn find(&self, without: &[&String], (flags, again): (&str, String), report: &mut Report) {
         self.tell_costs(report);
         let found = [
             some(
@@ -259,7 +259,7 @@ impl Listing {
         }
         if let Some((count, why)) = &self.unknown {
             let sentence = format!("Of {} secrets the versions could not be read: {why}", grouped(*count));
-            report.found(Finding::new(CheckState::Unknown, "VersionsUnknown", sentence));
+            report.found(Finding::new(CheckState::Unknown, "VersionsUnknown", sentence).mended_by(again));
         }
     }
 }
