@@ -1,11 +1,12 @@
 //! `cargo bench --bench pulse`: what a pulse costs, measured from outside.
 //!
 //! A sandbox runs in a process of its own, and the release build of `pulse` in another. Nothing in here asserts, but for
-//! [`neighbours`] and [`soak`]: it prints tables, and with `--json` one object with the same figures. What is compared
+//! [`neighbours`], [`soak`] and [`loop_soak`]: it prints tables, and with `--json` one object with the same figures. What is compared
 //! with what:
 //!
 //! - [`floor`]: the same requests, sent by a bare HTTP client that neither reads nor logs anything;
-//! - [`peers`]: the same work done by programs on Google's and Alpaca's own Python and Node.js clients;
+//! - [`peers`]: the same work done by programs on Google's and Alpaca's own Python and Node.js clients, and [`picture`]
+//!   draws it;
 //! - [`neighbours`]: healthy users beside others who keep a pass waiting, and alone;
 //! - [`budgets`]: what the figures ought to be.
 
@@ -15,19 +16,24 @@ mod cloud;
 mod counts;
 mod floor;
 mod log;
+mod loop_soak;
 mod loops;
 mod meter;
 mod neighbours;
 mod operations;
 mod peers;
+mod picture;
 mod recording;
 mod report;
+mod residents;
 mod run;
+mod running;
 mod soak;
 mod startup;
 mod tasks;
 mod tls;
 mod town;
+mod vitals;
 
 use clap::{Parser, Subcommand};
 use report::{Report, Row};
@@ -83,6 +89,10 @@ pub(crate) struct Args {
     #[arg(long)]
     peers: bool,
 
+    /// Draw the pulse and the peers into this file, as SVG
+    #[arg(long, value_name = "FILE", requires = "peers")]
+    picture: Option<PathBuf>,
+
     /// Users for the peers
     #[arg(long, value_name = "N", default_value_t = 2000)]
     peer_users: u32,
@@ -102,6 +112,14 @@ pub(crate) struct Args {
     /// Only twenty passes with trouble of all kinds, which must lose nobody; exits 1 if they do
     #[arg(long)]
     soak: bool,
+
+    /// Only a loop with faults and users who come and go, which must lose nobody and not grow; exits 1 if it does
+    #[arg(long)]
+    loop_soak: bool,
+
+    /// Ticks of that loop, a second each, in whole hundreds
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    ticks: u32,
 
     /// Only a loop of an hour's ticks, for the first of `--users`; exits 1 if a goal is not met
     #[arg(long = "loop")]
@@ -153,7 +171,7 @@ fn main() -> ExitCode {
 fn measure(args: &Args) -> Result<ExitCode> {
     let bench = Bench::new(args)?;
     let mut report = Report::new();
-    if args.neighbours || args.soak || args.is_loop {
+    if args.neighbours || args.soak || args.loop_soak || args.is_loop {
         return with_trouble(&bench, report);
     }
     for cell in cells::chosen(args) {
@@ -177,6 +195,11 @@ fn measure(args: &Args) -> Result<ExitCode> {
         let (rows, notes) = peers::measure(&bench, args.peer_users)?;
         report.peers = rows;
         report.notes.extend(notes);
+        if let Some(file) = &args.picture
+            && let Err(err) = peers::draw(&report, file)
+        {
+            report.note(format!("nothing was drawn: {err}"));
+        }
     }
     report.notes.extend(bench.notes());
     report.budgets = budgets::all(&report);
@@ -192,12 +215,17 @@ fn with_trouble(bench: &Bench, mut report: Report) -> Result<ExitCode> {
     if bench.args.soak {
         report.budgets.extend(soak::measure(bench)?);
     }
+    if bench.args.loop_soak {
+        let (rows, budgets) = loop_soak::measure(bench)?;
+        report.vitals = rows;
+        report.budgets.extend(budgets);
+    }
     if bench.args.is_loop {
         let (rows, budgets) = loops::measure(bench)?;
         report.loops = rows;
         report.budgets.extend(budgets);
-        report.notes.extend(bench.notes());
     }
+    report.notes.extend(bench.notes());
     print(&report, bench.args.json)?;
     let is_missed = report.budgets.iter().any(|budget| budget.met == Some(false));
     Ok(if is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

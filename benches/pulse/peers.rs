@@ -2,10 +2,13 @@
 
 use crate::cells::Cell;
 use crate::meter;
-use crate::report::{PerUser, Row};
+use crate::picture::{Bar, svg, with_commas};
+use crate::report::{PerUser, Report, Row};
 use crate::run::Bench;
 use crate::{Result, progress};
+use jiff::Timestamp;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One way to run a peer.
@@ -106,4 +109,29 @@ fn run(bench: &Bench, peer: &Peer, users: u32, latency_ms: u32) -> Result<Row> {
     let mut row = Row::new(peer.name, &cell, &used);
     row.per_user = Some(PerUser::new(&cloud.counted()?.since(&before), users));
     Ok(row)
+}
+
+/// Draws what was measured where no call takes any time: with waits, speed is decided by how many wait at once.
+pub(crate) fn draw(report: &Report, into: &Path) -> Result<()> {
+    let rows: Vec<_> = report.peers.iter().filter(|row| row.latency_ms == 0).collect();
+    let users = match rows.as_slice() {
+        [ours, _, ..] => ours.users,
+        _ => return Err("no peer was measured".into()),
+    };
+    let bars: Vec<_> = rows.into_iter().map(bar).collect();
+    let (day, cores, cpu) =
+        (Timestamp::now().strftime("%Y-%m-%d"), report.machine.cores, &report.machine.cpu);
+    let how = format!(
+        "{day}, {cpu}, {cores} cores, which the sandbox shares; {} users",
+        with_commas(f64::from(users))
+    );
+    let title = "Syncing users: pulse, and the same work on the official clients";
+    Ok(fs::write(into, svg(title, &how, &bars))?)
+}
+
+fn bar(row: &Row) -> Bar {
+    let is_ours = row.program == "pulse";
+    let name = if is_ours { format!("pulse, {} at once", row.concurrency) } else { row.program.clone() };
+    let (users_per_second, cpu_us_per_user) = (row.users_per_second, row.cpu_us_per_user);
+    Bar { name, users_per_second, cpu_us_per_user, is_ours }
 }

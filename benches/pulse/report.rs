@@ -7,6 +7,7 @@ use crate::counts::Counts;
 use crate::log::Times;
 use crate::meter::Used;
 use crate::startup::Start;
+use crate::vitals::VitalsRow;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
@@ -37,6 +38,7 @@ pub(crate) struct Report {
     pub(crate) tasks: Vec<Row>,
     pub(crate) peers: Vec<Row>,
     pub(crate) loops: Vec<LoopRow>,
+    pub(crate) vitals: Vec<VitalsRow>,
     pub(crate) budgets: Vec<Budget>,
     pub(crate) notes: Vec<String>,
 }
@@ -210,6 +212,7 @@ impl Report {
             tasks: Vec::new(),
             peers: Vec::new(),
             loops: Vec::new(),
+            vitals: Vec::new(),
             budgets: Vec::new(),
             notes: Vec::new(),
         }
@@ -267,6 +270,13 @@ impl fmt::Display for Report {
                 f,
                 "\nA loop: for a user and day of 1,440 ticks; CPU for a user and tick\n{}",
                 loops(&self.loops)
+            )?;
+        }
+        if !self.vitals.is_empty() {
+            writeln!(
+                f,
+                "\nA loop's process, each figure the middle of the twentieth of the run before\n{}",
+                vitals(&self.vitals)
             )?;
         }
         if !self.budgets.is_empty() {
@@ -377,6 +387,16 @@ fn loops(all: &[LoopRow]) -> Table {
         cells.extend(whole.map(|figure| format!("{figure:.0}")));
         cells.extend([row.over_single, row.over_floor].map(|ratio| format!("{ratio:.2}")));
         cells.extend([format!("{:.1}", row.peak_mb), format!("{:.0}", row.bytes_a_user)]);
+        table.add_row(cells);
+    }
+    table
+}
+
+fn vitals(all: &[VitalsRow]) -> Table {
+    let mut table = table(["at", "memory MB", "sockets", "threads", "tasks"], 1);
+    for VitalsRow { at, memory_mb, sockets, threads, tasks } in all {
+        let mut cells = vec![at.clone(), format!("{memory_mb:.1}")];
+        cells.extend([sockets, threads, tasks].map(|figure| format!("{figure:.0}")));
         table.add_row(cells);
     }
     table

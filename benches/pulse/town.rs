@@ -76,6 +76,13 @@ pub(crate) struct Town<'a> {
     runtime: Runtime,
 }
 
+/// A snapshot, as far as it says how old it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    pub(crate) updated_at: Timestamp,
+    pub(crate) fresh_until: Timestamp,
+}
+
 /// What a pass came to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pass {
@@ -189,10 +196,18 @@ impl<'a> Town<'a> {
 
     /// `pulse sync` in this town, which writes what it used to a file.
     pub(crate) fn command(&self, into: &Path) -> Result<Command> {
-        let mut command = meter::metered(self.bench.args.pulse.as_os_str(), into)?;
+        Ok(self.lead(meter::metered(self.bench.args.pulse.as_os_str(), into)?))
+    }
+
+    /// The same, for who watches the process.
+    pub(crate) fn unmetered(&self) -> Command {
+        self.lead(Command::new(&self.bench.args.pulse))
+    }
+
+    fn lead(&self, mut command: Command) -> Command {
         command.env_clear().envs(self.sandbox.exports()).args(["sync", "--log-format", "json"]);
         command.stdin(Stdio::null());
-        Ok(command)
+        command
     }
 
     /// What the sandbox has counted so far.
@@ -226,16 +241,22 @@ impl<'a> Town<'a> {
 
     /// When each user's snapshot was written.
     pub(crate) fn written(&self) -> HashMap<String, Timestamp> {
+        self.snapshots().into_iter().map(|(user, shown)| (user, shown.updated_at)).collect()
+    }
+
+    /// Each user's snapshot.
+    pub(crate) fn snapshots(&self) -> HashMap<String, Shown> {
         let documents = self.sandbox.firestore().documents(&self.database());
         let snapshot = |document: Document| {
             document.name.ends_with("/alpacaAccounts/snapshot").then_some(())?;
             let user = string(document.fields.get("user_id")?)?.to_owned();
-            Some((user, time(document.fields.get("updated_at")?)?))
+            let at = |field| time(document.fields.get(field)?);
+            Some((user, Shown { updated_at: at("updated_at")?, fresh_until: at("fresh_until")? }))
         };
         documents.into_iter().filter_map(snapshot).collect()
     }
 
-    fn commit(&self, mut writes: Vec<Write>) -> Result<()> {
+    pub(crate) fn commit(&self, mut writes: Vec<Write>) -> Result<()> {
         while !writes.is_empty() {
             let rest = writes.split_off(writes.len().min(BATCH));
             self.sandbox.firestore().commit(&self.database(), std::mem::replace(&mut writes, rest))?;
@@ -253,13 +274,14 @@ impl<'a> Town<'a> {
         format!("projects/{}/databases/(default)", self.sandbox.project())
     }
 
-    fn name(&self, path: &str) -> String {
+    /// The name of the document at that path.
+    pub(crate) fn name(&self, path: &str) -> String {
         format!("{}/documents/{path}", self.database())
     }
 }
 
 /// Sets those fields, and leaves the others alone.
-fn update<const N: usize>(name: String, fields: [(&str, Value); N]) -> Write {
+pub(crate) fn update<const N: usize>(name: String, fields: [(&str, Value); N]) -> Write {
     let field_paths = fields.iter().map(|(field, _)| (*field).to_owned()).collect();
     let fields = fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();
     Write {

@@ -18,8 +18,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// For a look at the servers' clock before the first pulse of a loop.
 const CLOCK_BUDGET: Duration = Duration::from_secs(3);
@@ -128,13 +129,13 @@ struct Passes<'a> {
 
 impl Passes<'_> {
     /// The passes of a loop. All loops go by the servers' clock, so that is looked at first, and how far an earlier attempt
-    /// has come.
+    /// has come. Where it is not answered, they are no loop's in the eyes of others until it is.
     async fn all(&self, repeat: &Repeat, first: &Execution, start: Instant) -> PassStatus {
         let store = &self.clients.store;
         let look = self.stop.run_until_stopped(store.current_pulse(Deadline::after(CLOCK_BUDGET))).await;
         // Where it is not answered, the executions that are done are passed over one by one.
         let number = look.and_then(Result::ok).and_then(|current| current.last_of(&first.id)).unwrap_or(1);
-        let from = Beginning { start, now: store.clock().at(start), number };
+        let from = Beginning { start, clock: store.clock(), number };
         let tick = async |tick| self.tick(&tick).await;
         let status = ticks::run(repeat, first, from, self.stop, tick).await;
         if self.stop.signal().is_some() && self.clients.config.takes_everybody() {
@@ -147,11 +148,14 @@ impl Passes<'_> {
     async fn tick(&self, Tick { execution, due, looping }: &Tick) -> TickOutcome {
         self.label.set(&execution.id);
         let start = Instant::now();
-        match self.stop.run_until_stopped(self.done_before(execution)).await {
+        let outcome = match self.stop.run_until_stopped(self.done_before(execution)).await {
             Some(Ok(Some(status))) => TickOutcome::DoneBefore(status),
             Some(Err(err)) => TickOutcome::Ran(could_not_begin(&CannotBegin::Connect(err))),
-            Some(Ok(None)) | None => self.pass(execution, Some(looping), (*due, start)).await,
-        }
+            Some(Ok(None)) | None => self.pass(execution, looping.as_ref(), (*due, start)).await,
+        };
+        // What grows from one pulse to the next in a long loop is nowhere else to be seen.
+        debug!(tasks = Handle::current().metrics().num_alive_tasks(), "Between two pulses");
+        outcome
     }
 
     async fn done_before(&self, execution: &Execution) -> Result<Option<PassStatus>, ConnectError> {

@@ -3,6 +3,7 @@
 use crate::config::Execution;
 use crate::config::repeat::Repeat;
 use crate::execution::hand_over::LoopTick;
+use crate::limits::clock::ServerClock;
 use crate::model::ids::DocumentId;
 use crate::model::loop_claim::LoopClaim;
 use crate::model::outcome::PassStatus;
@@ -34,17 +35,17 @@ pub(crate) struct Tick {
     pub(crate) execution: Execution,
     /// When it was due.
     pub(crate) due: Instant,
-    /// What the claim says of it.
-    pub(crate) looping: LoopTick,
+    /// What the claim says of it; nothing while no server has said how late it is.
+    pub(crate) looping: Option<LoopTick>,
 }
 
 /// How a loop begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Beginning {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beginning<'a> {
     /// When the process started.
     pub(crate) start: Instant,
-    /// How late it was then by the servers' clock.
-    pub(crate) now: Timestamp,
+    /// All loops go by the servers' clock.
+    pub(crate) clock: &'a ServerClock,
     /// The number of the last execution that an earlier attempt has begun, else 1. Those before are done.
     pub(crate) number: u32,
 }
@@ -62,13 +63,13 @@ pub(crate) struct Beginning {
 pub(crate) async fn run(
     repeat: &Repeat,
     first: &Execution,
-    beginning: Beginning,
+    beginning: Beginning<'_>,
     stop: &Stop,
     run_pass: impl AsyncFn(Tick) -> TickOutcome,
 ) -> PassStatus {
     let mut ticks = Ticks::new(repeat, beginning);
     let mut row = Row { number: beginning.number, status: PassStatus::Ok };
-    while let Some(Due { mut due, at }) = ticks.next_unless_stopped(stop).await {
+    while let Some(Due { mut due, at }) = ticks.next_by(beginning.clock, stop).await {
         loop {
             let execution = first.nth(row.number);
             let tick = Tick { execution: execution.clone(), due, looping: ticks.claim(&first.id, at) };
@@ -129,11 +130,13 @@ struct Ticks {
     every: Duration,
     until: Instant,
     ends_at: Timestamp,
+    /// Whether all points in time are by the servers' clock, and not by this machine's.
+    are_sure: bool,
 }
 
 impl Ticks {
-    fn new(repeat: &Repeat, Beginning { start, now, number }: Beginning) -> Self {
-        let every = repeat.every;
+    fn new(repeat: &Repeat, Beginning { start, clock, number }: Beginning<'_>) -> Self {
+        let (every, now) = (repeat.every, clock.at(start));
         let late = since_multiple(now, every);
         let at = after(now, late, -1);
         // What is done counts as time; but what the last one was worth is looked at in any case.
@@ -146,13 +149,35 @@ impl Ticks {
             // One is longer than what the first is late by.
             until: start + length.saturating_sub(late),
             ends_at: after(at, length, 1),
+            are_sure: clock.is_known(),
         }
     }
 
+    /// Waits for the next one, unless the process is told to stop. What was not known of the servers' clock before may be
+    /// known by now.
+    async fn next_by(&mut self, clock: &ServerClock, stop: &Stop) -> Option<Due> {
+        if !self.are_sure && clock.is_known() {
+            self.set_by(clock);
+        }
+        self.next_unless_stopped(stop).await
+    }
+
+    /// Puts the next one, and the end with it, on the whole multiples that follow by the servers' clock.
+    fn set_by(&mut self, clock: &ServerClock) {
+        let (now, every) = (Instant::now(), self.every);
+        let wait = every - since_multiple(clock.at(now), every);
+        let (due, at) = (now + wait, after(clock.at(now), wait, 1));
+        let left = self.until.saturating_duration_since(due).as_nanos().div_ceil(every.as_nanos());
+        let left = every.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX));
+        (self.next, self.late, self.ends_at) = (Due { due, at }, Duration::ZERO, after(at, left, 1));
+        self.are_sure = true;
+    }
+
     /// What the claim of the pass for that point in time says.
-    fn claim(&self, id: &DocumentId, at: Timestamp) -> LoopTick {
+    fn claim(&self, id: &DocumentId, at: Timestamp) -> Option<LoopTick> {
         let (next_at, ends_at) = (after(at, self.every, 1), self.ends_at);
-        LoopTick { due_at: at, claim: LoopClaim { id: id.clone(), due_at: at, next_at, ends_at } }
+        let claim = || LoopClaim { id: id.clone(), due_at: at, next_at, ends_at };
+        self.are_sure.then(|| LoopTick { due_at: at, claim: claim() })
     }
 
     /// Waits for the next one, unless the process is told to stop.
@@ -265,7 +290,8 @@ mod tests {
                 outcome
             }
         };
-        let from = Beginning { start, now: Timestamp::UNIX_EPOCH, number: 1 };
+        let clock = ServerClock::told(Timestamp::UNIX_EPOCH);
+        let from = Beginning { start, clock: &clock, number: 1 };
         let status = run(&every_minute(length), &execution("1"), from, stop, run_pass).await;
         (begun.into_inner(), status)
     }
@@ -359,7 +385,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_suspended_process_slept_through_is_not_made_up_for() {
         let start = Instant::now();
-        let mut ticks = Ticks::new(&every_minute(600), Beginning { start, now: at(0), number: 1 });
+        let beginning = Beginning { start, clock: &ServerClock::told(at(0)), number: 1 };
+        let mut ticks = Ticks::new(&every_minute(600), beginning);
         assert_eq!(ticks.next().await, Some(Due { due: start, at: at(0) }));
         tokio::time::advance(seconds(200)).await;
         assert_eq!(ticks.next().await, Some(Due { due: start + seconds(60), at: at(60) }));
@@ -374,13 +401,14 @@ mod tests {
     /// which.
     async fn claims(second: i64, length: u64) -> Vec<(u64, i64, i64, i64)> {
         let (start, claims) = (Instant::now(), RefCell::new(Vec::new()));
-        let run_pass = |Tick { due, looping: LoopTick { due_at, claim }, .. }: Tick| {
+        let run_pass = |Tick { due, looping, .. }: Tick| {
+            let LoopTick { due_at, claim } = looping.expect("the clock is known");
             assert_eq!(claim.id.as_str(), "pulse-x");
             let times = [due_at, claim.next_at, claim.ends_at].map(Timestamp::as_second);
             claims.borrow_mut().push((due.duration_since(start).as_secs(), times[0], times[1], times[2]));
             async { OK }
         };
-        let from = Beginning { start, now: at(second), number: 1 };
+        let from = Beginning { start, clock: &ServerClock::told(at(second)), number: 1 };
         run(&every_minute(length), &execution("1"), from, &Stop::default(), run_pass).await;
         claims.into_inner()
     }
@@ -401,6 +429,32 @@ mod tests {
         );
     }
 
+    /// By this machine's clock it is 6,017 when the loop starts, and in truth as late as is said. Firestore says so in the
+    /// second pulse.
+    #[tokio::test(start_paused = true)]
+    async fn who_learns_late_how_late_it_is_claims_nothing_before_and_goes_by_it_from_the_next_pulse_on() {
+        for (truth, expected) in [
+            (5_000, [(0, None), (43, None), (100, Some((5_100, 5_340))), (160, Some((5_160, 5_340)))]),
+            (9_001, [(0, None), (43, None), (59, Some((9_060, 9_300))), (119, Some((9_120, 9_300)))]),
+            (6_017, [(0, None), (43, None), (103, Some((6_120, 6_300))), (163, Some((6_180, 6_300)))]),
+        ] {
+            let (start, begun, clock) =
+                (Instant::now(), RefCell::new(Vec::new()), ServerClock::new(at(6_017)));
+            let run_pass = |Tick { due, looping, .. }: Tick| {
+                let second = due.duration_since(start).as_secs();
+                let claim = looping.map(|tick| (tick.due_at.as_second(), tick.claim.ends_at.as_second()));
+                if begun.borrow().len() == 1 {
+                    clock.learn(Instant::now(), after(at(truth), start.elapsed(), 1));
+                }
+                begun.borrow_mut().push((second, claim));
+                async { OK }
+            };
+            let beginning = Beginning { start, clock: &clock, number: 1 };
+            run(&every_minute(300), &execution("1"), beginning, &Stop::default(), run_pass).await;
+            assert_eq!(begun.into_inner()[..4], expected, "{truth}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_retried_attempt_goes_on_with_the_last_that_was_begun_and_ends_when_the_one_before_would_have()
     {
@@ -413,10 +467,12 @@ mod tests {
         ] {
             let (start, begun) = (Instant::now(), RefCell::new(Vec::new()));
             let run_pass = |tick: Tick| {
-                begun.borrow_mut().push((tick.execution.id.to_string(), tick.looping.claim.ends_at));
+                let claim = tick.looping.expect("the clock is known").claim;
+                begun.borrow_mut().push((tick.execution.id.to_string(), claim.ends_at));
                 async { TickOutcome::Ran(PassStatus::Degraded) }
             };
-            let beginning = Beginning { start, now: at(6_000), number };
+            let clock = ServerClock::told(at(6_000));
+            let beginning = Beginning { start, clock: &clock, number };
             let stop = Stop::default();
             let status = run(&every_minute(180), &execution("1"), beginning, &stop, run_pass).await;
             let (ids, ends): (Vec<_>, Vec<_>) = begun.into_inner().into_iter().unzip();

@@ -29,6 +29,14 @@ impl ServerClock {
         Self { began: Instant::now(), began_at: now, origin: AtomicI64::new(UNKNOWN) }
     }
 
+    /// One that a server has told that time just now.
+    #[cfg(test)]
+    pub(crate) fn told(now: Timestamp) -> Self {
+        let clock = Self::new(now);
+        clock.learn(Instant::now(), now);
+        clock
+    }
+
     /// Learns from an answer to a question that was sent then: it has just arrived, and its server said so late it was.
     pub(crate) fn learn(&self, sent: Instant, time: Timestamp) {
         let (sent, received) = (self.since_begin(sent), self.since_begin(Instant::now()));

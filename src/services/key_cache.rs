@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// Keys wiped in one go, so that nobody waits for long.
-const SWEEP_AT_ONCE: usize = 1_000;
+const WIPED_AT_ONCE: usize = 1_000;
 
 /// Most keys that are kept. With about 300 bytes each they stay below half of Cloud Run's usual 512 MiB;
 /// the keys of further users are fetched in every pass.
@@ -139,22 +139,23 @@ impl Kept {
         }
     }
 
-    /// Wipes keys whose time is over, but not too many at once. Whether there may be more.
-    fn wipe(&mut self, now: Instant) -> bool {
+    /// Takes out all keys whose time is over, which wipes those that nobody else has once they are dropped. All that are
+    /// kept are looked at once, and not at all before the first one's time is over.
+    fn take_expired(&mut self, now: Instant) -> Vec<Arc<StoredKeys>> {
         if self.first_end.is_none_or(|first| now < first) {
-            return false;
+            return Vec::new();
         }
-        let (mut room, mut first_end) = (SWEEP_AT_ONCE, None::<Instant>);
-        self.keys.retain(|_, Entry { until, .. }| {
-            if *until <= now && room > 0 {
-                room -= 1;
-                return false;
+        let mut first_end = None::<Instant>;
+        let is_over = |_: &_, Entry { until, .. }: &mut Entry| {
+            let is_over = *until <= now;
+            if !is_over {
+                first_end = Some(first_end.map_or(*until, |first| first.min(*until)));
             }
-            first_end = Some(first_end.map_or(*until, |first| first.min(*until)));
-            true
-        });
+            is_over
+        };
+        let expired = self.keys.extract_if(is_over).map(|(_, entry)| entry.keys).collect();
         self.first_end = first_end;
-        room == 0
+        expired
     }
 }
 
@@ -163,7 +164,9 @@ async fn sweep(kept: Arc<Mutex<Kept>>) {
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let now = due.tick().await;
-        while lock(&kept).wipe(now) {
+        let mut expired = lock(&kept).take_expired(now);
+        while !expired.is_empty() {
+            expired.truncate(expired.len().saturating_sub(WIPED_AT_ONCE));
             tokio::task::yield_now().await;
         }
     }
@@ -239,6 +242,26 @@ mod tests {
         sleep(Duration::from_secs(60)).await;
         assert!(late.upgrade().is_none() && renewed.upgrade().is_none());
         assert_eq!((number(&cache), lock(&cache.kept).first_end), (0, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_look_finds_all_keys_whose_time_is_over_and_whose_is_next() {
+        let (mut kept, start) = (Kept::default(), Instant::now());
+        let ends = |second: u64| start + Duration::from_secs(second);
+        for (number, second) in (0..2_500).map(|n| (n, 1)).chain([(2_500, 3), (2_501, 2)]) {
+            let entry = Entry { keys: keys(1), until: ends(second), changed: Change::NONE };
+            kept.keep(&user(&format!("user-{number}")), entry, MOST);
+        }
+        for (now, expired, left, next) in [
+            (start, 0, 2_502, Some(ends(1))),
+            (ends(1), 2_500, 2, Some(ends(2))),
+            (ends(1), 0, 2, Some(ends(2))),
+            (ends(2), 1, 1, Some(ends(3))),
+            (ends(9), 1, 0, None),
+        ] {
+            let found = kept.take_expired(now).len();
+            assert_eq!((found, kept.keys.len(), kept.first_end), (expired, left, next), "{now:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ mod docs;
 mod gcloud;
 mod image;
 mod images;
+mod picture;
 mod promql;
 #[path = "../support/promtool.rs"]
 mod promtool;

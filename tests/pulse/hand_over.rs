@@ -2,6 +2,7 @@
 
 use crate::live::Live;
 use crate::world::{Run, World, fields_of, sandbox, timestamp};
+use crate::wrong_clock::faketime;
 use alpaca_pulse::firestore::values::{array, integer, map, text, timestamp as point};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value as Json, json};
@@ -88,6 +89,24 @@ async fn a_loop_takes_over_when_the_one_before_ends_and_not_before() {
         assert!(points.windows(2).all(|two| two[0] < two[1]), "{points:?}");
         assert!(points.iter().all(|point| point.subsec_nanosecond() == 0), "whole seconds: {points:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_that_asks_in_vain_how_late_it_is_claims_by_firestores_clock_all_the_same() {
+    let Some(library) = faketime() else { return };
+    let world = sandbox().await;
+    world.user("ana").await;
+    // What it asks before its first pulse.
+    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,times=1");
+    let mut command = world.command(&["--every", "1s", "--for", "1h"]);
+    command.env("LD_PRELOAD", &library).env("FAKETIME", "+5h").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let mut running = Live::start(command);
+    running.until(COMPLETED, 2).await;
+    let claim = claim(&world).await;
+    stopped(running).await;
+    let behind = Timestamp::now().duration_since(timestamp(&claim["due_at"]));
+    assert!(behind.abs() < SignedDuration::from_mins(2), "{claim}");
+    assert_eq!(world.faults_applied(), [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

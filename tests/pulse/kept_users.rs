@@ -254,6 +254,32 @@ async fn the_keys_of_a_user_who_is_gone_are_not_used_again() {
     assert_eq!(accesses(), before + 1, "their secret is read, and kept again");
 }
 
+/// Found by the name of whose trouble has just ended: nobody has tried to write anything of theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keys_of_who_is_found_to_be_gone_by_name_are_not_used_again() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    let since = timestamp(Timestamp::now() - SignedDuration::from_mins(5));
+    let trouble = [("state", text("retrying")), ("error", text("broker_unavailable")), ("since", since)];
+    world.put("users/ben/alpacaAccounts/sync", trouble).await;
+    let mut running = looping(&world, &FOR_LONG);
+    running.until(&synced("ben"), 1).await;
+    for gone in ["", "/alpacaAccounts/snapshot", "/alpacaAccounts/sync"] {
+        world.delete(&format!("users/ben{gone}")).await;
+    }
+    world.delete("tenants/ben/accounts/primary").await;
+    running.until(&format!("{COMPLETED}1 successful, 0 errors"), 1).await;
+    let accesses = || world.calls(Service::SecretManager, "AccessSecretVersion");
+    let before = accesses();
+    world.user("ben").await;
+    world.fault("firestore/RunQuery:error=INVALID_ARGUMENT,times=1");
+    running.until(&synced("ben"), 1).await;
+    stopped(running).await;
+    assert_eq!(accesses(), before + 1, "their secret is read");
+}
+
 // Tenants' documents.
 
 on_both! {
@@ -360,6 +386,30 @@ on_both! {
         assert_eq!(world.stored("users/ben/alpacaAccounts/sync").await, ended, "it ends once");
         stopped(running).await;
     }
+}
+
+/// Of ben's commits the first is refused, and the second records it. The third ends the trouble, of which nobody hears,
+/// and is refused when it is tried again: the same failure as before, so nothing is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_that_may_have_ended_unheard_is_looked_at_and_not_ended_again() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    for fault in ["error=PERMISSION_DENIED", "drop-after,skip=2", "error=PERMISSION_DENIED,skip=3"] {
+        world.fault(&format!("firestore/Commit:{fault},user=ben,times=1"));
+    }
+    let mut running = looping(&world, &[&FOR_LONG[..], &["--legacy-tenant-path", "off"]].concat());
+    running.until(&format!("{COMPLETED}1 successful, 1 errors"), 2).await;
+    running.until(&format!("{COMPLETED}2 successful, 0 errors"), 2).await;
+    let run = stopped(running).await;
+    assert_eq!(
+        (world.faults_applied(), world.trouble("ben").await["state"].clone()),
+        (vec![1, 1, 1], json!("ok"))
+    );
+    // The next one has nothing to write but the snapshots, and what it tells of itself.
+    let third = used(&world, 3, "firestore_writes").await;
+    assert_eq!(third, used(&world, 4, "firestore_writes").await, "{}", run.stdout);
 }
 
 // Faults.

@@ -192,6 +192,24 @@ on_both! {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_knows_the_accounts_of_those_whom_it_reads_by_name() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    let mut running = Live::start(world.command(&["--every", "1s", "--for", "1h", "--users-ttl", "1h"]));
+    running.until("Completed multi-tenant sync: 1 successful", 1).await;
+    swapped(&world, "ben").await;
+    // A change of before the snapshot, so that it lets nothing in.
+    let answered = world.snapshot("ben").await["updated_at_iso"].as_str().expect("a text").parse();
+    let before = answered.map(|at: Timestamp| at - SignedDuration::from_secs(1)).expect("a time");
+    world.patch("users/ben", [("keys_updated_at", timestamp(before))]).await;
+    running.until("Syncing Alpaca account for user ben", 1).await;
+    running.until("Completed multi-tenant sync: ", 1).await;
+    running.signal("TERM");
+    assert_refused(&running.end().await, "ben");
+    assert_eq!(shown(&world, "ben").await, own());
+}
+
 /// The lookups of a pass that name a snapshot.
 async fn snapshots_read(world: &World, args: &[&str]) -> usize {
     let (run, traffic) = watched(world, args).await;

@@ -4,6 +4,7 @@ use crate::config::choices::Readers;
 use crate::config::repeat::Repeat;
 use crate::execution::examples::{at, id};
 use crate::execution::ticks::{self, Beginning, Tick, TickOutcome};
+use crate::limits::clock::ServerClock;
 use crate::model::outcome::PassStatus;
 use crate::shutdown::{Stop, StopSignal};
 use futures::future::join_all;
@@ -115,7 +116,8 @@ impl Simulation {
     /// A loop that begins now; what it takes the clock for is off by so many milliseconds.
     async fn run(&self, name: &str, off: i64, stop: &Stop) -> PassStatus {
         let now = self.now() + SignedDuration::from_millis(off);
-        let from = Beginning { start: Instant::now(), now, number: 1 };
+        let clock = ServerClock::told(now);
+        let from = Beginning { start: Instant::now(), clock: &clock, number: 1 };
         let pass = async |tick| self.pass(&tick, seconds(20)).await;
         ticks::run(&repeat(), &named(name), from, stop, pass).await
     }
@@ -124,13 +126,14 @@ impl Simulation {
     async fn pass(&self, tick: &Tick, takes: Duration) -> TickOutcome {
         // What is read before the decision.
         sleep(Duration::from_millis(90)).await;
-        let own = &tick.looping.claim.id;
-        match self.met(tick) {
+        let looping = tick.looping.as_ref().expect("the clock is known");
+        let own = &looping.claim.id;
+        match self.met(looping) {
             HandOver::Now => {
                 let mut seen = self.seen.borrow_mut();
-                seen.claim = Some(tick.looping.claim.clone());
+                seen.claim = Some(looping.claim.clone());
                 seen.running = Some((own.clone(), self.now()));
-                let minute = tick.looping.due_at.duration_since(at(0)).as_secs() / MINUTE;
+                let minute = looping.due_at.duration_since(at(0)).as_secs() / MINUTE;
                 seen.pulses.push((minute, own.clone()));
             }
             HandOver::Leave(_) => return TickOutcome::Left,
@@ -148,13 +151,13 @@ impl Simulation {
         TickOutcome::Ran(PassStatus::Ok)
     }
 
-    fn met(&self, tick: &Tick) -> HandOver {
+    fn met(&self, looping: &LoopTick) -> HandOver {
         let (seen, now) = (self.seen.borrow(), self.now());
         let is_at_work = seen.running.as_ref().is_some_and(|(id, since)| {
             seen.claim.as_ref().is_some_and(|claim| claim.id == *id)
                 && now.duration_since(*since) <= ALIVE_FOR
         });
-        tick.looping.hand_over(seen.claim.as_ref(), is_at_work, now)
+        looping.hand_over(seen.claim.as_ref(), is_at_work, now)
     }
 
     /// What a loop does that was told to stop.
@@ -271,7 +274,8 @@ async fn a_loop_that_was_frozen_ends_when_it_finds_that_another_has_taken_over()
             let is_third = tick.execution.id.as_str() == "pulse-frozen-3";
             simulation.pass(&tick, if is_third { seconds(2_000) } else { seconds(20) }).await
         };
-        let from = Beginning { start: Instant::now(), now: at(0), number: 1 };
+        let clock = ServerClock::told(at(0));
+        let from = Beginning { start: Instant::now(), clock: &clock, number: 1 };
         let first = named("pulse-frozen");
         ticks::run(&repeat(), &first, from, &Stop::default(), pass).await;
         simulation.start.elapsed()
