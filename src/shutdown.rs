@@ -174,6 +174,13 @@ impl Stop {
     }
 }
 
+/// The first signal that comes from now on. For commands that end by themselves once they were told. Must be called within
+/// a runtime.
+pub(crate) fn first_signal() -> io::Result<impl Future<Output = StopSignal>> {
+    let mut signals = Signals::new()?;
+    Ok(async move { signals.next().await })
+}
+
 /// The signals that are heeded.
 struct Signals {
     terminate: Signal,

@@ -47,13 +47,17 @@ struct Seen<'a> {
 }
 
 async fn look<'a>(args: &'a ReadArgs, desk: &Desk<'_>) -> Result<Seen<'a>, Unread> {
-    let store = desk.store().await.map_err(|err| Unread::firestore(&err))?;
+    let place = desk.place();
+    let store = desk.store().await.map_err(|err| Unread::firestore(place, &err))?;
     let snapshot = store.snapshot(&args.user, Deadline::after(USER_BUDGET)).await;
-    let snapshot = snapshot.map_err(|err| Unread::firestore(&err))?;
+    let snapshot = snapshot.map_err(|err| Unread::firestore(place, &err))?;
     let signals = match &args.order {
         // What only closes is not paid for.
         Some(OrderAsked { action: Action::Flat, .. }) | None => Vec::new(),
-        Some(_) => store.pending_signals(&args.user).await.map_err(|err| Unread::firestore(&err))?,
+        Some(_) => {
+            let pending = store.pending_signals(&args.user).await;
+            pending.map_err(|err| Unread::firestore(place, &err))?
+        }
     };
     let now = store.clock().now();
     let decided = args.order.as_ref().map(|asked| {

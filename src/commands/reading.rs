@@ -1,7 +1,9 @@
 //! What commands that look read first, and what they say when they cannot.
 
+use crate::commands::failures::doctor;
 use crate::commands::frame::{CheckState, Finding, counted};
 use crate::commands::user_list::{Foreseen, UserList};
+use crate::config::Place;
 use crate::documents::pulse_view::PulseView;
 use crate::firestore::{Store, StoreError};
 use crate::limits::deadlines::USER_BUDGET;
@@ -20,20 +22,26 @@ pub(crate) struct Unread(Finding);
 impl Unread {
     /// Firestore, of which nothing could be read.
     #[must_use]
-    pub(crate) fn firestore(err: &dyn Error) -> Self {
-        Self(unknown("FirestoreUnread", "Firestore could not be read", err))
+    pub(crate) fn firestore(place: &Place, err: &dyn Error) -> Self {
+        Self::of("FirestoreUnread", "Firestore could not be read", (place, err))
     }
 
     /// The users, of whom at least some could not be read.
     #[must_use]
-    pub(crate) fn users(err: &StoreError) -> Self {
-        Self(unknown("UsersUnread", "Not all users could be read", err))
+    pub(crate) fn users(place: &Place, err: &StoreError) -> Self {
+        Self::of("UsersUnread", "Not all users could be read", (place, err))
     }
 
     /// The tenant of one user.
     #[must_use]
-    pub(crate) fn tenant(err: &StoreError) -> Self {
-        Self(unknown("TenantUnread", "The tenant could not be read", err))
+    pub(crate) fn tenant(place: &Place, err: &StoreError) -> Self {
+        Self::of("TenantUnread", "The tenant could not be read", (place, err))
+    }
+
+    /// Whether that is Firestore, the way to it or a right that is missing, another command finds out.
+    fn of(reason: &'static str, what: &str, (place, err): (&Place, &dyn Error)) -> Self {
+        let sentence = format!("{what}: {}.", Chain(err));
+        Self(Finding::new(CheckState::Unknown, reason, sentence).mended_by(doctor(place)))
     }
 
     /// The finding itself.
@@ -54,15 +62,12 @@ impl Unread {
     }
 }
 
-fn unknown(reason: &'static str, what: &str, err: &dyn Error) -> Finding {
-    Finding::new(CheckState::Unknown, reason, format!("{what}: {}.", Chain(err)))
-}
-
 /// Connects, and reads `ops/last_pulse`, if it exists.
 pub(crate) async fn read_pulse(desk: &Desk<'_>) -> Result<(Arc<Store>, Option<PulseView>), Unread> {
-    let store = desk.store().await.map_err(|err: ConnectError| Unread::firestore(&err))?;
+    let place = desk.place();
+    let store = desk.store().await.map_err(|err: ConnectError| Unread::firestore(place, &err))?;
     let pulse = store.pulse_view(Deadline::after(USER_BUDGET)).await;
-    let pulse = pulse.map_err(|err| Unread::firestore(&err))?;
+    let pulse = pulse.map_err(|err| Unread::firestore(place, &err))?;
     Ok((store, pulse))
 }
 

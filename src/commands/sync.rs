@@ -30,7 +30,7 @@ pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
     let begun = Instant::now();
     let execution = Execution::from_lookup(environment, Timestamp::now());
     let label = execution.as_ref().map(Execution::label).unwrap_or_default();
-    telemetry::init((args.log_format, args.verbose || args.diff), &label, environment);
+    telemetry::init((args.log_format, args.verbose), &label, environment);
     let stop = match Stop::on_signals() {
         Ok(stop) => stop,
         Err(err) => {

@@ -4,6 +4,7 @@ use crate::commands::frame::{Column, Report, Table, brief, grouped, run};
 use crate::commands::reading::{Unread, announce, read_pulse};
 use crate::commands::standing::Standing;
 use crate::commands::user_list::UserList;
+use crate::config::Place;
 use crate::config::operator_args::UsersArgs;
 use crate::documents::pulse_view::PulseView;
 use crate::documents::reader::UserView;
@@ -27,7 +28,7 @@ pub(crate) async fn users(args: &UsersArgs) -> ExitCode {
     run("users", &args.common, async |place, report| {
         let desk = Desk::at(place);
         match read_pulse(&desk).await {
-            Ok((store, pulse)) => list(args, (&store, pulse.as_ref()), report).await,
+            Ok((store, pulse)) => list(args, (place, &store, pulse.as_ref()), report).await,
             Err(unread) => report.found_all(unread.with_skipped(&[])),
         }
         report.used(desk.used());
@@ -35,11 +36,15 @@ pub(crate) async fn users(args: &UsersArgs) -> ExitCode {
     .await
 }
 
-async fn list(args: &UsersArgs, (store, pulse): (&Store, Option<&PulseView>), report: &mut Report) {
+async fn list(
+    args: &UsersArgs,
+    (place, store, pulse): (&Place, &Store, Option<&PulseView>),
+    report: &mut Report,
+) {
     let mut told = Told { args, table: Table::new(&COLUMNS), seen: 0, shown: 0 };
     report.begin_list("users");
     if let Err(err) = told.all((store, pulse), report).await {
-        report.found_all(Unread::users(&err).with_skipped(&[]));
+        report.found_all(Unread::users(place, &err).with_skipped(&[]));
     }
     told.end(report);
 }

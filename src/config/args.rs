@@ -636,4 +636,34 @@ mod tests {
         }
         assert!(switch("flase").is_err());
     }
+
+    /// What a command says of its own flags.
+    fn as_typed(line: &str) -> String {
+        let words = line.split(' ').map(|word| word.replace('_', " "));
+        match Cli::try_parse_from(words).expect(line).command {
+            Command::Keys(KeysCommand::Set(args)) => args.as_typed(),
+            Command::User(UserCommand::Add(args)) => args.as_typed(),
+            Command::User(UserCommand::Remove(args)) => args.as_typed(),
+            Command::User(UserCommand::Pause(args)) => args.confirm.as_typed().to_owned(),
+            _ => String::from("another command"),
+        }
+    }
+
+    #[test]
+    fn what_was_typed_can_be_typed_again() {
+        for (line, expected) in [
+            ("pulse keys set ana", ""),
+            ("pulse keys set ana --yes --live --token", " --live --token --yes"),
+            (
+                "pulse keys set ana --paper --new-account --destroy-old",
+                " --paper --new-account --destroy-old",
+            ),
+            ("pulse user add ana --display-name=It's_Ana -y", r" --display-name='It'\''s Ana' --yes"),
+            ("pulse user add ana --email=a@b.c --tenant=acme", " --email=a@b.c --tenant=acme"),
+            ("pulse user remove ana --tenant acme", " --tenant=acme"),
+            ("pulse user pause ana -y", " --yes"),
+        ] {
+            assert_eq!(as_typed(line), expected, "{line}");
+        }
+    }
 }

@@ -13,9 +13,10 @@ const KEYS: &str = "Keys";
 pub(super) const CODES: &str = "\
 Exit codes:
   0  done, or fine
-  1  it could not be looked at or done: run it again
+  1  it could not be looked at or done: the finding has the command that leads on; or somebody said no
   2  bad usage or configuration, or nobody could be asked: nothing was changed
-  3  found something to act on, and nothing was changed by guess";
+  3  found something to act on, and nothing was changed by guess
+  143, 130  stopped by SIGTERM or SIGHUP, SIGINT: run it again";
 
 /// `pulse keys …`
 #[derive(Debug, Subcommand)]
@@ -104,6 +105,21 @@ pub(crate) struct KeysSetArgs {
 }
 
 impl KeysSetArgs {
+    /// Its own flags as they were typed, each after a space.
+    #[must_use]
+    pub(crate) fn as_typed(&self) -> String {
+        let Self { paper, live, token, new_account, destroy_old, confirm, .. } = self;
+        let flags = [
+            (*paper, " --paper"),
+            (*live, " --live"),
+            (*token, " --token"),
+            (*new_account, " --new-account"),
+            (*destroy_old, " --destroy-old"),
+        ];
+        let typed = flags.into_iter().filter(|(is_typed, _)| *is_typed).map(|(_, flag)| flag);
+        typed.chain([confirm.as_typed()]).collect()
+    }
+
     /// What the command line says of where the account is.
     #[must_use]
     pub(crate) fn environment(&self) -> Option<Environment> {
@@ -134,6 +150,6 @@ fn unread(_: &str) -> Result<Unread, Infallible> {
 }
 
 /// A user's id, which can name a document and a secret.
-pub(super) fn user(text: &str) -> Result<UserId, String> {
+pub(crate) fn user(text: &str) -> Result<UserId, String> {
     DocumentId::parse(text).and_then(|_| UserId::parse(text)).map_err(|err| err.to_string())
 }

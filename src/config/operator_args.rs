@@ -89,6 +89,14 @@ pub(crate) struct ConfirmArgs {
     pub(crate) yes: bool,
 }
 
+impl ConfirmArgs {
+    /// As it was typed, after a space.
+    #[must_use]
+    pub(crate) fn as_typed(self) -> &'static str {
+        if self.yes { " --yes" } else { "" }
+    }
+}
+
 /// The options of `pulse status`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StatusArgs {

@@ -3,6 +3,7 @@
 use crate::config::keys_args::{CODES, user};
 use crate::config::operator_args::{ConfirmArgs, OperatorArgs};
 use crate::model::ids::{TenantId, UserId};
+use crate::model::suggested::argument;
 use clap::{Args, Subcommand};
 
 const USER: &str = "User";
@@ -55,6 +56,26 @@ pub(crate) struct UserAddArgs {
     pub(crate) operator: OperatorArgs,
 }
 
+impl UserAddArgs {
+    /// Its own flags as they were typed, each after a space.
+    #[must_use]
+    pub(crate) fn as_typed(&self) -> String {
+        let Self { email, display_name, tenant, confirm, .. } = self;
+        let values = [
+            ("--email", email.as_deref()),
+            ("--display-name", display_name.as_deref()),
+            ("--tenant", tenant.as_ref().map(TenantId::as_str)),
+        ];
+        flags(&values) + confirm.as_typed()
+    }
+}
+
+/// Those flags that have a value, each after a space.
+fn flags(values: &[(&str, Option<&str>)]) -> String {
+    let typed = values.iter().filter_map(|(flag, value)| Some(format!(" {flag}={}", argument((*value)?))));
+    typed.collect()
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct UserSwitchArgs {
     /// Who
@@ -83,6 +104,14 @@ pub(crate) struct UserRemoveArgs {
 
     #[command(flatten)]
     pub(crate) operator: OperatorArgs,
+}
+
+impl UserRemoveArgs {
+    /// Its own flags as they were typed, each after a space.
+    #[must_use]
+    pub(crate) fn as_typed(&self) -> String {
+        flags(&[("--tenant", self.tenant.as_ref().map(TenantId::as_str))]) + self.confirm.as_typed()
+    }
 }
 
 fn tenant(text: &str) -> Result<TenantId, String> {

@@ -43,6 +43,14 @@ impl Difference {
         }
     }
 
+    /// The fields that would change, with both values.
+    #[must_use]
+    pub(crate) fn changes(&self) -> Option<String> {
+        let Self::Changed(fields) = self else { return None };
+        let shown = fields.iter().map(|FieldDifference { name, old, new }| format!("{name} {old} → {new}"));
+        Some(shown.collect::<Vec<_>>().join(", "))
+    }
+
     fn of(changes: &[FieldChange<'_>], stored: Option<&Fields>) -> Self {
         let Some(stored) = stored else { return Self::New };
         let compared = changes.iter().filter(|(name, _)| !NOT_COMPARED.contains(name));
@@ -54,12 +62,7 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(self.as_str())?;
-        let Self::Changed(fields) = self else { return Ok(()) };
-        for (n, FieldDifference { name, old, new }) in fields.iter().enumerate() {
-            let before = if n == 0 { ": " } else { ", " };
-            write!(to, "{before}{name} {old} → {new}")?;
-        }
-        Ok(())
+        self.changes().map_or(Ok(()), |changes| write!(to, ": {changes}"))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::pass::plan::OnFailure;
 use crate::pass::sync_outcome::{KeyVerdict, NoSnapshot};
 use crate::services::alpaca::AlpacaError;
 use crate::services::secret_manager::SecretError;
-use crate::telemetry::Chain;
+use crate::telemetry::{Chain, is_watched};
 
 /// The keys that Alpaca was asked with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,7 +202,9 @@ impl Failure {
             _ if !is_own_run && previous.stays_rejected(code, self.key_version()) => Outcome::NeedsReauth,
             _ => Outcome::Failed(code),
         };
-        NoSnapshot { counts_as, key_verdict: self.key_verdict().filter(|_| !is_own_run), past: None }
+        let key_verdict = self.key_verdict().filter(|_| !is_own_run);
+        let why = is_watched().then(|| self.reason().into());
+        NoSnapshot { counts_as, key_verdict, past: None, why }
     }
 }
 

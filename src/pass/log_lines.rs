@@ -2,7 +2,6 @@
 //! `tenant_write`, `snapshot_write`, `state_records`.
 
 use crate::config::choices::UserLines;
-use crate::documents::snapshot_diff::Difference;
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::outcome::{Code, Outcome};
 use crate::model::sync_state::{PreviousState, State};
@@ -103,18 +102,21 @@ pub(crate) fn tell_synced(clients: &Clients, record: &UserRecord, written: &Writ
             user_id,
             tenant_id, unchanged, duration_ms, "Successfully synced Alpaca account for user {id}"
         ),
-        Writer::DryRun => {
-            let difference = written.difference.as_ref();
-            let shown = difference.map(|difference| format!(", {difference}")).unwrap_or_default();
-            let difference = difference.map(Difference::as_str);
-            info!(
+        Writer::DryRun => match &written.difference {
+            None => info!(
+                user_id,
+                tenant_id, duration_ms, "Would have synced Alpaca account for user {id} (dry run)"
+            ),
+            // By its fields a terminal knows that somebody has asked for this one.
+            Some(compared) => info!(
                 user_id,
                 tenant_id,
-                difference,
+                difference = compared.as_str(),
+                changes = compared.changes(),
                 duration_ms,
-                "Would have synced Alpaca account for user {id} (dry run){shown}"
-            );
-        }
+                "Would have synced Alpaca account for user {id} (dry run), {compared}"
+            ),
+        },
     }
 }
 

@@ -200,7 +200,7 @@ mod tests {
     fn failed() -> Otherwise {
         let failure = Failure::NotAsked(Cause::Store(crate::firestore::StoreError::Timeout));
         let counts_as = Outcome::Failed(failure.code());
-        let judged = NoSnapshot { counts_as, key_verdict: None, past: None };
+        let judged = NoSnapshot { counts_as, key_verdict: None, past: None, why: None };
         Otherwise::Failed(Arc::new(failure), judged, Instant::now())
     }
 

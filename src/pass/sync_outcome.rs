@@ -38,6 +38,8 @@ pub(crate) struct NoSnapshot {
     pub(crate) key_verdict: Option<KeyVerdict>,
     /// Since when the user fails and when they last succeeded, where that was read before it was recorded.
     pub(crate) past: Option<Past>,
+    /// What happened, for a person who watches: whoever reads the log has it there.
+    pub(crate) why: Option<Box<str>>,
 }
 
 /// What Alpaca said of a user's keys.
@@ -89,12 +91,21 @@ impl SyncOutcome {
         }
     }
 
+    /// What happened to a user who failed, where a person watches.
+    #[must_use]
+    pub(crate) fn why(&self) -> Option<&str> {
+        match self {
+            Self::NoSnapshot(NoSnapshot { why, .. }) => why.as_deref(),
+            Self::LeftAlone(_) | Self::Synced(_) | Self::Unchanged(_) | Self::Panicked => None,
+        }
+    }
+
     /// What Alpaca said of the keys, and since when the user fails, as far as either was found out.
     #[must_use]
     pub(crate) fn into_findings(self) -> (Option<KeyVerdict>, Option<Past>) {
         match self {
             Self::Synced(host) | Self::Unchanged(host) => (Some(KeyVerdict::Accepted(host)), None),
-            Self::NoSnapshot(NoSnapshot { counts_as: _, key_verdict, past }) => (key_verdict, past),
+            Self::NoSnapshot(NoSnapshot { key_verdict, past, counts_as: _, why: _ }) => (key_verdict, past),
             Self::LeftAlone(_) | Self::Panicked => (None, None),
         }
     }
@@ -109,7 +120,7 @@ mod tests {
         let (host, version) = (Environment::Live, KeyVersion::parse("3").expect("a number"));
         let no_snapshot = |counts_as| {
             let key_verdict = Some(KeyVerdict::Rejected(host, version.clone()));
-            SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict, past: None })
+            SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict, past: None, why: None })
         };
         let accepted = Some(KeyVerdict::Accepted(host));
         let rejected = Some(KeyVerdict::Rejected(host, version.clone()));

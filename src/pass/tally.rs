@@ -84,6 +84,9 @@ impl Tally {
     /// Takes in what became of one user whose way took so long, and says what of it counts.
     pub(crate) fn add(&mut self, user: UserRef, outcome: SyncOutcome, took: Duration) -> UserResult {
         let (counts_as, has_panicked) = (outcome.counts_as(), outcome == SyncOutcome::Panicked);
+        if let Outcome::Failed(code) = counts_as {
+            self.failed.add((code, user.previous.needs_reauth()), &user.id, outcome.why());
+        }
         let (key_verdict, past) = outcome.into_findings();
         let past = past.or_else(|| user.previous.past());
         let blame = Blame::of(counts_as, past.as_ref(), self.now);
@@ -92,9 +95,6 @@ impl Tally {
         let took = (counts_as == Outcome::Synced).then_some(took);
         if let Some(took) = took {
             self.durations.add(took);
-        }
-        if let Outcome::Failed(code) = counts_as {
-            self.failed.add(code, user.previous.needs_reauth(), &user.id);
         }
         let open = match &key_verdict {
             Some(KeyVerdict::Rejected(host, version)) => Some(Open::Rejected(*host, version.clone())),
@@ -267,7 +267,7 @@ mod tests {
 
     fn rejected_as(counts_as: Outcome, host: Environment) -> SyncOutcome {
         let key_verdict = Some(KeyVerdict::Rejected(host, version()));
-        SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict, past: None })
+        SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict, past: None, why: None })
     }
 
     fn rejected(host: Environment) -> SyncOutcome {
@@ -407,7 +407,8 @@ mod tests {
             Past { failing_since: at(0), last_success: Some(LastSuccess { at: at(-9), key_version: None }) };
         let mut tally = Tally::after(&Finished::default(), at(1));
         let counts_as = Outcome::Failed(Code::BrokerUnavailable);
-        let failed = SyncOutcome::NoSnapshot(NoSnapshot { counts_as, key_verdict: None, past: Some(old) });
+        let failed = NoSnapshot { counts_as, key_verdict: None, past: Some(old), why: None };
+        let failed = SyncOutcome::NoSnapshot(failed);
         let result = tally.add(UserRef { id: id(0), previous: PreviousState::Clean }, failed, Duration::ZERO);
         assert_eq!(result.blame, Blame { is_ours: true, is_stale: true });
         assert_eq!((tally.counts.ours, tally.counts.stale), (1, 1));

@@ -54,6 +54,12 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub(crate) fn place(&self) -> &'a Place {
+        self.place
+    }
+
     /// How fast documents may be written, for a writer.
     #[must_use]
     pub(crate) fn limits(&self) -> &Arc<RateLimits> {

@@ -14,12 +14,14 @@ mod queue;
 mod targets;
 mod terminal;
 mod text;
+mod wrap;
 
 pub(crate) use self::chain::Chain;
 pub(crate) use self::label::ExecutionLabel;
 pub(crate) use self::log_format::LogFormat;
 pub(crate) use self::progress::{Progress, SILENCE};
 pub(crate) use self::terminal::{columns_of_stdout, is_watched};
+pub(crate) use self::wrap::{GLUE, LEAST_WIDTH, wrapped};
 pub(crate) use crate::model::clean::clean;
 
 use self::cloud_logging::CloudLogging;

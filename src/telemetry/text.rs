@@ -4,6 +4,8 @@ use crate::model::advice::{Advice, NEEDS_REAUTH};
 use crate::model::clean::clean;
 use crate::model::outcome::Code;
 use crate::telemetry::cloud_logging::{Seen, severity_of};
+use crate::telemetry::terminal::columns_of_stdout;
+use crate::telemetry::wrap::{LEAST_WIDTH, wrapped};
 use jiff::Timestamp;
 use std::fmt;
 use tracing::{Event, Metadata, Subscriber};
@@ -13,6 +15,9 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// Takes away a line that is to be drawn over.
 pub(super) const CLEAR_LINE: &str = "\r\x1b[K";
+
+/// Columns of a time and what comes behind it. The rest of a line that does not fit stands below the rest.
+const MARGIN: usize = "14:30:00  ".len();
 
 /// How lines look.
 #[derive(Clone, Copy, Debug)]
@@ -39,38 +44,61 @@ where
         event.record(&mut seen);
         let severity = seen.severity.clone();
         let severity = severity.as_deref().unwrap_or(severity_of(*event.metadata().level()));
-        writeln!(line, "{}", self.line(severity, &seen, Timestamp::now()))
+        let columns = match self {
+            Self::Watched { is_verbose: false, .. } => columns_of_stdout(),
+            Self::Watched { .. } | Self::Kept => None,
+        };
+        let said = self.line(severity, &seen, (Timestamp::now(), columns.unwrap_or(usize::MAX)));
+        writeln!(line, "{said}")
     }
 }
 
-/// Lines about single users that are neither errors nor warnings: who watches does not want thousands of them.
+/// Lines about single users that are neither errors nor warnings: who watches does not want thousands of them, unless
+/// they asked what would change.
 pub(super) fn is_good_news(kind: &Metadata<'_>) -> bool {
-    *kind.level() >= tracing::Level::INFO && kind.fields().field("user_id").is_some()
+    let has = |field| kind.fields().field(field).is_some();
+    *kind.level() >= tracing::Level::INFO && has("user_id") && !has("difference")
 }
 
 impl Text {
-    fn line(self, severity: &str, seen: &Seen, now: Timestamp) -> String {
+    fn line(self, severity: &str, seen: &Seen, (now, columns): (Timestamp, usize)) -> String {
         let message = clean(&seen.message);
         match self {
             Self::Kept => format!("{now:.6} {severity:>8} {message}{}", fields(seen)),
             Self::Watched { has_colours, is_drawn_over, is_verbose } => {
                 let start = if is_drawn_over { CLEAR_LINE } else { "" };
                 let time = now.strftime("%H:%M:%S");
-                let failure = failure(seen).filter(|_| severity == "ERROR" && !is_verbose);
-                let told = failure.unwrap_or_else(|| {
+                let short = match severity {
+                    _ if is_verbose => None,
+                    "ERROR" => failure(seen),
+                    _ => change(seen),
+                };
+                let told = short.unwrap_or_else(|| {
                     let fields = if is_verbose { fields(seen) } else { String::new() };
                     format!("{severity:<8}  {message}{fields}")
                 });
+                let lines = wrapped(&told, columns.max(LEAST_WIDTH) - MARGIN);
+                let told = lines.join(&format!("\n{:MARGIN$}", ""));
                 format!("{start}{time}  {}", painted(&told, severity, has_colours))
             }
         }
     }
 }
 
+/// Of a user whom a dry run compared: who, and what would change.
+fn change(seen: &Seen) -> Option<String> {
+    let (user, difference) = (text(seen, "user_id")?, text(seen, "difference")?);
+    let changes = text(seen, "changes").map(|changes| format!(": {}", clean(changes)));
+    Some(format!("{}  {}{}", clean(user), clean(difference), changes.unwrap_or_default()))
+}
+
+fn text<'a>(seen: &'a Seen, name: &str) -> Option<&'a str> {
+    seen.fields.iter().find(|(field, _)| *field == name).and_then(|(_, value)| value.as_str())
+}
+
 /// Of a user who failed: who, the code, what to do.
 fn failure(seen: &Seen) -> Option<String> {
-    let text =
-        |name| seen.fields.iter().find(|(field, _)| *field == name).and_then(|(_, value)| value.as_str());
+    let text = |name| text(seen, name);
     let (user, code) = (text("user_id")?, Code::parse(text("error")?)?);
     let advice = match (code, text("since")) {
         (Code::BrokerRejected, Some(_)) => NEEDS_REAUTH,
@@ -124,13 +152,16 @@ mod tests {
             ),
             (WATCHED, "WARNING", "14:30:00  WARNING   Failed: x"),
         ] {
-            assert_eq!(text.line(severity, &failed, now), expected);
+            assert_eq!(text.line(severity, &failed, (now, usize::MAX)), expected);
         }
         let mut rejected = seen("x", &[("user_id", json!("ana")), ("error", json!("broker_rejected"))]);
-        assert_eq!(WATCHED.line("ERROR", &rejected, now), "14:30:00  ana  broker_rejected  passes by itself");
+        assert_eq!(
+            WATCHED.line("ERROR", &rejected, (now, 80)),
+            "14:30:00  ana  broker_rejected  passes by itself"
+        );
         rejected.fields.push(("since", json!("2026-01-05T14:30:00Z")));
         assert_eq!(
-            WATCHED.line("ERROR", &rejected, now),
+            WATCHED.line("ERROR", &rejected, (now, 80)),
             "14:30:00  ana  broker_rejected  the user's to mend"
         );
     }
@@ -138,9 +169,30 @@ mod tests {
     #[test]
     fn critical_reads_critical_and_colours_are_for_who_wants_them() {
         let now = Timestamp::UNIX_EPOCH;
-        let line = |text: Text| text.line("CRITICAL", &seen("no\nusers", &[]), now);
+        let line = |text: Text| text.line("CRITICAL", &seen("no\nusers", &[]), (now, 80));
         assert_eq!(line(WATCHED), "00:00:00  CRITICAL  no\\nusers");
         let coloured = Text::Watched { has_colours: true, is_drawn_over: true, is_verbose: false };
         assert_eq!(line(coloured), "\r\x1b[K00:00:00  \x1b[1;31mCRITICAL  no\\nusers\x1b[0m");
+    }
+
+    #[test]
+    fn what_would_change_is_short_and_fits_the_screen() {
+        let now = Timestamp::UNIX_EPOCH;
+        let fields = |difference: &str, changes: Option<&str>| {
+            let ids = [("user_id", json!("Xk3vQ9LmTtPz0aBcDeFgHiJkLmN2")), ("difference", json!(difference))];
+            let changes = changes.map(|changes| ("changes", json!(changes)));
+            seen("Would have synced", &ids.into_iter().chain(changes).collect::<Vec<_>>())
+        };
+        let line = |seen: &Seen, columns| WATCHED.line("INFO", seen, (now, columns));
+        assert_eq!(line(&fields("new", None), 80), "00:00:00  Xk3vQ9LmTtPz0aBcDeFgHiJkLmN2  new");
+        let changed =
+            fields("changed", Some("equity 100 → 101.5, status \"ACTIVE\" → \"ACCOUNT_CLOSED\"\u{202e}"));
+        let expected = "00:00:00  Xk3vQ9LmTtPz0aBcDeFgHiJkLmN2  changed: equity 100 → 101.5, status\n\
+                        \u{20}         \"ACTIVE\" → \"ACCOUNT_CLOSED\"\\u{202e}";
+        assert_eq!(line(&changed, 80), expected);
+        assert_eq!(line(&changed, 160).lines().count(), 1);
+        assert!(line(&changed, 3).lines().all(|line| line.chars().count() <= LEAST_WIDTH));
+        let verbose = VERBOSE.line("INFO", &changed, (now, usize::MAX));
+        assert!(verbose.contains("INFO      Would have synced user_id="), "{verbose}");
     }
 }

@@ -1,5 +1,6 @@
 //! `pulse sync --dry-run --diff`: what a dry run would change, user by user.
 
+use crate::terminal::plain;
 use crate::world::{Run, World, sandbox, secret_of};
 use alpaca_pulse::firestore::values::{double, text};
 use http::StatusCode;
@@ -41,6 +42,7 @@ async fn each_user_is_new_changed_unchanged_or_failing() {
     let equity = world.snapshot("ana").await["equity"].clone();
     assert!(message.contains(&format!("equity 1.5 → {equity}")), "{message}");
     assert!(message.contains("cash \"12\" → "), "{message}");
+    assert!(message.ends_with(ben["changes"].as_str().expect("a text")), "{message}");
     assert!(run.stdout.contains("Could not retrieve Alpaca keys for user dan"), "{}", run.stdout);
     let sum = run.entry("Compared with what is stored: 1 new, 1 changed, 1 unchanged");
     assert_eq!((&sum["new"], &sum["changed"], &sum["unchanged"]), (&json!(1), &json!(1), &json!(1)));
@@ -80,8 +82,30 @@ async fn only_a_dry_run_is_compared() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_terminal_everybody_is_shown() {
     let world = sandbox().await;
-    world.user("ana").await;
-    let (exit, shown) = world.on_terminal(&["sync", "--dry-run", "--diff"], 80).await;
-    assert_eq!(exit, Some(3), "{shown}");
-    assert!(shown.contains("Would have synced Alpaca account for user ana (dry run), new"), "{shown}");
+    for user in ["ana", "ben", "cy", "dan"] {
+        still(&world, user).await;
+    }
+    world.pulse_with(&["--user=ana", "--user=ben", "--user=dan"]).await;
+    let changed = ["external_account_id", "currency", "environment", "status"];
+    let changed = changed.map(|field| (field, text("something else that is rather long")));
+    world.patch("users/ben/alpacaAccounts/snapshot", changed).await;
+    world.sandbox.secrets().delete(&secret_of("dan"));
+    for columns in [80, 160] {
+        let (exit, shown) = world.on_terminal(&["sync", "--dry-run", "--diff"], columns).await;
+        assert_eq!(exit, Some(3), "{shown}");
+        let lines = plain(&shown);
+        let fits = |line: &String| {
+            line.trim_start_matches('\r').chars().count() <= columns.into() || line.contains("$ ")
+        };
+        assert!(lines.iter().all(fits), "at {columns}: {lines:#?}");
+        for part in
+            ["  ana  unchanged", "  ben  changed: ", "  cy  new", "  dan  keys_missing  the user's to mend"]
+        {
+            assert!(lines.join("\n").contains(part), "{part} is not in {shown}");
+        }
+        let words = lines.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+        let change = "external_account_id \"something else that is rather long\" → \"account-of-ben\"";
+        assert!(words.contains(change), "{words}");
+        assert!(!shown.contains("duration_ms") && !shown.contains("Syncing"), "{shown}");
+    }
 }

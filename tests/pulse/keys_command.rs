@@ -147,6 +147,9 @@ async fn a_second_run_with_the_same_keys_adds_no_version_and_says_what_is_left()
         assert_eq!(report["was_stored_before"], was_there);
         assert_eq!(reasons(&report), ["KeysStored", "Synced", "OlderVersionsLeft"]);
         assert_eq!(report["older_versions"], json!(["1"]));
+        let sentence = report["findings"][2]["sentence"].as_str().expect("a sentence");
+        let expected = "1 older version still opens the account and costs money: 1 (";
+        assert!(sentence.starts_with(expected) && sentence.contains("Destroy it in an hour"), "{sentence}");
         let mend = report["findings"][2]["mend"].as_str().expect("a command").to_owned();
         assert!(mend.starts_with("gcloud secrets versions destroy 1 --secret=alpaca-keys-ana"), "{mend}");
         assert_eq!(world.calls(Service::SecretManager, "AddSecretVersion"), calls);
@@ -299,6 +302,18 @@ async fn a_check_says_which_account_the_newest_keys_open_and_writes_nothing() {
     assert_eq!(world.calls(Service::Firestore, "Commit"), commits);
 }
 
+/// To look once more tells nothing new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_without_an_answer_leads_on() {
+    let world = sandbox().await;
+    synced(&world).await;
+    world.fault("alpaca:error=503");
+    let told = report(&Run::of(&mut world.bare_command(&["keys", "check", "ana", "--json"])).await);
+    let finding = &told["findings"][0];
+    assert_eq!(finding["reason"], "AlpacaUnavailable", "{told}");
+    assert_eq!(finding["mend"], format!("pulse doctor --project={}", world.project));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_has_every_secret_its_versions_and_its_cost() {
     let world = sandbox().await;
@@ -330,6 +345,9 @@ async fn a_list_has_every_secret_its_versions_and_its_cost() {
     assert_eq!(report["users_without_secret"], json!(["cy"]));
     let expected = ["KeysListed", "OlderVersionsLeft", "SecretsWithoutUser", "UsersWithoutSecret"];
     assert_eq!(reasons(&report), expected);
+    let older = &report["findings"][1];
+    assert_eq!(older["sentence"], "1 older version still opens the account and costs money: 1 of ana.");
+    assert_eq!(older["mend"], format!("pulse keys set ana --destroy-old --project={}", world.project));
     let run = Run::of(&mut world.bare_command(&["keys", "list", "--older-than", "0s", "--json"])).await;
     assert!(run.exit == Some(0) || run.exit == Some(3), "as old as the test is quick: {}", run.stdout);
     let run = Run::of(&mut world.bare_command(&["keys", "list", "--older-than", "90d"])).await;

@@ -26,6 +26,7 @@ mod held_alpaca;
 mod incidents;
 mod kept_users;
 mod keys_command;
+mod keys_prompt;
 mod last_pulse;
 mod left_overs;
 mod legacy_account;

@@ -110,6 +110,25 @@ async fn whoever_wants_every_line_gets_it() {
     assert!(!short.contains("user ana") && !short.contains("\x1b[3"), "{short:?}");
 }
 
+/// The short lines hide it, so the end has it, whatever the code is.
+#[tokio::test(flavor = "multi_thread")]
+async fn why_somebody_failed_is_told_at_the_end() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    world.fault("firestore/Commit:error=INVALID_ARGUMENT,user=ana");
+    world.sandbox.secrets().delete(&secret_of("ben"));
+    let shown = run_on_terminal(&mut world.command(&[]), 80).await.1;
+    let told = left(&shown).join("\n");
+    let end = told.split_once("keys_missing: 1 user\n").expect("a summary").1;
+    for part in
+        ["  secret alpaca-keys-ben has no version", "store_rejected: 1 user\n  ana\n  Firestore refused"]
+    {
+        assert!(end.contains(part), "{part} is not in {end}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn critical_reads_critical() {
     let world = sandbox().await;

@@ -1,5 +1,6 @@
 //! Trying a user's keys at Alpaca, as the next pulse would, without writing anything.
 
+use crate::commands::failures::doctor;
 use crate::commands::frame::{CheckState, Finding};
 use crate::config::Place;
 use crate::limits::deadlines::USER_BUDGET;
@@ -123,8 +124,8 @@ impl Asked {
             }
             Self::Unheard { sentence } => {
                 let sentence = format!("The keys could not be tried from here: {sentence}.");
-                let doctor = format!("pulse doctor{}", place.database.flags());
-                return Some(Finding::new(CheckState::Unknown, "AskedUnheard", sentence).mended_by(doctor));
+                let finding = Finding::new(CheckState::Unknown, "AskedUnheard", sentence);
+                return Some(finding.mended_by(doctor(place)));
             }
             Self::Refused { .. } => return None,
         };

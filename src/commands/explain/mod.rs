@@ -58,8 +58,8 @@ async fn look((user, asks): (&DocumentId, bool), (place, desk): (&Place, &Desk<'
 async fn read<'a>(user: &'a DocumentId, place: &'a Place, desk: &Desk<'_>) -> Result<Known<'a>, Unread> {
     let (store, pulse) = read_pulse(desk).await?;
     let last_pulse = pulse.as_ref().map_or(Lookup::Absent, |pulse| Lookup::Found(&pulse.fields));
-    let view = view(user, &store, last_pulse).await.map_err(|err| Unread::firestore(&err))?;
-    let tenant = tenant(&view, &store).await;
+    let view = view(user, &store, last_pulse).await.map_err(|err| Unread::firestore(place, &err))?;
+    let tenant = tenant(&view, (place, &store)).await;
     let looked = Looked { place, now: store.clock().now(), stale: READERS_CALL_STALE_AFTER };
     Ok(Known { user, looked, view, tenant, pulse, asked: None })
 }
@@ -74,11 +74,11 @@ async fn view(user: &DocumentId, store: &Store, last_pulse: Lookup<'_>) -> Resul
 }
 
 /// A tenant that cannot be read is no reason to say nothing of the user.
-async fn tenant(view: &UserView, store: &Store) -> TenantLine {
+async fn tenant(view: &UserView, (place, store): (&Place, &Store)) -> TenantLine {
     let Some(user) = &view.user else { return TenantLine::Nobodys };
     let asked = [(user.id.as_str(), &user.tenant)];
     match store.tenant_lookups(&asked, Deadline::after(USER_BUDGET)).await {
         Ok(mut lookups) => TenantLine::of(user, lookups.pop().unwrap_or_default()),
-        Err(err) => TenantLine::Unread(Unread::tenant(&err)),
+        Err(err) => TenantLine::Unread(Unread::tenant(place, &err)),
     }
 }

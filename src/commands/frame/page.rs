@@ -2,14 +2,11 @@
 
 use crate::commands::frame::finding::{CheckState, Finding};
 use crate::commands::frame::screen::{Paint, Screen};
-use crate::telemetry::clean;
+use crate::telemetry::{clean, wrapped};
 use std::fmt::Write;
 
 /// Columns for what stands left of a text: a state, or the name of a value.
 const MARGIN: usize = 14;
-
-/// Looks like a space, and no line is broken there: between a number and what it counts.
-pub(crate) const GLUE: char = '\u{a0}';
 
 /// A part of a text, in lines that fit the screen.
 #[derive(Debug)]
@@ -102,27 +99,6 @@ impl Page {
     }
 }
 
-/// The text in lines of at most that many characters; a word that is longer, such as an id, is not broken.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut length = 0;
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        let letters = word.chars().count();
-        match lines.last_mut().filter(|_| length + 1 + letters <= width) {
-            Some(line) => {
-                line.push(' ');
-                line.push_str(word);
-                length += 1 + letters;
-            }
-            None => {
-                lines.push(word.to_owned());
-                length = letters;
-            }
-        }
-    }
-    lines.into_iter().map(|line| line.replace(GLUE, " ")).collect()
-}
-
 /// A number in groups of three digits: `2,030`.
 #[must_use]
 pub(crate) fn grouped(number: u64) -> String {
@@ -150,21 +126,6 @@ mod tests {
         let mut page = Page::new(screen);
         write(&mut page);
         page.into_text()
-    }
-
-    #[test]
-    fn a_text_is_broken_between_words_and_an_id_never() {
-        for (width, expected) in [
-            (10, &["one two", "three four"][..]),
-            (7, &["one two", "three", "four"]),
-            (3, &["one", "two", "three", "four"]),
-            (99, &["one two three four"]),
-        ] {
-            assert_eq!(wrapped("one two three  four", width), expected, "{width}");
-        }
-        assert_eq!(wrapped("a 2\u{a0}b", 3), ["a", "2 b"]);
-        assert_eq!(wrapped("", 9), [""; 0]);
-        assert_eq!(wrapped("a aVeryLongIdOfAUser b", 8), ["a", "aVeryLongIdOfAUser", "b"]);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 use tracing::{error, warn};
 
+/// Bad usage and configuration.
+const USAGE: u8 = 2;
+
 /// Of the object that `--json` prints. A field that is added does not raise it.
 const VERSION: u32 = 1;
 
@@ -29,34 +32,46 @@ pub(crate) struct Report {
     has_text: bool,
     /// Says more than the findings do.
     exit_code: Option<u8>,
+    /// Why not all of it could be written, but for a reader who has left.
+    unwritten: Option<io::ErrorKind>,
+}
+
+/// What a command has found, once all is told.
+#[derive(Debug)]
+struct Ended {
+    findings: Vec<Finding>,
+    code: u8,
+    unwritten: Option<io::ErrorKind>,
 }
 
 enum Form {
     Text(Screen),
-    /// `None` once stdout is closed: there is nobody to tell.
+    /// `None` once stdout takes no more: there is nobody to tell.
     Json(Option<JsonObject>),
 }
 
 impl Report {
     /// Begins it, on stdout.
-    fn begin(command: &'static str, args: &OperatorArgs, place: &Place) -> Self {
+    fn begin(command: &str, args: &OperatorArgs, place: &Place) -> Self {
         let screen = (!args.json).then(|| Screen::of_stdout(environment));
-        Self::on(Box::new(io::stdout()), screen, command, place)
+        Self::on(Box::new(io::stdout()), screen, command, Some(place))
     }
 
-    /// Begins it, as JSON unless there is a screen for text.
-    fn on(out: Box<dyn Write>, screen: Option<Screen>, command: &'static str, place: &Place) -> Self {
+    /// Begins it, as JSON unless there is a screen for text. Without a place nothing was looked at.
+    fn on(out: Box<dyn Write>, screen: Option<Screen>, command: &str, place: Option<&Place>) -> Self {
         let mut out = BufWriter::new(out);
-        let form = match screen {
-            Some(screen) => Form::Text(screen),
-            None => Form::Json(JsonObject::begin(&mut out).ok()),
-        };
-        let (findings, conclusion, used) = (Vec::new(), None, Used::default());
-        let mut report = Self { out, form, findings, conclusion, used, has_text: false, exit_code: None };
+        let begun = screen.is_none().then(|| JsonObject::begin(&mut out)).transpose();
+        let unwritten = begun.as_ref().err().and_then(loss);
+        let form = screen.map_or_else(|| Form::Json(begun.ok().flatten()), Form::Text);
+        let (findings, conclusion, used, exit_code) = (Vec::new(), None, Used::default(), None);
+        let mut report =
+            Self { out, form, findings, conclusion, used, has_text: false, exit_code, unwritten };
         report.field("version", &VERSION);
         report.field("command", &command);
-        report.field("project", &&*place.database.project);
-        report.field("database", &&*place.database.database);
+        if let Some(place) = place {
+            report.field("project", &&*place.database.project);
+            report.field("database", &&*place.database.database);
+        }
         report
     }
 
@@ -81,10 +96,16 @@ impl Report {
     ) {
         let Form::Json(object) = &mut self.form else { return };
         if let Some(begun) = object
-            && write(begun, &mut self.out).is_err()
+            && let Err(err) = write(begun, &mut self.out)
         {
             *object = None;
+            self.unwritten = self.unwritten.or(loss(&err));
         }
+    }
+
+    /// Notes what could not be written.
+    fn note(&mut self, written: io::Result<()>) {
+        self.unwritten = self.unwritten.or(written.as_ref().err().and_then(loss));
     }
 
     /// Writes a part of the text, where it is text.
@@ -93,8 +114,8 @@ impl Report {
         let mut page = Page::below(screen, self.has_text);
         write(&mut page);
         self.has_text = true;
-        // Where nobody reads any more, the exit code remains.
-        let _ = self.out.write_all(page.into_text().as_bytes()).and_then(|()| self.out.flush());
+        let written = self.out.write_all(page.into_text().as_bytes()).and_then(|()| self.out.flush());
+        self.note(written);
     }
 
     /// Adds a finding, which is told at the end.
@@ -123,7 +144,7 @@ impl Report {
     }
 
     /// Writes the rest, and returns what was found.
-    fn end(mut self) -> (Vec<Finding>, u8) {
+    fn end(mut self) -> Ended {
         let (mut findings, used) = (std::mem::take(&mut self.findings), self.used);
         // The worst last: there a terminal's reader looks first.
         findings.sort_by_key(|finding| finding.state);
@@ -140,11 +161,18 @@ impl Report {
         if let Form::Json(object) = &mut self.form
             && let Some(object) = object.take()
         {
-            let _ = object.end(&mut self.out);
+            let ended = object.end(&mut self.out);
+            self.note(ended);
         }
-        let _ = self.out.flush();
-        (findings, self.exit_code.unwrap_or(state.exit_code()))
+        let flushed = self.out.flush();
+        self.note(flushed);
+        Ended { findings, code: self.exit_code.unwrap_or(state.exit_code()), unwritten: self.unwritten }
     }
+}
+
+/// Why an answer did not arrive. A reader who has left has what they wanted, as of `head`.
+fn loss(err: &io::Error) -> Option<io::ErrorKind> {
+    Some(err.kind()).filter(|kind| *kind != io::ErrorKind::BrokenPipe)
 }
 
 /// By the names of `ops/last_pulse`.
@@ -190,18 +218,45 @@ pub(crate) async fn run(
     let place = match readable.and_then(|()| Place::new(args, environment)) {
         Ok(place) => place,
         Err(err) => {
+            if args.json {
+                refuse(command.to_owned(), "Configuration", err.to_string()).await;
+            }
             output::tell(move || writeln!(io::stderr(), "error: {err}")).await;
-            return ExitCode::from(2);
+            return ExitCode::from(USAGE);
         }
     };
     let mut report = Report::begin(command, args, &place);
     look(&place, &mut report).await;
-    let (findings, code) = report.end();
-    if environment("CLOUD_RUN_EXECUTION").is_none_or(|execution| execution.is_empty()) {
-        return ExitCode::from(code);
+    let Ended { findings, code, unwritten } = report.end();
+    let is_job = environment("CLOUD_RUN_EXECUTION").is_some_and(|execution| !execution.is_empty());
+    if is_job {
+        log(command, &findings).await;
     }
-    log(command, &findings).await;
-    ExitCode::from(code_of_a_job(code, args.exit_code))
+    if let Some(why) = unwritten {
+        output::tell(move || writeln!(io::stderr(), "error: the answer could not be written: {why}")).await;
+    }
+    let code = if is_job { code_of_a_job(code, args.exit_code) } else { code };
+    ExitCode::from(code_of_what_arrived(code, unwritten))
+}
+
+/// Prints the whole answer of a command that was typed wrong, for a program that reads it.
+pub(crate) async fn refuse(command: String, reason: &'static str, sentence: String) {
+    output::tell(move || {
+        let mut report = Report::on(Box::new(io::stdout()), None, &command, None);
+        report.found(Finding::new(CheckState::Failed, reason, sentence));
+        // It is no success, whoever has read it.
+        report.end();
+        Ok(())
+    })
+    .await;
+}
+
+/// An answer that nobody got is none: that never looks like success.
+fn code_of_what_arrived(code: u8, unwritten: Option<io::ErrorKind>) -> u8 {
+    match (code, unwritten) {
+        (0, Some(_)) => 1,
+        _ => code,
+    }
 }
 
 /// A finding is no reason for Cloud Run to try again.
@@ -256,12 +311,12 @@ mod tests {
         }
     }
 
-    /// Whoever read has gone.
-    struct Closed;
+    /// What takes nothing.
+    struct Taking(io::ErrorKind);
 
-    impl Write for Closed {
+    impl Write for Taking {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
+            Err(self.0.into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -274,7 +329,7 @@ mod tests {
         Place { database, endpoints: Endpoints::default() }
     }
 
-    fn say(mut report: Report) -> u8 {
+    fn say(mut report: Report) -> Ended {
         report.text(|page| page.heading("Two users"));
         report.begin_list("users");
         for user in ["ana", "ben"] {
@@ -282,12 +337,12 @@ mod tests {
         }
         report.found(Finding::new(CheckState::Failed, "Late", "It is late.").mended_by("pulse sync"));
         report.used(Used { firestore_reads: 2030, alpaca_calls: 1, ..Used::default() });
-        report.end().1
+        report.end()
     }
 
     fn told(screen: Option<Screen>) -> (String, u8) {
         let kept = Kept::default();
-        let code = say(Report::on(Box::new(kept.clone()), screen, "status", &place()));
+        let code = say(Report::on(Box::new(kept.clone()), screen, "status", Some(&place()))).code;
         let text = String::from_utf8(kept.0.borrow().clone()).expect("a text");
         (text, code)
     }
@@ -312,9 +367,21 @@ mod tests {
     }
 
     #[test]
-    fn whoever_stops_reading_changes_no_exit_code() {
+    fn whoever_stops_reading_changes_no_exit_code_and_a_full_disk_is_never_success() {
+        use io::ErrorKind::{BrokenPipe, StorageFull};
         for screen in [None, Some(Screen::file())] {
-            assert_eq!(say(Report::on(Box::new(Closed), screen, "status", &place())), 3);
+            for (kind, unwritten) in [(BrokenPipe, None), (StorageFull, Some(StorageFull))] {
+                let ended = say(Report::on(Box::new(Taking(kind)), screen, "status", Some(&place())));
+                assert_eq!((ended.code, ended.unwritten), (3, unwritten), "{screen:?}");
+            }
+        }
+        for (code, unwritten, expected) in [
+            (0, None, 0),
+            (0, Some(StorageFull), 1),
+            (3, Some(StorageFull), 3),
+            (143, Some(StorageFull), 143),
+        ] {
+            assert_eq!(code_of_what_arrived(code, unwritten), expected);
         }
     }
 

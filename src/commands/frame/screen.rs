@@ -1,13 +1,10 @@
 //! The terminal, or what stands in for it.
 
-use crate::telemetry::columns_of_stdout;
+use crate::telemetry::{LEAST_WIDTH, columns_of_stdout};
 use std::borrow::Cow;
 
 /// Columns where there is no terminal that says how many it has.
 const WIDTH: usize = 80;
-
-/// Fewer are too few for any sentence.
-const LEAST_WIDTH: usize = 40;
 
 /// More are too many for eyes to find the next line.
 const WIDEST_TEXT: usize = 110;

@@ -1,6 +1,6 @@
 //! `pulse keys check`.
 
-use crate::commands::failures::{Stopped, of_alpaca, of_secret};
+use crate::commands::failures::{LeadsOn, Stopped, by_alpaca, by_secret, doctor};
 use crate::commands::frame::{self, CheckState, Finding, Report};
 use crate::commands::keys::store::kind_of;
 use crate::config::Place;
@@ -19,7 +19,8 @@ pub(super) async fn run(args: &KeysCheckArgs) -> ExitCode {
     frame::run("keys check", &args.operator, async |place, report| {
         let desk = Desk::at(place);
         if let Err(stopped) = check(&desk, &args.user, place, report).await {
-            stopped.tell(report);
+            // Nothing was begun, and to look once more tells nothing new.
+            stopped.tell(&LeadsOn::from(doctor(place), place), report);
         }
         report.used(desk.used());
     })
@@ -30,7 +31,7 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     let deadline = Deadline::after(USER_BUDGET);
     let secrets = desk.secrets().await?;
     let stored = secrets.keys(&place.database, user, deadline).await;
-    let stored = stored.map_err(|err| Stopped::Found(of_secret(user, &err, place)))?;
+    let stored = stored.map_err(|err| by_secret(user, &err, place))?;
     let (version, environment) = (stored.version.as_str(), stored.keys.environment().as_str());
     report.field("user", &user.as_str());
     report.field("key_version", &version);
@@ -42,7 +43,14 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     });
     let flags = place.database.flags();
     let answer = desk.alpaca()?.account(&stored.keys, deadline).await;
-    let account = answer.map_err(|err| Stopped::Found(untaken(user, &err, &flags)))?.account;
+    let account = answer
+        .map_err(|err| match err {
+            AlpacaError::Rejected { .. } => {
+                by_alpaca(&err).mended_by(about("keys set", user.as_str(), &flags))
+            }
+            err => by_alpaca(&err),
+        })?
+        .account;
     report.field("kind", &kind_of(&stored.keys).0);
     report.field("account", &account.external_account_id);
     report.field("account_status", &account.status.as_str());
@@ -64,16 +72,6 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
         _ => finding.mended_by(sync_alone(user.as_str(), &flags)),
     });
     Ok(())
-}
-
-/// Why Alpaca gave no account: other keys help where it rejects these, and nothing says so of keys that it did not judge.
-fn untaken(user: &UserId, err: &AlpacaError, flags: &str) -> Finding {
-    let finding = of_alpaca(err);
-    match finding.reason {
-        "KeysRejected" => finding.mended_by(about("keys set", user.as_str(), flags)),
-        "AlpacaUnavailable" => finding.mended_by(format!("pulse doctor{flags}")),
-        _ => finding,
-    }
 }
 
 /// Whether the snapshot shows the account that the keys open.

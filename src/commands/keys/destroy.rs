@@ -1,7 +1,7 @@
 //! `pulse keys set --destroy-old`: the older versions go only when nobody is given them any more.
 
 use crate::commands::failures::Stopped;
-use crate::commands::frame::{CheckState, Finding, Report};
+use crate::commands::frame::{CheckState, Finding, Report, counted};
 use crate::commands::keys::store::Shelf;
 use crate::config::keys_args::KeysSetArgs;
 use crate::firestore::Store;
@@ -42,8 +42,9 @@ enum Missing {
 impl Waiting<'_> {
     /// Destroys the older versions, once that is safe; else says what to do later.
     pub(super) async fn destroy_old(&self, args: &KeysSetArgs, report: &mut Report) -> Result<(), Stopped> {
+        let line = ProgressLine;
         let waited = self.wait(args).await;
-        clear_progress();
+        drop(line);
         if let Err(missing) = waited {
             let why = match missing {
                 Missing::Latest => "Secret Manager does not give the new version as `latest` for good yet",
@@ -74,10 +75,10 @@ impl Waiting<'_> {
         if older.is_empty() {
             return Ok(());
         }
+        let them = if older.len() == 1 { "it" } else { "them" };
         let sentence = format!(
-            "Older versions still open the account and cost money, {}: {why}. Destroy them in an hour, and leave the \
-             old keys alone at Alpaca until then.",
-            older.join(", ")
+            "{} ({why}). Destroy {them} in an hour, and leave the old keys alone at Alpaca until then.",
+            older_left(older.len() as u64, &older.join(", "))
         );
         let secret = secret_of(self.shelf.user);
         let command = |version: &&str| {
@@ -123,10 +124,22 @@ impl Waiting<'_> {
     }
 }
 
-fn clear_progress() {
-    let mut stderr = io::stderr();
-    if stderr.is_terminal() {
-        let _ = stderr.write_all(b"\r\x1b[K");
+/// What so many older versions do as long as they are left, and which they are.
+pub(super) fn older_left(count: u64, which: &str) -> String {
+    let versions = counted(count, ["older version still opens", "older versions still open"]);
+    let cost = if count == 1 { "costs" } else { "cost" };
+    format!("{versions} the account and {cost} money: {which}")
+}
+
+/// The line that says how long was waited, which goes with this: also where a signal ends the waiting.
+struct ProgressLine;
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        let mut stderr = io::stderr();
+        if stderr.is_terminal() {
+            let _ = stderr.write_all(b"\r\x1b[K");
+        }
     }
 }
 

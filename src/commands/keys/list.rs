@@ -1,7 +1,8 @@
 //! `pulse keys list`.
 
-use crate::commands::failures::{Stopped, sentence};
+use crate::commands::failures::{LeadsOn, Stopped, sentence};
 use crate::commands::frame::{self, CheckState, Column, Finding, Report, Table, brief, counted, grouped};
+use crate::commands::keys::destroy::older_left;
 use crate::config::Place;
 use crate::config::filter::UserFilter;
 use crate::config::keys_args::KeysListArgs;
@@ -27,6 +28,9 @@ use std::time::Duration;
 /// How often it is asked at the same time; how often in a minute, it waits for itself.
 const LOOKS_AT_ONCE: usize = 16;
 
+/// Ids, and versions of one, that are named in a sentence.
+const NAMED: usize = 3;
+
 /// Rows that are shown at a time.
 const PART: usize = 100;
 
@@ -43,11 +47,16 @@ pub(super) async fn run(args: &KeysListArgs) -> ExitCode {
     frame::run("keys list", &args.operator, async |place, report| {
         let desk = Desk::at(place);
         if let Err(stopped) = list(&desk, args, place, report).await {
-            stopped.tell(report);
+            stopped.tell(&LeadsOn::from(again(args, place), place), report);
         }
         report.used(desk.used());
     })
     .await
+}
+
+fn again(args: &KeysListArgs, place: &Place) -> String {
+    let older = args.older_than.map(|limit| format!(" --older-than={}s", limit.as_secs()));
+    format!("pulse keys list{}{}", older.unwrap_or_default(), place.database.flags())
 }
 
 async fn list(
@@ -78,7 +87,7 @@ async fn list(
     let without: Vec<&String> =
         users.difference(&with_keys).filter(|user| UserId::parse(user).is_ok()).collect();
     report.field("users_without_secret", &without);
-    listing.find(&without, &place.database.flags(), report);
+    listing.find(&without, (&place.database.flags(), again(args, place)), report);
     Ok(())
 }
 
@@ -179,7 +188,7 @@ fn cents(dollars: f64) -> f64 {
 struct Listing {
     older_than: Option<Duration>,
     old: Vec<String>,
-    with_older_versions: Vec<String>,
+    older: Older,
     /// That are not destroyed.
     versions: usize,
     of_nobody: Vec<String>,
@@ -190,7 +199,10 @@ impl Listing {
     /// The row, if it is to be shown.
     fn take(&mut self, (row, versions): (Row, Result<Vec<VersionInfo>, SecretChangeError>)) -> Option<Row> {
         let row = match versions {
-            Ok(versions) => row.with(&versions, Timestamp::now()),
+            Ok(versions) => {
+                self.older.add(&row.user, &versions);
+                row.with(&versions, Timestamp::now())
+            }
             // Deleted meanwhile.
             Err(SecretChangeError::Missing) => return None,
             Err(err) => {
@@ -201,7 +213,6 @@ impl Listing {
         };
         self.versions += row.enabled + row.disabled;
         self.of_nobody.extend((!row.is_a_user).then(|| row.user.clone()));
-        self.with_older_versions.extend((row.enabled + row.disabled > 1).then(|| row.user.clone()));
         let Some(limit) = self.older_than else { return Some(row) };
         let is_old = row.age_s.is_some_and(|age| u64::try_from(age).is_ok_and(|age| age > limit.as_secs()));
         self.old.extend(is_old.then(|| row.user.clone()));
@@ -217,7 +228,7 @@ impl Listing {
         report.found(Finding::new(CheckState::Ok, "KeysListed", text));
     }
 
-    fn find(&self, without: &[&String], flags: &str, report: &mut Report) {
+    fn find(&self, without: &[&String], (flags, again): (&str, String), report: &mut Report) {
         self.tell_costs(report);
         let found = [
             some(
@@ -225,48 +236,66 @@ impl Listing {
                 "KeysOld",
                 &self.old,
                 ["has keys that are older", "have keys that are older"],
-                ("keys set", ""),
-            ),
-            some(
-                CheckState::Warning,
-                "OlderVersionsLeft",
-                &self.with_older_versions,
-                [
-                    "has older versions that still open the account and cost money",
-                    "have older versions that still open the account and cost money",
-                ],
-                ("keys set", " --destroy-old"),
+                "keys set",
             ),
             some(
                 CheckState::Warning,
                 "SecretsWithoutUser",
                 &self.of_nobody,
                 ["has a secret and is no user", "have a secret and are no users"],
-                ("user remove", ""),
+                "user remove",
             ),
             some(
                 CheckState::Warning,
                 "UsersWithoutSecret",
                 without,
                 ["has no secret", "have no secret"],
-                ("keys set", ""),
+                "keys set",
             ),
         ];
-        for (finding, Mend { command, user, own_flags }) in found.into_iter().flatten() {
-            report.found(finding.mended_by(about(command, user, &format!("{own_flags}{flags}"))));
+        report.found_all(self.older.finding(flags).into_iter().collect());
+        for (finding, (command, user)) in found.into_iter().flatten() {
+            report.found(finding.mended_by(about(command, user, flags)));
         }
         if let Some((count, why)) = &self.unknown {
             let sentence = format!("Of {} secrets the versions could not be read: {why}", grouped(*count));
-            report.found(Finding::new(CheckState::Unknown, "VersionsUnknown", sentence));
+            report.found(Finding::new(CheckState::Unknown, "VersionsUnknown", sentence).mended_by(again));
         }
     }
 }
 
-/// What mends it for one user.
-struct Mend<'a> {
-    command: &'static str,
-    user: &'a str,
-    own_flags: &'static str,
+/// Versions that a newer one has replaced, and that are not destroyed.
+#[derive(Debug, Default)]
+struct Older {
+    versions: u64,
+    users: u64,
+    /// Whose they are.
+    first: Option<String>,
+    named: Vec<String>,
+}
+
+impl Older {
+    fn add(&mut self, user: &str, versions: &[VersionInfo]) {
+        let left = versions.iter().filter(|info| info.is_left());
+        let older: Vec<&str> = left.skip(1).map(|info| info.version.as_str()).collect();
+        if older.is_empty() {
+            return;
+        }
+        self.versions += older.len() as u64;
+        self.users += 1;
+        self.first.get_or_insert_with(|| user.to_owned());
+        if self.named.len() < NAMED {
+            let more = if older.len() > NAMED { ", …" } else { "" };
+            self.named.push(format!("{}{more} of {user}", older[..older.len().min(NAMED)].join(", ")));
+        }
+    }
+
+    fn finding(&self, flags: &str) -> Option<Finding> {
+        let mend = about("keys set", self.first.as_ref()?, &format!(" --destroy-old{flags}"));
+        let more = if self.users > self.named.len() as u64 { "; …" } else { "" };
+        let sentence = format!("{}{more}.", older_left(self.versions, &self.named.join("; ")));
+        Some(Finding::new(CheckState::Warning, "OlderVersionsLeft", sentence).mended_by(mend))
+    }
 }
 
 /// The finding about some ids, if there are any; the command is for the first one.
@@ -275,12 +304,12 @@ fn some<'a>(
     reason: &'static str,
     ids: &'a [impl AsRef<str>],
     [one, many]: [&str; 2],
-    (command, own_flags): (&'static str, &'static str),
-) -> Option<(Finding, Mend<'a>)> {
+    command: &'static str,
+) -> Option<(Finding, (&'static str, &'a str))> {
     let user = ids.first()?.as_ref();
-    let shown: Vec<&str> = ids.iter().take(3).map(AsRef::as_ref).collect();
+    let shown: Vec<&str> = ids.iter().take(NAMED).map(AsRef::as_ref).collect();
     let more = if ids.len() > shown.len() { ", …" } else { "" };
     let what = counted(ids.len() as u64, [one, many]);
     let sentence = format!("{what}: {}{more}.", shown.join(", "));
-    Some((Finding::new(state, reason, sentence), Mend { command, user, own_flags }))
+    Some((Finding::new(state, reason, sentence), (command, user)))
 }

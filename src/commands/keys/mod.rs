@@ -6,6 +6,7 @@ mod list;
 mod set;
 pub(super) mod store;
 mod typed;
+mod unseen;
 
 use crate::config::keys_args::KeysCommand;
 use std::process::ExitCode;

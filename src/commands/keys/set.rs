@@ -1,13 +1,13 @@
 //! `pulse keys set`.
 
-use crate::commands::failures::{Stopped, of_alpaca};
+use crate::commands::failures::{LeadsOn, Stopped, by_alpaca, unless_told};
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::commands::keys::destroy::Waiting;
 use crate::commands::keys::store::{Shelf, Stored, kind_of};
-use crate::commands::keys::typed::{typed, unusable};
+use crate::commands::keys::typed::{can_be_typed, typed, unusable};
 use crate::commands::office::connect;
 use crate::config::Place;
-use crate::config::keys_args::KeysSetArgs;
+use crate::config::keys_args::{self, KeysSetArgs};
 use crate::documents::user_changes::keys_updated;
 use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
@@ -27,19 +27,21 @@ use std::sync::Arc;
 pub(super) async fn run(args: &KeysSetArgs) -> ExitCode {
     frame::run("keys set", &args.operator, async |place, report| {
         if let Err(stopped) = begin(args, place, report).await {
-            stopped.tell(report);
+            stopped.tell(&LeadsOn::from_about("keys set", &args.user, &args.as_typed(), place), report);
         }
     })
     .await
 }
 
 async fn begin(args: &KeysSetArgs, place: &Place, report: &mut Report) -> Result<(), Stopped> {
-    let user = UserId::parse(&args.user).map_err(|err| unusable(format!("That is no user's id: {err}.")))?;
-    let typed = typed(args).await?;
+    let unknown = |err| unusable(format!("That is no user's id: {err}."));
+    let user = keys_args::user(&args.user).map_err(unknown)?;
+    can_be_typed(args)?;
+    report.field("user", &user.as_str());
     let id = DocumentId::of_existing(user.as_str());
-    let clients = connect(place, &id).await?;
+    let clients = unless_told(connect(place, &id)).await?;
     let setting = Setting { args, clients: &clients, user: &user, id: &id, flags: place.database.flags() };
-    let set = setting.set(typed, report).await;
+    let set = unless_told(setting.set(report)).await;
     report.used(clients.usage.so_far());
     set
 }
@@ -54,10 +56,12 @@ struct Setting<'a> {
 }
 
 impl Setting<'_> {
-    async fn set(&self, typed: TypedKeys, report: &mut Report) -> Result<(), Stopped> {
+    async fn set(&self, report: &mut Report) -> Result<(), Stopped> {
+        self.is_a_user().await?;
+        let typed = typed(self.args).await?;
         let (user, environment) = (self.user, typed.keys.environment());
-        report.field("user", &user.as_str());
-        let pin = self.known_account().await?;
+        // What a pulse wrote while they were typed counts too.
+        let pin = self.clients.store.pin(self.id, Deadline::after(USER_BUDGET)).await?;
         let account = self.tried(&typed, pin.as_ref()).await?;
         self.tell(&typed, account.as_ref(), report);
         self.same_account(account.as_ref(), pin.as_ref())?;
@@ -81,26 +85,22 @@ impl Setting<'_> {
         match (is_synced, self.args.destroy_old) {
             (true, true) => waiting.destroy_old(self.args, report).await,
             (true, false) => {
-                waiting.tell_later("`latest` may go on to be one of them for a while", report).await
+                waiting.tell_later("`latest` may go on to be an older one for a while", report).await
             }
             (false, _) => waiting.tell_later("the user is not synced by the new version", report).await,
         }
     }
 
-    /// Which account the user's snapshot shows. Whoever does not exist gets no keys.
-    async fn known_account(&self) -> Result<Option<Pin>, Stopped> {
+    /// Whoever does not exist gets no keys, and nobody is asked for any.
+    async fn is_a_user(&self) -> Result<(), Stopped> {
         let (store, user) = (&self.clients.store, self.user);
-        let deadline = Deadline::after(USER_BUDGET);
-        let existing = store.existing_user(self.id, None, deadline).await?;
-        if existing.profile.is_none() {
-            let sentence = format!("There is no user {user}. Only if the user is new, add them first:");
-            return Err(Stopped::failed("UserUnknown", sentence).mended_by(about(
-                "user add",
-                user.as_str(),
-                &self.flags,
-            )));
+        let existing = store.existing_user(self.id, None, Deadline::after(USER_BUDGET)).await?;
+        if existing.profile.is_some() {
+            return Ok(());
         }
-        Ok(store.pin(self.id, deadline).await?)
+        let sentence = format!("There is no user {user}. Only if the user is new, add them first:");
+        let mend = about("user add", user.as_str(), &self.flags);
+        Err(Stopped::failed("UserUnknown", sentence).mended_by(mend))
     }
 
     /// The account that the keys open; none, where it is not open yet.
@@ -116,22 +116,21 @@ impl Setting<'_> {
                 );
                 Err(Stopped::failed("OtherAccount", sentence).mended_by(self.again_with("--new-account")))
             }
-            Err(err @ AlpacaError::Rejected { .. }) => Err(self.rejected(typed, &err)),
-            Err(err) => Err(Stopped::Found(of_alpaca(&err))),
+            Err(AlpacaError::Rejected { .. }) => Err(self.rejected(typed)),
+            Err(err) => Err(by_alpaca(&err)),
         }
     }
 
-    fn rejected(&self, typed: &TypedKeys, err: &AlpacaError) -> Stopped {
-        let mut finding = of_alpaca(err);
+    fn rejected(&self, typed: &TypedKeys) -> Stopped {
         let [tried, other] = match typed.keys.environment() {
             Environment::Paper => ["paper", "live"],
             Environment::Live => ["live", "paper"],
         };
-        finding.sentence = format!(
+        let sentence = format!(
             "Alpaca does not take these keys for {tried} trading: nothing was stored. If they are of a {other} account, \
              say so."
         );
-        Stopped::Found(finding.mended_by(self.again_with(&format!("--{other}"))))
+        Stopped::failed("KeysRejected", sentence).mended_by(self.again_with(&format!("--{other}")))
     }
 
     fn again_with(&self, flag: &str) -> String {

@@ -1,5 +1,6 @@
 //! `pulse migrate apply`.
 
+use crate::commands::failures::not_confirmed;
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::ground::{
     Changing, Others, alpaca, among, budgets, cannot, changing, ended_early, now, numbered, options, refuse,
@@ -31,8 +32,7 @@ pub(super) async fn apply(args: &ApplyArgs) -> ExitCode {
         let question =
             format!("Move the documents of {} in project {}?", args.change.plan, place.database.project);
         if let Err(refused) = confirm(&question, args.change.confirm).await {
-            report.found(Finding::new(CheckState::Failed, "NotConfirmed", sentence(&refused.to_string())));
-            return report.exit_with(refused.exit_code());
+            return not_confirmed(refused, report);
         }
         let stop = Stop::on_signals().unwrap_or_default();
         let typed = typed_whose(&args.whose);
@@ -306,10 +306,4 @@ fn keys_finding(outcome: KeysOutcome, others: &Others) -> Finding {
         _ => CheckState::Failed,
     };
     Finding::new(state, reason, among(others.count, &others.named, words))
-}
-
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
 }

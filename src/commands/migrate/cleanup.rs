@@ -1,5 +1,6 @@
 //! `pulse migrate cleanup`: the legacy documents, which can be given back, and on a later call what is left of them.
 
+use crate::commands::failures::not_confirmed;
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::close::close;
 use crate::commands::migrate::ground::{
@@ -76,8 +77,7 @@ async fn step(
         }
     };
     if let Err(refused) = confirm(&question, args.change.confirm).await {
-        report.found(Finding::new(CheckState::Failed, "NotConfirmed", format!("{refused}.")));
-        return report.exit_with(refused.exit_code());
+        return not_confirmed(refused, report);
     }
     let stop = Stop::on_signals().unwrap_or_default();
     match (state, verified) {

@@ -1,5 +1,6 @@
 //! `pulse migrate rollback`.
 
+use crate::commands::failures::not_confirmed;
 use crate::commands::frame::{CheckState, Finding, Report, confirm, run};
 use crate::commands::migrate::ground::{
     self, Changing, Others, among, begun, budgets, cannot, changing, ended_early, numbered, refuse_in,
@@ -36,8 +37,7 @@ pub(super) async fn rollback(args: &ChangeArgs) -> ExitCode {
         }
         let question = format!("Undo {} in project {}?", args.plan, place.database.project);
         if let Err(refused) = confirm(&question, args.confirm).await {
-            report.found(Finding::new(CheckState::Failed, "NotConfirmed", format!("{refused}.")));
-            return report.exit_with(refused.exit_code());
+            return not_confirmed(refused, report);
         }
         let stop = Stop::on_signals().unwrap_or_default();
         let undoing = Undoing {

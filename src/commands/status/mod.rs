@@ -45,7 +45,7 @@ async fn look(args: &StatusArgs, (place, desk): (&Place, &Desk<'_>), report: &mu
             text::users(report, &mut gathered, now);
             report.found_all(of_users(&looked, &gathered));
         }
-        Err(err) => report.found_all(Unread::users(&err).with_skipped(&["UsersStale"])),
+        Err(err) => report.found_all(Unread::users(place, &err).with_skipped(&["UsersStale"])),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `pulse user add`.
 
-use crate::commands::failures::Stopped;
+use crate::commands::failures::{LeadsOn, Stopped, unless_told};
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::config::Place;
 use crate::config::user_args::UserAddArgs;
@@ -16,8 +16,9 @@ use std::process::ExitCode;
 pub(super) async fn run(args: &UserAddArgs) -> ExitCode {
     frame::run("user add", &args.operator, async |place, report| {
         let desk = Desk::at(place);
-        if let Err(stopped) = add((&desk, place), args, report).await {
-            stopped.tell(report);
+        if let Err(stopped) = unless_told(add((&desk, place), args, report)).await {
+            stopped
+                .tell(&LeadsOn::from_about("user add", args.user.as_str(), &args.as_typed(), place), report);
         }
         report.used(desk.used());
     })

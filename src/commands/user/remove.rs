@@ -1,9 +1,10 @@
 //! `pulse user remove`: everything of a user goes, in an order in which whatever breaks can be run again. First the user
 //! is paused and loses their keys, so that no pulse writes anew; last goes the document that says which tenant was theirs.
 
-use crate::commands::failures::Stopped;
+use crate::commands::failures::{LeadsOn, Stopped, unless_told};
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::commands::office::connect;
+use crate::config::Place;
 use crate::config::user_args::UserRemoveArgs;
 use crate::documents::remains::Remains;
 use crate::documents::user_changes::{keys_updated, switch};
@@ -21,19 +22,21 @@ use std::sync::Arc;
 
 pub(super) async fn run(args: &UserRemoveArgs) -> ExitCode {
     frame::run("user remove", &args.operator, async |place, report| {
-        let id = DocumentId::of_existing(args.user.as_str());
-        match connect(place, &id).await {
-            Ok(clients) => {
-                let removal = Removal { args, clients: &clients, id, flags: place.database.flags() };
-                if let Err(stopped) = removal.remove(report).await {
-                    stopped.tell(report);
-                }
-                report.used(clients.usage.so_far());
-            }
-            Err(stopped) => stopped.tell(report),
+        if let Err(stopped) = begin(args, place, report).await {
+            let next = LeadsOn::from_about("user remove", args.user.as_str(), &args.as_typed(), place);
+            stopped.tell(&next, report);
         }
     })
     .await
+}
+
+async fn begin(args: &UserRemoveArgs, place: &Place, report: &mut Report) -> Result<(), Stopped> {
+    let id = DocumentId::of_existing(args.user.as_str());
+    let clients = unless_told(connect(place, &id)).await?;
+    let removal = Removal { args, clients: &clients, id, flags: place.database.flags() };
+    let removed = unless_told(removal.remove(report)).await;
+    report.used(clients.usage.so_far());
+    removed
 }
 
 struct Removal<'a> {

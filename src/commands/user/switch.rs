@@ -1,6 +1,6 @@
 //! `pulse user pause` and `pulse user resume`.
 
-use crate::commands::failures::Stopped;
+use crate::commands::failures::{LeadsOn, Stopped, unless_told};
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::config::user_args::UserSwitchArgs;
 use crate::documents::user_changes::switch;
@@ -13,8 +13,9 @@ use std::process::ExitCode;
 pub(super) async fn run(command: &'static str, args: &UserSwitchArgs, is_on: bool) -> ExitCode {
     frame::run(command, &args.operator, async |place, report| {
         let desk = Desk::at(place);
-        if let Err(stopped) = turn(&desk, args, is_on, report).await {
-            stopped.tell(report);
+        if let Err(stopped) = unless_told(turn(&desk, args, is_on, report)).await {
+            let next = LeadsOn::from_about(command, args.user.as_str(), args.confirm.as_typed(), place);
+            stopped.tell(&next, report);
         }
         report.used(desk.used());
     })

@@ -83,10 +83,8 @@ fn each_failure_has_its_code_and_says_what_is_known_of_the_keys() {
 fn the_legacy_accounts_keys_have_no_version_that_could_be_rejected() {
     let failure = Failure::of_broker(rejected(), Tried { environment: Environment::Paper, version: None });
     let failed = failure.judged(&PreviousState::Unknown, OnFailure::Forget);
-    assert_eq!(
-        failed,
-        NoSnapshot { counts_as: Outcome::Failed(Code::BrokerRejected), key_verdict: None, past: None }
-    );
+    let counts_as = Outcome::Failed(Code::BrokerRejected);
+    assert_eq!(failed, NoSnapshot { counts_as, key_verdict: None, past: None, why: None });
     assert!(!failed.is_left_to_closing());
 }
 

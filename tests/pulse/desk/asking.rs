@@ -150,4 +150,5 @@ async fn without_firestore_the_keys_are_tried_all_the_same() {
     assert_eq!((state_of(&object, "AskedKeysTaken"), exit), (Some("ok"), Some(1)));
     let expected = [("AskedKeysTaken", "ok"), ("UserState", "skipped"), ("FirestoreUnread", "unknown")];
     assert_eq!(findings(&object), expected.map(|(reason, state)| (reason.to_owned(), state.to_owned())));
+    assert_eq!(object["findings"][2]["mend"], format!("pulse doctor --project={}", world.project));
 }

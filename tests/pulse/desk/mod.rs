@@ -1,5 +1,6 @@
 //! Section 9: the commands by which an operator looks, at the wire.
 
+mod answers;
 mod asking;
 mod cost;
 mod doctor;
