@@ -5,7 +5,7 @@ use crate::commands::frame::{CheckState, Finding, Refused, Report};
 use crate::config::{ConfigError, Place};
 use crate::firestore::StoreError;
 use crate::limits::rate::UsedUp;
-use crate::model::ids::UserId;
+use crate::model::ids::{Database, UserId};
 use crate::model::suggested::about;
 use crate::services::alpaca::AlpacaError;
 use crate::services::clients::ConnectError;
@@ -205,6 +205,12 @@ impl From<ConfigError> for Stopped {
     }
 }
 
+/// There is no such user where it was looked.
+#[must_use]
+pub(super) fn no_user(user: &str, database: &Database) -> Stopped {
+    Stopped::failed("UserUnknown", format!("There is no user {user} in {}.", database.in_words()))
+}
+
 /// Why a user's keys could not be read.
 pub(super) fn by_secret(user: &UserId, err: &SecretError, place: &Place) -> Stopped {
     let reason = match err {
@@ -255,7 +261,9 @@ fn unknown(reason: &'static str, err: &(dyn Error + 'static)) -> Finding {
 
 /// An error with all its causes, as a sentence.
 pub(super) fn sentence(err: &(dyn Error + 'static)) -> String {
-    format!("{}.", capitalised(&Chain(err).to_string()))
+    let chain = Chain(err).to_string();
+    // Google's own sentences have one at their end.
+    format!("{}.", capitalised(chain.trim_end_matches('.')))
 }
 
 /// The text with its first letter as a sentence has it.
@@ -273,6 +281,13 @@ mod tests {
         match stopped.into() {
             Stopped::Open(Finding { state: CheckState::Unknown, .. }, next) => Some(next),
             _ => None,
+        }
+    }
+
+    #[test]
+    fn a_cause_that_is_a_sentence_gets_no_second_full_stop() {
+        for cause in ["Missing or insufficient permissions.", "missing or insufficient permissions"] {
+            assert_eq!(sentence(&io::Error::other(cause)), "Missing or insufficient permissions.");
         }
     }
 

@@ -52,7 +52,7 @@ pub(crate) struct KeysCheckArgs {
     pub(crate) operator: OperatorArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct KeysSetArgs {
     /// Whose keys
     // What is no id may be a key, and the parser would repeat it.
@@ -120,6 +120,14 @@ impl KeysSetArgs {
         typed.chain([confirm.as_typed()]).collect()
     }
 
+    /// The same, but for that change.
+    #[must_use]
+    pub(crate) fn as_typed_but(&self, change: impl FnOnce(&mut Self)) -> String {
+        let mut args = self.clone();
+        change(&mut args);
+        args.as_typed()
+    }
+
     /// What the command line says of where the account is.
     #[must_use]
     pub(crate) fn environment(&self) -> Option<Environment> {
@@ -152,4 +160,35 @@ fn unread(_: &str) -> Result<Unread, Infallible> {
 /// A user's id, which can name a document and a secret.
 pub(crate) fn user(text: &str) -> Result<UserId, String> {
     DocumentId::parse(text).and_then(|_| UserId::parse(text)).map_err(|err| err.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::args::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn whatever_is_changed_all_other_flags_stay_as_they_were_typed() {
+        type Change = fn(&mut KeysSetArgs);
+        let live: Change = |args| (args.paper, args.live) = (false, true);
+        let new_account: Change = |args| args.new_account = true;
+        let destroy_old: Change = |args| args.destroy_old = true;
+        for (typed, change, expected) in [
+            ("", live, " --live"),
+            ("--token --paper --destroy-old --yes", live, " --live --token --destroy-old --yes"),
+            ("--token --paper", new_account, " --paper --token --new-account"),
+            ("--live --new-account", new_account, " --live --new-account"),
+            ("--live --token -y", destroy_old, " --live --token --destroy-old --yes"),
+            ("--destroy-old", destroy_old, " --destroy-old"),
+        ] {
+            let line = ["pulse", "keys", "set", "ana"].into_iter().chain(typed.split_whitespace());
+            let Command::Keys(KeysCommand::Set(args)) =
+                Cli::try_parse_from(line).expect("a command line").command
+            else {
+                panic!("not `keys set`");
+            };
+            assert_eq!(args.as_typed_but(change), expected, "{typed}");
+        }
+    }
 }

@@ -197,6 +197,12 @@ impl Database {
         }
     }
 
+    /// Where it is, for a sentence about what is not there.
+    #[must_use]
+    pub(crate) fn in_words(&self) -> String {
+        format!("database {} of project {}", self.database, self.project)
+    }
+
     /// The flags by which another command looks at the same place, each after a space.
     #[must_use]
     pub(crate) fn flags(&self) -> String {

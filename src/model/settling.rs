@@ -17,8 +17,14 @@ impl Settling {
         Self { needed, since: None }
     }
 
-    /// Takes an answer in, which came so long after the first question; whether all answers of the time that is needed were the new version by now. One that is
-    /// not, or none at all, makes it begin again.
+    /// For how long it has been by now.
+    #[must_use]
+    pub(crate) fn new_for(&self, now: Duration) -> Option<Duration> {
+        self.since.map(|since| now.saturating_sub(since))
+    }
+
+    /// Takes an answer in, which came so long after the first question; whether all answers of the time that is needed
+    /// were the new version by now. One that is not, or none at all, makes it begin again.
     pub(crate) fn saw(&mut self, is_new: bool, now: Duration) -> bool {
         if !is_new {
             self.since = None;

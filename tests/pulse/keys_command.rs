@@ -80,8 +80,12 @@ async fn keys_that_alpaca_does_not_take_are_not_stored() {
     synced(&world).await;
     let run = Typed::in_to(&world, &SET, "AKNEW\nwrong\n").await;
     assert_eq!((run.exit, reasons(&report(&run))), (Some(3), vec!["KeysRejected"]));
-    let mend = format!("pulse keys set ana --paper --project={}", world.project);
+    let mend = format!("pulse keys set ana --paper --yes --project={}", world.project);
     assert_eq!(report(&run)["findings"][0]["mend"], mend);
+    let flags = ["--token", "--paper", "--destroy-old"];
+    let run = Typed::in_to(&world, &[&SET[..], &flags].concat(), "wrong-token-0123456789\n").await;
+    let mend = format!("pulse keys set ana --live --token --destroy-old --yes --project={}", world.project);
+    assert_eq!(report(&run)["findings"][0]["mend"], mend, "{}", run.stdout);
     assert_eq!(states(&world, "ana").await, ["ENABLED"]);
     world.fault("alpaca:error=503");
     let run = Typed::in_to(&world, &SET, &new_keys(&world, "ana", "PKNEW")).await;
@@ -96,6 +100,8 @@ async fn keys_of_another_account_are_stored_only_when_that_is_meant() {
     let keys = new_keys(&world, "ben", "PKNEW");
     let run = Typed::in_to(&world, &SET, &keys).await;
     assert_eq!((run.exit, reasons(&report(&run))), (Some(3), vec!["OtherAccount"]));
+    let mend = format!("pulse keys set ana --new-account --yes --project={}", world.project);
+    assert_eq!(report(&run)["findings"][0]["mend"], mend);
     assert_eq!(states(&world, "ana").await, ["ENABLED"]);
     let run = Typed::in_to(&world, &[&SET[..], &["--new-account"]].concat(), &keys).await;
     assert_eq!(run.exit, Some(0), "{}", run.stdout);
@@ -136,6 +142,11 @@ async fn nobody_who_cannot_be_asked_or_does_not_exist_gets_keys() {
     assert_eq!(world.calls(Service::SecretManager, "AddSecretVersion"), 0);
 }
 
+/// The command that destroys older versions once nobody is given them any more.
+fn looks_first(world: &World) -> String {
+    format!("pulse keys set ana --destroy-old --yes --project={}", world.project)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_run_with_the_same_keys_adds_no_version_and_says_what_is_left() {
     let world = sandbox().await;
@@ -148,10 +159,12 @@ async fn a_second_run_with_the_same_keys_adds_no_version_and_says_what_is_left()
         assert_eq!(reasons(&report), ["KeysStored", "Synced", "OlderVersionsLeft"]);
         assert_eq!(report["older_versions"], json!(["1"]));
         let sentence = report["findings"][2]["sentence"].as_str().expect("a sentence");
-        let expected = "1 older version still opens the account and costs money: 1 (";
-        assert!(sentence.starts_with(expected) && sentence.contains("Destroy it in an hour"), "{sentence}");
-        let mend = report["findings"][2]["mend"].as_str().expect("a command").to_owned();
-        assert!(mend.starts_with("gcloud secrets versions destroy 1 --secret=alpaca-keys-ana"), "{mend}");
+        let expected = "1 older version is left, and costs money: 1 (";
+        assert!(
+            sentence.starts_with(expected) && sentence.contains("leave the old keys alone"),
+            "{sentence}"
+        );
+        assert_eq!(report["findings"][2]["mend"], looks_first(&world));
         assert_eq!(world.calls(Service::SecretManager, "AddSecretVersion"), calls);
     }
     assert_eq!(world.snapshot("ana").await["key_version"], "2");
@@ -235,7 +248,22 @@ async fn nothing_is_destroyed_while_latest_lags_or_no_pulse_comes() {
         let run = Typed::in_to(&world, &args, &new_keys(&world, "ana", "PKNEW")).await;
         assert!(run.exit == Some(0) && run.stdout.contains(why), "{}", run.stdout);
         assert_eq!(states(&world, "ana").await, ["ENABLED", "ENABLED"]);
+        let told = report(&run);
+        assert_eq!(told["findings"][2]["mend"], looks_first(&world), "{told}");
+        assert!(!run.stdout.contains("gcloud"), "nothing destroys without a look: {told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_leaves_the_older_versions_to_the_command_that_looks() {
+    let world = sandbox().await;
+    synced(&world).await;
+    let keys = new_keys(&world, "ana", "PKNEW");
+    // The keys are tried, and then the sync is refused.
+    world.fault("alpaca:error=503,skip=1");
+    let told = report(&Typed::in_to(&world, &[&SET[..], &["--destroy-old"]].concat(), &keys).await);
+    assert_eq!(reasons(&told), ["KeysStored", "OlderVersionsLeft", "SyncFailed"], "{told}");
+    assert_eq!(told["findings"][1]["mend"], looks_first(&world));
 }
 
 async fn rotating(world: &World) -> String {
@@ -302,6 +330,23 @@ async fn a_check_says_which_account_the_newest_keys_open_and_writes_nothing() {
     assert_eq!(world.calls(Service::Firestore, "Commit"), commits);
 }
 
+/// Neither keys nor a sync would mend that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_somebody_who_does_not_exist_says_where_they_do_not() {
+    let world = sandbox().await;
+    synced(&world).await;
+    world.connect("gone", Profile::active());
+    for user in ["nobody", "gone"] {
+        let told = report(&Run::of(&mut world.bare_command(&["keys", "check", user, "--json"])).await);
+        let finding = told["findings"].as_array().expect("findings").last().expect("some");
+        let place = format!("There is no user {user} in database (default) of project {}.", world.project);
+        assert_eq!((&finding["reason"], &finding["sentence"]), (&json!("UserUnknown"), &json!(place)));
+        assert_eq!(finding["mend"], Json::Null, "{told}");
+    }
+    let told = report(&Run::of(&mut world.bare_command(&["explain", "nobody", "--json"])).await);
+    assert!(told["conclusion"].to_string().contains(&world.project), "{told}");
+}
+
 /// To look once more tells nothing new.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_without_an_answer_leads_on() {
@@ -346,12 +391,15 @@ async fn a_list_has_every_secret_its_versions_and_its_cost() {
     let expected = ["KeysListed", "OlderVersionsLeft", "SecretsWithoutUser", "UsersWithoutSecret"];
     assert_eq!(reasons(&report), expected);
     let older = &report["findings"][1];
-    assert_eq!(older["sentence"], "1 older version still opens the account and costs money: 1 of ana.");
+    let sentence = older["sentence"].as_str().expect("a sentence");
+    assert!(sentence.starts_with("1 older version is left, and costs money: 1 of ana."), "{sentence}");
     assert_eq!(older["mend"], format!("pulse keys set ana --destroy-old --project={}", world.project));
     let run = Run::of(&mut world.bare_command(&["keys", "list", "--older-than", "0s", "--json"])).await;
     assert!(run.exit == Some(0) || run.exit == Some(3), "as old as the test is quick: {}", run.stdout);
     let run = Run::of(&mut world.bare_command(&["keys", "list", "--older-than", "90d"])).await;
     assert!(run.exit == Some(0) && !run.stdout.contains("\nana "), "{}", run.stdout);
+    assert!(run.stdout.contains("No user's newest keys are older than 90 days."), "{}", run.stdout);
+    assert!(!run.stdout.contains("ENABLED"), "no table without a row: {}", run.stdout);
     world.fault("secret-manager/ListSecretVersions:error=503,user=ben");
     let run = Run::of(&mut world.bare_command(&["keys", "list"])).await;
     assert!(run.exit == Some(1) && run.stdout.contains("VersionsUnknown"), "{}", run.stdout);

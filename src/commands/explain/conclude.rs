@@ -114,7 +114,7 @@ impl Known<'_> {
     /// The user's own document.
     fn of_document(&self) -> Option<Why> {
         let user = match &self.view.user {
-            None => return Some(self.advised(Advice::on(Code::UserUnknown, false))),
+            None => return Some(self.nobody()),
             Some(user) => user,
         };
         let (reason, what) = match user.sync {
@@ -252,6 +252,12 @@ impl Known<'_> {
             }
             _ => ("the operator has to find out who, as the next pulse writes it anew", alone),
         }
+    }
+
+    /// Whoever looks at another project or database than they think sees it by its name.
+    fn nobody(&self) -> Why {
+        let why = self.advised(Advice::on(Code::UserUnknown, false));
+        Why { what: format!("{} of {}", why.what, self.looked.place.database.in_words()), ..why }
     }
 
     fn advised(&self, advice: Advice) -> Why {

@@ -1,6 +1,6 @@
 //! `pulse keys check`.
 
-use crate::commands::failures::{LeadsOn, Stopped, by_alpaca, by_secret, doctor};
+use crate::commands::failures::{LeadsOn, Stopped, by_alpaca, by_secret, doctor, no_user};
 use crate::commands::frame::{self, CheckState, Finding, Report};
 use crate::commands::keys::store::kind_of;
 use crate::config::Place;
@@ -13,6 +13,7 @@ use crate::model::pin::Pin;
 use crate::model::suggested::{about, sync_alone};
 use crate::services::alpaca::AlpacaError;
 use crate::services::desk::Desk;
+use crate::services::secret_manager::SecretError;
 use std::process::ExitCode;
 
 pub(super) async fn run(args: &KeysCheckArgs) -> ExitCode {
@@ -31,7 +32,13 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     let deadline = Deadline::after(USER_BUDGET);
     let secrets = desk.secrets().await?;
     let stored = secrets.keys(&place.database, user, deadline).await;
-    let stored = stored.map_err(|err| by_secret(user, &err, place))?;
+    let stored = match stored {
+        // Of somebody who does not exist nobody has to store keys.
+        Err(SecretError::Missing { .. }) if matches!(is_nobody(desk, user).await, Ok(true)) => {
+            return Err(no_user(user.as_str(), &place.database));
+        }
+        stored => stored.map_err(|err| by_secret(user, &err, place))?,
+    };
     let (version, environment) = (stored.version.as_str(), stored.keys.environment().as_str());
     report.field("user", &user.as_str());
     report.field("key_version", &version);
@@ -61,6 +68,9 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     report.found(Finding::new(CheckState::Ok, "KeysWork", "Alpaca takes the keys."));
     let id = DocumentId::of_existing(user.as_str());
     let pin = desk.store().await?.pin(&id, Deadline::after(USER_BUDGET)).await?;
+    if pin.is_none() && is_nobody(desk, user).await? {
+        return Err(no_user(user.as_str(), &place.database));
+    }
     let (state, reason, sentence) = compared(&account, pin.as_ref());
     let finding = Finding::new(state, reason, sentence);
     report.found(match pin {
@@ -72,6 +82,12 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
         _ => finding.mended_by(sync_alone(user.as_str(), &flags)),
     });
     Ok(())
+}
+
+async fn is_nobody(desk: &Desk<'_>, user: &UserId) -> Result<bool, Stopped> {
+    let id = DocumentId::of_existing(user.as_str());
+    let existing = desk.store().await?.existing_user(&id, None, Deadline::after(USER_BUDGET)).await?;
+    Ok(existing.profile.is_none())
 }
 
 /// Whether the snapshot shows the account that the keys open.

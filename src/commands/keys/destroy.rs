@@ -10,7 +10,6 @@ use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::key_version::KeyVersion;
 use crate::model::settling::Settling;
-use crate::services::secret_changes::secret_of;
 use jiff::Timestamp;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -28,6 +27,8 @@ pub(super) struct Waiting<'a> {
     pub(super) store: &'a Store,
     pub(super) id: &'a DocumentId,
     pub(super) version: &'a KeyVersion,
+    /// The command that goes on with it.
+    pub(super) again: String,
     /// When the snapshot was written that the command itself made.
     pub(super) own_snapshot: Option<Timestamp>,
 }
@@ -67,7 +68,7 @@ impl Waiting<'_> {
         Ok(())
     }
 
-    /// Which older versions there are, and how they go.
+    /// Which older versions there are, and how they go: by the command that looks itself whether that is safe.
     pub(super) async fn tell_later(&self, why: &str, report: &mut Report) -> Result<(), Stopped> {
         let older = self.shelf.older(self.version).await?;
         let older: Vec<&str> = older.iter().map(KeyVersion::as_str).collect();
@@ -77,17 +78,12 @@ impl Waiting<'_> {
         }
         let them = if older.len() == 1 { "it" } else { "them" };
         let sentence = format!(
-            "{} ({why}). Destroy {them} in an hour, and leave the old keys alone at Alpaca until then.",
+            "{} ({why}). In an hour type this, and the same keys: it looks whether {them} can go, and only then destroys \
+             {them}. Until it has, leave the old keys alone at Alpaca.",
             older_left(older.len() as u64, &older.join(", "))
         );
-        let secret = secret_of(self.shelf.user);
-        let command = |version: &&str| {
-            let project = &self.shelf.database.project;
-            format!("gcloud secrets versions destroy {version} --secret={secret} --project={project}")
-        };
-        let commands: Vec<String> = older.iter().map(command).collect();
         let finding = Finding::new(CheckState::Warning, "OlderVersionsLeft", sentence);
-        report.found(finding.mended_by(commands.join(" && ")));
+        report.found(finding.mended_by(&self.again));
         Ok(())
     }
 
@@ -104,7 +100,8 @@ impl Waiting<'_> {
             if start.elapsed() + pause > args.wait_for {
                 return Err(if is_settled { Missing::Pulse } else { Missing::Latest });
             }
-            tell_progress(start.elapsed(), is_new, is_settled);
+            let waited = start.elapsed();
+            tell_progress(&progress(waited, settling.new_for(waited), args));
             tokio::time::sleep(pause).await;
         }
     }
@@ -124,11 +121,10 @@ impl Waiting<'_> {
     }
 }
 
-/// What so many older versions do as long as they are left, and which they are.
+/// So many older versions, and which they are. What they open nobody has tried.
 pub(super) fn older_left(count: u64, which: &str) -> String {
-    let versions = counted(count, ["older version still opens", "older versions still open"]);
-    let cost = if count == 1 { "costs" } else { "cost" };
-    format!("{versions} the account and {cost} money: {which}")
+    let words = ["older version is left, and costs money", "older versions are left, and cost money"];
+    format!("{}: {which}", counted(count, words))
 }
 
 /// The line that says how long was waited, which goes with this: also where a signal ends the waiting.
@@ -144,16 +140,47 @@ impl Drop for ProgressLine {
 }
 
 /// A line that is written over, on a terminal alone.
-fn tell_progress(waited: Duration, is_new: bool, is_settled: bool) {
+fn tell_progress(line: &str) {
     let mut stderr = io::stderr();
-    if !stderr.is_terminal() {
-        return;
+    if stderr.is_terminal() {
+        // Whoever does not look misses nothing.
+        let _ = write!(stderr, "\r\x1b[K{line} ").and_then(|()| stderr.flush());
     }
-    let what = match (is_new, is_settled) {
-        (false, _) => "`latest` is still the old version",
-        (true, false) => "`latest` is the new version, but not for long enough",
-        (true, true) => "waiting for a pulse by the new version",
+}
+
+/// For how long it waits, of how long at most, and for what.
+fn progress(waited: Duration, new_for: Option<Duration>, args: &KeysSetArgs) -> String {
+    let of = |part: Duration, whole: Duration| format!("{} of {} s", part.as_secs(), whole.as_secs());
+    let what = match new_for {
+        None => "`latest` is still the old version".to_owned(),
+        Some(new_for) if new_for < args.settled_for => {
+            format!("`latest` has been the new version for {}", of(new_for, args.settled_for))
+        }
+        Some(_) => "waiting for a pulse by the new version".to_owned(),
     };
-    // Whoever does not look misses nothing.
-    let _ = write!(stderr, "\r\x1b[K{} s: {what} ", waited.as_secs()).and_then(|()| stderr.flush());
+    format!("{} at most: {what}", of(waited, args.wait_for))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::args::{Cli, Command};
+    use crate::config::keys_args::KeysCommand;
+    use clap::Parser;
+
+    #[test]
+    fn the_line_of_progress_says_of_how_long_and_fits_the_screen() {
+        let cli =
+            Cli::try_parse_from(["pulse", "keys", "set", "ana", "--destroy-old"]).expect("a command line");
+        let Command::Keys(KeysCommand::Set(args)) = cli.command else { panic!("not `keys set`") };
+        for (waited, new_for, expected) in [
+            (0, None, "0 of 600 s at most: `latest` is still the old version"),
+            (599, Some(299), "599 of 600 s at most: `latest` has been the new version for 299 of 300 s"),
+            (310, Some(300), "310 of 600 s at most: waiting for a pulse by the new version"),
+        ] {
+            let line = progress(Duration::from_secs(waited), new_for.map(Duration::from_secs), &args);
+            assert_eq!(line, expected);
+            assert!(line.len() < 80, "{line}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `pulse keys list`.
 
 use crate::commands::failures::{LeadsOn, Stopped, sentence};
-use crate::commands::frame::{self, CheckState, Column, Finding, Report, Table, brief, counted, grouped};
+use crate::commands::frame::{self, CheckState, Column, Finding, Report, Table, brief, counted, in_words};
 use crate::commands::keys::destroy::older_left;
 use crate::config::Place;
 use crate::config::filter::UserFilter;
@@ -81,11 +81,14 @@ async fn list(
     while let Some(part) = parts.next().await {
         let rows: Vec<Row> = part.into_iter().flatten().filter_map(|looked| listing.take(looked)).collect();
         rows.iter().for_each(|row| report.item(row));
-        report.text(|page| table.rows(page, &rows.iter().map(Row::cells).collect::<Vec<_>>()));
+        if !rows.is_empty() {
+            report.text(|page| table.rows(page, &rows.iter().map(Row::cells).collect::<Vec<_>>()));
+        }
     }
     // Whose id cannot name a secret can have none.
     let without: Vec<&String> =
         users.difference(&with_keys).filter(|user| UserId::parse(user).is_ok()).collect();
+    listing.tell_none(report);
     report.field("users_without_secret", &without);
     listing.find(&without, (&place.database.flags(), again(args, place)), report);
     Ok(())
@@ -228,6 +231,17 @@ impl Listing {
         report.found(Finding::new(CheckState::Ok, "KeysListed", text));
     }
 
+    /// Where there is no row, a sentence.
+    fn tell_none(&self, report: &mut Report) {
+        let Some(limit) = self.older_than.filter(|_| self.old.is_empty() && self.unknown.is_none()) else {
+            return;
+        };
+        let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+        report.text(|page| {
+            page.paragraph(&format!("No user's newest keys are older than {}.", in_words(limit)));
+        });
+    }
+
     fn find(&self, without: &[&String], (flags, again): (&str, String), report: &mut Report) {
         self.tell_costs(report);
         let found = [
@@ -258,7 +272,8 @@ impl Listing {
             report.found(finding.mended_by(about(command, user, flags)));
         }
         if let Some((count, why)) = &self.unknown {
-            let sentence = format!("Of {} secrets the versions could not be read: {why}", grouped(*count));
+            let secrets = counted(*count, ["secret", "secrets"]);
+            let sentence = format!("Of {secrets} the versions could not be read: {why}");
             report.found(Finding::new(CheckState::Unknown, "VersionsUnknown", sentence).mended_by(again));
         }
     }
@@ -293,7 +308,10 @@ impl Older {
     fn finding(&self, flags: &str) -> Option<Finding> {
         let mend = about("keys set", self.first.as_ref()?, &format!(" --destroy-old{flags}"));
         let more = if self.users > self.named.len() as u64 { "; …" } else { "" };
-        let sentence = format!("{}{more}.", older_left(self.versions, &self.named.join("; ")));
+        let sentence = format!(
+            "{}{more}. With the keys of the newest version typed once more, this destroys them once that is safe.",
+            older_left(self.versions, &self.named.join("; "))
+        );
         Some(Finding::new(CheckState::Warning, "OlderVersionsLeft", sentence).mended_by(mend))
     }
 }

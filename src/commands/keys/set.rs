@@ -1,6 +1,6 @@
 //! `pulse keys set`.
 
-use crate::commands::failures::{LeadsOn, Stopped, by_alpaca, unless_told};
+use crate::commands::failures::{LeadsOn, Stopped, by_alpaca, no_user, unless_told};
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::commands::keys::destroy::Waiting;
 use crate::commands::keys::store::{Shelf, Stored, kind_of};
@@ -21,6 +21,7 @@ use crate::pass::own_run::{OwnRun, sync_now};
 use crate::services::alpaca::AlpacaError;
 use crate::services::clients::Clients;
 use crate::services::secret_manager::StoredKeys;
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,8 +41,15 @@ async fn begin(args: &KeysSetArgs, place: &Place, report: &mut Report) -> Result
     report.field("user", &user.as_str());
     let id = DocumentId::of_existing(user.as_str());
     let clients = unless_told(connect(place, &id)).await?;
-    let setting = Setting { args, clients: &clients, user: &user, id: &id, flags: place.database.flags() };
+    let flags = place.database.flags();
+    let setting =
+        Setting { args, clients: &clients, user: &user, id: &id, flags, may_be_stored: Cell::default() };
     let set = unless_told(setting.set(report)).await;
+    if set.is_err() && setting.may_be_stored.get() {
+        let sentence = "The keys may be stored by now. If there were others before, pulses may still use those: leave \
+                        them alone at Alpaca until the same command has run to its end.";
+        report.found(Finding::new(CheckState::Warning, "OldKeysInUse", sentence));
+    }
     report.used(clients.usage.so_far());
     set
 }
@@ -53,6 +61,8 @@ struct Setting<'a> {
     id: &'a DocumentId,
     /// By which another command works in the same place.
     flags: String,
+    /// Whether it has come so far that other keys than before may be stored.
+    may_be_stored: Cell<bool>,
 }
 
 impl Setting<'_> {
@@ -68,6 +78,7 @@ impl Setting<'_> {
         let question = format!("Store these keys for {user} ({})?", environment.as_str().to_uppercase());
         confirm(&question, self.args.confirm).await?;
         let shelf = Shelf { secrets: &self.clients.secrets, database: self.clients.store.database(), user };
+        self.may_be_stored.set(true);
         let stored = shelf.put(&typed.payload).await?;
         self.tell_stored(&stored, report);
         let mark = keys_updated(self.clients.store.database(), self.id);
@@ -80,6 +91,7 @@ impl Setting<'_> {
             store: &self.clients.store,
             id: self.id,
             version: &keys.version,
+            again: self.again_with(|args| args.destroy_old = true),
             own_snapshot: written.and_then(|pin| pin.updated_at),
         };
         match (is_synced, self.args.destroy_old) {
@@ -98,9 +110,9 @@ impl Setting<'_> {
         if existing.profile.is_some() {
             return Ok(());
         }
-        let sentence = format!("There is no user {user}. Only if the user is new, add them first:");
+        // Whoever mistyped the id sees by the place, and by the question of that command, that it is another one.
         let mend = about("user add", user.as_str(), &self.flags);
-        Err(Stopped::failed("UserUnknown", sentence).mended_by(mend))
+        Err(no_user(user.as_str(), store.database()).mended_by(mend))
     }
 
     /// The account that the keys open; none, where it is not open yet.
@@ -114,7 +126,7 @@ impl Setting<'_> {
                     "Alpaca takes the keys, but their account is not open yet ({status}), and the snapshot shows one \
                      that is: nothing was stored."
                 );
-                Err(Stopped::failed("OtherAccount", sentence).mended_by(self.again_with("--new-account")))
+                Err(Stopped::failed("OtherAccount", sentence).mended_by(self.with_new_account()))
             }
             Err(AlpacaError::Rejected { .. }) => Err(self.rejected(typed)),
             Err(err) => Err(by_alpaca(&err)),
@@ -122,19 +134,29 @@ impl Setting<'_> {
     }
 
     fn rejected(&self, typed: &TypedKeys) -> Stopped {
-        let [tried, other] = match typed.keys.environment() {
-            Environment::Paper => ["paper", "live"],
-            Environment::Live => ["live", "paper"],
+        let tried = typed.keys.environment();
+        let other = match tried {
+            Environment::Paper => Environment::Live,
+            Environment::Live => Environment::Paper,
         };
+        let [tried, of] = [tried, other].map(Environment::as_str);
         let sentence = format!(
-            "Alpaca does not take these keys for {tried} trading: nothing was stored. If they are of a {other} account, \
+            "Alpaca does not take these keys for {tried} trading: nothing was stored. If they are of a {of} account, \
              say so."
         );
-        Stopped::failed("KeysRejected", sentence).mended_by(self.again_with(&format!("--{other}")))
+        let again = self.again_with(|args| {
+            (args.paper, args.live) = (other == Environment::Paper, other == Environment::Live);
+        });
+        Stopped::failed("KeysRejected", sentence).mended_by(again)
     }
 
-    fn again_with(&self, flag: &str) -> String {
-        about("keys set", self.user.as_str(), &format!(" {flag}{}", self.flags))
+    fn with_new_account(&self) -> String {
+        self.again_with(|args| args.new_account = true)
+    }
+
+    /// The same command with all flags that were typed, but for that change.
+    fn again_with(&self, change: impl FnOnce(&mut KeysSetArgs)) -> String {
+        about("keys set", self.user.as_str(), &format!("{}{}", self.args.as_typed_but(change), self.flags))
     }
 
     fn tell(&self, typed: &TypedKeys, account: Option<&Account>, report: &mut Report) {
@@ -162,7 +184,7 @@ impl Setting<'_> {
             "These keys open another account than the snapshot shows, which is {}: nothing was stored.",
             pin.account
         );
-        Err(Stopped::failed("OtherAccount", sentence).mended_by(self.again_with("--new-account")))
+        Err(Stopped::failed("OtherAccount", sentence).mended_by(self.with_new_account()))
     }
 
     fn tell_stored(&self, Stored { version, was_there }: &Stored, report: &mut Report) {

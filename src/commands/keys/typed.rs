@@ -23,10 +23,12 @@ pub(super) fn can_be_typed(args: &KeysSetArgs) -> Result<(), Stopped> {
              for, or read from stdin.",
         ));
     }
-    if !io::stdin().is_terminal() && !args.confirm.yes {
-        return Err(Refused::NoTerminal.into());
+    match io::stdin().is_terminal() {
+        false if !args.confirm.yes => Err(Refused::NoTerminal.into()),
+        // What is piped in may say it itself.
+        true if args.token && args.environment().is_none() => Err(no_key(TypedError::NoEnvironment)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Waits for the keys. Whoever gives up waiting has the terminal as it was before.
@@ -37,7 +39,7 @@ pub(super) async fn typed(args: &KeysSetArgs) -> Result<TypedKeys, Stopped> {
         false => on_a_thread(move || Ok(TypedKeys::read(&piped()?, is_token, flag))).await,
     };
     match read {
-        Ok(typed) => typed.map_err(|err| unusable(format!("{}.", capitalised(&err.to_string())))),
+        Ok(typed) => typed.map_err(no_key),
         Err(err) if err.kind() == io::ErrorKind::InvalidData => {
             Err(unusable("What was typed is no UTF-8 text."))
         }
@@ -72,6 +74,10 @@ fn piped() -> io::Result<SecretString> {
     let mut text = Zeroizing::new(String::with_capacity(MOST as usize));
     io::stdin().lock().take(MOST).read_to_string(&mut text)?;
     Ok(SecretString::from(text.as_str()))
+}
+
+fn no_key(err: TypedError) -> Stopped {
+    unusable(format!("{}.", capitalised(&err.to_string())))
 }
 
 pub(super) fn unusable(sentence: impl Into<String>) -> Stopped {

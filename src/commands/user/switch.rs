@@ -1,6 +1,6 @@
 //! `pulse user pause` and `pulse user resume`.
 
-use crate::commands::failures::{LeadsOn, Stopped, unless_told};
+use crate::commands::failures::{LeadsOn, Stopped, no_user, unless_told};
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
 use crate::config::user_args::UserSwitchArgs;
 use crate::documents::user_changes::switch;
@@ -33,7 +33,7 @@ async fn turn(
     let (store, id) = (desk.store().await?, DocumentId::of_existing(user.as_str()));
     let deadline = Deadline::after(USER_BUDGET);
     let Some((Some(known), _)) = store.named_users(std::slice::from_ref(&id), deadline).await?.pop() else {
-        return Err(Stopped::failed("UserUnknown", format!("There is no user {user}.")));
+        return Err(no_user(user.as_str(), store.database()));
     };
     let [question, sentence, already] = match is_on {
         true => ["Sync {} again?", "{} is synced again, from the next pulse on.", "{} is synced already."],
