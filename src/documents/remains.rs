@@ -39,6 +39,9 @@ pub(crate) struct Remains {
     pub(crate) sync: bool,
     /// The tenants whose account document shows the user's account.
     pub(crate) primaries: Vec<OwnedPrimary>,
+    /// The tenant that the user is a member of, if it has no account document: a removal that broke off may have
+    /// deleted it.
+    pub(crate) bereft: Option<TenantId>,
     /// The tenant that the user is a member of.
     pub(crate) membership: Option<TenantId>,
     /// The tenant whose `owner_uid` names the user.
@@ -66,6 +69,13 @@ impl Remains {
             && primaries.is_empty()
             && membership.is_none()
             && owned.is_none()
+    }
+
+    /// The tenant that somebody else has to give an account document, with the user's gone.
+    #[must_use]
+    pub(crate) fn bequeathed(&self, user: &DocumentId) -> Option<&TenantId> {
+        let mut owned = self.primaries.iter().map(|primary| &primary.tenant);
+        owned.find(|tenant| tenant.as_str() != user.as_str()).or(self.bereft.as_ref())
     }
 
     /// The deletion of what shows the user's money, and of their trouble. The tenant's next owner is named with it.
@@ -168,11 +178,13 @@ impl Store {
             }
         }
         let Some(tenant) = shared else { return Ok(()) };
-        let member = membership_name(database, &tenant, user.as_str());
+        let is_member = found.contains_key(&membership_name(database, &tenant, user.as_str()));
+        let is_bereft = is_member && !found.contains_key(&primary_name(database, &tenant));
+        remains.bereft = is_bereft.then(|| tenant.clone());
         let owner = text(&found, &tenant_name(database, &tenant), OWNER_UID);
         remains.heir = self.heir(&tenant, user, owner, deadline).await?;
         remains.owned = (owner == Some(user.as_str())).then(|| tenant.clone());
-        remains.membership = found.contains_key(&member).then_some(tenant);
+        remains.membership = is_member.then_some(tenant);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use crate::live::in_time;
 use crate::terminal::plain;
 use crate::typed::Typed;
-use crate::world::{Run, World, sandbox};
+use crate::world::{Run, World, keys_of, sandbox};
 use nix::pty::openpty;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use serde_json::{Value as Json, json};
@@ -118,6 +118,51 @@ async fn keys_of_nobody_are_not_asked_for() {
     assert_eq!(object["used"]["firestore_reads"], 1, "their document alone: {object}");
     let Some(shown) = Typed::on_a_terminal(&world, &["keys", "set", "nobody"], &[]).await else { return };
     assert!(shown.contains("UserUnknown") && !shown.contains("Key id"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_which_nobody_says_where_its_account_is_is_not_asked_for() {
+    let world = sandbox().await;
+    world.put("users/ana", []).await;
+    let Some(shown) = Typed::on_a_terminal(&world, &["keys", "set", "ana", "--token"], &[]).await else {
+        return;
+    };
+    assert!(
+        shown.contains("KeysUnusable: A token does not say") && !shown.contains("OAuth token: "),
+        "{shown}"
+    );
+}
+
+/// A command that was told to stop at its first commit.
+async fn stopped_at_a_commit(world: &World, args: &[&str], input: &str) -> Json {
+    let rule = world.sandbox.faults().inject("firestore/Commit:stall,times=1").expect("a fault");
+    let child = Typed::start(world, &[args, &["--yes", "--json"]].concat(), input).await;
+    crate::live::wait_until(|| rule.applied() > 0).await;
+    let pid = child.id().expect("still running").to_string();
+    std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().expect("kill runs");
+    let run = Run::end_of(child).await;
+    world.sandbox.faults().clear();
+    assert_eq!(run.exit, Some(143), "{}", run.stdout);
+    serde_json::from_str(&run.stdout).expect("an object")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_stopped_half_way_is_told_how_the_user_stands() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.pulse().await;
+    let (key_id, secret_key) = keys_of("ana");
+    let told =
+        stopped_at_a_commit(&world, &["keys", "set", "ana"], &format!("{key_id}\n{secret_key}\n")).await;
+    let finding = &told["findings"][1];
+    assert_eq!(finding["reason"], "OldKeysInUse", "{told}");
+    assert!(finding["sentence"].to_string().contains("leave them alone at Alpaca"), "{told}");
+    assert_eq!(told["findings"][2]["reason"], "Stopped", "what goes on comes last: {told}");
+    let told = stopped_at_a_commit(&world, &["user", "remove", "ana"], "").await;
+    let finding = &told["findings"][0];
+    assert_eq!(finding["reason"], "LeftPaused", "{told}");
+    assert_eq!(finding["mend"], format!("pulse user resume ana --project={}", world.project));
+    assert!(finding["sentence"].to_string().contains("nothing is deleted yet"), "{told}");
 }
 
 /// Whoever is told to stop says how it goes on, and so does whoever meets a service that does not answer.

@@ -37,17 +37,29 @@ async fn add(
     let existing = store.existing_user(&id, args.tenant.as_ref(), Deadline::after(USER_BUDGET)).await?;
     let writes = writes(args, store.database(), &id, &existing)?;
     report.field("is_new", &existing.profile.is_none());
-    let next = about("keys set", user.as_str(), &place.database.flags());
+    let [keys, look] =
+        ["keys set", "explain"].map(|command| about(command, user.as_str(), &place.database.flags()));
     if writes.is_empty() {
         let sentence = format!("{user} is there already, and nothing was to be changed.");
-        report.found(Finding::new(CheckState::Ok, "UserThere", sentence).mended_by(next));
+        report.found(Finding::new(CheckState::Ok, "UserThere", sentence).mended_by(look));
         return Ok(());
     }
     let of = args.tenant.as_ref().map(|tenant| format!(", a member of tenant {tenant}")).unwrap_or_default();
-    confirm(&format!("Add {user}{of}?"), args.confirm).await?;
+    let is_new = existing.profile.is_none();
+    let question = if is_new { "Add" } else { "Add what is missing of" };
+    confirm(&format!("{question} {user}{of}?"), args.confirm).await?;
     store.commit(&writes, Deadline::after(USER_BUDGET)).await?;
-    let sentence = format!("{user} is added{of}. Keys are next:");
-    report.found(Finding::new(CheckState::Ok, "UserAdded", sentence).mended_by(next));
+    // Whether whoever was there has keys is not known here.
+    report.found(match is_new {
+        true => {
+            let sentence = format!("{user} is added{of}. Keys are next:");
+            Finding::new(CheckState::Ok, "UserAdded", sentence).mended_by(keys)
+        }
+        false => {
+            let sentence = format!("{user} was there already{of}: what was missing is added.");
+            Finding::new(CheckState::Ok, "UserCompleted", sentence).mended_by(look)
+        }
+    });
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `pulse user remove`: everything of a user goes, in an order in which whatever breaks can be run again. First the user
-//! is paused and loses their keys, so that no pulse writes anew; last goes the document that says which tenant was theirs.
+//! is paused and loses their keys, so that no pulse writes anew; last go the membership and the document that say which
+//! tenant was theirs, once somebody else has the tenant's document.
 
 use crate::commands::failures::{LeadsOn, Stopped, unless_told};
 use crate::commands::frame::{self, CheckState, Finding, Report, confirm};
@@ -17,6 +18,7 @@ use crate::model::suggested::{about, sync_alone};
 use crate::pass::own_run::{OwnRun, sync_now};
 use crate::services::clients::Clients;
 use crate::services::secret_changes::{SecretChangeError, secret_of};
+use std::cell::Cell;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -33,8 +35,12 @@ pub(super) async fn run(args: &UserRemoveArgs) -> ExitCode {
 async fn begin(args: &UserRemoveArgs, place: &Place, report: &mut Report) -> Result<(), Stopped> {
     let id = DocumentId::of_existing(args.user.as_str());
     let clients = unless_told(connect(place, &id)).await?;
-    let removal = Removal { args, clients: &clients, id, flags: place.database.flags() };
+    let removal =
+        Removal { args, clients: &clients, id, flags: place.database.flags(), begun: Cell::default() };
     let removed = unless_told(removal.remove(report)).await;
+    if removed.is_err() {
+        report.found_all(removal.left_paused().into_iter().collect());
+    }
     report.used(clients.usage.so_far());
     removed
 }
@@ -45,9 +51,49 @@ struct Removal<'a> {
     id: DocumentId,
     /// By which another command works in the same place.
     flags: String,
+    /// How far it may have come.
+    begun: Cell<Begun>,
+}
+
+/// The parts of a removal, in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Begun {
+    #[default]
+    Nothing,
+    Pause,
+    Keys,
+    Figures,
+    User,
+}
+
+impl Begun {
+    /// How a user stands with whom it broke off there, and what comes of ending the pause.
+    fn left(self) -> Option<[&'static str; 2]> {
+        match self {
+            Self::Nothing | Self::User => None,
+            Self::Pause => Some(["is paused now, and nothing is deleted yet", "undoes it"]),
+            Self::Keys => Some([
+                "is paused now, and their keys may be deleted",
+                "ends the pause, and `pulse keys set` stores keys anew where they are gone",
+            ]),
+            Self::Figures => Some([
+                "is paused now, their keys are deleted, and their figures may be",
+                "ends the pause, and `pulse keys set` stores keys anew",
+            ]),
+        }
+    }
 }
 
 impl Removal<'_> {
+    /// What a removal that broke off has done to the user, and what undoes it.
+    fn left_paused(&self) -> Option<Finding> {
+        let user = &self.args.user;
+        let [left, undone] = self.begun.get().left()?;
+        let sentence = format!("{user} {left}. If it was the wrong user, this {undone}.");
+        let mend = about("user resume", user.as_str(), &self.flags);
+        Some(Finding::new(CheckState::Warning, "LeftPaused", sentence).mended_by(mend))
+    }
+
     async fn remove(&self, report: &mut Report) -> Result<(), Stopped> {
         let user = &self.args.user;
         let remains = self.remains().await?;
@@ -59,7 +105,9 @@ impl Removal<'_> {
         report.field("stays", &remains.others);
         report.field("heir", &remains.heir.as_ref().map(DocumentId::as_str));
         if listed.is_empty() {
-            let sentence = format!("Nothing of {user} is there: removed already, or another id or project.");
+            let place = &self.clients.store.database().in_words();
+            let sentence =
+                format!("Nothing of {user} is in {place}: removed already, or another id or project.");
             report.found(Finding::new(CheckState::Ok, "NothingLeft", sentence));
             self.tell_others(&remains, report);
             return Ok(());
@@ -67,10 +115,13 @@ impl Removal<'_> {
         report.text(|page| {
             page.heading(&format!("Everything of {user} is deleted for good:"));
             listed.iter().for_each(|what| page.line(&format!("  {what}")));
+            self.heir_in_words(&remains).iter().for_each(|text| page.paragraph(text));
         });
         confirm(&format!("Delete all of this of {user}?"), self.args.confirm).await?;
         let remains = self.delete(&remains).await?;
         self.inherit(&remains, report).await?;
+        self.begun.set(Begun::User);
+        self.commit(remains.deletions_of_user(self.clients.store.database(), &self.id)).await?;
         self.look_again().await?;
         let sentence = format!(
             "{user} is removed. A pulse that was at work may write a snapshot once more: run this again in a minute to \
@@ -86,10 +137,12 @@ impl Removal<'_> {
         let user = &self.args.user;
         match (claimed, &self.args.tenant) {
             (Some(claimed), Some(given)) if claimed != given => {
+                // Their removal would be no mend: nobody has asked for that.
                 let sentence = format!(
-                    "{user} is of tenant {claimed}: remove them from that one first, and then from {given}."
+                    "{user} is of tenant {claimed}, not of {given}: nothing was deleted. What {given} has of somebody is \
+                     deleted once they are removed themselves."
                 );
-                let mend = about("user remove", user.as_str(), &self.flags);
+                let mend = about("explain", user.as_str(), &self.flags);
                 Err(Stopped::failed("OtherTenant", sentence).mended_by(mend))
             }
             _ => Ok(()),
@@ -114,6 +167,15 @@ impl Removal<'_> {
         listed
     }
 
+    /// Who gets the tenant's document.
+    fn heir_in_words(&self, remains: &Remains) -> Option<String> {
+        let tenant = remains.bequeathed(&self.id)?;
+        Some(match &remains.heir {
+            Some(heir) => format!("The document of tenant {tenant} falls to {heir}."),
+            None => format!("Tenant {tenant} has no other member, and no document then."),
+        })
+    }
+
     async fn remains(&self) -> Result<Remains, Stopped> {
         let deadline = Deadline::after(USER_BUDGET);
         Ok(self.clients.store.remains(&self.id, self.args.tenant.as_ref(), deadline).await?)
@@ -133,13 +195,17 @@ impl Removal<'_> {
         let Clients { secrets, store, .. } = &**self.clients;
         let database = store.database();
         if remains.user {
+            self.begun.set(Begun::Pause);
             self.commit(vec![switch(database, &self.id, false)]).await?;
         }
+        // Who has no document is not paused, and cannot be resumed.
+        let begin = |part| self.begun.set(if remains.user { part } else { Begun::Nothing });
+        begin(Begun::Keys);
         secrets.delete_secret(database, &self.args.user, Deadline::after(USER_BUDGET)).await?;
+        begin(Begun::Figures);
         self.delete_history().await?;
         let remains = self.remains().await?;
         self.delete_figures(&remains).await?;
-        self.commit(remains.deletions_of_user(database, &self.id)).await?;
         Ok(remains)
     }
 
@@ -177,10 +243,9 @@ impl Removal<'_> {
 
     /// The tenant's document is the next member's at once, and not only when a pulse has come.
     async fn inherit(&self, remains: &Remains, report: &mut Report) -> Result<(), Stopped> {
-        let shared = remains.primaries.iter().find(|primary| primary.tenant.as_str() != self.id.as_str());
-        let Some(tenant) = shared.map(|primary| &primary.tenant) else { return Ok(()) };
+        let Some(tenant) = remains.bequeathed(&self.id) else { return Ok(()) };
         let Some(heir) = &remains.heir else {
-            let sentence = format!("Tenant {tenant} has no other member: its document is deleted.");
+            let sentence = format!("Tenant {tenant} has no other member, and no document now.");
             report.found(Finding::new(CheckState::Ok, "TenantEmpty", sentence));
             return Ok(());
         };
@@ -193,16 +258,16 @@ impl Removal<'_> {
             }
             OwnRun::Paused => {
                 let sentence = format!(
-                    "The document of tenant {tenant} is deleted, and {heir}, to whom it falls, is paused, as is whoever \
-                     else is a member: it comes with the next pulse that syncs one of them."
+                    "Tenant {tenant} has no document now: {heir}, to whom it falls, is paused, as is whoever else is a \
+                     member. It comes with the next pulse that syncs one of them."
                 );
-                let mend = about("user resume", heir.as_str(), &self.flags);
-                Finding::new(CheckState::Warning, "HandOverWaits", sentence).mended_by(mend)
+                // Somebody has paused them, and knows why.
+                Finding::new(CheckState::Warning, "HandOverWaits", sentence)
             }
             OwnRun::NotOpen | OwnRun::Failed(_) => {
                 let sentence = format!(
-                    "The document of tenant {tenant} is deleted, and {heir}, to whom it falls, could not be synced: it \
-                     comes with the next pulse that syncs a member."
+                    "Tenant {tenant} has no document now: {heir}, to whom it falls, could not be synced. It comes with \
+                     the next pulse that syncs a member."
                 );
                 let mend = sync_alone(heir.as_str(), &self.flags);
                 Finding::new(CheckState::Warning, "HandOverWaits", sentence).mended_by(mend)
