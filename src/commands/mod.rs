@@ -29,6 +29,7 @@ use crate::config::variables::{self, environment};
 use crate::shutdown::Stop;
 use crate::telemetry::{self, LogFormat, output};
 use clap::CommandFactory;
+use clap::error::ErrorKind;
 use jiff::Timestamp;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -89,8 +90,9 @@ pub async fn refuse(err: clap::Error) -> ExitCode {
         Stop::default().flush_log().await;
     }
     output::tell(move || match unreadable {
-        Some(unreadable) => writeln!(io::stderr(), "error: {unreadable}"),
-        None => err.print(),
+        Some(unreadable) => write!(io::stderr(), "{}", frame::refusal(&format!("error: {unreadable}"))),
+        None if err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => err.print(),
+        None => write!(io::stderr(), "{}", frame::refusal(&err.render().to_string())),
     })
     .await;
     ExitCode::from(2)

@@ -20,7 +20,7 @@ pub(crate) use self::chain::Chain;
 pub(crate) use self::label::ExecutionLabel;
 pub(crate) use self::log_format::LogFormat;
 pub(crate) use self::progress::{Progress, SILENCE};
-pub(crate) use self::terminal::{columns_of_stdout, is_watched};
+pub(crate) use self::terminal::{columns_of_stderr, columns_of_stdout, is_watched};
 pub(crate) use self::wrap::{GLUE, LEAST_WIDTH, wrapped};
 pub(crate) use crate::model::clean::clean;
 

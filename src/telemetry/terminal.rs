@@ -32,6 +32,13 @@ pub(crate) fn columns_of_stdout() -> Option<usize> {
     stdout.is_terminal().then(|| columns(stdout))
 }
 
+/// The columns of stderr, if it is one.
+#[must_use]
+pub(crate) fn columns_of_stderr() -> Option<usize> {
+    let stderr = io::stderr();
+    stderr.is_terminal().then(|| columns(stderr))
+}
+
 pub(super) fn columns(terminal: impl AsFd) -> usize {
     let size = rustix::termios::tcgetwinsize(terminal);
     let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);

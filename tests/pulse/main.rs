@@ -48,6 +48,7 @@ mod ownership;
 mod promtool;
 mod read;
 mod readers;
+mod refusals;
 mod refused_documents;
 mod safety;
 mod secrecy;

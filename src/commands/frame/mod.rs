@@ -8,6 +8,7 @@ mod report;
 mod screen;
 mod table;
 mod times;
+mod usage;
 
 pub(crate) use self::confirm::{Refused, confirm};
 pub(crate) use self::finding::{CheckState, Finding};
@@ -15,4 +16,5 @@ pub(crate) use self::page::{Page, counted, grouped};
 pub(crate) use self::report::{Report, refuse, run};
 pub(crate) use self::table::{Column, Table};
 pub(crate) use self::times::{brief, in_words, point};
+pub(crate) use self::usage::refusal;
 pub(crate) use crate::telemetry::GLUE;

@@ -4,6 +4,7 @@ use crate::commands::frame::finding::{CheckState, Finding, worst};
 use crate::commands::frame::json::JsonObject;
 use crate::commands::frame::page::{Page, grouped};
 use crate::commands::frame::screen::Screen;
+use crate::commands::frame::usage::refusal;
 use crate::config::operator_args::OperatorArgs;
 use crate::config::variables::{self, environment};
 use crate::config::{Execution, Place};
@@ -221,7 +222,7 @@ pub(crate) async fn run(
             if args.json {
                 refuse(command.to_owned(), "Configuration", err.to_string()).await;
             }
-            output::tell(move || writeln!(io::stderr(), "error: {err}")).await;
+            output::tell(move || write!(io::stderr(), "{}", refusal(&format!("error: {err}")))).await;
             return ExitCode::from(USAGE);
         }
     };
