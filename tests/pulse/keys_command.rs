@@ -396,6 +396,7 @@ async fn a_list_has_every_secret_its_versions_and_its_cost() {
     assert_eq!(older["mend"], format!("pulse keys set ana --destroy-old --project={}", world.project));
     let run = Run::of(&mut world.bare_command(&["keys", "list", "--older-than", "0s", "--json"])).await;
     assert!(run.exit == Some(0) || run.exit == Some(3), "as old as the test is quick: {}", run.stdout);
+    assert!(!run.stdout.contains("pulse keys set gone"), "nobody needs keys: {}", run.stdout);
     let run = Run::of(&mut world.bare_command(&["keys", "list", "--older-than", "90d"])).await;
     assert!(run.exit == Some(0) && !run.stdout.contains("\nana "), "{}", run.stdout);
     assert!(run.stdout.contains("No user's newest keys are older than 90 days."), "{}", run.stdout);

@@ -203,7 +203,10 @@ impl Listing {
     fn take(&mut self, (row, versions): (Row, Result<Vec<VersionInfo>, SecretChangeError>)) -> Option<Row> {
         let row = match versions {
             Ok(versions) => {
-                self.older.add(&row.user, &versions);
+                // Who is no user has nothing to rotate: all of the secret goes.
+                if row.is_a_user {
+                    self.older.add(&row.user, &versions);
+                }
                 row.with(&versions, Timestamp::now())
             }
             // Deleted meanwhile.
@@ -218,7 +221,7 @@ impl Listing {
         self.of_nobody.extend((!row.is_a_user).then(|| row.user.clone()));
         let Some(limit) = self.older_than else { return Some(row) };
         let is_old = row.age_s.is_some_and(|age| u64::try_from(age).is_ok_and(|age| age > limit.as_secs()));
-        self.old.extend(is_old.then(|| row.user.clone()));
+        self.old.extend((is_old && row.is_a_user).then(|| row.user.clone()));
         is_old.then_some(row)
     }
 
