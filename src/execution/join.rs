@@ -11,11 +11,12 @@ use crate::firestore::StoreError;
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::ledger::Ledger;
+use crate::model::loop_claim::LoopClaim;
 use crate::model::outcome::PassStatus;
 use crate::services::clients::Clients;
 use crate::telemetry::Chain;
 use std::time::Duration;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// For joining an execution, all tries together.
 const JOIN_BUDGET: Duration = Duration::from_secs(20);
@@ -128,7 +129,11 @@ async fn try_once(
     if let Some(other) = view.own.as_ref().and_then(|own| own.skipped_for.clone()) {
         return Ok(Try::Busy(other));
     }
+    if looping.is_none() && clients.config.repeat.is_some() && store.clock().is_known() {
+        return Ok(Try::NotIts(HandOver::Reckon));
+    }
     let joining = joining_task(assignment, clients, (execution, looping));
+    assignment.follows_others = joining.follows_others(&view);
     let (current, own) = (view.current.execution.as_ref(), view.own.as_ref());
     let (rival, model) = (joining.rival(current), joining.model_execution(own, view.last.id.as_ref()));
     let [rival_ledger, model_ledger] = store.ledgers([rival, model], deadline).await?;
@@ -155,6 +160,7 @@ async fn try_once(
     Ok(match decision {
         JoinDecision::Leave(other) | JoinDecision::LeaveForAll(other) => Try::Busy(other.clone()),
         JoinDecision::Join | JoinDecision::Claim(_) => {
+            report_disbelieved(joining.disbelieved(&view));
             let LedgerView { now, own, last, .. } = view;
             Try::Joined(Box::new(Joined { shards, own, previous: last.started_at, now }))
         }
@@ -187,6 +193,14 @@ fn report_earlier(assignment: &TaskAssignment) {
 fn report_done_before(outcome: PassStatus) {
     if outcome == PassStatus::Failed {
         error!("An earlier attempt has ended this execution as failed: its log lines say why");
+    }
+}
+
+fn report_disbelieved(claim: Option<&LoopClaim>) {
+    if let Some(LoopClaim { id, due_at, .. }) = claim {
+        warn!(
+            "Took over from the loop of execution {id}: no loop can have claimed {due_at}, which is yet to come"
+        );
     }
 }
 
