@@ -59,7 +59,7 @@ impl LoopTick {
     #[must_use]
     pub(crate) fn hand_over(&self, last: Option<&LoopClaim>, is_at_work: bool, now: Timestamp) -> HandOver {
         let Some(last) = last.filter(|last| last.is_possible(now)) else { return HandOver::Now };
-        let may_be_waiting = last.may_be_waiting(self.due_at, now);
+        let may_be_waiting = last.may_be_waiting(self, now);
         // By the point in time, not by the clock: who comes late for one has it all the same, and nobody else.
         let has_this = !last.gave_up() && self.due_at < last.ends_at && (is_at_work || may_be_waiting);
         if last.id != self.claim.id && has_this {
@@ -95,10 +95,11 @@ impl LoopClaim {
         self.ends_at <= self.due_at
     }
 
-    /// Whether the loop may be waiting for its next pulse, and have this one.
-    fn may_be_waiting(&self, due_at: Timestamp, now: Timestamp) -> bool {
+    /// Whether the loop may be waiting for its next pulse, and have this one of another loop.
+    fn may_be_waiting(&self, other: &LoopTick, now: Timestamp) -> bool {
         match self.is_seldom_seen() {
-            true => due_at < self.next_at,
+            // One with a shorter period has pulses in between, and does not wait to see whether this one is alive.
+            true => other.due_at < self.next_at && other.claim.every() >= self.every(),
             false => now.duration_since(self.next_at) <= ALIVE_FOR,
         }
     }

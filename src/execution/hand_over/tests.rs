@@ -84,8 +84,20 @@ fn a_loop_that_is_not_seen_for_long_is_stood_by_for_from_15_minutes_before_its_n
         // That one will be seen, or not, in time for the start after this one.
         (every(0, 900, DAY), 600, 600, Leave(every(0, 900, DAY))),
     ] {
-        let tick = LoopTick { due_at: at(due), claim: claim("pulse-x", due + MINUTE, DAY) };
+        let own = LoopClaim { due_at: at(due), ..claim("pulse-x", due + 3_600, DAY) };
+        let tick = LoopTick { due_at: at(due), claim: own };
         assert_eq!(tick.hand_over(Some(&last), false, at(now)), expected, "{last:?} {due} {now}");
+    }
+    // One that comes more often need not wait for it, nor take its pulse again.
+    let (last, more_often) = (every(0, 3_600, DAY), |due| claim("pulse-x", due + MINUTE, DAY));
+    for (due, is_at_work, expected) in [
+        (60, false, Now),
+        (0, false, Done),
+        (60, true, Leave(last.clone())),
+        (3_540, true, StandBy(last.clone())),
+    ] {
+        let tick = LoopTick { due_at: at(due), claim: more_often(due) };
+        assert_eq!(tick.hand_over(Some(&last), is_at_work, at(due)), expected, "{due} {is_at_work}");
     }
 }
 
