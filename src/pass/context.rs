@@ -130,10 +130,14 @@ impl PassContext {
         config.takes_everybody() && config.filter.is_empty() && writer.commits()
     }
 
-    /// The user's keys, if an earlier pass of a loop left them. Held only as long as the cache keeps them.
+    /// The user's keys, if an earlier pass of a loop left them and the user is synced. Held only as long as the cache keeps
+    /// them, which whoever does not ask for them shortens.
     #[must_use]
     pub(crate) fn kept_keys(&self, record: &UserRecord) -> Option<Weak<StoredKeys>> {
         let KeysAt::Secret(user) = &record.keys else { return None };
+        if !record.user.is_synced() {
+            return None;
+        }
         let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous, self.last_change(record))?;
         Some(Arc::downgrade(&kept))
     }
@@ -141,7 +145,7 @@ impl PassContext {
     /// When the user's keys were last changed, as far as their document tells.
     #[must_use]
     pub(crate) fn last_change(&self, record: &UserRecord) -> LastChange {
-        LastChange::of(record.user.keys_updated_at, self.schedule.now)
+        LastChange::of(&record.user, self.schedule.now)
     }
 }
 

@@ -13,8 +13,10 @@ use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
 use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::keys::Environment;
-use crate::model::sync_state;
+use crate::model::past::READERS_CALL_STALE_AFTER;
+use crate::model::sync_state::{self, PreviousState};
 use crate::model::tenancy::{Primary, TenantLookup, TenantWrite};
+use crate::model::user::User;
 use crate::pass::account::{AccountFound, UsedKeys};
 use crate::pass::context::PassContext;
 use crate::pass::sync_outcome::SyncOutcome;
@@ -23,6 +25,7 @@ use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::alpaca::Answer;
 use crate::services::clients::Clients;
 use crate::telemetry::Chain;
+use jiff::SignedDuration;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::slice;
@@ -74,6 +77,15 @@ impl Written {
     }
 }
 
+/// For how long a snapshot may be gone by. Where it is unknown what keeps users from being synced, a failure cannot be
+/// recorded, so that a snapshot must not stand for longer than readers take any for fresh.
+fn stands_for(pass: &PassContext, record: &UserRecord) -> SignedDuration {
+    match record.previous {
+        PreviousState::Unknown => READERS_CALL_STALE_AFTER,
+        PreviousState::Clean | PreviousState::Troubled(_) => pass.clients.config.stands_for(),
+    }
+}
+
 /// Where the keys of a user's secret are: the path, which the snapshot names.
 #[must_use]
 pub(crate) fn key_path(pass: &PassContext, record: &UserRecord) -> Option<String> {
@@ -111,7 +123,7 @@ impl<'a> SnapshotWrite<'a> {
                 account: &answer.account,
                 environment: keys.keys().environment(),
                 answered_at,
-                stands_for: pass.clients.config.stands_for(),
+                stands_for: stands_for(pass, record),
                 keys: key_path.zip(keys.version()),
                 raw: raw(&pass.clients, id.as_str(), answer),
             },
@@ -156,10 +168,13 @@ impl<'a> SnapshotWrite<'a> {
         self.demands_snapshot && err.is_about_missing()
     }
 
+    /// Whoever was created again is somebody else: the account may not be theirs.
     async fn is_gone(&self, deadline: Deadline) -> Result<bool, StoreError> {
         self.pass.memory.doubt(self.record.id());
         let users = self.pass.clients.store.named_users(slice::from_ref(self.record.id()), deadline).await?;
-        Ok(users.iter().all(|(user, _)| user.is_none()))
+        let created_at = self.record.user.created_at;
+        let is_same = |user: &User| user.created_at == created_at;
+        Ok(!users.iter().any(|(user, _)| user.as_ref().is_some_and(is_same)))
     }
 
     async fn write_once(&self, may_skip: bool, deadline: Deadline) -> Result<Written, StoreError> {
@@ -169,7 +184,7 @@ impl<'a> SnapshotWrite<'a> {
             return self.commit(tenant, deadline).await;
         };
         let kept = tenant.as_ref().map(TenantWrite::tenant);
-        let print = memory.fingerprint(&self.snapshot, kept);
+        let print = memory.fingerprint(&self.snapshot, self.record.user.created_at, kept);
         // A tenant's document that is not there yet, or not any more, is a change.
         let is_there = !matches!(tenant, Some(TenantWrite::Create(_)));
         if may_skip && is_there && memory.is_unchanged(id, print, due) {
@@ -182,7 +197,8 @@ impl<'a> SnapshotWrite<'a> {
         // A write that fails, or whose outcome nobody learns, must not pass for one that worked.
         memory.forget(id);
         let written = self.commit(tenant, deadline).await?;
-        memory.remember(id, memory.fingerprint(&self.snapshot, written.tenant.as_ref()), due);
+        let created_at = self.record.user.created_at;
+        memory.remember(id, memory.fingerprint(&self.snapshot, created_at, written.tenant.as_ref()), due);
         Ok(written)
     }
 

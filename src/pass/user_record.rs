@@ -94,7 +94,7 @@ impl UserRecord {
     }
 
     fn beside_users(id: DocumentId, tenant: TenantClaim, keys: KeysAt) -> Self {
-        let user = User { id, tenant, sync: Switch::On, keys_updated_at: None };
+        let user = User { id, tenant, sync: Switch::On, keys_updated_at: None, created_at: None };
         // They have no state in Firestore, and none is written.
         Self { user, keys, lookup: None, previous: PreviousState::Unknown, has_snapshot: false }
     }
@@ -166,6 +166,7 @@ mod tests {
             tenant: TenantClaim::Own,
             sync: Switch::On,
             keys_updated_at: None,
+            created_at: None,
         }
     }
 
