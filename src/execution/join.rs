@@ -129,7 +129,7 @@ async fn try_once(
     if let Some(other) = view.own.as_ref().and_then(|own| own.skipped_for.clone()) {
         return Ok(Try::Busy(other));
     }
-    if looping.is_none() && clients.config.repeat.is_some() && store.clock().is_known() {
+    if looping.is_none() && may_reckon(clients) {
         return Ok(Try::NotIts(HandOver::Reckon));
     }
     let joining = joining_task(assignment, clients, (execution, looping));
@@ -137,9 +137,7 @@ async fn try_once(
     let (current, own) = (view.current.execution.as_ref(), view.own.as_ref());
     let (rival, model) = (joining.rival(current), joining.model_execution(own, view.last.id.as_ref()));
     let [rival_ledger, model_ledger] = store.ledgers([rival, model], deadline).await?;
-    if let Some((ramp, shown_rate)) = model_ledger.as_ref().and_then(Ledger::ramp) {
-        clients.limits.resume_ramp(ramp, shown_rate);
-    }
+    resume_ramp(clients, model_ledger.as_ref());
     let rival = rival.zip(rival_ledger.as_ref());
     let lease = LeaseState::of(own, current == Some(&execution.id), rival, view.now);
     if let Some(hand_over) = joining.hand_over(&view, rival, lease) {
@@ -153,8 +151,8 @@ async fn try_once(
     let before = rival_ledger.as_ref().or(model);
     let shards = own.map_or_else(|| joining.plan(model, before), |own| own.shards.clone());
     let decision = joining.decide(lease, own.is_some());
-    let last_synced = assignment.last_synced;
-    let claim = Claim { execution: &execution.id, looping, view: &view, shards: &shards, last_synced };
+    let (execution, last_synced) = (&execution.id, assignment.last_synced);
+    let claim = Claim { execution, looping, view: &view, shards: &shards, last_synced };
     let writes = claim.writes(decision, store.database());
     writes.commit(async |writes| store.commit(&writes, deadline).await).await?;
     Ok(match decision {
@@ -167,6 +165,11 @@ async fn try_once(
     })
 }
 
+/// Whether a loop's pulse can find its point in time.
+fn may_reckon(clients: &Clients) -> bool {
+    clients.config.repeat.is_some() && clients.store.clock().is_known()
+}
+
 fn joining_task<'a>(
     assignment: &TaskAssignment,
     clients: &Clients,
@@ -177,6 +180,12 @@ fn joining_task<'a>(
         looping,
         is_ramping: clients.limits.ramp().is_some(),
         recording: assignment.recording,
+    }
+}
+
+fn resume_ramp(clients: &Clients, model: Option<&Ledger>) {
+    if let Some((ramp, shown_rate)) = model.and_then(Ledger::ramp) {
+        clients.limits.resume_ramp(ramp, shown_rate);
     }
 }
 

@@ -117,7 +117,7 @@ async fn a_loop_that_ends_soon_is_waited_for() {
     let claim = [
         ("execution", text("pulse-first-7")),
         ("loop", text("pulse-first")),
-        ("due_at", in_minutes(-5)),
+        ("due_at", in_minutes(-2)),
         ("next_at", in_minutes(10)),
         ("ends_at", in_minutes(10)),
     ];
