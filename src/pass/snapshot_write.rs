@@ -141,7 +141,7 @@ impl<'a> SnapshotWrite<'a> {
         match self.write_once(may_skip, deadline).await {
             // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
             Err(err) if self.misses_snapshot(&err) => {
-                if Box::pin(self.is_gone(deadline)).await? {
+                if Box::pin(self.pass.user_now(self.record.id(), deadline)).await?.is_none() {
                     return Ok(None);
                 }
                 self.demands_snapshot = false;
@@ -154,12 +154,6 @@ impl<'a> SnapshotWrite<'a> {
     /// Whether a commit failed for a snapshot that this loop has written, and somebody has deleted.
     fn misses_snapshot(&self, err: &StoreError) -> bool {
         self.demands_snapshot && err.is_about_missing()
-    }
-
-    async fn is_gone(&self, deadline: Deadline) -> Result<bool, StoreError> {
-        self.pass.memory.doubt(self.record.id());
-        let users = self.pass.clients.store.named_users(slice::from_ref(self.record.id()), deadline).await?;
-        Ok(users.iter().all(|(user, _)| user.is_none()))
     }
 
     async fn write_once(&self, may_skip: bool, deadline: Deadline) -> Result<Written, StoreError> {
