@@ -8,7 +8,7 @@ mod endpoints;
 mod error;
 mod execution;
 pub(crate) mod filter;
-mod freshness;
+pub(crate) mod freshness;
 pub(crate) mod keys_args;
 mod legacy_account;
 mod metrics;
@@ -105,7 +105,7 @@ impl Config {
         let endpoints = Endpoints::from_lookup(&environment, &mut wrong);
         let metrics = keep(&mut wrong, MetricsTarget::from_lookup(lookup)).flatten();
         let legacy_account = keep(&mut wrong, LegacyAccount::from_lookup(&lookup)).flatten().map(Arc::new);
-        let repeat = Repeat::from_args(args, &execution, &mut wrong);
+        let repeat = Repeat::from_args(args, execution.task_count, &mut wrong);
         let (Some(database), Some(selection), Some(filter), true) =
             (database, selection, filter, wrong.is_empty())
         else {
