@@ -71,7 +71,7 @@ impl Store {
         let mut view = |(id, user, trouble): (DocumentId, Option<User>, Option<SyncState>)| {
             let user = user.or_else(|| {
                 let document = found.remove(&user_name(database, &id))?;
-                Some(User::from_fields(id.clone(), &document.fields))
+                Some(User::read(id.clone(), &document))
             });
             let document = found.remove(&snapshot_name(database, &id));
             let fields = document.as_ref().map(|document| &document.fields);

@@ -227,7 +227,7 @@ mod tests {
             let known = PreviousState::Troubled(SyncState::from_fields(&fields, at(0)).expect("in trouble"));
             let later = RecheckSchedule { previous, now: at(25 * 3600) };
             let id = DocumentId::parse(&user).expect("legal");
-            let user = User { id, tenant: TenantClaim::Own, sync: Switch::On, keys_updated_at: None };
+            let user = User { id, tenant: TenantClaim::Own, sync: Switch::On, keys_updated_at: None, created_at: None };
             let five_minutes_later = RecheckSchedule { previous: Some(later.now), now: at(25 * 3600 + 300) };
             match recheck(&known, &user, &later) {
                 Recheck::WaitForKeys => prop_assert_eq!(recheck(&known, &user, &five_minutes_later), Recheck::Ask),

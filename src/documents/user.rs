@@ -38,9 +38,10 @@ impl User {
     /// The fields that the query for users selects.
     pub(super) const FIELDS: [&str; 3] = [TENANT_ID, SYNC_ENABLED, KEYS_UPDATED_AT];
 
-    /// Reads those fields.
+    /// Reads those fields, and when the document was created.
     #[must_use]
-    pub(super) fn from_fields(id: DocumentId, fields: &Fields) -> Self {
+    pub(super) fn read(id: DocumentId, document: &Document) -> Self {
+        let fields = &document.fields;
         let tenant = match said(fields, TENANT_ID) {
             None => TenantClaim::Own,
             Some(value) => string(value)
@@ -52,7 +53,15 @@ impl User {
             Some(ValueType::BooleanValue(false)) => Switch::Off,
             Some(_) => Switch::Unreadable,
         };
-        Self { id, tenant, sync, keys_updated_at: fields.get(KEYS_UPDATED_AT).and_then(time) }
+        let created =
+            document.create_time.map(|time| Timestamp::new(time.seconds, time.nanos / 1_000 * 1_000));
+        Self {
+            id,
+            tenant,
+            sync,
+            keys_updated_at: fields.get(KEYS_UPDATED_AT).and_then(time),
+            created_at: created.and_then(Result::ok),
+        }
     }
 }
 
@@ -75,9 +84,8 @@ impl Store {
         let found = self.documents(names.concat(), &fields, deadline).await?;
         let now = self.clock().now();
         let read = |(id, [user, state]): (&DocumentId, &[String; 2])| {
-            let fields = |name| found.get(name).map(|document| &document.fields);
-            let user = fields(user).map(|fields| User::from_fields(id.clone(), fields));
-            (user, fields(state).and_then(|fields| SyncState::from_fields(fields, now)))
+            let user = found.get(user).map(|document| User::read(id.clone(), document));
+            (user, found.get(state).and_then(|document| SyncState::from_fields(&document.fields, now)))
         };
         Ok(ids.iter().zip(&names).map(read).collect())
     }
@@ -133,7 +141,7 @@ impl Pages<User> {
 }
 
 fn user_of(document: Document) -> User {
-    User::from_fields(DocumentId::of_existing(&document.name), &document.fields)
+    User::read(DocumentId::of_existing(&document.name), &document)
 }
 
 impl UserFilter {
@@ -165,7 +173,7 @@ mod tests {
 
     fn user(fields: Vec<(&str, Value)>) -> User {
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        User::from_fields(DocumentId::parse("ana").expect("legal"), &fields)
+        User::read(DocumentId::parse("ana").expect("legal"), &Document { fields, ..Document::default() })
     }
 
     #[test]
@@ -221,7 +229,7 @@ mod tests {
         #[test]
         fn whatever_a_user_writes_names_a_tenant_by_its_own_text_or_none(fields in any_fields(&User::FIELDS)) {
             let id = DocumentId::parse("ana").expect("legal");
-            let user = User::from_fields(id.clone(), &fields);
+            let user = User::read(id.clone(), &Document { fields: fields.clone(), ..Document::default() });
             prop_assert_eq!(user.id, id);
             let value = said(&fields, "tenant_id");
             match user.tenant {

@@ -99,7 +99,7 @@ mod tests {
 
     fn user(id: &str) -> User {
         let id = DocumentId::parse(id).expect("legal");
-        User { id, tenant: TenantClaim::Own, sync: Switch::On, keys_updated_at: None }
+        User { id, tenant: TenantClaim::Own, sync: Switch::On, keys_updated_at: None, created_at: None }
     }
 
     fn version(number: u32) -> KeyVersion {

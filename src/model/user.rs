@@ -16,6 +16,8 @@ pub(crate) struct User {
     /// When the keys, or what else the sync depends on, were last changed. Who writes it may be wrong: it
     /// may lie in the future.
     pub(crate) keys_updated_at: Option<Timestamp>,
+    /// When the document was created, to the microsecond: whoever was deleted and created again is somebody else.
+    pub(crate) created_at: Option<Timestamp>,
 }
 
 /// What `sync_enabled` says.

@@ -5,7 +5,7 @@ use crate::firestore::StoreError;
 use crate::limits::retry::Deadline;
 use crate::limits::slots::Slots;
 use crate::model::equity_slot::EquitySlot;
-use crate::model::ids::{DocumentId, TenantId};
+use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
 use crate::model::user::{TenantClaim, User};
@@ -134,21 +134,26 @@ impl PassContext {
     }
 
     /// The document of a user whom a loop knows, as it is by now; nothing, if they are gone. What is known of them may be
-    /// wrong: the next pass reads it.
+    /// wrong: the next pass reads it. Whoever was created again is somebody else: the account may not be theirs.
     pub(crate) async fn user_now(
         &self,
-        id: &DocumentId,
+        known: &User,
         deadline: Deadline,
     ) -> Result<Option<User>, StoreError> {
-        self.memory.doubt(id);
-        let users = self.clients.store.named_users(slice::from_ref(id), deadline).await?;
-        Ok(users.into_iter().find_map(|(user, _)| user))
+        self.memory.doubt(&known.id);
+        let users = self.clients.store.named_users(slice::from_ref(&known.id), deadline).await?;
+        let now = users.into_iter().find_map(|(user, _)| user);
+        Ok(now.filter(|now| now.created_at == known.created_at))
     }
 
-    /// The user's keys, if an earlier pass of a loop left them. Held only as long as the cache keeps them.
+    /// The user's keys, if an earlier pass of a loop left them and the user is synced. Held only as long as the cache keeps
+    /// them, which whoever does not ask for them shortens.
     #[must_use]
     pub(crate) fn kept_keys(&self, record: &UserRecord) -> Option<Weak<StoredKeys>> {
         let KeysAt::Secret(user) = &record.keys else { return None };
+        if !record.user.is_synced() {
+            return None;
+        }
         let kept = self.clients.key_cache.as_ref()?.get(user, &record.previous, self.last_change(record))?;
         Some(Arc::downgrade(&kept))
     }
@@ -156,7 +161,7 @@ impl PassContext {
     /// When the user's keys were last changed, as far as their document tells.
     #[must_use]
     pub(crate) fn last_change(&self, record: &UserRecord) -> LastChange {
-        LastChange::of(record.user.keys_updated_at, self.schedule.now)
+        LastChange::of(&record.user, self.schedule.now)
     }
 }
 

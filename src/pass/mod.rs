@@ -96,6 +96,9 @@ pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, sto
     let tally = turns.end_all(&pass, &admission, stop).await;
     drop(progress);
     let given_up = checkpointer.in_flight();
+    if fan_out_end.is_complete() && pages.unreadable.is_none() {
+        pass.clients.end_round();
+    }
     let unreached = match fan_out_end.is_complete() {
         true => None,
         false => count::unreached(&pass.clients, &assignment.selection, admission.reached(), stop).await,

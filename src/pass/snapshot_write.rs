@@ -13,7 +13,8 @@ use crate::limits::retry::{Deadline, MAX_ATTEMPTS};
 use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::keys::Environment;
-use crate::model::sync_state;
+use crate::model::past::READERS_CALL_STALE_AFTER;
+use crate::model::sync_state::{self, PreviousState};
 use crate::model::tenancy::{Primary, TenantLookup, TenantWrite};
 use crate::pass::account::{AccountFound, UsedKeys};
 use crate::pass::context::PassContext;
@@ -23,6 +24,7 @@ use crate::pass::user_record::{KeysAt, UserRecord};
 use crate::services::alpaca::Answer;
 use crate::services::clients::Clients;
 use crate::telemetry::Chain;
+use jiff::SignedDuration;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::slice;
@@ -74,6 +76,15 @@ impl Written {
     }
 }
 
+/// For how long a snapshot may be gone by. Where it is unknown what keeps users from being synced, a failure cannot be
+/// recorded, so that a snapshot must not stand for longer than readers take any for fresh.
+fn stands_for(pass: &PassContext, record: &UserRecord) -> SignedDuration {
+    match record.previous {
+        PreviousState::Unknown => READERS_CALL_STALE_AFTER,
+        PreviousState::Clean | PreviousState::Troubled(_) => pass.clients.config.stands_for(),
+    }
+}
+
 /// Where the keys of a user's secret are: the path, which the snapshot names.
 #[must_use]
 pub(crate) fn key_path(pass: &PassContext, record: &UserRecord) -> Option<String> {
@@ -111,7 +122,7 @@ impl<'a> SnapshotWrite<'a> {
                 account: &answer.account,
                 environment: keys.keys().environment(),
                 answered_at,
-                stands_for: pass.clients.config.stands_for(),
+                stands_for: stands_for(pass, record),
                 keys: key_path.zip(keys.version()),
                 raw: raw(&pass.clients, id.as_str(), answer),
             },
@@ -141,7 +152,7 @@ impl<'a> SnapshotWrite<'a> {
         match self.write_once(may_skip, deadline).await {
             // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
             Err(err) if self.misses_snapshot(&err) => {
-                if Box::pin(self.pass.user_now(self.record.id(), deadline)).await?.is_none() {
+                if Box::pin(self.pass.user_now(&self.record.user, deadline)).await?.is_none() {
                     return Ok(None);
                 }
                 self.demands_snapshot = false;
@@ -163,7 +174,7 @@ impl<'a> SnapshotWrite<'a> {
             return self.commit(tenant, deadline).await;
         };
         let kept = tenant.as_ref().map(TenantWrite::tenant);
-        let print = memory.fingerprint(&self.snapshot, kept);
+        let print = memory.fingerprint(&self.snapshot, self.record.user.created_at, kept);
         // A tenant's document that is not there yet, or not any more, is a change.
         let is_there = !matches!(tenant, Some(TenantWrite::Create(_)));
         if may_skip && is_there && memory.is_unchanged(id, print, due) {
@@ -176,7 +187,8 @@ impl<'a> SnapshotWrite<'a> {
         // A write that fails, or whose outcome nobody learns, must not pass for one that worked.
         memory.forget(id);
         let written = self.commit(tenant, deadline).await?;
-        memory.remember(id, memory.fingerprint(&self.snapshot, written.tenant.as_ref()), due);
+        let created_at = self.record.user.created_at;
+        memory.remember(id, memory.fingerprint(&self.snapshot, created_at, written.tenant.as_ref()), due);
         Ok(written)
     }
 

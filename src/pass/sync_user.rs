@@ -197,7 +197,7 @@ async fn take_steps(
 /// first who are going. Nothing where nobody says.
 async fn left_by_now(pass: &PassContext, user: &UserRecord, deadline: Deadline) -> Option<LeftAlone> {
     // The record matters more, when there may be no time for both.
-    let now = pass.user_now(user.id(), deadline.less(RECORD_RESERVE / 2)).await.ok()?;
+    let now = pass.user_now(&user.user, deadline.less(RECORD_RESERVE / 2)).await.ok()?;
     let reason = now.map_or(Some(LeftAlone::Gone), |user| LeftAlone::by_switch(user.sync))?;
     pass.clients.forget_keys(user.id());
     Some(reason)

@@ -102,7 +102,7 @@ impl UserRecord {
     }
 
     fn beside_users(id: DocumentId, tenant: TenantClaim, keys: KeysAt) -> Self {
-        let user = User { id, tenant, sync: Switch::On, keys_updated_at: None };
+        let user = User { id, tenant, sync: Switch::On, keys_updated_at: None, created_at: None };
         // They have no state in Firestore, and none is written.
         let previous = PreviousState::Unknown;
         Self { user, keys, lookup: None, previous, has_snapshot: false, was_read: true }
@@ -185,6 +185,7 @@ mod tests {
             tenant: TenantClaim::Own,
             sync: Switch::On,
             keys_updated_at: None,
+            created_at: None,
         }
     }
 

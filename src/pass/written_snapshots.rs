@@ -5,6 +5,7 @@ use crate::documents::snapshot::Snapshot;
 use crate::model::account::Account;
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::money::Figure;
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,10 +36,16 @@ impl WrittenSnapshots {
         Self { refresh, hashers: [RandomState::new(), RandomState::new()], snapshots: Mutex::default() }
     }
 
-    /// The fingerprint of a snapshot that goes to this tenant too.
+    /// The fingerprint of a snapshot that goes to this tenant too, of the user whose document was created then: who is
+    /// created again has no snapshot.
     #[must_use]
-    pub(crate) fn fingerprint(&self, snapshot: &Snapshot<'_>, tenant: Option<&TenantId>) -> Fingerprint {
-        let Snapshot { user_id, account, environment, answered_at: _, stands_for: _, keys, raw } = snapshot;
+    pub(crate) fn fingerprint(
+        &self,
+        snapshot: &Snapshot<'_>,
+        created_at: Option<Timestamp>,
+        tenant: Option<&TenantId>,
+    ) -> Fingerprint {
+        let Snapshot { user_id, account, environment, answered_at: _, stands_for, keys, raw } = snapshot;
         let Account {
             external_account_id,
             status,
@@ -59,7 +66,8 @@ impl WrittenSnapshots {
         // Whatever cannot be shown has never been written either.
         let raw = raw.as_ref().map(|raw| serde_json::to_string(raw).unwrap_or_default());
         let (environment, tenant) = (environment.as_str(), tenant.map(TenantId::as_str));
-        self.hash(&(user_id, standing, figures, environment, keys, raw, tenant))
+        let promise = stands_for.as_secs();
+        self.hash(&((user_id, created_at, promise), standing, figures, environment, keys, raw, tenant))
     }
 
     fn hash(&self, value: &impl Hash) -> Fingerprint {
@@ -115,7 +123,6 @@ mod tests {
     use crate::model::key_version::KeyVersion;
     use crate::model::keys::Environment;
     use crate::model::past::READERS_CALL_STALE_AFTER;
-    use jiff::Timestamp;
 
     const REFRESH: Duration = Duration::from_secs(120);
 
@@ -147,9 +154,9 @@ mod tests {
     fn whatever_a_snapshot_says_makes_a_difference_but_its_time() {
         let (written, version) = (WrittenSnapshots::new(REFRESH), KeyVersion::parse("7").expect("a number"));
         let same = account(("note", "unknown".into()));
-        let first = written.fingerprint(&snapshot(&same, &version), None);
+        let first = written.fingerprint(&snapshot(&same, &version), None, None);
         let later = Snapshot { answered_at: Timestamp::MAX, ..snapshot(&same, &version) };
-        assert_eq!(written.fingerprint(&later, None), first);
+        assert_eq!(written.fingerprint(&later, None, None), first);
 
         for (field, value) in [
             ("id", "a2"),
@@ -163,7 +170,7 @@ mod tests {
             ("multiplier", "2"),
         ] {
             let changed = account((field, value.into()));
-            assert_ne!(written.fingerprint(&snapshot(&changed, &version), None), first, "{field}");
+            assert_ne!(written.fingerprint(&snapshot(&changed, &version), None, None), first, "{field}");
         }
         for flag in [
             "trading_blocked",
@@ -174,7 +181,7 @@ mod tests {
         ] {
             let [no, yes] = [false, true].map(|set| {
                 let changed = account((flag, set.into()));
-                written.fingerprint(&snapshot(&changed, &version), None)
+                written.fingerprint(&snapshot(&changed, &version), None, None)
             });
             assert!(no != first && yes != first && no != yes, "{flag}");
         }
@@ -184,15 +191,17 @@ mod tests {
             snapshot(&same, &newer),
             Snapshot { keys: None, ..snapshot(&same, &version) },
             Snapshot { environment: Environment::Live, ..snapshot(&same, &version) },
+            Snapshot { stands_for: READERS_CALL_STALE_AFTER * 2, ..snapshot(&same, &version) },
             Snapshot { user_id: "ben", ..snapshot(&same, &version) },
             Snapshot { raw: raw("one"), ..snapshot(&same, &version) },
             Snapshot { raw: raw("two"), ..snapshot(&same, &version) },
         ];
-        let mut seen = vec![first];
+        let created = Some(Timestamp::UNIX_EPOCH);
+        let mut seen = vec![first, written.fingerprint(&snapshot(&same, &version), created, None)];
         let tenants = ["acme", "ben"].map(|tenant| TenantId::parse(tenant).expect("legal"));
-        seen.extend(others.iter().map(|other| written.fingerprint(other, None)));
+        seen.extend(others.iter().map(|other| written.fingerprint(other, None, None)));
         seen.extend(
-            tenants.iter().map(|tenant| written.fingerprint(&snapshot(&same, &version), Some(tenant))),
+            tenants.iter().map(|tenant| written.fingerprint(&snapshot(&same, &version), None, Some(tenant))),
         );
         let distinct: std::collections::HashSet<_> = seen.iter().collect();
         assert_eq!(distinct.len(), seen.len());

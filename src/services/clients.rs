@@ -120,6 +120,13 @@ impl Clients {
         }
     }
 
+    /// A pass has met everybody: the keys of who was not among them are forgotten.
+    pub(crate) fn end_round(&self) {
+        if let Some(cache) = &self.key_cache {
+            cache.end_round();
+        }
+    }
+
     /// A pass begins: it finds out by itself who answers.
     pub(crate) fn begin_pass(&self) {
         self.secrets.begin_pass();

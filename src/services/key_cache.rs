@@ -2,9 +2,11 @@
 
 use crate::model::ids::UserId;
 use crate::model::sync_state::PreviousState;
+use crate::model::user::User;
 use crate::services::secret_manager::StoredKeys;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -28,31 +30,37 @@ const LATEST_MAY_LAG: SignedDuration = SignedDuration::from_mins(5);
 pub(crate) struct KeyCache {
     ttl: Duration,
     kept: Arc<Mutex<Kept>>,
+    /// Counts the passes that met everybody.
+    round: AtomicU32,
     _sweeping: AbortOnDropHandle<()>,
 }
 
-/// What a user's document says of when their keys were last changed.
+/// What a user's document says of when their keys were last changed, and which document it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LastChange {
     at: Change,
     is_recent: bool,
 }
 
-/// A point in time to the microsecond, as Firestore stores it, or none: in the least memory.
+/// When the keys were last changed and the document was created, each to the microsecond, as Firestore stores it, or
+/// never: in the least memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Change(i64);
+struct Change {
+    keys: i64,
+    document: i64,
+}
 
-impl Change {
-    const NONE: Self = Self(i64::MIN);
+fn micros(at: Option<Timestamp>) -> i64 {
+    at.map_or(i64::MIN, Timestamp::as_microsecond)
 }
 
 impl LastChange {
-    /// That it was then, as it is known now. What lies in the future says nothing.
+    /// As it is known now. What lies in the future says nothing.
     #[must_use]
-    pub(crate) fn of(keys_updated_at: Option<Timestamp>, now: Timestamp) -> Self {
-        let at = keys_updated_at.filter(|at| *at <= now);
+    pub(crate) fn of(user: &User, now: Timestamp) -> Self {
+        let at = user.keys_updated_at.filter(|at| *at <= now);
         Self {
-            at: at.map_or(Change::NONE, |at| Change(at.as_microsecond())),
+            at: Change { keys: micros(at), document: micros(user.created_at) },
             is_recent: at.is_some_and(|at| now.duration_since(at) < LATEST_MAY_LAG),
         }
     }
@@ -64,7 +72,7 @@ impl KeyCache {
     pub(crate) fn new(ttl: Duration) -> Self {
         let kept = Arc::<Mutex<Kept>>::default();
         let sweeping = AbortOnDropHandle::new(tokio::spawn(sweep(Arc::clone(&kept))));
-        Self { ttl, kept, _sweeping: sweeping }
+        Self { ttl, kept, round: AtomicU32::new(0), _sweeping: sweeping }
     }
 
     /// The user's keys, if they are kept. Those of a user who is, or may be, in trouble, or whose document tells of
@@ -77,7 +85,8 @@ impl KeyCache {
         change: LastChange,
     ) -> Option<Arc<StoredKeys>> {
         let mut kept = lock(&self.kept);
-        let entry = kept.keys.get(user.as_str())?;
+        let entry = kept.keys.get_mut(user.as_str())?;
+        entry.round = self.round.load(Ordering::Relaxed);
         if *previous != PreviousState::Clean || entry.changed != change.at {
             kept.keys.remove(user.as_str());
             return None;
@@ -90,8 +99,14 @@ impl KeyCache {
         if change.is_recent {
             return self.forget(user);
         }
-        let until = Instant::now() + self.ttl;
-        lock(&self.kept).keep(user, Entry { keys: Arc::clone(keys), until, changed: change.at }, MOST);
+        let (until, round) = (Instant::now() + self.ttl, self.round.load(Ordering::Relaxed));
+        lock(&self.kept).keep(user, Entry { keys: Arc::clone(keys), until, changed: change.at, round }, MOST);
+    }
+
+    /// A pass has met everybody: forgets the keys that nobody has asked for in it, of users who are gone among them.
+    pub(crate) fn end_round(&self) {
+        let round = self.round.fetch_add(1, Ordering::Relaxed);
+        lock(&self.kept).keys.retain(|_, entry| entry.round == round);
     }
 
     /// Forgets a user's keys.
@@ -120,6 +135,8 @@ struct Entry {
     until: Instant,
     /// What the user's document said of the last change when they were read.
     changed: Change,
+    /// When they were last asked for.
+    round: u32,
 }
 
 #[derive(Default)]
@@ -180,18 +197,26 @@ fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::DocumentId;
     use crate::model::key_version::KeyVersion;
     use crate::model::keys::AlpacaKeys;
+    use crate::model::user::{Switch, TenantClaim};
     use std::sync::Weak;
     use tokio::time::sleep;
 
     const TTL: Duration = Duration::from_secs(600);
 
     /// No change is known.
-    const NEVER: LastChange = LastChange { at: Change::NONE, is_recent: false };
+    const NEVER: LastChange =
+        LastChange { at: Change { keys: i64::MIN, document: i64::MIN }, is_recent: false };
 
     fn user(id: &str) -> UserId {
         UserId::parse(id).expect("legal")
+    }
+
+    fn owner(keys_updated_at: Option<Timestamp>, created_at: Option<Timestamp>) -> User {
+        let id = DocumentId::of_existing("ana");
+        User { id, tenant: TenantClaim::Own, sync: Switch::On, keys_updated_at, created_at }
     }
 
     fn keys(version: u32) -> Arc<StoredKeys> {
@@ -249,7 +274,7 @@ mod tests {
         let (mut kept, start) = (Kept::default(), Instant::now());
         let ends = |second: u64| start + Duration::from_secs(second);
         for (number, second) in (0..2_500).map(|n| (n, 1)).chain([(2_500, 3), (2_501, 2)]) {
-            let entry = Entry { keys: keys(1), until: ends(second), changed: Change::NONE };
+            let entry = Entry { keys: keys(1), until: ends(second), changed: NEVER.at, round: 0 };
             kept.keep(&user(&format!("user-{number}")), entry, MOST);
         }
         for (now, expired, left, next) in [
@@ -292,7 +317,7 @@ mod tests {
     async fn no_more_are_kept_than_there_is_room_for() {
         let mut kept = Kept::default();
         let until = Instant::now() + TTL;
-        let entry = || Entry { keys: keys(1), until, changed: Change::NONE };
+        let entry = || Entry { keys: keys(1), until, changed: NEVER.at, round: 0 };
         for id in ["ana", "ben", "cy"] {
             kept.keep(&user(id), entry(), 2);
         }
@@ -306,7 +331,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn another_change_than_was_known_when_they_were_read_ends_them() {
         let at = |second| Timestamp::from_second(1_767_623_400 + second).expect("in range");
-        let known = |changed: Option<i64>, now| LastChange::of(changed.map(at), at(now));
+        let known =
+            |changed: Option<i64>, now| LastChange::of(&owner(changed.map(at), Some(at(-900))), at(now));
         for (before, after, is_given) in [
             (known(None, 0), known(None, 60), true),
             (known(Some(-600), 0), known(Some(-600), 60), true),
@@ -327,6 +353,28 @@ mod tests {
             assert_eq!(given.is_some(), is_given, "{before:?} {after:?}");
             assert_eq!(number(&cache), usize::from(is_given), "{before:?} {after:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_of_a_user_who_was_created_again_are_not_the_new_ones() {
+        let at = |second: i64| Timestamp::from_second(1_767_623_400 + second).expect("in range");
+        let cache = KeyCache::new(TTL);
+        let [before, after] = [0, 60].map(|second| LastChange::of(&owner(None, Some(at(second))), at(90)));
+        cache.keep(&user("ana"), &keys(1), before);
+        assert!(cache.get(&user("ana"), &PreviousState::Clean, before).is_some());
+        assert!(cache.get(&user("ana"), &PreviousState::Clean, after).is_none());
+        assert_eq!(number(&cache), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_nobody_asks_for_in_a_pass_over_everybody_are_wiped() {
+        let cache = KeyCache::new(TTL);
+        let [ana, ben] = ["ana", "ben"].map(|id| keep(&cache, id, 1));
+        cache.end_round();
+        assert!(ana.upgrade().is_some() && ben.upgrade().is_some(), "they were just read");
+        assert_eq!(version(&cache, "ana").as_deref(), Some("1"));
+        cache.end_round();
+        assert!(ana.upgrade().is_some() && ben.upgrade().is_none(), "ben is gone");
     }
 
     #[tokio::test(start_paused = true)]

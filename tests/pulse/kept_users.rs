@@ -4,9 +4,11 @@ use crate::answers::{answer, money};
 use crate::live::{Live, in_time, wait_until};
 use crate::on_both;
 use crate::typed::Typed;
-use crate::world::{OWN_CALL, Run, World, fields_of, off, sandbox, secret_of};
+use crate::world::{
+    OWN_CALL, Run, World, fields_of, keys_of, off, sandbox, secret_of, timestamp as point_in_time,
+};
 use crate::wrong_clock::faketime;
-use alpaca_pulse::firestore::values::{text, timestamp};
+use alpaca_pulse::firestore::values::{boolean, text, timestamp};
 use jiff::{SignedDuration, Timestamp};
 use pulse_sandbox::call::Service;
 use serde_json::{Value as Json, json};
@@ -17,6 +19,14 @@ const COMPLETED: &str = "Completed multi-tenant sync: ";
 /// A loop that goes on until the test has seen enough; with these arguments, and with all snapshots written anew.
 fn looping(world: &World, args: &[&str]) -> Live {
     let endless = ["--every", "1s", "--for", "1h", "--refresh-unchanged", "0s"];
+    let mut command = world.command(&[&endless, args].concat());
+    command.env("CLOUD_RUN_EXECUTION", EXECUTION);
+    Live::start(command)
+}
+
+/// The same that leaves accounts alone that rest, and nothing but snapshots to write.
+fn resting(world: &World, args: &[&str]) -> Live {
+    let endless = ["--every", "1s", "--for", "1h", "--legacy-tenant-path", "members"];
     let mut command = world.command(&[&endless, args].concat());
     command.env("CLOUD_RUN_EXECUTION", EXECUTION);
     Live::start(command)
@@ -305,6 +315,73 @@ async fn the_keys_of_a_user_who_is_gone_are_not_used_again() {
     running.until(&synced("ben"), 2).await;
     stopped(running).await;
     assert_eq!(accesses(), before + 1, "their secret is read, and kept again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_gets_the_id_of_another_without_a_word_gets_their_own_account_once_all_are_read() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.user("ben").await;
+    world.account("ben", money("1000"));
+    let mut running = resting(&world, &["--users-ttl", "2s"]);
+    running.until(&synced("ben"), 3).await;
+    assert_eq!(world.snapshot("ben").await["equity"], json!(1000.0));
+    for gone in ["users/ben/alpacaAccounts/snapshot", "users/ben"] {
+        world.delete(gone).await;
+    }
+    let (key_id, secret_key) = keys_of("zoe");
+    let payload = json!({"key_id": key_id, "secret_key": secret_key, "environment": "paper"});
+    world.account("zoe", money("7"));
+    world.store_payload("ben", &payload.to_string());
+    world.put("users/ben", [("display_name", text("Zoe"))]).await;
+    world.wait_for("users/ben/alpacaAccounts/snapshot").await;
+    let run = stopped(running).await;
+    let snapshot = world.snapshot("ben").await;
+    assert_eq!((&snapshot["equity"], &snapshot["key_version"]), (&json!(7.0), &json!("2")), "{}", run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_who_is_not_synced_any_more_are_not_kept() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.user("ben").await;
+    let mut running = looping(&world, &FOR_LONG);
+    running.until(&synced("ben"), 2).await;
+    let accesses = || world.calls(Service::SecretManager, "AccessSecretVersion");
+    assert_eq!(accesses(), 2);
+    for (switch, counts) in
+        [(off(), "1 successful, 0 errors, 1 skipped"), (boolean(true), "2 successful, 0 errors")]
+    {
+        world.patch("users/ben", [("sync_enabled", switch)]).await;
+        world.fault("firestore/RunQuery:error=INVALID_ARGUMENT,times=1");
+        two_more(&mut running, counts).await;
+    }
+    stopped(running).await;
+    assert_eq!(accesses(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_trouble_cannot_be_recorded_no_snapshot_promises_more_than_readers_take_for_fresh() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    let promise = async || {
+        let snapshot = world.snapshot("ana").await;
+        let answered: Timestamp =
+            snapshot["updated_at_iso"].as_str().expect("a text").parse().expect("a time");
+        point_in_time(&snapshot["fresh_until"]).duration_since(answered).as_mins()
+    };
+    // Each pulse asks for the users, and then for what is recorded of them.
+    (0..20).for_each(|n| {
+        world.fault(&format!("firestore/RunQuery:error=FAILED_PRECONDITION,skip={},times=1", 2 * n + 1))
+    });
+    let mut running =
+        resting(&world, &["--users-ttl", "0s", "--readers", "fresh-until", "--refresh-unchanged", "10m"]);
+    running.until(COMPLETED, 2).await;
+    assert_eq!(promise().await, 5);
+    world.sandbox.faults().clear();
+    running.until(COMPLETED, 2).await;
+    assert!(promise().await > 5, "and what rests is written once more");
+    stopped(running).await;
 }
 
 /// Found by the name of whose trouble has just ended: nobody has tried to write anything of theirs.

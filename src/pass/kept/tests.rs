@@ -19,7 +19,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn user(name: &str, tenant: TenantClaim) -> User {
-    User { id: id(name), tenant, sync: Switch::On, keys_updated_at: Some(at(-5)) }
+    User { id: id(name), tenant, sync: Switch::On, keys_updated_at: Some(at(-5)), created_at: None }
 }
 
 fn primary(owner: Option<&str>, revision: Option<Revision>) -> Primary {

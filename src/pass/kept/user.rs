@@ -1,4 +1,4 @@
-//! A user in the least memory: some 80 bytes and the id.
+//! A user in the least memory: some 100 bytes and the id.
 
 use crate::model::ids::{DocumentId, TenantId};
 use crate::model::sync_state::{PreviousState, SyncState};
@@ -20,6 +20,7 @@ pub(super) struct KeptUser {
     /// Nothing for who is in no trouble, as most are.
     state: Option<Box<SyncState>>,
     keys_updated_at: Moment,
+    created_at: Moment,
     lookup: KeptLookup,
     /// The document of their own tenant, for who claims no other.
     primary: Option<KeptPrimary>,
@@ -104,6 +105,7 @@ impl KeptUser {
             claim: (user.tenant != TenantClaim::Own).then(|| Box::new(user.tenant.clone())),
             state: previous.record().cloned().map(Box::new),
             keys_updated_at: user.keys_updated_at.into(),
+            created_at: user.created_at.into(),
             lookup: KeptLookup::Unknown,
             primary: None,
             findings: None,
@@ -168,6 +170,7 @@ impl KeptUser {
             tenant: self.claim.as_deref().cloned().unwrap_or(TenantClaim::Own),
             sync: self.sync,
             keys_updated_at: self.keys_updated_at.time(),
+            created_at: self.created_at.time(),
         }
     }
 

@@ -21,7 +21,7 @@ fn version() -> KeyVersion {
 }
 
 fn record(name: &str, sync: Switch, previous: PreviousState) -> UserRecord {
-    let user = User { id: id(name), tenant: TenantClaim::Own, sync, keys_updated_at: None };
+    let user = User { id: id(name), tenant: TenantClaim::Own, sync, keys_updated_at: None, created_at: None };
     UserRecord::new(user, previous)
 }
 
