@@ -1,10 +1,9 @@
 //! The command line of `pulse cost`.
 
-use crate::config::args::SyncArgs;
 use crate::config::choices::{Readers, TenantPath, UserLines};
 use crate::config::error::ConfigError;
 use crate::config::operator_args::OperatorArgs;
-use crate::config::repeat::{EVERY_OUT_OF_RANGE, Repeat, is_interval};
+use crate::config::repeat::{EVERY_OUT_OF_RANGE, LoopAsked, Repeat, is_interval};
 use clap::Args;
 use humantime::parse_duration;
 use std::num::NonZeroU32;
@@ -22,6 +21,9 @@ Exit codes:
   0  told
   1  could not look
   2  bad usage or configuration";
+
+/// As many users as `pulse sync` keeps, unless it says otherwise.
+const USUALLY_KEPT: usize = 500_000;
 
 /// What `pulse cost` takes.
 #[derive(Args, Clone, Debug)]
@@ -121,7 +123,7 @@ impl CostSettings {
             wrong.push("--members must be --users at most: they are some of them".to_owned());
         }
         let repeat = match args.length {
-            Some(_) => Repeat::from_args(&args.to_sync(), args.task_count(), &mut wrong),
+            Some(_) => Repeat::parse(&args.loop_asked(), args.task_count(), &mut wrong),
             None if is_interval(args.every) => None,
             None => {
                 wrong.push(EVERY_OUT_OF_RANGE.to_owned());
@@ -135,15 +137,15 @@ impl CostSettings {
 
 impl CostArgs {
     /// The loop as `pulse sync` has it.
-    fn to_sync(&self) -> SyncArgs {
-        SyncArgs {
+    fn loop_asked(&self) -> LoopAsked {
+        LoopAsked {
             every: Some(self.every),
             length: self.length,
             key_ttl: self.key_ttl,
             refresh_unchanged: self.refresh_unchanged,
             readers: self.readers,
             users_ttl: self.users_ttl,
-            ..SyncArgs::default()
+            kept_users: USUALLY_KEPT,
         }
     }
 

@@ -1,6 +1,5 @@
 //! `--every` and `--for`: the pulse repeated in one process.
 
-use crate::config::args::SyncArgs;
 use crate::config::choices::Readers;
 use crate::config::freshness::{FOR_A_SLOW_PASS, LONGEST_REFRESH, OLDEST, usual_refresh};
 use crate::model::past::READERS_CALL_STALE_AFTER;
@@ -22,6 +21,18 @@ const LONGEST_USERS_TTL: Duration = Duration::from_hours(1);
 
 /// Why there cannot be a pulse so often.
 pub(super) const EVERY_OUT_OF_RANGE: &str = "--every must be from 1s to 24h";
+
+/// A loop as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoopAsked {
+    pub(super) every: Option<Duration>,
+    pub(super) length: Option<Duration>,
+    pub(super) key_ttl: Duration,
+    pub(super) refresh_unchanged: Option<Duration>,
+    pub(super) readers: Readers,
+    pub(super) users_ttl: Duration,
+    pub(super) kept_users: usize,
+}
 
 /// How the pulse is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +56,8 @@ pub(crate) struct Repeat {
 impl Repeat {
     /// What was asked for, if it was; adds what is wrong with it. Without `--every` the other times mean
     /// nothing, so that variables which are set for several jobs harm none of them.
-    pub(crate) fn from_args(args: &SyncArgs, tasks: NonZeroU32, wrong: &mut Vec<String>) -> Option<Self> {
-        let (every, length) = match (args.every, args.length) {
+    pub(super) fn parse(asked: &LoopAsked, tasks: NonZeroU32, wrong: &mut Vec<String>) -> Option<Self> {
+        let (every, length) = match (asked.every, asked.length) {
             (Some(every), Some(length)) => (every, length),
             (None, None) => return None,
             _ => {
@@ -54,8 +65,8 @@ impl Repeat {
                 return None;
             }
         };
-        let (key_ttl, readers) = (args.key_ttl, args.readers);
-        let refresh_unchanged = args.refresh_unchanged.unwrap_or_else(|| usual_refresh(readers, every));
+        let (key_ttl, readers) = (asked.key_ttl, asked.readers);
+        let refresh_unchanged = asked.refresh_unchanged.unwrap_or_else(|| usual_refresh(readers, every));
         let mut demand = |is_so: bool, reason: &str| {
             if !is_so {
                 wrong.push(reason.to_owned());
@@ -67,14 +78,14 @@ impl Repeat {
         if !refresh_unchanged.is_zero() {
             demand_freshness(readers, every, refresh_unchanged, &mut demand);
         }
-        demand(args.users_ttl <= LONGEST_USERS_TTL, "--users-ttl must be 1h at most");
+        demand(asked.users_ttl <= LONGEST_USERS_TTL, "--users-ttl must be 1h at most");
         demand(
             tasks.get() == 1,
             "--every repeats the pulse in one process, and there are several tasks (CLOUD_RUN_TASK_COUNT): \
              deploy the job with --tasks 1, or leave out --every and --for and let Cloud Scheduler start every \
              pulse",
         );
-        let (users_ttl, kept_users) = (args.users_ttl, args.kept_users);
+        let (users_ttl, kept_users) = (asked.users_ttl, asked.kept_users);
         Some(Self { every, length, key_ttl, refresh_unchanged, readers, users_ttl, kept_users })
     }
 
@@ -140,14 +151,26 @@ mod tests {
 
     const ALONE: NonZeroU32 = NonZeroU32::MIN;
 
+    fn usual() -> LoopAsked {
+        LoopAsked {
+            every: None,
+            length: None,
+            key_ttl: Duration::from_hours(1),
+            refresh_unchanged: None,
+            readers: Readers::Age,
+            users_ttl: Duration::from_mins(10),
+            kept_users: 500_000,
+        }
+    }
+
     /// `--every`, `--for`, `--key-ttl` and `--refresh-unchanged`, in seconds.
-    fn args((every, length, key_ttl, refresh): (Option<u64>, Option<u64>, u64, u64)) -> SyncArgs {
-        SyncArgs {
+    fn args((every, length, key_ttl, refresh): (Option<u64>, Option<u64>, u64, u64)) -> LoopAsked {
+        LoopAsked {
             every: every.map(seconds),
             length: length.map(seconds),
             key_ttl: seconds(key_ttl),
             refresh_unchanged: Some(seconds(refresh)),
-            ..SyncArgs::default()
+            ..usual()
         }
     }
 
@@ -156,9 +179,9 @@ mod tests {
         refusals_of(&args(times), tasks)
     }
 
-    fn refusals_of(args: &SyncArgs, tasks: NonZeroU32) -> Vec<String> {
+    fn refusals_of(args: &LoopAsked, tasks: NonZeroU32) -> Vec<String> {
         let mut wrong = Vec::new();
-        Repeat::from_args(args, tasks, &mut wrong);
+        Repeat::parse(args, tasks, &mut wrong);
         wrong
     }
 
@@ -186,10 +209,9 @@ mod tests {
         }
         for (seconds, number) in [(0, 0), (3_600, 0), (3_601, 1)] {
             let (every, length) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(840)));
-            let args =
-                SyncArgs { every, length, users_ttl: Duration::from_secs(seconds), ..SyncArgs::default() };
+            let args = LoopAsked { every, length, users_ttl: Duration::from_secs(seconds), ..usual() };
             let mut wrong = Vec::new();
-            Repeat::from_args(&args, ALONE, &mut wrong);
+            Repeat::parse(&args, ALONE, &mut wrong);
             assert_eq!(wrong.len(), number, "{seconds}: {wrong:?}");
         }
         let several = ALONE.saturating_add(1);
@@ -209,12 +231,12 @@ mod tests {
             (60, 120, 0, "", 240),
         ] {
             let by_age = args((Some(every), Some(840), 600, refresh));
-            let args = SyncArgs { readers: Readers::FreshUntil, ..by_age.clone() };
+            let args = LoopAsked { readers: Readers::FreshUntil, ..by_age };
             let wrong = refusals_of(&args, ALONE);
             assert_eq!(wrong.len(), number, "{every} {refresh}: {wrong:?}");
             assert!(wrong.first().is_none_or(|reason| reason.contains(name)), "{every} {refresh}: {wrong:?}");
             let promised_by = |args| {
-                let repeat = Repeat::from_args(args, ALONE, &mut Vec::new()).expect("a loop");
+                let repeat = Repeat::parse(args, ALONE, &mut Vec::new()).expect("a loop");
                 repeat.stands_for().as_secs()
             };
             assert_eq!((promised_by(&args), promised_by(&by_age)), (promised, 300), "{every} {refresh}");
@@ -228,9 +250,9 @@ mod tests {
         {
             for (readers, expected) in [(Readers::Age, by_age), (Readers::FreshUntil, by_fresh_until)] {
                 let (every, length) = (Some(seconds(every)), Some(seconds(840)));
-                let args = SyncArgs { every, length, readers, ..SyncArgs::default() };
+                let args = LoopAsked { every, length, readers, ..usual() };
                 let mut wrong = Vec::new();
-                let repeat = Repeat::from_args(&args, ALONE, &mut wrong).expect("a loop");
+                let repeat = Repeat::parse(&args, ALONE, &mut wrong).expect("a loop");
                 let found = (repeat.refresh_unchanged, wrong);
                 assert_eq!(found, (seconds(expected), Vec::new()), "{every:?} {readers:?}");
             }
@@ -243,7 +265,7 @@ mod tests {
             [(60, 870, 15), (60, 900, 15), (60, 901, 16), (1, 1, 1), (600, 60, 1), (60, 85_500, 1_425)]
         {
             let args = args((Some(every), Some(length), 600, 0));
-            let repeat = Repeat::from_args(&args, ALONE, &mut Vec::new()).expect("a loop");
+            let repeat = Repeat::parse(&args, ALONE, &mut Vec::new()).expect("a loop");
             assert_eq!(repeat.pulses(), expected, "{every} {length}");
         }
     }

@@ -1,6 +1,6 @@
 //! What would save most, each setting by itself: only what `pulse sync` takes.
 
-use crate::commands::cost::looped;
+use crate::commands::cost::workload::looped;
 use crate::config::choices::Readers;
 use crate::config::cost_args::{CostArgs, CostSettings};
 use crate::config::freshness::LONGEST_REFRESH;
@@ -89,7 +89,7 @@ fn other_paces(args: &CostArgs) -> Vec<(&'static str, CostArgs)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::cost::as_estimated;
+    use crate::commands::cost::workload::as_estimated;
     use crate::config::args::{Cli, Command};
     use crate::config::{Config, Execution};
     use clap::Parser;
