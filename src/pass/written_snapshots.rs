@@ -107,6 +107,11 @@ impl WrittenSnapshots {
         self.snapshots().remove(&user);
     }
 
+    /// Forgets what was written for all users, as others may have written since.
+    pub(crate) fn forget_all(&self) {
+        self.snapshots().clear();
+    }
+
     fn is_fresh(&self, written: Instant, due: Instant) -> bool {
         due.saturating_duration_since(written) < self.refresh
     }
@@ -249,5 +254,7 @@ mod tests {
         assert_eq!(written.snapshots().len(), 101);
         written.begin(due + REFRESH);
         assert_eq!(written.snapshots().len(), 1);
+        written.forget_all();
+        assert_eq!(written.snapshots().len(), 0);
     }
 }
