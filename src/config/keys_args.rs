@@ -165,8 +165,13 @@ pub(crate) fn user(text: &str) -> Result<UserId, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::args::{Cli, Command};
     use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: KeysSetArgs,
+    }
 
     #[test]
     fn whatever_is_changed_all_other_flags_stay_as_they_were_typed() {
@@ -182,12 +187,8 @@ mod tests {
             ("--live --token -y", destroy_old, " --live --token --destroy-old --yes"),
             ("--destroy-old", destroy_old, " --destroy-old"),
         ] {
-            let line = ["pulse", "keys", "set", "ana"].into_iter().chain(typed.split_whitespace());
-            let Command::Keys(KeysCommand::Set(args)) =
-                Cli::try_parse_from(line).expect("a command line").command
-            else {
-                panic!("not `keys set`");
-            };
+            let line = ["keys set", "ana"].into_iter().chain(typed.split_whitespace());
+            let Line { args } = Line::try_parse_from(line).expect("a command line");
             assert_eq!(args.as_typed_but(change), expected, "{typed}");
         }
     }

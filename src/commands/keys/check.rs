@@ -9,11 +9,12 @@ use crate::limits::deadlines::USER_BUDGET;
 use crate::limits::retry::Deadline;
 use crate::model::account::Account;
 use crate::model::ids::{DocumentId, UserId};
+use crate::model::key_version::KeyVersion;
 use crate::model::pin::Pin;
 use crate::model::suggested::{about, sync_alone};
 use crate::services::alpaca::AlpacaError;
 use crate::services::desk::Desk;
-use crate::services::secret_manager::SecretError;
+use crate::services::secret_manager::{SecretError, StoredKeys};
 use std::process::ExitCode;
 
 pub(super) async fn run(args: &KeysCheckArgs) -> ExitCode {
@@ -30,15 +31,7 @@ pub(super) async fn run(args: &KeysCheckArgs) -> ExitCode {
 
 async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Report) -> Result<(), Stopped> {
     let deadline = Deadline::after(USER_BUDGET);
-    let secrets = desk.secrets().await?;
-    let stored = secrets.keys(&place.database, user, deadline).await;
-    let stored = match stored {
-        // Of somebody who does not exist nobody has to store keys.
-        Err(SecretError::Missing { .. }) if matches!(is_nobody(desk, user).await, Ok(true)) => {
-            return Err(no_user(user.as_str(), &place.database));
-        }
-        stored => stored.map_err(|err| by_secret(user, &err, place))?,
-    };
+    let stored = newest(desk, user, deadline).await?;
     let (version, environment) = (stored.version.as_str(), stored.keys.environment().as_str());
     report.field("user", &user.as_str());
     report.field("key_version", &version);
@@ -71,23 +64,44 @@ async fn check(desk: &Desk<'_>, user: &UserId, place: &Place, report: &mut Repor
     if pin.is_none() && is_nobody(desk, user).await? {
         return Err(no_user(user.as_str(), &place.database));
     }
-    let (state, reason, sentence) = compared(&account, pin.as_ref());
-    let finding = Finding::new(state, reason, sentence);
-    report.found(match pin {
-        _ if state == CheckState::Ok => finding,
-        // A pulse refuses another account under the same version.
-        Some(pin) if pin.version == stored.version => {
-            finding.mended_by(about("keys set", user.as_str(), &format!(" --new-account{flags}")))
-        }
-        _ => finding.mended_by(sync_alone(user.as_str(), &flags)),
-    });
+    report.found(compared_with(&account, pin.as_ref(), (&stored.version, user, &flags)));
     Ok(())
+}
+
+async fn newest(desk: &Desk<'_>, user: &UserId, deadline: Deadline) -> Result<StoredKeys, Stopped> {
+    let place = desk.place();
+    let secrets = desk.secrets().await?;
+    match secrets.keys(&place.database, user, deadline).await {
+        // Of somebody who does not exist nobody has to store keys.
+        Err(SecretError::Missing { .. }) if matches!(is_nobody(desk, user).await, Ok(true)) => {
+            Err(no_user(user.as_str(), &place.database))
+        }
+        stored => stored.map_err(|err| by_secret(user, &err, place)),
+    }
 }
 
 async fn is_nobody(desk: &Desk<'_>, user: &UserId) -> Result<bool, Stopped> {
     let id = DocumentId::of_existing(user.as_str());
     let existing = desk.store().await?.existing_user(&id, None, Deadline::after(USER_BUDGET)).await?;
     Ok(existing.profile.is_none())
+}
+
+/// What that says of the snapshot, and the command that leads on.
+fn compared_with(
+    account: &Account,
+    pin: Option<&Pin>,
+    (version, user, flags): (&KeyVersion, &UserId, &str),
+) -> Finding {
+    let (state, reason, sentence) = compared(account, pin);
+    let finding = Finding::new(state, reason, sentence);
+    match pin {
+        _ if state == CheckState::Ok => finding,
+        // A pulse refuses another account under the same version.
+        Some(pin) if pin.version == *version => {
+            finding.mended_by(about("keys set", user.as_str(), &format!(" --new-account{flags}")))
+        }
+        _ => finding.mended_by(sync_alone(user.as_str(), flags)),
+    }
 }
 
 /// Whether the snapshot shows the account that the keys open.
