@@ -97,6 +97,7 @@ impl Service {
                 "GetSchedulerJob",
                 "ListFields",
                 "ListIndexes",
+                "TestIamPermissions",
                 UNKNOWN,
             ],
             Self::Telemetry => &["ExportMetrics", UNKNOWN],
