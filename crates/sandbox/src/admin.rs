@@ -63,6 +63,7 @@ impl Admin {
             ("/v1/", ["rulesets", _]) => Some("GetRuleset"),
             ("/v1/", ["locations", _, "jobs", _]) => Some("GetSchedulerJob"),
             ("/v2/", ["locations", _, "jobs", _]) => Some("GetRunJob"),
+            ("/v2/", ["locations", _, "jobs", _, "executions"]) => Some("ListExecutions"),
             _ => None,
         }
     }
@@ -110,6 +111,7 @@ impl Admin {
             "TestIamPermissions" if is_bad => json!({}),
             "TestIamPermissions" => json!({"permissions": RIGHTS}),
             "GetRunJob" => run_job(project, is_bad),
+            "ListExecutions" => executions(project),
             "GetSchedulerJob" => scheduler_job(project, is_bad),
             _ => return None,
         };
@@ -118,13 +120,14 @@ impl Admin {
 }
 
 /// Each method, and the API, version and message of gcloud's that its answer is.
-pub const MESSAGES: [(&str, &str, &str, &str); 7] = [
+pub const MESSAGES: [(&str, &str, &str, &str); 8] = [
     ("GetDatabase", "firestore", "v1", "GoogleFirestoreAdminV1Database"),
     ("ListFields", "firestore", "v1", "GoogleFirestoreAdminV1ListFieldsResponse"),
     ("ListIndexes", "firestore", "v1", "GoogleFirestoreAdminV1ListIndexesResponse"),
     ("GetIamPolicy", "cloudresourcemanager", "v1", "Policy"),
     ("TestIamPermissions", "cloudresourcemanager", "v1", "TestIamPermissionsResponse"),
     ("GetRunJob", "run", "v2", "GoogleCloudRunV2Job"),
+    ("ListExecutions", "run", "v2", "GoogleCloudRunV2ListExecutionsResponse"),
     ("GetSchedulerJob", "cloudscheduler", "v1", "Job"),
 ];
 
@@ -226,6 +229,18 @@ fn run_job(project: &str, is_bad: bool) -> Value {
             },
         },
     })
+}
+
+fn executions(project: &str) -> Value {
+    let job = format!("projects/{project}/locations/{REGION}/jobs/pulse");
+    json!({"executions": [{
+        "name": format!("{job}/executions/pulse-x7k2p"),
+        "job": "pulse",
+        "createTime": "2026-11-20T08:00:00.000000Z",
+        "startTime": "2026-11-20T08:00:02.000000Z",
+        "completionTime": "2026-11-20T08:00:09.000000Z",
+        "taskCount": 1,
+    }]})
 }
 
 fn scheduler_job(project: &str, is_bad: bool) -> Value {

@@ -95,6 +95,7 @@ impl Service {
                 "GetRuleset",
                 "GetRunJob",
                 "GetSchedulerJob",
+                "ListExecutions",
                 "ListFields",
                 "ListIndexes",
                 "TestIamPermissions",

@@ -1,7 +1,7 @@
 //! Whether the job does what whoever looks takes it to do. Nothing is asked here.
 
 use crate::commands::doctor::cloud_build::default_of;
-use crate::commands::doctor::judge::{Judged, word};
+use crate::commands::doctor::judge::{Judged, items, word};
 use crate::commands::doctor::start::{Changes, Setting, Start};
 use crate::commands::frame::{CheckState, in_words};
 use crate::model::ids::{DEFAULT_DATABASE, Database};
@@ -40,6 +40,8 @@ pub(super) struct Wanted<'a> {
     pub(super) now: Timestamp,
     /// The time between two starts, of a schedule that has one every day.
     pub(super) gap: Option<Duration>,
+    /// The newest of its executions, as far as they could be listed.
+    pub(super) executions: &'a Json,
 }
 
 /// The parts of an answer.
@@ -215,30 +217,37 @@ fn of_execution(job: &Json, Database { project, .. }: &Database) -> Option<Judge
 }
 
 /// The next one should have begun long since, or a loop have ended, and it goes on. It may hang, and keeps all others from
-/// their work.
-fn of_running(job: &Job<'_>, Wanted { now, gap, flags, .. }: &Wanted<'_>) -> Option<Judged> {
-    let last = &job.job["latestCreatedExecution"];
-    let ended = ["EXECUTION_SUCCEEDED", "EXECUTION_FAILED", "EXECUTION_CANCELLED"];
-    let has_ended =
-        !word(last, "completionTime").is_empty() || ended.contains(&word(last, "completionStatus"));
-    let age = now.duration_since(word(last, "createTime").parse().ok()?);
+/// their work: so the last one need not be it.
+fn of_running(job: &Job<'_>, wanted: &Wanted<'_>) -> Option<Judged> {
+    let Wanted { now, gap, flags, executions, .. } = wanted;
     let usual = match job.repeats() {
         true => job.length()? + PATIENCE,
         false => PATIENCE.max((*gap)?),
     };
-    if has_ended || Duration::try_from(age).unwrap_or_default() <= usual {
+    let all = items(executions, "executions").chain([&job.job["latestCreatedExecution"]]);
+    let ages = all.filter(|execution| goes_on(execution)).filter_map(|execution| {
+        let created: Timestamp = word(execution, "createTime").parse().ok()?;
+        Some((now.duration_since(created), word(execution, "name")))
+    });
+    let (age, name) = ages.max()?;
+    if Duration::try_from(age).unwrap_or_default() <= usual {
         return None;
     }
-    let name = word(last, "name").rsplit('/').next().unwrap_or_default();
+    let name = name.rsplit('/').next().unwrap_or_default();
     let sentence = format!(
-        "The last execution, {name}, began {} ago and goes on, and its time is {}: it may hang, and the others skip \
-         meanwhile. Look at it, and end it:",
+        "Execution {name} began {} ago and goes on, and its time is {}: it may hang, and the others skip meanwhile. \
+         Look at it, and end it:",
         in_words(age),
         format_duration(usual)
     );
     let of = |verb: &str| format!("gcloud run jobs executions {verb} {} {flags}", argument(name));
     let mend = format!("{} && {}", of("describe"), of("cancel"));
     Some(Judged::new(CheckState::Warning, sentence).mended_by(mend))
+}
+
+fn goes_on(execution: &Json) -> bool {
+    let ended = ["EXECUTION_SUCCEEDED", "EXECUTION_FAILED", "EXECUTION_CANCELLED"];
+    word(execution, "completionTime").is_empty() && !ended.contains(&word(execution, "completionStatus"))
 }
 
 /// Whom it leaves out, and what it says or asks otherwise.

@@ -39,6 +39,7 @@ struct Deployed {
     name: String,
     region: String,
     job: Answer,
+    executions: Answer,
     trigger: Answer,
 }
 
@@ -189,10 +190,14 @@ impl Project<'_> {
     async fn deployed(&self) -> Option<Deployed> {
         let region = self.site.args.region.clone()?;
         let name = format!("projects/{}/locations/{region}/jobs/{}", self.id(), self.site.args.job);
-        let (job, trigger) = (format!("v2/{name}"), format!("v1/{name}"));
-        let (job, trigger) =
-            tokio::join!(self.get(AdminApi::Run, &job), self.get(AdminApi::Scheduler, &trigger));
-        Some(Deployed { name, region, job, trigger })
+        let [job, executions, trigger] =
+            [format!("v2/{name}"), format!("v2/{name}/executions?pageSize=100"), format!("v1/{name}")];
+        let (job, executions, trigger) = tokio::join!(
+            self.get(AdminApi::Run, &job),
+            self.get(AdminApi::Run, &executions),
+            self.get(AdminApi::Scheduler, &trigger),
+        );
+        Some(Deployed { name, region, job, executions, trigger })
     }
 
     /// `another` is the database that the job needs, where it cannot be this one.
@@ -204,7 +209,7 @@ impl Project<'_> {
             return (unknown.mended_by(jobs), skip("Schedule", "Job"));
         };
         let gap = deployed.gap();
-        let Deployed { name, region, job, trigger } = deployed;
+        let Deployed { name, region, job, executions, trigger } = deployed;
         if let Err(AdminError::Missing) = job {
             let sentence = format!(
                 "There is no Cloud Run job {} in {region}: it is elsewhere, or is to be deployed (cloudbuild.yaml).",
@@ -215,10 +220,16 @@ impl Project<'_> {
         }
         let is_loop = job.as_ref().ok().map(job::is_loop);
         let schedule = self.schedule(trigger, (&name, &region), is_loop);
-        (self.job(job, &region, (another, gap)), schedule)
+        let job = self.job((job, executions), &region, (another, gap));
+        (job, schedule)
     }
 
-    fn job(&self, answer: Answer, region: &str, (another, gap): (Option<&str>, Option<Duration>)) -> Finding {
+    fn job(
+        &self,
+        (answer, executions): (Answer, Answer),
+        region: &str,
+        (another, gap): (Option<&str>, Option<Duration>),
+    ) -> Finding {
         let flags = format!("--project={} --region={}", self.site.project(), argument(region));
         let update = format!("gcloud run jobs update {} {flags}", argument(&self.site.args.job));
         let named = match self.site.args.job.as_str() {
@@ -233,8 +244,13 @@ impl Project<'_> {
             flags: &flags,
             now: self.pulse.map_or_else(Timestamp::now, |pulse| pulse.now),
             gap,
+            executions: executions.as_ref().unwrap_or(&Json::Null),
         };
-        self.finding("Job", answer, ("run.jobs.get", ""), |job| job::job(job, &wanted))
+        let found = self.finding("Job", answer, ("run.jobs.get", ""), |job| job::job(job, &wanted));
+        match executions {
+            Err(err) if found.state == CheckState::Ok => self.unseen("Job", &err, "run.executions.list"),
+            _ => found,
+        }
     }
 
     fn schedule(&self, asked: Answer, (name, region): (&str, &str), is_loop: Option<bool>) -> Finding {

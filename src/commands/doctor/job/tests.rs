@@ -29,6 +29,7 @@ fn wanted(database: &Database) -> Wanted<'_> {
         flags: "--project=p --region=r",
         now: Timestamp::UNIX_EPOCH,
         gap: Some(Duration::from_mins(15)),
+        executions: &Json::Null,
     }
 }
 
@@ -222,6 +223,13 @@ fn an_execution_that_goes_on_beyond_its_time_is_told_with_what_ends_it() {
         assert!(told.as_ref().is_none_or(|told| told.state == CheckState::Warning));
         let mend_told = told.and_then(|told| told.mend);
         assert_eq!(mend_told.as_deref(), is_told.then_some(mend), "{args:?} {status} {minutes}");
+        // Behind others that had nothing to do.
+        let newer = json!({"name": "newer", "createTime": "1970-01-01T00:00:01Z", "completionTime": "1970-01-01T00:00:02Z"});
+        let executions = json!({"executions": [newer, answer["latestCreatedExecution"]]});
+        let listed = Wanted { now, gap, executions: &executions, ..wanted(&database) };
+        let answer = json!({"latestCreatedExecution": newer, "template": answer["template"]});
+        let told = of_running(&Job::of(&answer), &listed);
+        assert_eq!(told.and_then(|told| told.mend).as_deref(), is_told.then_some(mend), "{args:?} {status}");
     }
 }
 
