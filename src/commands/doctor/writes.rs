@@ -88,6 +88,7 @@ pub(super) fn of_the_policy((policy, account): (&Json, &str), shown: Shown, site
         (Some(role), Shown::Late(age)) => untaken(&format!("The job's account has {role}"), age, site),
         (Some(role), _) => Judged::ok(&format!("The job's account may write: it has {role}.")),
         (None, _) => {
+            let account = if account.is_empty() { "(Cloud Run's usual one)" } else { account };
             let sentence = format!(
                 "The project's policy gives the job's account {account} no role of Google's by which it may write, such \
                  as {WRITER} ({}). A role of your own, a condition, a group or a folder may: as the job it is seen.",
