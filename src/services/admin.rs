@@ -5,11 +5,12 @@ use crate::google::credentials::Identity;
 use crate::google::error::{Denied, Reason, shown};
 use crate::network::http::{client, heed};
 use crate::network::names::Names;
+use crate::services::alpaca::is_alpacas_error;
 use crate::telemetry::Chain;
 use google_cloud_auth::credentials::CacheableResource;
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode, Url};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use std::time::Duration;
 
 /// Longest one call may take.
@@ -68,11 +69,11 @@ impl Admin {
         self.send(api, &url, self.http.get(url.clone())).await
     }
 
-    /// What is asked for by a call without arguments.
-    pub(crate) async fn ask(&self, api: AdminApi, path: &str) -> Result<Json, AdminError> {
+    /// What is asked for by a call that changes nothing.
+    pub(crate) async fn ask(&self, api: AdminApi, path: &str, body: &Json) -> Result<Json, AdminError> {
         let url = self.url(api, path)?;
         let request = self.http.post(url.clone()).header(http::header::CONTENT_TYPE, "application/json");
-        self.send(api, &url, request.body(json!({}).to_string())).await
+        self.send(api, &url, request.body(body.to_string())).await
     }
 
     fn url(&self, api: AdminApi, path: &str) -> Result<Url, AdminError> {
@@ -132,14 +133,66 @@ fn refusal(api: AdminApi, status: StatusCode, body: Option<&Json>) -> Result<Adm
     }
 }
 
-/// Whether a host answers; what it says without keys does not matter.
+/// Of an answer without keys so much is read.
+const MOST_HEARD: usize = 64 * 1024;
+
+/// Whether a host answers as Alpaca does to whoever sends no keys.
 pub(super) async fn knock(names: &Names, url: &str) -> Result<(), String> {
     let told = |err: reqwest::Error| Chain(&err.without_url()).to_string();
     let http = client(names, url.starts_with("http:")).timeout(CALL_TIMEOUT).build().map_err(told)?;
     let url = format!("{}/v2/account", url.trim_end_matches('/'));
-    let answer = http.get(url).send().await.inspect_err(|err| heed(names, err)).map_err(told)?;
-    match answer.status() {
-        status if status.is_server_error() => Err(format!("it answers {status}")),
-        _ => Ok(()),
+    let mut answer = http.get(url).send().await.inspect_err(|err| heed(names, err)).map_err(told)?;
+    let mut body = Vec::new();
+    while body.len() < MOST_HEARD
+        && let Some(chunk) = answer.chunk().await.map_err(told)?
+    {
+        body.extend_from_slice(&chunk);
+    }
+    heard(answer.status(), &body)
+}
+
+/// Alpaca refuses whoever has no keys, in words of its own. A proxy or an edge before it does so too, in others.
+fn heard(status: StatusCode, body: &[u8]) -> Result<(), String> {
+    match status.as_u16() {
+        401 | 403 | 429 if is_alpacas_error(body) => Ok(()),
+        408 | 429 | 500.. => Err(format!("it answers {status}")),
+        status => Err(format!("what answers is not Alpaca ({status}, {})", kind(body))),
+    }
+}
+
+fn kind(body: &[u8]) -> &'static str {
+    match body.trim_ascii_start().first() {
+        None => "empty",
+        Some(b'<') => "HTML",
+        Some(b'{' | b'[') => "JSON",
+        Some(_) => "text",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_alpacas_own_refusal_is_alpaca() {
+        let stranger = |told: &str| Err(format!("what answers is not Alpaca ({told})"));
+        for (status, body, expected) in [
+            (403, "{\"message\": \"forbidden.\"}\n", Ok(())),
+            (401, r#"{"code":40110000,"message":"request is not authorized"}"#, Ok(())),
+            (429, r#"{"message":"too many requests."}"#, Ok(())),
+            (429, "", Err("it answers 429 Too Many Requests".to_owned())),
+            (403, "<html>Access denied</html>", stranger("403, HTML")),
+            (401, " \n<!DOCTYPE html>", stranger("401, HTML")),
+            (403, "Access denied", stranger("403, text")),
+            (403, r#"{"error":"blocked"}"#, stranger("403, JSON")),
+            (403, "", stranger("403, empty")),
+            (200, "<html>Welcome to this network</html>", stranger("200, HTML")),
+            (302, "", stranger("302, empty")),
+            (404, "<html>", stranger("404, HTML")),
+            (503, "<html>", Err("it answers 503 Service Unavailable".to_owned())),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(heard(status, body.as_bytes()), expected, "{status} {body}");
+        }
     }
 }

@@ -431,7 +431,7 @@ async fn rejection(answer: Response, request: RequestId) -> AlpacaError {
 }
 
 /// Whether a body is the error that Alpaca itself sends: an object with a `message`, a `code`, or both.
-fn is_alpacas_error(body: &[u8]) -> bool {
+pub(super) fn is_alpacas_error(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Refusal<'a> {
         #[serde(borrow)]

@@ -86,7 +86,7 @@ impl<'a> Desk<'a> {
         Ok(Admin::new(&self.place.endpoints, &self.names, identity)?)
     }
 
-    /// Whether the hosts of Alpaca answer anything at all; nobody's keys are sent.
+    /// Whether it is Alpaca that answers at its hosts; nobody's keys are sent.
     pub(crate) async fn knock_at_alpaca(&self) -> Vec<(String, Result<(), String>)> {
         let urls = match &self.place.endpoints.alpaca {
             Some(url) => vec![url.to_string()],

@@ -13,6 +13,10 @@ const RULESET: &str = "5f0c1a6e-2b7d-4c1e-9d50-1a2b3c4d5e6f";
 
 const REGION: &str = "us-central1";
 
+/// What whoever asks is asked about, and has in a project that is set up well.
+const RIGHTS: [&str; 3] =
+    ["datastore.entities.create", "datastore.entities.update", "datastore.entities.delete"];
+
 /// The variables by which they are found, as gcloud names them.
 pub(super) const OVERRIDES: [&str; 5] = [
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_FIRESTORE",
@@ -44,7 +48,11 @@ impl Admin {
         let version = path.get(..4)?;
         let rest = path.strip_prefix("/v1/projects/").or_else(|| path.strip_prefix("/v2/projects/"))?;
         if method == http::Method::POST {
-            return rest.ends_with(":getIamPolicy").then_some("GetIamPolicy").filter(|_| !rest.contains('/'));
+            return match rest.split_once(':').filter(|(project, _)| !project.contains('/'))?.1 {
+                "getIamPolicy" => Some("GetIamPolicy"),
+                "testIamPermissions" => Some("TestIamPermissions"),
+                _ => None,
+            };
         }
         let parts: Vec<_> = rest.split('/').skip(1).collect();
         match (version, parts.as_slice()) {
@@ -55,6 +63,7 @@ impl Admin {
             ("/v1/", ["rulesets", _]) => Some("GetRuleset"),
             ("/v1/", ["locations", _, "jobs", _]) => Some("GetSchedulerJob"),
             ("/v2/", ["locations", _, "jobs", _]) => Some("GetRunJob"),
+            ("/v2/", ["locations", _, "jobs", _, "executions"]) => Some("ListExecutions"),
             _ => None,
         }
     }
@@ -98,8 +107,11 @@ impl Admin {
                     "createTime": "2026-11-20T08:00:00.000000Z",
                 })
             }
-            "GetIamPolicy" => policy(is_bad),
+            "GetIamPolicy" => policy(project, is_bad),
+            "TestIamPermissions" if is_bad => json!({}),
+            "TestIamPermissions" => json!({"permissions": RIGHTS}),
             "GetRunJob" => run_job(project, is_bad),
+            "ListExecutions" => executions(project),
             "GetSchedulerJob" => scheduler_job(project, is_bad),
             _ => return None,
         };
@@ -108,12 +120,14 @@ impl Admin {
 }
 
 /// Each method, and the API, version and message of gcloud's that its answer is.
-pub const MESSAGES: [(&str, &str, &str, &str); 6] = [
+pub const MESSAGES: [(&str, &str, &str, &str); 8] = [
     ("GetDatabase", "firestore", "v1", "GoogleFirestoreAdminV1Database"),
     ("ListFields", "firestore", "v1", "GoogleFirestoreAdminV1ListFieldsResponse"),
     ("ListIndexes", "firestore", "v1", "GoogleFirestoreAdminV1ListIndexesResponse"),
     ("GetIamPolicy", "cloudresourcemanager", "v1", "Policy"),
+    ("TestIamPermissions", "cloudresourcemanager", "v1", "TestIamPermissionsResponse"),
     ("GetRunJob", "run", "v2", "GoogleCloudRunV2Job"),
+    ("ListExecutions", "run", "v2", "GoogleCloudRunV2ListExecutionsResponse"),
     ("GetSchedulerJob", "cloudscheduler", "v1", "Job"),
 ];
 
@@ -168,11 +182,15 @@ fn indexes(database: &str) -> Vec<Value> {
     indexes.iter().enumerate().filter_map(index).collect()
 }
 
-fn policy(is_bad: bool) -> Value {
+fn policy(project: &str, is_bad: bool) -> Value {
     let mut policy = json!({"version": 1, "etag": "BwYxM1p1x0I=", "bindings": [
         {"role": "roles/owner", "members": ["user:owner@example.com"]},
     ]});
     if !is_bad {
+        if let Some(bindings) = policy["bindings"].as_array_mut() {
+            let job = format!("serviceAccount:pulse-job@{project}.iam.gserviceaccount.com");
+            bindings.push(json!({"role": "roles/datastore.user", "members": [job]}));
+        }
         let of_reads = json!([{"logType": "DATA_READ"}]);
         policy["auditConfigs"] =
             json!([{"service": "secretmanager.googleapis.com", "auditLogConfigs": of_reads}]);
@@ -211,6 +229,18 @@ fn run_job(project: &str, is_bad: bool) -> Value {
             },
         },
     })
+}
+
+fn executions(project: &str) -> Value {
+    let job = format!("projects/{project}/locations/{REGION}/jobs/pulse");
+    json!({"executions": [{
+        "name": format!("{job}/executions/pulse-x7k2p"),
+        "job": "pulse",
+        "createTime": "2026-11-20T08:00:00.000000Z",
+        "startTime": "2026-11-20T08:00:02.000000Z",
+        "completionTime": "2026-11-20T08:00:09.000000Z",
+        "taskCount": 1,
+    }]})
 }
 
 fn scheduler_job(project: &str, is_bad: bool) -> Value {

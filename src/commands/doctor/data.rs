@@ -1,6 +1,8 @@
 //! What is found out by doing what the job does: documents, a query, a secret, Alpaca's hosts.
 
+use crate::commands::doctor::site::Site;
 use crate::commands::doctor::skipped::skip;
+use crate::commands::doctor::writes::LastPulse;
 use crate::commands::frame::{CheckState, Finding};
 use crate::config::Place;
 use crate::config::filter::UserFilter;
@@ -29,28 +31,30 @@ pub(super) fn skipped() -> impl Iterator<Item = Finding> {
     ["Firestore"].into_iter().chain(OF_FIRESTORE).map(|check| skip(check, "Identity"))
 }
 
-pub(super) async fn look(place: &Place, desk: &Desk<'_>) -> Vec<Finding> {
-    let store = match reach(place, desk).await {
-        Ok(store) => store,
+/// What was found, and when the last pulse ended, unless Firestore did not say.
+pub(super) async fn look(site: &Site<'_>, desk: &Desk<'_>) -> (Vec<Finding>, Option<LastPulse>) {
+    let (store, at) = match reach(site, desk).await {
+        Ok(reached) => reached,
         Err(finding) => {
             let skipped = OF_FIRESTORE.map(|check| skip(check, "Firestore"));
-            return [finding].into_iter().chain(skipped).collect();
+            return ([finding].into_iter().chain(skipped).collect(), None);
         }
     };
-    let database = &place.database.database;
-    vec![
+    let database = &site.place.database.database;
+    let findings = vec![
         Finding::new(CheckState::Ok, "Firestore", format!("Documents of database {database} can be read.")),
-        trouble_query(&store, place).await,
-        secrets(&store, (place, desk)).await,
+        trouble_query(&store, site).await,
+        secrets(&store, (site, desk)).await,
         clock(store.clock(), Timestamp::now()),
-    ]
+    ];
+    (findings, Some(LastPulse { at, now: store.clock().now() }))
 }
 
-async fn reach(place: &Place, desk: &Desk<'_>) -> Result<Arc<Store>, Finding> {
+async fn reach(site: &Site<'_>, desk: &Desk<'_>) -> Result<(Arc<Store>, Option<Timestamp>), Finding> {
     let store = desk.store().await.map_err(|err| failed("Firestore", &err))?;
     match store.pulse_view(Deadline::after(USER_BUDGET)).await {
-        Ok(_) => Ok(store),
-        Err(err) => Err(of_store("Firestore", &err, ("datastore.entities.get", place))),
+        Ok(pulse) => Ok((store, pulse.and_then(|pulse| pulse.at))),
+        Err(err) => Err(of_store("Firestore", &err, ("datastore.entities.get", site))),
     }
 }
 
@@ -69,9 +73,9 @@ fn unavailable(check: &'static str, err: &(dyn Error + 'static)) -> Finding {
     Finding::new(CheckState::Failed, check, sentence)
 }
 
-fn of_store(check: &'static str, err: &StoreError, (right, place): (&str, &Place)) -> Finding {
+fn of_store(check: &'static str, err: &StoreError, (right, site): (&str, &Site<'_>)) -> Finding {
     match err.denied() {
-        Some(why) => denied(check, why, err, &Needed { right, api: "firestore", place }),
+        Some(why) => denied(check, why, err, &Needed { right, api: "firestore", site }),
         None if is_passing(err) => unavailable(check, err),
         None => failed(check, err),
     }
@@ -81,30 +85,26 @@ fn of_store(check: &'static str, err: &StoreError, (right, place): (&str, &Place
 struct Needed<'a> {
     right: &'a str,
     api: &'static str,
-    place: &'a Place,
+    site: &'a Site<'a>,
 }
 
 /// What is denied is not known. Neither is why, unless Google says it; and whoever looks may not be the job.
 fn denied(check: &'static str, why: Denied, err: &dyn Error, needed: &Needed<'_>) -> Finding {
-    let Needed { right, api, place } = needed;
+    let Needed { right, api, site } = needed;
     let unknown = |sentence: String| Finding::new(CheckState::Unknown, check, sentence);
     match why {
-        Denied::Role => unknown(format!("Whoever looks here lacks the right {right}.")),
+        Denied::Role => unknown(format!("{} lacks the right {right}. This gives it:", site.who()))
+            .mended_by(site.grant(right)),
         Denied::Disabled => unknown(format!("The API {api}.googleapis.com is not enabled in the project."))
-            .mended_by(enable(api, place)),
+            .mended_by(enable(api, site.place)),
         Denied::Otherwise => unknown(format!("{}.", Chain(err))),
         Denied::Unclear => {
             let told = Chain(err);
-            let project = argument(&place.database.project);
-            let log = format!(
-                "gcloud logging read 'severity>=ERROR' --project={project} --limit=5 \
-                 --format='value(jsonPayload.message)'"
-            );
             unknown(format!(
                 "{told}. Who refuses it and why is not known; it takes the right {right}. Whether the job is refused \
                  too says its log:"
             ))
-            .mended_by(log)
+            .mended_by(site.log())
         }
     }
 }
@@ -124,19 +124,25 @@ pub(super) fn enable(api: &str, place: &Place) -> String {
 }
 
 /// The index is there if the query that needs it runs.
-async fn trouble_query(store: &Store, place: &Place) -> Finding {
-    let check = "TroubleQuery";
+async fn trouble_query(store: &Store, site: &Site<'_>) -> Finding {
+    let (check, place) = ("TroubleQuery", site.place);
     let now = store.clock().now();
     match Pages::of_sync_states(&place.database, &IdRange::default(), now).next(store).await {
         Ok(_) => {
             let sentence = "The query for users in trouble runs: its index is there.";
             Finding::new(CheckState::Ok, check, sentence)
         }
-        Err(err) if err.denied().is_some() => of_store(check, &err, ("datastore.entities.list", place)),
+        Err(err) if err.denied().is_some() => of_store(check, &err, ("datastore.entities.list", site)),
         Err(err) if is_passing(&err) => unavailable(check, &err),
-        Err(err) => failed(check, &err).mended_by(deploy("indexes", place)),
+        Err(err) => {
+            let sentence = format!("{}. {FROM_A_CHECKOUT}", Chain(&err));
+            Finding::new(CheckState::Failed, check, sentence).mended_by(deploy("indexes", place))
+        }
     }
 }
+
+/// What is to know of [`deploy`].
+pub(super) const FROM_A_CHECKOUT: &str = "In a checkout of pulse, of this version, this deploys them:";
 
 /// The command that deploys the `indexes`, or the `rules`, which takes the place of all that there are: neither is done for
 /// the other's sake. The file `firebase.json` says of no database but the usual one.
@@ -153,12 +159,12 @@ pub(super) fn deploy(what: &str, place: &Place) -> String {
 }
 
 /// One access, for the first user.
-async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
-    let check = "Secrets";
+async fn secrets(store: &Store, (site, desk): (&Site<'_>, &Desk<'_>)) -> Finding {
+    let (check, place) = ("Secrets", site.place);
     let mut users = Pages::<User>::of_users(&place.database, &IdRange::default(), &UserFilter::default());
     let first = match users.next(store).await {
         Ok(page) => page.into_iter().flatten().find_map(|user| UserId::parse(user.id.as_str()).ok()),
-        Err(err) => return of_store(check, &err, ("datastore.entities.list", place)),
+        Err(err) => return of_store(check, &err, ("datastore.entities.list", site)),
     };
     let Some(user) = first else {
         return Finding::new(CheckState::Skipped, check, "There is no user yet whose secret could be read.");
@@ -179,7 +185,7 @@ async fn secrets(store: &Store, (place, desk): (&Place, &Desk<'_>)) -> Finding {
             Finding::new(CheckState::Warning, check, sentence).mended_by(explain)
         }
         Err(ref err @ SecretError::Forbidden { ref denial, .. }) => {
-            let needed = Needed { right: "secretmanager.versions.access", api: "secretmanager", place };
+            let needed = Needed { right: "secretmanager.versions.access", api: "secretmanager", site };
             denied(check, kind(denial), err, &needed)
         }
         Err(err @ (SecretError::Unavailable { .. } | SecretError::Silent { .. })) => unavailable(check, &err),

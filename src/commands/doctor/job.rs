@@ -1,12 +1,13 @@
 //! Whether the job does what whoever looks takes it to do. Nothing is asked here.
 
 use crate::commands::doctor::cloud_build::default_of;
-use crate::commands::doctor::judge::{Judged, word};
+use crate::commands::doctor::judge::{Judged, items, word};
 use crate::commands::doctor::start::{Changes, Setting, Start};
-use crate::commands::frame::CheckState;
+use crate::commands::frame::{CheckState, in_words};
 use crate::model::ids::{DEFAULT_DATABASE, Database};
 use crate::model::suggested::argument;
 use humantime::{format_duration, parse_duration};
+use jiff::Timestamp;
 use serde_json::Value as Json;
 use std::time::Duration;
 
@@ -16,16 +17,31 @@ const MOST_TOLD: usize = 60;
 /// What stands in for Google where it is set, which no job in the cloud has.
 const EMULATORS: [&str; 2] = ["FIRESTORE_EMULATOR_HOST", "SECRET_MANAGER_EMULATOR_HOST"];
 
+/// What says which database it is for.
+const DATABASE: &str = "PULSE_DATABASE";
+
+/// So long an execution may take, however often there is one.
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// For a loop of a day (docs/scale.md).
 const TIMEOUT_OF_A_LOOP: &str = "24h";
 
 /// Which job it is, and what it should be for.
 pub(super) struct Wanted<'a> {
     pub(super) database: &'a Database,
+    /// The database that it needs, where that one is of no use.
+    pub(super) another: Option<&'a str>,
     /// The command that changes the job.
     pub(super) update: &'a str,
     /// The command that looks at another database of the job's project, without naming it.
     pub(super) look: &'a str,
+    /// By which gcloud finds an execution of it.
+    pub(super) flags: &'a str,
+    pub(super) now: Timestamp,
+    /// The time between two starts, of a schedule that has one every day.
+    pub(super) gap: Option<Duration>,
+    /// The newest of its executions, as far as they could be listed.
+    pub(super) executions: &'a Json,
 }
 
 /// The parts of an answer.
@@ -75,17 +91,15 @@ pub(super) fn is_loop(job: &Json) -> bool {
 /// itself and the root first; what leaves some out, or may be meant, is a warning.
 pub(super) fn job(answer: &Json, wanted: &Wanted<'_>) -> Judged {
     let job = Job::of(answer);
-    let broken = [
-        of_command(&job),
-        of_project(&job, wanted.database),
-        of_emulator(&job),
-        of_dry_run(&job),
-        of_loop(&job),
-    ];
+    let broken =
+        [of_command(&job), of_project(&job, wanted), of_emulator(&job), of_dry_run(&job), of_loop(&job)];
     if let Some((sentence, changes)) = broken.into_iter().flatten().next() {
         return Judged::failed(sentence).mended_by(format!("{}{}", wanted.update, changes.to_flags()));
     }
-    if let Some(found) = of_database(&job, wanted).or_else(|| of_execution(answer, wanted.database)) {
+    let found = of_database(&job, wanted)
+        .or_else(|| of_execution(answer, wanted.database))
+        .or_else(|| of_running(&job, wanted));
+    if let Some(found) = found {
         return found;
     }
     let differing: Vec<_> = selections(&job).into_iter().chain(settings(&job)).collect();
@@ -103,7 +117,8 @@ fn of_command(job: &Job<'_>) -> Option<Difference> {
     (command != "sync").then(|| (sentence, Changes::default().start_with("sync")))
 }
 
-fn of_project(job: &Job<'_>, Database { project, .. }: &Database) -> Option<Difference> {
+fn of_project(job: &Job<'_>, wanted: &Wanted<'_>) -> Option<Difference> {
+    let Database { project, .. } = wanted.database;
     let others = ["GCP_PROJECT", "GCLOUD_PROJECT", "GOOGLE_CLOUD_PROJECT"];
     let flag = job.start.setting("--project", others[0]);
     let set = flag.or_else(|| others.into_iter().find_map(|name| job.start.variable(name)));
@@ -113,8 +128,23 @@ fn of_project(job: &Job<'_>, Database { project, .. }: &Database) -> Option<Diff
         Some(flag) if flag.name == "--project" => Changes::default().unset(flag, &job.start, false),
         _ => Changes::default(),
     };
-    let sentence = format!("The job is for project {:?}, by its {name}.", shortened(of));
-    (of != &**project).then(|| (sentence, changes.set(others[0], project)))
+    let (changes, needed) = of_its_database(job, wanted, changes.set(others[0], project));
+    let sentence = format!("The job is for project {:?}, by its {name}{needed}.", shortened(of));
+    (of != &**project).then_some((sentence, changes))
+}
+
+/// With its project its database changes too, and what is told of that.
+fn of_its_database(job: &Job<'_>, wanted: &Wanted<'_>, changes: Changes) -> (Changes, String) {
+    let needed = wanted.another.unwrap_or(&wanted.database.database);
+    let own = job.start.setting("--database", DATABASE);
+    if own.as_ref().map_or(DEFAULT_DATABASE, |set| set.text.as_str()) == needed {
+        return (changes, String::new());
+    }
+    let changes = match own {
+        Some(flag) if flag.name != DATABASE => changes.unset(&flag, &job.start, false),
+        _ => changes,
+    };
+    (changes.set(DATABASE, needed), format!(", and it is to be for database {needed}"))
 }
 
 fn of_emulator(job: &Job<'_>) -> Option<Difference> {
@@ -155,7 +185,7 @@ fn of_loop(job: &Job<'_>) -> Option<Difference> {
 
 /// Then the two do not see the same users. Which is the right one, only a person knows.
 fn of_database(job: &Job<'_>, Wanted { database, look, .. }: &Wanted<'_>) -> Option<Judged> {
-    let own = job.start.setting("--database", "PULSE_DATABASE");
+    let own = job.start.setting("--database", DATABASE);
     let own = own.as_ref().map_or(DEFAULT_DATABASE, |set| set.text.as_str());
     if own == &*database.database {
         return None;
@@ -184,6 +214,40 @@ fn of_execution(job: &Json, Database { project, .. }: &Database) -> Option<Judge
     );
     let sentence = format!("The last execution of the job failed, {name}: its log says why.");
     Some(Judged::failed(sentence).mended_by(log))
+}
+
+/// The next one should have begun long since, or a loop have ended, and it goes on. It may hang, and keeps all others from
+/// their work: so the last one need not be it.
+fn of_running(job: &Job<'_>, wanted: &Wanted<'_>) -> Option<Judged> {
+    let Wanted { now, gap, flags, executions, .. } = wanted;
+    let usual = match job.repeats() {
+        true => job.length()? + PATIENCE,
+        false => PATIENCE.max((*gap)?),
+    };
+    let all = items(executions, "executions").chain([&job.job["latestCreatedExecution"]]);
+    let ages = all.filter(|execution| goes_on(execution)).filter_map(|execution| {
+        let created: Timestamp = word(execution, "createTime").parse().ok()?;
+        Some((now.duration_since(created), word(execution, "name")))
+    });
+    let (age, name) = ages.max()?;
+    if Duration::try_from(age).unwrap_or_default() <= usual {
+        return None;
+    }
+    let name = name.rsplit('/').next().unwrap_or_default();
+    let sentence = format!(
+        "Execution {name} began {} ago and goes on, and its time is {}: it may hang, and the others skip meanwhile. \
+         Look at it, and end it:",
+        in_words(age),
+        format_duration(usual)
+    );
+    let of = |verb: &str| format!("gcloud run jobs executions {verb} {} {flags}", argument(name));
+    let mend = format!("{} && {}", of("describe"), of("cancel"));
+    Some(Judged::new(CheckState::Warning, sentence).mended_by(mend))
+}
+
+fn goes_on(execution: &Json) -> bool {
+    let ended = ["EXECUTION_SUCCEEDED", "EXECUTION_FAILED", "EXECUTION_CANCELLED"];
+    word(execution, "completionTime").is_empty() && !ended.contains(&word(execution, "completionStatus"))
 }
 
 /// Whom it leaves out, and what it says or asks otherwise.

@@ -34,19 +34,24 @@ impl Judged {
     }
 }
 
+/// The database to make where one has a mode in which it is of no use.
+pub(super) const ANOTHER: &str = "pulse";
+
+pub(super) fn is_usable(database: &Json) -> bool {
+    word(database, "type") == "FIRESTORE_NATIVE"
+}
+
 /// `another` makes one of a name of its own.
 pub(super) fn database(answer: &Json, another: &str) -> Judged {
-    match answer["type"].as_str() {
-        Some("FIRESTORE_NATIVE") => Judged::ok("The database is in native mode."),
-        kind => {
-            let kind = kind.unwrap_or("an unknown mode");
-            Judged::failed(format!(
-                "The database is in {kind}, and the job needs one in native mode: make one of another name, and set \
-                 PULSE_DATABASE=pulse then, here and for the job."
-            ))
-            .mended_by(another.to_owned())
-        }
+    if is_usable(answer) {
+        return Judged::ok("The database is in native mode.");
     }
+    let kind = answer["type"].as_str().unwrap_or("an unknown mode");
+    Judged::failed(format!(
+        "The database is in {kind}, and the job needs one in native mode: make one of another name, and set \
+         PULSE_DATABASE={ANOTHER} then, here and for the job. Look again with it: nothing of this one is looked at."
+    ))
+    .mended_by(another.to_owned())
 }
 
 pub(super) fn rules(ruleset: &Json) -> Judged {

@@ -6,12 +6,14 @@ mod job;
 mod judge;
 mod project;
 mod schedule;
+mod site;
 mod skipped;
 mod start;
+mod writes;
 
 use crate::commands::doctor::project::Project;
+use crate::commands::doctor::site::{Site, is_job};
 use crate::commands::frame::{CheckState, Finding, run};
-use crate::config::Place;
 use crate::config::doctor_args::DoctorArgs;
 use crate::config::variables::environment;
 use crate::google::credentials::failure::{Location, NoToken, TokenFailure, TokenServer};
@@ -23,13 +25,14 @@ use std::process::ExitCode;
 pub(crate) async fn doctor(args: &DoctorArgs) -> ExitCode {
     run("doctor", &args.common, async |place, report| {
         let desk = Desk::at(place);
-        report.found_all(examine(args, place, &desk).await);
+        let site = Site { args, place, is_job: is_job(&args.job, environment) };
+        report.found_all(examine(&site, &desk).await);
         report.used(desk.used());
     })
     .await
 }
 
-async fn examine(args: &DoctorArgs, place: &Place, desk: &Desk<'_>) -> Vec<Finding> {
+async fn examine(site: &Site<'_>, desk: &Desk<'_>) -> Vec<Finding> {
     let alpaca = data::alpaca(desk).await;
     let identity = match desk.identity().await {
         Ok(identity) => identity,
@@ -51,9 +54,10 @@ async fn examine(args: &DoctorArgs, place: &Place, desk: &Desk<'_>) -> Vec<Findi
         None => "No token is needed: the services are stand-ins.",
     };
     let mut findings = vec![Finding::new(CheckState::Ok, "Identity", sentence)];
-    findings.extend(data::look(place, desk).await);
+    let (of_data, pulse) = data::look(site, desk).await;
+    findings.extend(of_data);
     match desk.admin(identity.as_ref()) {
-        Ok(admin) => findings.extend(Project { args, place, admin: &admin }.look().await),
+        Ok(admin) => findings.extend(Project { site, admin: &admin, pulse }.look().await),
         Err(err) => findings.push(Finding::new(CheckState::Unknown, "Admin", format!("{}.", Chain(&err)))),
     }
     findings.push(alpaca);

@@ -1,25 +1,53 @@
 //! What Google's admin APIs say of the project: each is asked, and judged.
 
-use crate::commands::doctor::data::{deploy, enable};
+use crate::commands::doctor::data::{FROM_A_CHECKOUT, deploy, enable};
 use crate::commands::doctor::job::{self, Wanted};
-use crate::commands::doctor::judge::{self, Judged};
+use crate::commands::doctor::judge::{self, ANOTHER, Judged, word};
 use crate::commands::doctor::schedule::{self, Started};
+use crate::commands::doctor::site::Site;
 use crate::commands::doctor::skipped::skip;
+use crate::commands::doctor::writes::{self, LastPulse, RIGHTS};
 use crate::commands::frame::{CheckState, Finding};
-use crate::config::doctor_args::{DoctorArgs, USUAL_JOB};
-use crate::config::{AdminApi, Place};
+use crate::config::AdminApi;
+use crate::config::doctor_args::USUAL_JOB;
 use crate::model::suggested::argument;
 use crate::services::admin::{Admin, AdminError};
-use serde_json::Value as Json;
+use jiff::Timestamp;
+use serde_json::{Value as Json, json};
+use std::time::Duration;
 
 /// All of them, in the order in which they are told.
-const CHECKS: [&str; 7] = ["Database", "Indexes", "Expiry", "Rules", "AuditLogs", "Job", "Schedule"];
+const CHECKS: [&str; 8] =
+    ["Database", "Indexes", "Expiry", "Rules", "AuditLogs", "Job", "Schedule", "Writes"];
+
+/// Those of a database that the job can use.
+const OF_THE_DATABASE: [&str; 3] = ["Indexes", "Expiry", "Rules"];
 
 /// Whom to ask, and about what.
 pub(super) struct Project<'a> {
-    pub(super) args: &'a DoctorArgs,
-    pub(super) place: &'a Place,
+    pub(super) site: &'a Site<'a>,
     pub(super) admin: &'a Admin,
+    /// Unless Firestore did not say.
+    pub(super) pulse: Option<LastPulse>,
+}
+
+/// What an API said.
+type Answer = Result<Json, AdminError>;
+
+/// The job, and what starts it.
+struct Deployed {
+    name: String,
+    region: String,
+    job: Answer,
+    executions: Answer,
+    trigger: Answer,
+}
+
+impl Deployed {
+    /// The time between two starts, of a schedule that has one every day.
+    fn gap(&self) -> Option<Duration> {
+        schedule::gap(self.trigger.as_ref().ok())
+    }
 }
 
 impl Project<'_> {
@@ -29,35 +57,45 @@ impl Project<'_> {
     }
 
     pub(super) async fn look(&self) -> Vec<Finding> {
-        let (database, (indexes, expiry), rules, audit_logs, (job, schedule)) = tokio::join!(
+        let (database, (indexes, expiry), rules, policy, rights, deployed) = tokio::join!(
             self.database(),
             self.indexes_and_expiry(),
             self.rules(),
-            self.audit_logs(),
-            self.job_and_schedule(),
+            self.policy(),
+            self.rights(),
+            self.deployed(),
         );
-        vec![database, indexes, expiry, rules, audit_logs, job, schedule]
+        let another = database.as_ref().ok().filter(|answer| !judge::is_usable(answer)).map(|_| ANOTHER);
+        let database = self.of_database(database);
+        let of_database = match database.state {
+            CheckState::Failed => OF_THE_DATABASE.map(|check| skip(check, "Database")),
+            _ => [indexes, expiry, rules],
+        };
+        let writes = self.writes(&policy, rights, deployed.as_ref());
+        let (job, schedule) = self.job_and_schedule(deployed, another);
+        let audit_logs = self.audit_logs(policy);
+        [database].into_iter().chain(of_database).chain([audit_logs, job, schedule, writes]).collect()
     }
 
-    async fn database(&self) -> Finding {
+    async fn database(&self) -> Answer {
+        self.get(AdminApi::Firestore, &self.database_path()).await
+    }
+
+    fn of_database(&self, asked: Answer) -> Finding {
         let right = "datastore.databases.getMetadata";
-        let create = format!(
-            "gcloud firestore databases create --location=nam5 --project={}{}",
-            argument(self.id()),
-            self.named()
-        );
+        let project = self.site.project();
+        let create =
+            format!("gcloud firestore databases create --location=nam5 --project={project}{}", self.named());
         let another = format!(
-            "gcloud firestore databases create --database=pulse --location=nam5 --project={}",
-            argument(self.id())
+            "gcloud firestore databases create --database={ANOTHER} --location=nam5 --project={project}"
         );
-        let asked = self.get(AdminApi::Firestore, &self.database_path()).await;
         let judged = |answer: &Json| judge::database(answer, &another);
         self.finding("Database", asked, (right, &create), judged)
     }
 
     async fn indexes_and_expiry(&self) -> (Finding, Finding) {
         let (path, right) = (self.database_path(), "datastore.indexes.list");
-        let mend = deploy("indexes", self.place);
+        let mend = deploy("indexes", self.site.place);
         // All that differ from what a database has by itself.
         let overridden = "filter=indexConfig.usesAncestorConfig%3Dfalse%20OR%20ttlConfig%3A*&pageSize=1000";
         let fields = format!("{path}/collectionGroups/-/fields?{overridden}");
@@ -73,11 +111,12 @@ impl Project<'_> {
         };
         let judged = |indexes: &Json| judge::indexes(&fields, indexes);
         let indexes = self.finding("Indexes", indexes, (right, &mend), judged);
-        (indexes, self.finding("Expiry", Ok(fields), (right, &mend), judge::expiry))
+        let expiry = self.finding("Expiry", Ok(fields), (right, &mend), judge::expiry);
+        (from_a_checkout(indexes), from_a_checkout(expiry))
     }
 
     async fn rules(&self) -> Finding {
-        let (project, database) = (self.id(), &*self.place.database.database);
+        let (project, database) = (self.id(), &*self.site.place.database.database);
         let release = match database {
             "(default)" => "cloud.firestore".to_owned(),
             named => format!("cloud.firestore/{named}"),
@@ -90,62 +129,133 @@ impl Project<'_> {
             }
             Err(err) => Err(err),
         };
-        let mend = deploy("rules", self.place);
-        self.finding("Rules", ruleset, ("firebaserules.rulesets.get", &mend), judge::rules)
+        let mend = deploy("rules", self.site.place);
+        from_a_checkout(self.finding("Rules", ruleset, ("firebaserules.rulesets.get", &mend), judge::rules))
     }
 
-    async fn audit_logs(&self) -> Finding {
-        let (project, named) = (self.id(), argument(self.id()));
+    /// Who has which role, and what is logged.
+    async fn policy(&self) -> Answer {
+        self.ask("getIamPolicy", &json!({})).await
+    }
+
+    /// What whoever looks may do.
+    async fn rights(&self) -> Answer {
+        self.ask("testIamPermissions", &json!({"permissions": RIGHTS})).await
+    }
+
+    fn audit_logs(&self, policy: Answer) -> Finding {
+        let named = self.site.project();
         let add = r#".auditConfigs += [{"service":"secretmanager.googleapis.com","auditLogConfigs":[{"logType":"DATA_READ"}]}]"#;
         let mend = format!(
             "gcloud projects get-iam-policy {named} --format=json | jq '{add}' > policy.json && gcloud projects \
              set-iam-policy {named} policy.json"
         );
-        let asked = match self.is_replaced(AdminApi::Projects) {
-            true => Err(AdminError::Replaced),
-            false => self.admin.ask(AdminApi::Projects, &format!("v1/projects/{project}:getIamPolicy")).await,
-        };
-        self.finding("AuditLogs", asked, ("resourcemanager.projects.getIamPolicy", &mend), judge::audit_logs)
+        self.finding("AuditLogs", policy, (GET_POLICY, &mend), judge::audit_logs)
     }
 
-    async fn job_and_schedule(&self) -> (Finding, Finding) {
-        let jobs = format!("gcloud run jobs list --project={}", argument(self.id()));
-        let Some(region) = &self.args.region else {
+    /// The job's own rights as the job, else those that the policy gives its account: whoever looks needs none to write.
+    fn writes(&self, policy: &Answer, rights: Answer, deployed: Option<&Deployed>) -> Finding {
+        let check = "Writes";
+        let Some(pulse) = self.pulse else { return skip(check, "Firestore") };
+        let gap = deployed.map_or_else(|| schedule::gap(None), Deployed::gap);
+        let shown = pulse.shows(gap);
+        if self.site.is_job {
+            let judged = |answer: &Json| writes::of_the_job(&writes::missing(answer), shown, self.site);
+            return self.finding(check, rights, (TEST_RIGHTS, ""), judged);
+        }
+        let found = match (deployed.map(|deployed| &deployed.job), policy) {
+            (Some(Err(AdminError::Replaced)), _) => return self.unseen(check, &AdminError::Replaced, ""),
+            (None | Some(Err(_)), _) => return skip(check, "Job"),
+            (Some(Ok(_)), Err(err)) => self.unseen(check, err, GET_POLICY),
+            (Some(Ok(job)), Ok(policy)) => {
+                let account = word(&job["template"]["template"], "serviceAccount");
+                told(check, writes::of_the_policy((policy, account), shown, self.site))
+            }
+        };
+        self.with_whoever_looks(found, &rights)
+    }
+
+    /// What they may not is no fault of the project: they need it for `pulse keys` and `pulse user` alone.
+    fn with_whoever_looks(&self, found: Finding, rights: &Answer) -> Finding {
+        let missing = rights.as_ref().map(writes::missing).unwrap_or_default();
+        let mend =
+            found.mend.clone().or_else(|| self.site.as_job().filter(|_| found.state == CheckState::Unknown));
+        let sentence = match missing.is_empty() {
+            true => found.sentence,
+            false => format!("Whoever looks here may not write ({}). {}", missing.join(", "), found.sentence),
+        };
+        Finding { sentence, mend, ..found }
+    }
+
+    async fn deployed(&self) -> Option<Deployed> {
+        let region = self.site.args.region.clone()?;
+        let name = format!("projects/{}/locations/{region}/jobs/{}", self.id(), self.site.args.job);
+        let [job, executions, trigger] =
+            [format!("v2/{name}"), format!("v2/{name}/executions?pageSize=100"), format!("v1/{name}")];
+        let (job, executions, trigger) = tokio::join!(
+            self.get(AdminApi::Run, &job),
+            self.get(AdminApi::Run, &executions),
+            self.get(AdminApi::Scheduler, &trigger),
+        );
+        Some(Deployed { name, region, job, executions, trigger })
+    }
+
+    /// `another` is the database that the job needs, where it cannot be this one.
+    fn job_and_schedule(&self, deployed: Option<Deployed>, another: Option<&str>) -> (Finding, Finding) {
+        let jobs = format!("gcloud run jobs list --project={}", self.site.project());
+        let Some(deployed) = deployed else {
             let sentence = "Say where the job is: --region. This lists all jobs with their regions:";
             let unknown = Finding::new(CheckState::Unknown, "Job", sentence);
             return (unknown.mended_by(jobs), skip("Schedule", "Job"));
         };
-        let name = format!("projects/{}/locations/{region}/jobs/{}", self.id(), self.args.job);
-        let answer = self.get(AdminApi::Run, &format!("v2/{name}")).await;
-        if let Err(AdminError::Missing) = answer {
+        let gap = deployed.gap();
+        let Deployed { name, region, job, executions, trigger } = deployed;
+        if let Err(AdminError::Missing) = job {
             let sentence = format!(
                 "There is no Cloud Run job {} in {region}: it is elsewhere, or is to be deployed (cloudbuild.yaml).",
-                self.args.job
+                self.site.args.job
             );
             let missing = Finding::new(CheckState::Failed, "Job", sentence);
             return (missing.mended_by(jobs), skip("Schedule", "Job"));
         }
-        let is_loop = answer.as_ref().ok().map(job::is_loop);
-        let job = self.job(answer, region);
-        (job, self.schedule(&name, region, is_loop).await)
+        let is_loop = job.as_ref().ok().map(job::is_loop);
+        let schedule = self.schedule(trigger, (&name, &region), is_loop);
+        let job = self.job((job, executions), &region, (another, gap));
+        (job, schedule)
     }
 
-    fn job(&self, answer: Result<Json, AdminError>, region: &str) -> Finding {
-        let update = format!("gcloud run jobs update {} --region={}", self.flags(), argument(region));
-        let named = match self.args.job.as_str() {
+    fn job(
+        &self,
+        (answer, executions): (Answer, Answer),
+        region: &str,
+        (another, gap): (Option<&str>, Option<Duration>),
+    ) -> Finding {
+        let flags = format!("--project={} --region={}", self.site.project(), argument(region));
+        let update = format!("gcloud run jobs update {} {flags}", argument(&self.site.args.job));
+        let named = match self.site.args.job.as_str() {
             USUAL_JOB => String::new(),
             job => format!(" --job={}", argument(job)),
         };
-        let look =
-            format!("pulse doctor --project={} --region={}{named}", argument(self.id()), argument(region));
-        let wanted = Wanted { database: &self.place.database, update: &update, look: &look };
-        self.finding("Job", answer, ("run.jobs.get", ""), |job| job::job(job, &wanted))
+        let wanted = Wanted {
+            database: &self.site.place.database,
+            another,
+            update: &update,
+            look: &format!("pulse doctor {flags}{named}"),
+            flags: &flags,
+            now: self.pulse.map_or_else(Timestamp::now, |pulse| pulse.now),
+            gap,
+            executions: executions.as_ref().unwrap_or(&Json::Null),
+        };
+        let found = self.finding("Job", answer, ("run.jobs.get", ""), |job| job::job(job, &wanted));
+        match executions {
+            Err(err) if found.state == CheckState::Ok => self.unseen("Job", &err, "run.executions.list"),
+            _ => found,
+        }
     }
 
-    async fn schedule(&self, name: &str, region: &str, is_loop: Option<bool>) -> Finding {
-        let flags = format!("{} --location={}", self.flags(), argument(region));
+    fn schedule(&self, asked: Answer, (name, region): (&str, &str), is_loop: Option<bool>) -> Finding {
+        let flags = format!("{} --location={}", self.site.flags(), argument(region));
         let started = Started { name, flags: &flags, is_loop };
-        let asked = self.get(AdminApi::Scheduler, &format!("v1/{name}")).await;
         if let Err(AdminError::Missing) = asked {
             let sentence = "Nothing starts the job: it has no trigger in Cloud Scheduler of its name.";
             return Finding::new(CheckState::Failed, "Schedule", sentence).mended_by(started.creation());
@@ -154,21 +264,16 @@ impl Project<'_> {
         self.finding("Schedule", asked, ("cloudscheduler.jobs.get", ""), judged)
     }
 
-    /// By which gcloud finds the job, and what starts it.
-    fn flags(&self) -> String {
-        format!("{} --project={}", argument(&self.args.job), argument(self.id()))
-    }
-
     fn id(&self) -> &str {
-        &self.place.database.project
+        &self.site.place.database.project
     }
 
     fn database_path(&self) -> String {
-        format!("v1/projects/{}/databases/{}", self.id(), self.place.database.database)
+        format!("v1/projects/{}/databases/{}", self.id(), self.site.place.database.database)
     }
 
     fn named(&self) -> String {
-        match &*self.place.database.database {
+        match &*self.site.place.database.database {
             "(default)" => String::new(),
             named => format!(" --database={}", argument(named)),
         }
@@ -176,14 +281,23 @@ impl Project<'_> {
 
     /// An emulator has nothing to say of a project.
     fn is_replaced(&self, api: AdminApi) -> bool {
-        let endpoints = &self.place.endpoints;
+        let endpoints = &self.site.place.endpoints;
         endpoints.firestore.is_some() && endpoints.admin(api).is_none()
     }
 
-    async fn get(&self, api: AdminApi, path: &str) -> Result<Json, AdminError> {
+    async fn get(&self, api: AdminApi, path: &str) -> Answer {
         match self.is_replaced(api) {
             true => Err(AdminError::Replaced),
             false => self.admin.get(api, path).await,
+        }
+    }
+
+    /// What the project itself is asked for.
+    async fn ask(&self, method: &str, body: &Json) -> Answer {
+        let api = AdminApi::Projects;
+        match self.is_replaced(api) {
+            true => Err(AdminError::Replaced),
+            false => self.admin.ask(api, &format!("v1/projects/{}:{method}", self.id()), body).await,
         }
     }
 
@@ -191,34 +305,55 @@ impl Project<'_> {
     fn finding(
         &self,
         check: &'static str,
-        asked: Result<Json, AdminError>,
+        asked: Answer,
         (right, mend): (&str, &str),
         judge: impl FnOnce(&Json) -> Judged,
     ) -> Finding {
-        let unknown = |sentence: String| Finding::new(CheckState::Unknown, check, sentence);
         let judged = match asked {
             Ok(answer) => judge(&answer),
             Err(AdminError::Missing) => Judged::failed("It does not exist."),
-            Err(AdminError::Replaced) => {
-                return Finding::new(CheckState::Skipped, check, "An emulator has no such thing.");
-            }
-            Err(err @ AdminError::Denied(_)) => {
-                return unknown(format!("The right {right} is missing: {err}."));
-            }
-            Err(err @ AdminError::Refused(_)) => {
-                return unknown(format!("It could not be looked at, which takes the right {right}: {err}."));
-            }
-            Err(err @ AdminError::Disabled(api)) => {
-                return unknown(format!("It could not be looked at: {err}."))
-                    .mended_by(enable(api, self.place));
-            }
-            Err(err @ AdminError::Unanswered { .. }) => {
-                return unknown(format!("It could not be looked at: {err}."));
-            }
+            Err(err) => return self.unseen(check, &err, right),
         };
-        let Judged { state, sentence, mend: own } = judged;
-        let mend =
-            own.or_else(|| Some(mend.to_owned()).filter(|mend| state != CheckState::Ok && !mend.is_empty()));
-        Finding { mend, ..Finding::new(state, check, sentence) }
+        let found = told(check, judged);
+        let usual = (found.state != CheckState::Ok && !mend.is_empty()).then(|| mend.to_owned());
+        Finding { mend: found.mend.or(usual), ..found }
+    }
+
+    /// Why it is not known, with the right that was needed.
+    fn unseen(&self, check: &'static str, err: &AdminError, right: &str) -> Finding {
+        let unknown = |sentence: String| Finding::new(CheckState::Unknown, check, sentence);
+        match err {
+            AdminError::Replaced => {
+                Finding::new(CheckState::Skipped, check, "An emulator has no such thing.")
+            }
+            AdminError::Denied(_) => unknown(format!("The right {right} is missing: {err}.")),
+            AdminError::Refused(_) => {
+                unknown(format!("It could not be looked at, which takes the right {right}: {err}."))
+            }
+            AdminError::Disabled(api) => {
+                unknown(format!("It could not be looked at: {err}.")).mended_by(enable(api, self.site.place))
+            }
+            AdminError::Missing | AdminError::Unanswered { .. } => {
+                unknown(format!("It could not be looked at: {err}."))
+            }
+        }
+    }
+}
+
+/// The right to see who has which.
+const GET_POLICY: &str = "resourcemanager.projects.getIamPolicy";
+
+/// The right to see the project, which is all that asking for one's own rights may take.
+const TEST_RIGHTS: &str = "resourcemanager.projects.get";
+
+fn told(check: &'static str, Judged { state, sentence, mend }: Judged) -> Finding {
+    Finding { mend, ..Finding::new(state, check, sentence) }
+}
+
+/// Says where the command works that deploys what is not as in the files.
+fn from_a_checkout(found: Finding) -> Finding {
+    match found.state {
+        CheckState::Failed => Finding { sentence: format!("{} {FROM_A_CHECKOUT}", found.sentence), ..found },
+        _ => found,
     }
 }

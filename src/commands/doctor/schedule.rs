@@ -149,6 +149,13 @@ fn refused(code: i64, account: &str, started: &Started<'_>) -> Judged {
     ))
 }
 
+/// The longest time between two starts of the job, every day; none of a schedule that is not for every day, or unreadable.
+/// Without a trigger it is that of `cloudbuild.yaml`.
+pub(super) fn gap(trigger: Option<&Json>) -> Option<Duration> {
+    let schedule = trigger.map_or_else(|| default_of("_SCHEDULE"), |trigger| word(trigger, "schedule"));
+    longest_gap(schedule).filter(|gap| *gap < Duration::from_hours(24))
+}
+
 /// The longest time between two starts, of a schedule for every day; a day and more of another. None where it is no such
 /// schedule.
 fn longest_gap(schedule: &str) -> Option<Duration> {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 /// Bad usage and configuration.
 const USAGE: u8 = 2;
@@ -31,6 +31,8 @@ pub(crate) struct Report {
     conclusion: Option<Finding>,
     used: Used,
     has_text: bool,
+    /// What is found becomes lines of the log.
+    is_logged: bool,
     /// Says more than the findings do.
     exit_code: Option<u8>,
     /// Why not all of it could be written, but for a reader who has left.
@@ -41,6 +43,7 @@ pub(crate) struct Report {
 #[derive(Debug)]
 struct Ended {
     findings: Vec<Finding>,
+    used: Used,
     code: u8,
     unwritten: Option<io::ErrorKind>,
 }
@@ -65,8 +68,9 @@ impl Report {
         let unwritten = begun.as_ref().err().and_then(loss);
         let form = screen.map_or_else(|| Form::Json(begun.ok().flatten()), Form::Text);
         let (findings, conclusion, used, exit_code) = (Vec::new(), None, Used::default(), None);
+        let (has_text, is_logged) = (false, false);
         let mut report =
-            Self { out, form, findings, conclusion, used, has_text: false, exit_code, unwritten };
+            Self { out, form, findings, conclusion, used, has_text, is_logged, exit_code, unwritten };
         report.field("version", &VERSION);
         report.field("command", &command);
         if let Some(place) = place {
@@ -151,11 +155,13 @@ impl Report {
         findings.sort_by_key(|finding| finding.state);
         findings.extend(self.conclusion.take());
         let state = worst(&findings);
-        self.text(|page| {
-            page.gap();
-            findings.iter().for_each(|finding| page.finding(finding));
-            page.paragraph(&bill(&used));
-        });
+        if !self.is_logged {
+            self.text(|page| {
+                page.gap();
+                findings.iter().for_each(|finding| page.finding(finding));
+                page.paragraph(&bill(&used));
+            });
+        }
         self.field("findings", &findings);
         self.field("used", &UsedJson::of(&used));
         self.field("state", &state);
@@ -167,7 +173,8 @@ impl Report {
         }
         let flushed = self.out.flush();
         self.note(flushed);
-        Ended { findings, code: self.exit_code.unwrap_or(state.exit_code()), unwritten: self.unwritten }
+        let code = self.exit_code.unwrap_or(state.exit_code());
+        Ended { findings, used, code, unwritten: self.unwritten }
     }
 }
 
@@ -237,12 +244,13 @@ pub(crate) async fn run_with<S>(
             return ExitCode::from(USAGE);
         }
     };
-    let mut report = Report::begin(command, args, &place);
-    look(&place, settings, &mut report).await;
-    let Ended { findings, code, unwritten } = report.end();
     let is_job = environment("CLOUD_RUN_EXECUTION").is_some_and(|execution| !execution.is_empty());
+    let mut report = Report::begin(command, args, &place);
+    report.is_logged = is_job;
+    look(&place, settings, &mut report).await;
+    let Ended { findings, used, code, unwritten } = report.end();
     if is_job {
-        log(command, &findings).await;
+        log(command, &findings, &used).await;
     }
     if let Some(why) = unwritten {
         output::tell(move || writeln!(io::stderr(), "error: the answer could not be written: {why}")).await;
@@ -277,17 +285,21 @@ fn code_of_a_job(code: u8, is_wanted: bool) -> u8 {
 }
 
 /// Where it runs as a job, the log is what alerts are made of.
-async fn log(command: &str, findings: &[Finding]) {
+async fn log(command: &str, findings: &[Finding], used: &Used) {
     let execution = Execution::from_lookup(environment, Timestamp::now());
     let label = execution.as_ref().map(Execution::label).unwrap_or_default();
     telemetry::init((LogFormat::Auto, true), &label, environment);
     for Finding { state, reason, sentence, mend } in findings {
         let mend = mend.as_deref();
         match state {
-            CheckState::Ok | CheckState::Skipped => {}
+            CheckState::Ok | CheckState::Skipped => info!(command, reason, mend, "{reason}: {sentence}"),
             CheckState::Warning | CheckState::Failed => warn!(command, reason, mend, "{reason}: {sentence}"),
             CheckState::Unknown => error!(command, reason, mend, "{reason}: {sentence}"),
         }
+    }
+    let bill = bill(used);
+    if !bill.is_empty() {
+        info!(command, "{bill}");
     }
     Stop::default().flush_log().await;
 }

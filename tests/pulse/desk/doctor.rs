@@ -1,13 +1,13 @@
 //! `pulse doctor`: every check, fine, wrong, and not to be seen.
 
-use super::findings;
+use super::{TEN_MINUTES, findings};
 use crate::world::{Run, World, sandbox, secret_of};
 use crate::wrong_clock::faketime;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use tokio::process::Command;
 
-const CHECKS: [&str; 13] = [
+const CHECKS: [&str; 14] = [
     "Identity",
     "Firestore",
     "TroubleQuery",
@@ -20,6 +20,7 @@ const CHECKS: [&str; 13] = [
     "AuditLogs",
     "Job",
     "Schedule",
+    "Writes",
     "Alpaca",
 ];
 
@@ -78,12 +79,13 @@ async fn everything_that_is_wrong_is_found_with_the_command_that_mends_it() {
     let (object, exit) = examined(&world).await;
     let wrong = [
         ("Database", "failed"),
-        ("Indexes", "failed"),
-        ("Expiry", "failed"),
-        ("Rules", "failed"),
+        ("Indexes", "skipped"),
+        ("Expiry", "skipped"),
+        ("Rules", "skipped"),
         ("AuditLogs", "warning"),
         ("Job", "failed"),
         ("Schedule", "failed"),
+        ("Writes", "unknown"),
     ];
     assert_all_but(&object, &wrong);
     assert_eq!(exit, Some(3));
@@ -93,37 +95,107 @@ async fn everything_that_is_wrong_is_found_with_the_command_that_mends_it() {
             "Database",
             format!("gcloud firestore databases create --database=pulse --location=nam5 --project={project}"),
         ),
-        ("Indexes", format!("npx firebase-tools deploy --only firestore:indexes --project={project}")),
-        ("Expiry", format!("npx firebase-tools deploy --only firestore:indexes --project={project}")),
-        ("Rules", format!("npx firebase-tools deploy --only firestore:rules --project={project}")),
         (
             "Job",
             format!(
                 "gcloud run jobs update pulse --project={project} --region=us-central1 \
-                 --update-env-vars=GCP_PROJECT={project}"
+                 --update-env-vars=GCP_PROJECT={project},PULSE_DATABASE=pulse"
             ),
         ),
         (
             "Schedule",
             format!("gcloud scheduler jobs resume pulse --project={project} --location=us-central1"),
         ),
+        (
+            "Writes",
+            format!(
+                "gcloud run jobs execute pulse --project={project} --region=us-central1 --wait \
+                 --args=doctor,--region=us-central1"
+            ),
+        ),
     ] {
         assert_eq!(finding(&object, check)["mend"], mend, "{check}");
     }
+    for check in ["Indexes", "Expiry", "Rules"] {
+        assert_eq!(finding(&object, check)["sentence"], "Not checked, because of Database.");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_deployed_is_found_with_the_command_and_where_it_works() {
+    let world = world().await;
+    for fault in [
+        r#"admin/ListFields:body={"fields": []}"#,
+        r#"admin/ListIndexes:body={}"#,
+        r#"admin/GetRuleset:body={"source": {"files": []}}"#,
+    ] {
+        world.fault(fault);
+    }
+    let (object, exit) = examined(&world).await;
+    assert_all_but(&object, &["Indexes", "Expiry", "Rules"].map(|check| (check, "failed")));
+    assert_eq!(exit, Some(3));
+    for (check, what) in [("Indexes", "indexes"), ("Expiry", "indexes"), ("Rules", "rules")] {
+        let found = finding(&object, check);
+        let mend = format!("npx firebase-tools deploy --only firestore:{what} --project={}", world.project);
+        assert_eq!(found["mend"], mend, "{check}");
+        assert!(found["sentence"].to_string().contains("In a checkout of pulse"), "{found}");
+    }
+}
+
+/// A right that was lost stops the pulses, and nothing else tells of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_may_not_write_is_no_job_in_good_order() {
+    let as_job = |world: &World| {
+        let mut command = command(world, &["--region=us-central1"]);
+        command.env("CLOUD_RUN_EXECUTION", "pulse-x");
+        command
+    };
+    let world = world().await;
+    world.age_pulse(TEN_MINUTES).await;
+    world.fault("firestore/Commit:error=PERMISSION_DENIED");
+    let (object, exit) = examined(&world).await;
+    assert_all_but(&object, &[("Writes", "unknown")]);
+    assert_eq!(exit, Some(1));
+    let found = finding(&object, "Writes");
+    let sentence = found["sentence"].to_string();
+    assert!(sentence.contains("ended 10 min ago") && sentence.contains("is not known"), "{sentence}");
+    assert!(found["mend"].to_string().contains("resource.labels.job_name"), "{found}");
+    // What the job itself is told of its rights is certain.
+    world.fault(r#"admin/TestIamPermissions:body={"permissions": ["datastore.entities.update"]}"#);
+    let (object, _) = examined(&world).await;
+    let looks = "Whoever looks here may not write (datastore.entities.create, datastore.entities.delete).";
+    assert!(finding(&object, "Writes")["sentence"].to_string().contains(looks), "{object}");
+    let object = object_of(&Run::of(&mut as_job(&world)).await);
+    let found = finding(&object, "Writes");
+    assert_eq!(found["state"], "failed", "{found}");
+    let sentence = found["sentence"].to_string();
+    assert!(sentence.contains("datastore.entities.create, datastore.entities.delete"), "{sentence}");
+    let grant = format!("gcloud projects add-iam-policy-binding {} --member=", world.project);
+    let mend = found["mend"].as_str().expect("a command");
+    assert!(mend.starts_with(&grant) && mend.contains("--role=roles/datastore.user"), "{mend}");
+}
+
+/// The object, behind which a job's log goes on.
+fn object_of(run: &Run) -> Json {
+    let first = serde_json::Deserializer::from_str(&run.stdout).into_iter().next();
+    first.and_then(Result::ok).unwrap_or_else(|| panic!("{}{}", run.stdout, run.stderr))
 }
 
 /// Every admin API's refusal is what cannot be seen, and why; what needs it is skipped.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_looked_at_is_unknown_with_the_right_that_is_missing() {
-    for (method, check, right, skipped) in [
-        ("GetDatabase", "Database", "datastore.databases.getMetadata", None),
-        ("ListFields", "Indexes", "datastore.indexes.list", Some("Expiry")),
-        ("ListIndexes", "Indexes", "datastore.indexes.list", None),
-        ("GetRelease", "Rules", "firebaserules.rulesets.get", None),
-        ("GetRuleset", "Rules", "firebaserules.rulesets.get", None),
-        ("GetIamPolicy", "AuditLogs", "resourcemanager.projects.getIamPolicy", None),
-        ("GetRunJob", "Job", "run.jobs.get", None),
-        ("GetSchedulerJob", "Schedule", "cloudscheduler.jobs.get", None),
+    let policy = [("AuditLogs", "unknown"), ("Writes", "unknown")];
+    let job = [("Job", "unknown"), ("Writes", "skipped")];
+    for (method, right, others) in [
+        ("GetDatabase", "datastore.databases.getMetadata", &[("Database", "unknown")][..]),
+        ("ListFields", "datastore.indexes.list", &[("Indexes", "unknown"), ("Expiry", "skipped")]),
+        ("ListIndexes", "datastore.indexes.list", &[("Indexes", "unknown")]),
+        ("GetRelease", "firebaserules.rulesets.get", &[("Rules", "unknown")]),
+        ("GetRuleset", "firebaserules.rulesets.get", &[("Rules", "unknown")]),
+        ("GetIamPolicy", "resourcemanager.projects.getIamPolicy", &policy),
+        ("GetRunJob", "run.jobs.get", &job),
+        ("ListExecutions", "run.executions.list", &[("Job", "unknown")]),
+        ("GetSchedulerJob", "cloudscheduler.jobs.get", &[("Schedule", "unknown")]),
     ] {
         for (fault, words) in [
             ("error=403,reason=IAM_PERMISSION_DENIED", right),
@@ -135,12 +207,12 @@ async fn what_cannot_be_looked_at_is_unknown_with_the_right_that_is_missing() {
             let world = world().await;
             world.fault(&format!("admin/{method}:{fault}"));
             let (object, exit) = examined(&world).await;
-            let others: Vec<_> =
-                [(check, "unknown")].into_iter().chain(skipped.map(|check| (check, "skipped"))).collect();
-            assert_all_but(&object, &others);
+            assert_all_but(&object, others);
             assert_eq!(exit, Some(1));
-            let sentence = finding(&object, check)["sentence"].to_string();
-            assert!(sentence.contains(words), "{method} {fault}: {sentence}");
+            for (check, _) in others.iter().filter(|(_, state)| *state == "unknown") {
+                let sentence = finding(&object, check)["sentence"].to_string();
+                assert!(sentence.contains(words), "{method} {fault}: {sentence}");
+            }
         }
     }
 }
@@ -149,15 +221,19 @@ async fn what_cannot_be_looked_at_is_unknown_with_the_right_that_is_missing() {
 async fn what_does_not_exist_has_failed() {
     let elsewhere = world().await;
     let (object, exit) = told(command(&elsewhere, &["--region=europe-west1"])).await;
-    assert_all_but(&object, &[("Job", "failed"), ("Schedule", "skipped")]);
+    assert_all_but(&object, &[("Job", "failed"), ("Schedule", "skipped"), ("Writes", "skipped")]);
     assert_eq!(exit, Some(3));
-    for (method, check) in
-        [("GetDatabase", "Database"), ("GetRelease", "Rules"), ("GetSchedulerJob", "Schedule")]
-    {
+    let skipped = ["Indexes", "Expiry", "Rules"].map(|check| (check, "skipped"));
+    let database = [&[("Database", "failed")], &skipped[..]].concat();
+    for (method, others) in [
+        ("GetDatabase", &database[..]),
+        ("GetRelease", &[("Rules", "failed")]),
+        ("GetSchedulerJob", &[("Schedule", "failed")]),
+    ] {
         let world = world().await;
         world.fault(&format!("admin/{method}:error=404"));
         let (object, exit) = examined(&world).await;
-        assert_all_but(&object, &[(check, "failed")]);
+        assert_all_but(&object, others);
         assert_eq!(exit, Some(3), "{method}");
     }
 }
@@ -166,7 +242,7 @@ async fn what_does_not_exist_has_failed() {
 async fn without_a_region_the_job_is_unknown() {
     let world = world().await;
     let (object, exit) = told(command(&world, &[])).await;
-    assert_all_but(&object, &[("Job", "unknown"), ("Schedule", "skipped")]);
+    assert_all_but(&object, &[("Job", "unknown"), ("Schedule", "skipped"), ("Writes", "skipped")]);
     assert_eq!(exit, Some(1));
     let mut command = command(&world, &[]);
     command.env("REGION", "us-central1");
@@ -203,6 +279,16 @@ async fn what_the_job_does_is_what_its_variables_say() {
         deployed(&world, variables, timeout, schedule);
         assert_all_but(&examined(&world).await.0, others);
     }
+    // One that goes on long after the next start.
+    let running = world().await;
+    let hanging = r#"{"name": "pulse-x7k2p"\, "createTime": "2026-11-20T08:00:00Z"}"#;
+    running.fault(&format!("admin/ListExecutions:body={{\"executions\": [{hanging}]}}"));
+    let (object, _) = examined(&running).await;
+    assert_all_but(&object, &[("Job", "warning")]);
+    assert!(
+        finding(&object, "Job")["mend"].to_string().contains("executions cancel pulse-x7k2p"),
+        "{object}"
+    );
     // The operator's own flags go with what is suggested.
     let world = world().await;
     deployed(&world, &[("PULSE_DATABASE", "other")], "300s", minute);
@@ -218,7 +304,7 @@ async fn what_the_job_does_is_what_its_variables_say() {
 async fn an_emulator_is_asked_for_nothing_that_it_has_not() {
     let world = world().await;
     let (object, exit) = told(world.bare_command(&["doctor", "--json", "--region=us-central1"])).await;
-    let skipped = ["Database", "Indexes", "Expiry", "Rules", "AuditLogs", "Job", "Schedule"];
+    let skipped = ["Database", "Indexes", "Expiry", "Rules", "AuditLogs", "Job", "Schedule", "Writes"];
     assert_all_but(&object, &skipped.map(|check| (check, "skipped")));
     assert_eq!(exit, Some(0));
 }
@@ -226,7 +312,7 @@ async fn an_emulator_is_asked_for_nothing_that_it_has_not() {
 /// The services that the job itself calls.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_service_that_does_not_answer_is_the_cause_and_what_needs_it_is_skipped() {
-    let of_firestore = [("TroubleQuery", "skipped"), ("Secrets", "skipped"), ("Clock", "skipped")];
+    let of_firestore = ["TroubleQuery", "Secrets", "Clock", "Writes"].map(|check| (check, "skipped"));
     let with_firestore = |state| [[("Firestore", state)].as_slice(), &of_firestore].concat();
     for (fault, expected, code) in [
         ("firestore:error=PERMISSION_DENIED", with_firestore("unknown"), 1),
@@ -257,6 +343,10 @@ async fn each_service_that_does_not_answer_is_the_cause_and_what_needs_it_is_ski
     }
 }
 
+/// Of the job alone: others in the project have errors too.
+const JOBS_LOG: &str =
+    "gcloud logging read 'resource.type=\"cloud_run_job\" resource.labels.job_name=\"pulse\" ";
+
 /// Which right is missing is said where Google says that one is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denial_is_explained_as_far_as_google_does() {
@@ -271,9 +361,9 @@ async fn a_denial_is_explained_as_far_as_google_does() {
             "firestore:error=PERMISSION_DENIED,reason=IAM_PERMISSION_DENIED",
             "Firestore",
             "lacks the right datastore.entities.get",
-            "",
+            "gcloud projects add-iam-policy-binding",
         ),
-        ("firestore:error=PERMISSION_DENIED", "Firestore", "is not known", "gcloud logging read"),
+        ("firestore:error=PERMISSION_DENIED", "Firestore", "is not known", JOBS_LOG),
         (
             "secret-manager:error=403,reason=SERVICE_DISABLED",
             "Secrets",
@@ -284,9 +374,9 @@ async fn a_denial_is_explained_as_far_as_google_does() {
             "secret-manager:error=403,reason=IAM_PERMISSION_DENIED",
             "Secrets",
             "lacks the right secretmanager.versions.access",
-            "",
+            "gcloud projects add-iam-policy-binding",
         ),
-        ("secret-manager:error=403", "Secrets", "is not known", "gcloud logging read"),
+        ("secret-manager:error=403", "Secrets", "is not known", JOBS_LOG),
         ("secret-manager:error=403,reason=SECURITY_POLICY_VIOLATED", "Secrets", "perimeter", ""),
         ("admin/GetDatabase:error=403", "Database", "why is not known", ""),
     ] {
@@ -305,12 +395,15 @@ async fn a_denial_is_explained_as_far_as_google_does() {
 /// A connection that breaks off is as good as none.
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_break_off_or_answer_with_an_error_have_failed() {
-    for fault in ["alpaca:drop-before", "alpaca:error=500"] {
+    let edge = "alpaca:error=403,header=Content-Type: text/html,body=<html>Access denied</html>";
+    for fault in ["alpaca:drop-before", "alpaca:error=500", edge] {
         let world = world().await;
         world.fault(fault);
         let (object, exit) = examined(&world).await;
         assert_all_but(&object, &[("Alpaca", "failed")]);
         assert_eq!(exit, Some(3), "{fault}");
+        let sentence = finding(&object, "Alpaca")["sentence"].to_string();
+        assert_eq!(sentence.contains("what answers is not Alpaca (403, HTML)"), fault == edge, "{sentence}");
     }
 }
 
@@ -355,16 +448,23 @@ async fn without_credentials_everything_of_googles_is_skipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn as_a_job_what_is_wrong_is_a_warning_in_the_log() {
+async fn as_a_job_every_finding_is_a_line_of_the_log_and_what_is_wrong_a_warning() {
     let world = world().await;
     world.sandbox.admin().set_up_badly();
     let mut command = world.bare_command(&["doctor", "--region=us-central1"]);
     command.envs(world.sandbox.admin_exports()).env("CLOUD_RUN_EXECUTION", "pulse-x");
     let run = Run::of(&mut command).await;
     assert_eq!(run.exit, Some(0), "{}", run.stdout);
-    let found =
-        run.stdout.lines().filter(|line| line.starts_with('{') && line.contains("\"reason\":\"Rules\""));
-    assert_eq!(found.count(), 1, "{}", run.stdout);
+    let lines = run.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of the log"));
+    let lines: Vec<Json> = lines.collect();
+    for check in CHECKS {
+        assert_eq!(lines.iter().filter(|line| line["reason"] == check).count(), 1, "{check}: {lines:#?}");
+    }
+    let severity =
+        |check: &str| lines.iter().find(|line| line["reason"] == check).map(|line| &line["severity"]);
+    for (check, expected) in [("Clock", "INFO"), ("Rules", "INFO"), ("Job", "WARNING")] {
+        assert_eq!(severity(check), Some(&expected.into()), "{check}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

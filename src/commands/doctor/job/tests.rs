@@ -17,8 +17,20 @@ fn a_job(change: impl FnOnce(&mut Json)) -> Judged {
     });
     change(&mut task);
     let database = Database::parse("p", "(default)").expect("legal");
-    let wanted = Wanted { database: &database, update: UPDATE, look: "pulse doctor --project=p" };
-    job(&json!({"template": {"taskCount": 1, "template": task}}), &wanted)
+    job(&json!({"template": {"taskCount": 1, "template": task}}), &wanted(&database))
+}
+
+fn wanted(database: &Database) -> Wanted<'_> {
+    Wanted {
+        database,
+        another: None,
+        update: UPDATE,
+        look: "pulse doctor --project=p",
+        flags: "--project=p --region=r",
+        now: Timestamp::UNIX_EPOCH,
+        gap: Some(Duration::from_mins(15)),
+        executions: &Json::Null,
+    }
 }
 
 /// The same with those variables, and arguments if there are any.
@@ -141,6 +153,83 @@ fn an_execution_that_failed_leads_to_its_log() {
         let log = "gcloud logging read 'labels.\"run.googleapis.com/execution_name\"=\"pulse-x7k2p\" severity>=WARNING' \
                    --project=p --limit=10 --format='value(jsonPayload.message,textPayload)'";
         assert_eq!(mend.as_deref(), is_failed.then_some(log), "{status}");
+    }
+}
+
+/// With its project the job gets the database that is looked at, or the one that is to be made.
+#[test]
+fn a_job_of_another_project_gets_the_database_too() {
+    for (args, variables, looked_at, another, flags) in [
+        (&["sync"][..], json!([]), "(default)", None, " --update-env-vars=GCP_PROJECT=p"),
+        (
+            &["sync"],
+            json!([]),
+            "(default)",
+            Some("pulse"),
+            " --update-env-vars=GCP_PROJECT=p,PULSE_DATABASE=pulse",
+        ),
+        (&["sync"], json!([]), "named", None, " --update-env-vars=GCP_PROJECT=p,PULSE_DATABASE=named"),
+        (
+            &["sync", "--database=named"],
+            json!([]),
+            "(default)",
+            None,
+            " --args=sync --update-env-vars='GCP_PROJECT=p,PULSE_DATABASE=(default)'",
+        ),
+        (
+            &["sync"],
+            json!([{"name": "PULSE_DATABASE", "value": "named"}]),
+            "named",
+            None,
+            " --update-env-vars=GCP_PROJECT=p",
+        ),
+    ] {
+        let database = Database::parse("p", looked_at).expect("legal");
+        let answer = json!({"template": {"template": {"containers": [{"args": args, "env": variables}]}}});
+        let judged = job(&answer, &Wanted { another, ..wanted(&database) });
+        assert_eq!(judged.mend, Some(format!("{UPDATE}{flags}")), "{args:?} {looked_at} {another:?}");
+    }
+}
+
+#[test]
+fn an_execution_that_goes_on_beyond_its_time_is_told_with_what_ends_it() {
+    let database = Database::parse("p", "(default)").expect("legal");
+    let mend = "gcloud run jobs executions describe pulse-x7k2p --project=p --region=r && \
+                gcloud run jobs executions cancel pulse-x7k2p --project=p --region=r";
+    let of_a_loop = ["sync", "--every=60s", "--for=1h"];
+    let (quarter, day) = (Some(Duration::from_mins(15)), None);
+    for (args, status, minutes, gap, is_told) in [
+        (&["sync"][..], "EXECUTION_RUNNING", 16, quarter, true),
+        (&["sync"], "EXECUTION_PENDING", 16, quarter, true),
+        (&["sync"], "", 16, quarter, true),
+        (&["sync"], "EXECUTION_CANCELLED", 16, quarter, false),
+        (&["sync"], "EXECUTION_SUCCEEDED", 16, quarter, false),
+        (&["sync"], "EXECUTION_RUNNING", 15, quarter, false),
+        (&["sync"], "EXECUTION_RUNNING", 5, Some(Duration::from_mins(1)), false),
+        (&["sync"], "EXECUTION_RUNNING", 6, Some(Duration::from_mins(1)), true),
+        (&["sync"], "EXECUTION_RUNNING", 600, day, false),
+        (&of_a_loop, "EXECUTION_RUNNING", 65, quarter, false),
+        (&of_a_loop, "EXECUTION_RUNNING", 66, quarter, true),
+    ] {
+        let last = json!({
+            "name": "projects/p/locations/r/jobs/pulse/executions/pulse-x7k2p",
+            "createTime": "1970-01-01T00:00:00.000000Z",
+            "completionStatus": status,
+        });
+        let template = json!({"template": {"containers": [{"args": args}]}});
+        let answer = json!({"latestCreatedExecution": last, "template": template});
+        let now = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_mins(minutes);
+        let told = of_running(&Job::of(&answer), &Wanted { now, gap, ..wanted(&database) });
+        assert!(told.as_ref().is_none_or(|told| told.state == CheckState::Warning));
+        let mend_told = told.and_then(|told| told.mend);
+        assert_eq!(mend_told.as_deref(), is_told.then_some(mend), "{args:?} {status} {minutes}");
+        // Behind others that had nothing to do.
+        let newer = json!({"name": "newer", "createTime": "1970-01-01T00:00:01Z", "completionTime": "1970-01-01T00:00:02Z"});
+        let executions = json!({"executions": [newer, answer["latestCreatedExecution"]]});
+        let listed = Wanted { now, gap, executions: &executions, ..wanted(&database) };
+        let answer = json!({"latestCreatedExecution": newer, "template": answer["template"]});
+        let told = of_running(&Job::of(&answer), &listed);
+        assert_eq!(told.and_then(|told| told.mend).as_deref(), is_told.then_some(mend), "{args:?} {status}");
     }
 }
 
