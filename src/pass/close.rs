@@ -118,6 +118,9 @@ impl Closing<'_> {
         let Self { pass, assignment, end, .. } = self;
         let (scope, used) = (Some(pass.clients.config.scope()), assignment.used(&pass.clients));
         let Tally { counts, durations, .. } = tally;
+        if let Some(differences) = &pass.memory.differences {
+            differences.close(counts);
+        }
         conclude(&Figures { scope, status, counts, durations, used, start: pass.start }, end);
         if let Some(columns) = columns_of_stdout().filter(|_| is_watched()) {
             output::print(&tally.failed.summary(&pass.clients.config.database, columns));
