@@ -55,10 +55,13 @@ async fn everything_fits_a_terminal_of_80_and_of_160_columns() {
 async fn a_narrow_terminal_says_what_it_leaves_out_and_a_pipe_gets_all() {
     let world = world().await;
     let narrow = world.on_terminal(&["users"], 80).await.1;
-    assert!(narrow.contains("ENV and TENANT: too wide for this screen"), "{narrow}");
+    assert!(narrow.contains("CAUSE, ENV and TENANT: too wide for this screen"), "{narrow}");
     assert!(!narrow.contains("tenant-of-acme"));
     let wide = world.on_terminal(&["users"], 160).await.1;
-    assert!(wide.contains("tenant-of-acme") && !wide.contains("too wide"), "{wide}");
+    assert!(
+        wide.contains("tenant-of-acme") && wide.contains("  ours  ") && !wide.contains("too wide"),
+        "{wide}"
+    );
     let piped = world.told(&["users"]).await.stdout;
     let lines: Vec<_> = piped.lines().filter(|line| line.ends_with("tenant-of-acme")).collect();
     assert_eq!(lines.len(), IDS.len(), "a line a user: {piped}");
