@@ -123,7 +123,12 @@ impl Closing<'_> {
         }
         conclude(&Figures { scope, status, counts, durations, used, start: pass.start }, end);
         if let Some(columns) = columns_of_stdout().filter(|_| is_watched()) {
-            output::print(&tally.failed.summary(&pass.clients.config.database, columns));
+            let config = &pass.clients.config;
+            output::print(&tally.failed.summary(&config.database, columns));
+            // Of everybody, who is paused is as it should be.
+            if !config.takes_everybody() {
+                output::print(&tally.failed.paused(&config.database, columns));
+            }
         }
     }
 
