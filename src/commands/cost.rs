@@ -1,14 +1,18 @@
 //! `pulse cost`: what a deployment costs a month, and what would save most.
 
+mod savings;
+mod workload;
+
+use self::savings::{Saving, savings};
+use self::workload::{as_counted, as_estimated};
 use crate::commands::frame::{
-    CheckState, Column, Finding, Page, Report, Table, counted, grouped, in_words, point, run,
+    CheckState, Column, Finding, Page, Report, Table, counted, grouped, in_words, point, run_with,
 };
 use crate::commands::reading::{Unread, read_pulse};
 use crate::config::Place;
-use crate::config::choices::{TenantPath, UserLines};
-use crate::config::cost_args::CostArgs;
+use crate::config::cost_args::{CostArgs, CostSettings};
 use crate::documents::pulse_view::PulseView;
-use crate::model::costs::{Item, Loop, Saving, TenantDocuments, Workload, usual_tasks};
+use crate::model::costs::{Item, Loop, Workload};
 use crate::model::prices::{AS_OF, DAYS};
 use crate::services::desk::Desk;
 use jiff::SignedDuration;
@@ -29,22 +33,19 @@ const NOT_IN_IT: &str = "Not in it: what leaves Google for Alpaca, the documents
 
 /// Counts, and tells.
 pub(crate) async fn cost(args: &CostArgs) -> ExitCode {
-    run("cost", &args.common, async |place, report| match args.users {
-        Some(users) => {
-            let tasks = args.tasks.unwrap_or_else(|| usual_tasks(users));
-            let expected = Workload::expected(users, args.every, tasks);
-            tell(report, &as_asked(args, expected, TenantPath::On), None);
-        }
-        None => real(args, place, report).await,
+    let settings = CostSettings::parse(args.clone());
+    run_with("cost", &args.common, settings, async |place, settings, report| match args.users {
+        Some(users) => tell(report, &settings, &as_estimated(&settings, users), None),
+        None => real(&settings, place, report).await,
     })
     .await
 }
 
-async fn real(args: &CostArgs, place: &Place, report: &mut Report) {
+async fn real(settings: &CostSettings, place: &Place, report: &mut Report) {
     let desk = Desk::at(place);
     match read_pulse(&desk).await {
         Ok((_, pulse)) => match pulse.as_ref().filter(|pulse| pulse.counts.users_count > 0) {
-            Some(pulse) => tell(report, &as_counted(args, pulse), Some(pulse)),
+            Some(pulse) => tell(report, settings, &as_counted(settings, pulse), Some(pulse)),
             None => report.found(nothing_counted(place)),
         },
         Err(unread) => report.found_all(unread_costs(unread)),
@@ -62,47 +63,8 @@ fn nothing_counted(place: &Place) -> Finding {
     Finding::new(CheckState::Unknown, "NothingCounted", sentence).mended_by(estimate)
 }
 
-/// What the last pulse used, for all that come. In a loop no pulse stands for the others, so of it only the users are
-/// taken, and what they cost follows from the settings.
-fn as_counted(args: &CostArgs, PulseView { counts, used, duration, .. }: &PulseView) -> Workload {
-    let users = counts.users_count;
-    let expected = Workload {
-        synced: counts.success_count,
-        duration: *duration,
-        // The last pulse may be one that had them all.
-        accesses: if args.length.is_some() { used.alpaca_calls } else { used.secret_accesses },
-        ..Workload::expected(users, args.every, args.tasks.unwrap_or(1))
-    };
-    let writes_all = used.firestore_writes >= counts.success_count.saturating_mul(2);
-    let found = match (args.length, writes_all) {
-        (Some(_), _) | (None, true) => TenantPath::On,
-        (None, false) => TenantPath::Off,
-    };
-    let asked = as_asked(args, expected, found);
-    match args.length {
-        Some(_) => asked,
-        None => Workload { reads: used.firestore_reads, writes: used.firestore_writes, ..asked },
-    }
-}
-
-fn as_asked(args: &CostArgs, workload: Workload, path: TenantPath) -> Workload {
-    let (key_ttl, users_ttl, refresh) = (args.key_ttl, args.users_ttl, args.refresh());
-    let documents = match args.legacy_tenant_path.unwrap_or(path) {
-        TenantPath::On => TenantDocuments::Everybody,
-        TenantPath::Members => TenantDocuments::Members,
-        TenantPath::Off => TenantDocuments::Nobody,
-    };
-    Workload {
-        repeats: args.length.map(|length| Loop { length, key_ttl, users_ttl, refresh }),
-        versions: args.versions.unwrap_or(workload.versions),
-        moving: args.moving,
-        has_healthy_lines: args.user_lines == UserLines::All,
-        ..workload.with_tenants(args.members.min(workload.users), documents)
-    }
-}
-
-fn tell(report: &mut Report, workload: &Workload, pulse: Option<&PulseView>) {
-    let (bill, savings, sum) = (workload.bill(), workload.savings(), workload.sum());
+fn tell(report: &mut Report, settings: &CostSettings, workload: &Workload, pulse: Option<&PulseView>) {
+    let (bill, savings, sum) = (workload.bill(), savings(settings, workload), workload.sum());
     report.field("users", &workload.users);
     report.field("every_s", &workload.every.as_secs());
     report.field("for_s", &workload.repeats.map(|repeats| repeats.length.as_secs()));
@@ -121,7 +83,7 @@ fn tell(report: &mut Report, workload: &Workload, pulse: Option<&PulseView>) {
     report.field("services", &bill.iter().map(rounded).collect::<Vec<_>>());
     let rounded = |saving: &Saving| Saving { dollars: cents(saving.dollars), ..*saving };
     report.field("savings", &savings.iter().map(rounded).collect::<Vec<_>>());
-    report.text(|page| show(page, workload, pulse));
+    report.text(|page| show(page, (workload, &savings), pulse));
     let sentence =
         format!("{} for {DAYS} days, after what is free, at the list prices of {AS_OF}.", dollars(sum));
     report.found(Finding::new(CheckState::Ok, "MonthCounted", sentence));
@@ -136,7 +98,7 @@ fn loop_of(workload: &Workload, pulse: Option<&PulseView>) -> Option<Finding> {
     is_one.then(|| Finding::new(CheckState::Warning, "PulseOfALoop", sentence))
 }
 
-fn show(page: &mut Page, workload: &Workload, pulse: Option<&PulseView>) {
+fn show(page: &mut Page, (workload, savings): (&Workload, &[Saving]), pulse: Option<&PulseView>) {
     let every = in_words(SignedDuration::try_from(workload.every).unwrap_or(SignedDuration::MAX));
     let tasks =
         if workload.tasks == 1 { "1 task".into() } else { format!("{} tasks", grouped(workload.tasks)) };
@@ -159,7 +121,7 @@ fn show(page: &mut Page, workload: &Workload, pulse: Option<&PulseView>) {
     let rows: Vec<_> = workload.bill().iter().map(service).collect();
     Table::new(&SERVICES).rows(page, &rows);
     page.gap();
-    let rows: Vec<_> = workload.savings().iter().map(setting).collect();
+    let rows: Vec<_> = savings.iter().map(setting).collect();
     if !rows.is_empty() {
         Table::new(&SAVINGS).rows(page, &rows);
         page.gap();

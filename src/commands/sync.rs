@@ -4,16 +4,18 @@ use crate::config::args::SyncArgs;
 use crate::config::repeat::Repeat;
 use crate::config::variables::{self, environment};
 use crate::config::{Config, Execution};
-use crate::execution::hand_over::{HandOver, LoopTick, give_up};
+use crate::execution::hand_over::{self, HandOver, LoopTick};
 use crate::execution::join::{self, JoinError, JoinOutcome};
 use crate::execution::ticks::{self, Beginning, Tick, TickOutcome};
 use crate::limits::retry::Deadline;
+use crate::model::loop_claim::LoopClaim;
 use crate::model::outcome::PassStatus;
 use crate::pass::{Memory, PassContext, conclude_unbegun, run_pass};
 use crate::services::clients::{Clients, ConnectError};
 use crate::shutdown::{Stop, StopSignal};
 use crate::telemetry::{self, Chain, ExecutionLabel};
 use jiff::Timestamp;
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,7 +116,7 @@ pub(crate) async fn run_passes(
         Some(repeat) => passes.all(&repeat, &first, start).await,
         None => match passes.pass(&first, None, (start, start)).await {
             TickOutcome::Ran(status) | TickOutcome::DoneBefore(status) => status,
-            TickOutcome::Busy | TickOutcome::Left => PassStatus::Ok,
+            TickOutcome::Busy | TickOutcome::Left | TickOutcome::Unreckoned => PassStatus::Ok,
         },
     }
 }
@@ -139,11 +141,11 @@ impl Passes<'_> {
         let number = look.and_then(Result::ok).and_then(|current| current.last_of(&first.id)).unwrap_or(1);
         let from = Beginning { start, clock: store.clock(), number };
         let tick = async |tick| self.tick(&tick).await;
-        let status = ticks::run(repeat, first, from, self.stop, tick).await;
-        if self.stop.signal().is_some() && self.clients.config.takes_everybody() {
-            give_up(&self.clients, &first.id).await;
+        let passes = ticks::run(repeat, first, from, self.stop, tick);
+        match self.clients.config.takes_everybody() {
+            true => hand_over::until_given_up(&self.clients, &first.id, self.stop, passes).await,
+            false => passes.await,
         }
-        status
     }
 
     /// A pass of a loop, unless an earlier attempt has done it.
@@ -197,18 +199,26 @@ impl Passes<'_> {
                 info!("This point in time has had its pulse: waiting for the next one");
                 TickOutcome::Busy
             }
-            HandOver::Wait(other) => {
-                if !self.has_told_waiting.swap(true, Ordering::Relaxed) {
-                    info!("Waiting for the loop of execution {} to end at {}", other.id, other.ends_at);
-                }
-                TickOutcome::Busy
+            HandOver::Wait(LoopClaim { id, ends_at, .. }) => {
+                self.tell_waiting(format_args!("Waiting for the loop of execution {id} to end at {ends_at}"))
             }
+            HandOver::StandBy(LoopClaim { id, next_at, .. }) => self.tell_waiting(format_args!(
+                "Waiting for the next pulse of execution {id}'s loop at {next_at}"
+            )),
+            HandOver::Reckon => TickOutcome::Unreckoned,
             HandOver::Leave(other) => {
                 let (id, ends_at) = (&other.id, other.ends_at);
                 info!("Skipped pulse: execution {id} is still running, in a loop until {ends_at}");
                 TickOutcome::Left
             }
         }
+    }
+
+    fn tell_waiting(&self, why: fmt::Arguments<'_>) -> TickOutcome {
+        if !self.has_told_waiting.swap(true, Ordering::Relaxed) {
+            info!("{why}");
+        }
+        TickOutcome::Busy
     }
 }
 

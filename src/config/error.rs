@@ -15,6 +15,15 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl ConfigError {
+    /// Both, or everything that is wrong with either.
+    pub(crate) fn unless_either<A, B>(one: Result<A, Self>, other: Result<B, Self>) -> Result<(A, B), Self> {
+        match (one, other) {
+            (Ok(one), Ok(other)) => Ok((one, other)),
+            (Err(Self(wrong)), Err(Self(more))) => Err(Self([wrong, more].concat())),
+            (Err(err), Ok(_)) | (Ok(_), Err(err)) => Err(err),
+        }
+    }
+
     /// An error if anything is wrong.
     pub(crate) fn unless_none(wrong: Vec<String>) -> Result<(), Self> {
         if wrong.is_empty() { Ok(()) } else { Err(Self(wrong)) }

@@ -12,7 +12,7 @@ pub(super) const FOR_A_SLOW_PASS: Duration = Duration::from_secs(60);
 pub(super) const OLDEST: Duration = READERS_CALL_STALE_AFTER.unsigned_abs().saturating_sub(FOR_A_SLOW_PASS);
 
 /// Longest `--refresh-unchanged` where all readers go by `fresh_until`.
-pub(super) const LONGEST_REFRESH: Duration = Duration::from_mins(15);
+pub(crate) const LONGEST_REFRESH: Duration = Duration::from_mins(15);
 
 /// `--refresh-unchanged` where some readers go by the age, unless it says otherwise.
 const USUAL_REFRESH: Duration = Duration::from_secs(180);

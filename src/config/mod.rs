@@ -8,7 +8,7 @@ mod endpoints;
 mod error;
 mod execution;
 pub(crate) mod filter;
-mod freshness;
+pub(crate) mod freshness;
 pub(crate) mod keys_args;
 mod legacy_account;
 mod metrics;
@@ -33,7 +33,7 @@ use crate::config::args::SyncArgs;
 use crate::config::choices::{TenantPath, UserLines};
 use crate::config::error::keep;
 use crate::config::filter::UserFilter;
-use crate::config::repeat::Repeat;
+use crate::config::repeat::{LoopAsked, Repeat};
 use crate::limits::rate::{Budgets, SECRET_CALLS_PER_MINUTE};
 use crate::model::equity_slot::EquitySlots;
 use crate::model::ids::Database;
@@ -105,7 +105,7 @@ impl Config {
         let endpoints = Endpoints::from_lookup(&environment, &mut wrong);
         let metrics = keep(&mut wrong, MetricsTarget::from_lookup(lookup)).flatten();
         let legacy_account = keep(&mut wrong, LegacyAccount::from_lookup(&lookup)).flatten().map(Arc::new);
-        let repeat = Repeat::from_args(args, &execution, &mut wrong);
+        let repeat = Repeat::parse(&loop_asked(args), execution.task_count, &mut wrong);
         let (Some(database), Some(selection), Some(filter), true) =
             (database, selection, filter, wrong.is_empty())
         else {
@@ -162,6 +162,18 @@ impl Config {
 fn undone_diff(args: &SyncArgs) -> Option<&'static str> {
     let is_usable = !args.diff || (args.dry_run && args.every.is_none());
     (!is_usable).then_some("--diff says what a dry run would change: it takes --dry-run, and no --every")
+}
+
+fn loop_asked(args: &SyncArgs) -> LoopAsked {
+    LoopAsked {
+        every: args.every,
+        length: args.length,
+        key_ttl: args.key_ttl,
+        refresh_unchanged: args.refresh_unchanged,
+        readers: args.readers,
+        users_ttl: args.users_ttl,
+        kept_users: args.kept_users,
+    }
 }
 
 fn budgets(args: &SyncArgs) -> Budgets {

@@ -1,11 +1,10 @@
 //! `--every` and `--for`: the pulse repeated in one process.
 
-use crate::config::args::SyncArgs;
 use crate::config::choices::Readers;
-use crate::config::execution::Execution;
 use crate::config::freshness::{FOR_A_SLOW_PASS, LONGEST_REFRESH, OLDEST, usual_refresh};
 use crate::model::past::READERS_CALL_STALE_AFTER;
 use jiff::SignedDuration;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Shortest `--every`.
@@ -19,6 +18,21 @@ const LONGEST_TTL: Duration = Duration::from_hours(24);
 
 /// Longest `--users-ttl`.
 const LONGEST_USERS_TTL: Duration = Duration::from_hours(1);
+
+/// Why there cannot be a pulse so often.
+pub(super) const EVERY_OUT_OF_RANGE: &str = "--every must be from 1s to 24h";
+
+/// A loop as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoopAsked {
+    pub(super) every: Option<Duration>,
+    pub(super) length: Option<Duration>,
+    pub(super) key_ttl: Duration,
+    pub(super) refresh_unchanged: Option<Duration>,
+    pub(super) readers: Readers,
+    pub(super) users_ttl: Duration,
+    pub(super) kept_users: usize,
+}
 
 /// How the pulse is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +56,8 @@ pub(crate) struct Repeat {
 impl Repeat {
     /// What was asked for, if it was; adds what is wrong with it. Without `--every` the other times mean
     /// nothing, so that variables which are set for several jobs harm none of them.
-    pub(crate) fn from_args(args: &SyncArgs, execution: &Execution, wrong: &mut Vec<String>) -> Option<Self> {
-        let (every, length) = match (args.every, args.length) {
+    pub(super) fn parse(asked: &LoopAsked, tasks: NonZeroU32, wrong: &mut Vec<String>) -> Option<Self> {
+        let (every, length) = match (asked.every, asked.length) {
             (Some(every), Some(length)) => (every, length),
             (None, None) => return None,
             _ => {
@@ -51,27 +65,27 @@ impl Repeat {
                 return None;
             }
         };
-        let (key_ttl, readers) = (args.key_ttl, args.readers);
-        let refresh_unchanged = args.refresh_unchanged.unwrap_or_else(|| usual_refresh(readers, every));
+        let (key_ttl, readers) = (asked.key_ttl, asked.readers);
+        let refresh_unchanged = asked.refresh_unchanged.unwrap_or_else(|| usual_refresh(readers, every));
         let mut demand = |is_so: bool, reason: &str| {
             if !is_so {
                 wrong.push(reason.to_owned());
             }
         };
-        demand((SHORTEST..=LONGEST).contains(&every), "--every must be from 1s to 24h");
-        demand((SHORTEST..=LONGEST).contains(&length), "--for must be from 1s to 24h");
+        demand(is_interval(every), EVERY_OUT_OF_RANGE);
+        demand(is_interval(length), "--for must be from 1s to 24h");
         demand(key_ttl <= LONGEST_TTL, "--key-ttl must be 24h at most");
         if !refresh_unchanged.is_zero() {
             demand_freshness(readers, every, refresh_unchanged, &mut demand);
         }
-        demand(args.users_ttl <= LONGEST_USERS_TTL, "--users-ttl must be 1h at most");
+        demand(asked.users_ttl <= LONGEST_USERS_TTL, "--users-ttl must be 1h at most");
         demand(
-            execution.task_count.get() == 1,
-            "--every repeats the pulse in one process, and CLOUD_RUN_TASK_COUNT says that there are several: \
+            tasks.get() == 1,
+            "--every repeats the pulse in one process, and there are several tasks (CLOUD_RUN_TASK_COUNT): \
              deploy the job with --tasks 1, or leave out --every and --for and let Cloud Scheduler start every \
              pulse",
         );
-        let (users_ttl, kept_users) = (args.users_ttl, args.kept_users);
+        let (users_ttl, kept_users) = (asked.users_ttl, asked.kept_users);
         Some(Self { every, length, key_ttl, refresh_unchanged, readers, users_ttl, kept_users })
     }
 
@@ -91,6 +105,12 @@ impl Repeat {
             Readers::FreshUntil => SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX),
         }
     }
+}
+
+/// Whether there can be a pulse so often, or a loop of that length.
+#[must_use]
+pub(super) fn is_interval(time: Duration) -> bool {
+    (SHORTEST..=LONGEST).contains(&time)
 }
 
 /// No snapshot that is in order becomes older than its readers take.
@@ -124,36 +144,44 @@ fn demand_freshness(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    fn execution(tasks: &str) -> Execution {
-        let lookup = |name: &str| (name == "CLOUD_RUN_TASK_COUNT").then(|| tasks.to_owned());
-        Execution::from_lookup(lookup, Timestamp::UNIX_EPOCH).expect("usable")
+    const ALONE: NonZeroU32 = NonZeroU32::MIN;
+
+    fn usual() -> LoopAsked {
+        LoopAsked {
+            every: None,
+            length: None,
+            key_ttl: Duration::from_hours(1),
+            refresh_unchanged: None,
+            readers: Readers::Age,
+            users_ttl: Duration::from_mins(10),
+            kept_users: 500_000,
+        }
     }
 
     /// `--every`, `--for`, `--key-ttl` and `--refresh-unchanged`, in seconds.
-    fn args((every, length, key_ttl, refresh): (Option<u64>, Option<u64>, u64, u64)) -> SyncArgs {
-        SyncArgs {
+    fn args((every, length, key_ttl, refresh): (Option<u64>, Option<u64>, u64, u64)) -> LoopAsked {
+        LoopAsked {
             every: every.map(seconds),
             length: length.map(seconds),
             key_ttl: seconds(key_ttl),
             refresh_unchanged: Some(seconds(refresh)),
-            ..SyncArgs::default()
+            ..usual()
         }
     }
 
     /// What is wrong with these times.
-    fn refusals(times: (Option<u64>, Option<u64>, u64, u64), tasks: &str) -> Vec<String> {
+    fn refusals(times: (Option<u64>, Option<u64>, u64, u64), tasks: NonZeroU32) -> Vec<String> {
         refusals_of(&args(times), tasks)
     }
 
-    fn refusals_of(args: &SyncArgs, tasks: &str) -> Vec<String> {
+    fn refusals_of(args: &LoopAsked, tasks: NonZeroU32) -> Vec<String> {
         let mut wrong = Vec::new();
-        Repeat::from_args(args, &execution(tasks), &mut wrong);
+        Repeat::parse(args, tasks, &mut wrong);
         wrong
     }
 
@@ -175,21 +203,21 @@ mod tests {
             ((Some(600), Some(840), 600, 1), 1, "--readers fresh-until"),
             ((Some(u64::MAX), Some(u64::MAX), u64::MAX, u64::MAX), 4, "--every"),
         ] {
-            let wrong = refusals(times, "1");
+            let wrong = refusals(times, ALONE);
             assert_eq!(wrong.len(), number, "{times:?}: {wrong:?}");
             assert!(wrong.first().is_none_or(|reason| reason.contains(name)), "{times:?}: {wrong:?}");
         }
         for (seconds, number) in [(0, 0), (3_600, 0), (3_601, 1)] {
             let (every, length) = (Some(Duration::from_secs(60)), Some(Duration::from_secs(840)));
-            let args =
-                SyncArgs { every, length, users_ttl: Duration::from_secs(seconds), ..SyncArgs::default() };
+            let args = LoopAsked { every, length, users_ttl: Duration::from_secs(seconds), ..usual() };
             let mut wrong = Vec::new();
-            Repeat::from_args(&args, &execution("1"), &mut wrong);
+            Repeat::parse(&args, ALONE, &mut wrong);
             assert_eq!(wrong.len(), number, "{seconds}: {wrong:?}");
         }
-        let several = refusals((Some(60), Some(840), 600, 120), "2");
-        assert!(several.len() == 1 && several[0].contains("--tasks 1"), "{several:?}");
-        assert!(refusals((None, None, 600, 120), "2").is_empty());
+        let several = ALONE.saturating_add(1);
+        let refused = refusals((Some(60), Some(840), 600, 120), several);
+        assert!(refused.len() == 1 && refused[0].contains("--tasks 1"), "{refused:?}");
+        assert!(refusals((None, None, 600, 120), several).is_empty());
     }
 
     #[test]
@@ -203,12 +231,12 @@ mod tests {
             (60, 120, 0, "", 240),
         ] {
             let by_age = args((Some(every), Some(840), 600, refresh));
-            let args = SyncArgs { readers: Readers::FreshUntil, ..by_age.clone() };
-            let wrong = refusals_of(&args, "1");
+            let args = LoopAsked { readers: Readers::FreshUntil, ..by_age };
+            let wrong = refusals_of(&args, ALONE);
             assert_eq!(wrong.len(), number, "{every} {refresh}: {wrong:?}");
             assert!(wrong.first().is_none_or(|reason| reason.contains(name)), "{every} {refresh}: {wrong:?}");
             let promised_by = |args| {
-                let repeat = Repeat::from_args(args, &execution("1"), &mut Vec::new()).expect("a loop");
+                let repeat = Repeat::parse(args, ALONE, &mut Vec::new()).expect("a loop");
                 repeat.stands_for().as_secs()
             };
             assert_eq!((promised_by(&args), promised_by(&by_age)), (promised, 300), "{every} {refresh}");
@@ -222,9 +250,9 @@ mod tests {
         {
             for (readers, expected) in [(Readers::Age, by_age), (Readers::FreshUntil, by_fresh_until)] {
                 let (every, length) = (Some(seconds(every)), Some(seconds(840)));
-                let args = SyncArgs { every, length, readers, ..SyncArgs::default() };
+                let args = LoopAsked { every, length, readers, ..usual() };
                 let mut wrong = Vec::new();
-                let repeat = Repeat::from_args(&args, &execution("1"), &mut wrong).expect("a loop");
+                let repeat = Repeat::parse(&args, ALONE, &mut wrong).expect("a loop");
                 let found = (repeat.refresh_unchanged, wrong);
                 assert_eq!(found, (seconds(expected), Vec::new()), "{every:?} {readers:?}");
             }
@@ -237,7 +265,7 @@ mod tests {
             [(60, 870, 15), (60, 900, 15), (60, 901, 16), (1, 1, 1), (600, 60, 1), (60, 85_500, 1_425)]
         {
             let args = args((Some(every), Some(length), 600, 0));
-            let repeat = Repeat::from_args(&args, &execution("1"), &mut Vec::new()).expect("a loop");
+            let repeat = Repeat::parse(&args, ALONE, &mut Vec::new()).expect("a loop");
             assert_eq!(repeat.pulses(), expected, "{every} {length}");
         }
     }

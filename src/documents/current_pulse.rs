@@ -84,10 +84,11 @@ impl CurrentPulse {
         merge_at(&current_pulse_name(database), &fields, CLAIMED_AT, &self.as_it_was_read())
     }
 
-    /// The write by which that loop, if it is the one that claimed last, has no pulse any more after that one.
+    /// The write by which that loop, if it is the one that claimed last, has no pulse any more after that one; nothing
+    /// where that was written.
     #[must_use]
     pub(crate) fn given_up_by(&self, own: &DocumentId, database: &Database) -> Option<Write> {
-        let claim = self.looping.as_ref().filter(|claim| claim.id == *own)?;
+        let claim = self.looping.as_ref().filter(|claim| claim.id == *own && claim.ends_at > claim.due_at)?;
         // Not at the next one: for whoever goes by other points in time that may be hours away.
         let fields = [(ENDS_AT, Some(timestamp(claim.due_at).into()))];
         Some(merge_at_all(&current_pulse_name(database), &fields, &[], &self.as_it_was_read()))
@@ -190,7 +191,7 @@ mod tests {
         let id = |text| DocumentId::parse(text).expect("legal");
         let claim = LoopClaim { id: id("pulse-x"), due_at: at(0), next_at: at(60), ends_at: at(900) };
         let write = CurrentPulse::default().replaced_by(&id("pulse-x-2"), Some(&claim), &database);
-        let Written { fields, .. } = Written::of(&write);
+        let Written { mut fields, .. } = Written::of(&write);
         let read = |fields: &crate::firestore::values::Fields| {
             CurrentPulse::of(Some(&Document { fields: fields.clone(), ..Document::default() }))
         };
@@ -217,5 +218,7 @@ mod tests {
         assert_eq!((given_up.mask.as_slice(), given_up.server_times.len()), (&[ENDS_AT.to_owned()][..], 0));
         assert_eq!(given_up.fields[ENDS_AT], timestamp(claim.due_at));
         assert_eq!(read(&fields).given_up_by(&id("pulse-y"), &database), None);
+        fields.extend(given_up.fields);
+        assert_eq!(read(&fields).given_up_by(&id("pulse-x"), &database), None, "once is enough");
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct TaskAssignment {
     pub(crate) schedule: RecheckSchedule,
     /// What earlier attempts have finished.
     pub(crate) finished: Finished,
+    /// Whether others may have synced everybody since this loop's last pulse: what it wrote may not be there any more.
+    pub(crate) follows_others: bool,
     /// When a pass last synced anybody, by the server's clock.
     pub(super) last_synced: LastSynced,
     pub(super) execution: DocumentId,
@@ -105,6 +107,8 @@ impl TaskAssignment {
             has_legacy_account: takes_everybody,
             schedule: RecheckSchedule { previous: None, now },
             finished: Finished::default(),
+            // Until it was seen that nobody has. Of runs for named users nobody keeps an account.
+            follows_others: takes_everybody,
             last_synced: if takes_everybody { LastSynced::Unreadable } else { LastSynced::NotAsked },
             execution: execution.id.clone(),
             started_at: now,

@@ -12,6 +12,7 @@ use crate::firestore::StoreError;
 use crate::firestore::write::Write;
 use crate::model::ids::{Database, DocumentId};
 use crate::model::ledger::Ledger;
+use crate::model::loop_claim::LoopClaim;
 use crate::model::shards::Shards;
 use jiff::Timestamp;
 
@@ -66,6 +67,19 @@ impl<'a> JoiningTask<'a> {
         // Of the pulses of one loop no two run at the same time, whatever their ledgers say.
         let is_own_loop = |id: &DocumentId| self.looping.is_some() && self.execution.is_of_same_loop(id);
         current.filter(|id| **id != self.execution.id && !is_own_loop(id))
+    }
+
+    /// Whether another execution may have synced everybody since the loop's last pulse.
+    #[must_use]
+    pub(super) fn follows_others(&self, view: &LedgerView) -> bool {
+        let is_own = |id: Option<&DocumentId>| id.is_some_and(|id| self.execution.is_of_same_loop(id));
+        !(is_own(view.current.execution.as_ref()) && is_own(view.last.id.as_ref()))
+    }
+
+    /// The loop that a loop's pulse takes over from as if it did not exist, because no loop can have claimed that.
+    #[must_use]
+    pub(super) fn disbelieved<'b>(&self, view: &'b LedgerView) -> Option<&'b LoopClaim> {
+        view.current.looping.as_ref().filter(|last| self.looping.is_some() && !last.is_possible(view.now))
     }
 
     /// The execution that there is something to learn from: the last one, if its shares or its ramp are wanted.

@@ -96,6 +96,7 @@ pub(super) fn assignment(task: usize, tasks: usize) -> TaskAssignment {
         has_legacy_account: task == 0,
         schedule: RecheckSchedule { previous: None, now: at(0) },
         finished: Finished::default(),
+        follows_others: false,
         last_synced: LastSynced::Never,
         execution: id("pulse-x"),
         started_at: at(0),

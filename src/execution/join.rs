@@ -11,11 +11,12 @@ use crate::firestore::StoreError;
 use crate::limits::retry::Deadline;
 use crate::model::ids::DocumentId;
 use crate::model::ledger::Ledger;
+use crate::model::loop_claim::LoopClaim;
 use crate::model::outcome::PassStatus;
 use crate::services::clients::Clients;
 use crate::telemetry::Chain;
 use std::time::Duration;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// For joining an execution, all tries together.
 const JOIN_BUDGET: Duration = Duration::from_secs(20);
@@ -128,13 +129,15 @@ async fn try_once(
     if let Some(other) = view.own.as_ref().and_then(|own| own.skipped_for.clone()) {
         return Ok(Try::Busy(other));
     }
+    if looping.is_none() && may_reckon(clients) {
+        return Ok(Try::NotIts(HandOver::Reckon));
+    }
     let joining = joining_task(assignment, clients, (execution, looping));
+    assignment.follows_others = joining.follows_others(&view);
     let (current, own) = (view.current.execution.as_ref(), view.own.as_ref());
     let (rival, model) = (joining.rival(current), joining.model_execution(own, view.last.id.as_ref()));
     let [rival_ledger, model_ledger] = store.ledgers([rival, model], deadline).await?;
-    if let Some((ramp, shown_rate)) = model_ledger.as_ref().and_then(Ledger::ramp) {
-        clients.limits.resume_ramp(ramp, shown_rate);
-    }
+    resume_ramp(clients, model_ledger.as_ref());
     let rival = rival.zip(rival_ledger.as_ref());
     let lease = LeaseState::of(own, current == Some(&execution.id), rival, view.now);
     if let Some(hand_over) = joining.hand_over(&view, rival, lease) {
@@ -148,17 +151,23 @@ async fn try_once(
     let before = rival_ledger.as_ref().or(model);
     let shards = own.map_or_else(|| joining.plan(model, before), |own| own.shards.clone());
     let decision = joining.decide(lease, own.is_some());
-    let last_synced = assignment.last_synced;
-    let claim = Claim { execution: &execution.id, looping, view: &view, shards: &shards, last_synced };
+    let (execution, last_synced) = (&execution.id, assignment.last_synced);
+    let claim = Claim { execution, looping, view: &view, shards: &shards, last_synced };
     let writes = claim.writes(decision, store.database());
     writes.commit(async |writes| store.commit(&writes, deadline).await).await?;
     Ok(match decision {
         JoinDecision::Leave(other) | JoinDecision::LeaveForAll(other) => Try::Busy(other.clone()),
         JoinDecision::Join | JoinDecision::Claim(_) => {
+            report_disbelieved(joining.disbelieved(&view));
             let LedgerView { now, own, last, .. } = view;
             Try::Joined(Box::new(Joined { shards, own, previous: last.started_at, now }))
         }
     })
+}
+
+/// Whether a loop's pulse can find its point in time.
+fn may_reckon(clients: &Clients) -> bool {
+    clients.config.repeat.is_some() && clients.store.clock().is_known()
 }
 
 fn joining_task<'a>(
@@ -171,6 +180,12 @@ fn joining_task<'a>(
         looping,
         is_ramping: clients.limits.ramp().is_some(),
         recording: assignment.recording,
+    }
+}
+
+fn resume_ramp(clients: &Clients, model: Option<&Ledger>) {
+    if let Some((ramp, shown_rate)) = model.and_then(Ledger::ramp) {
+        clients.limits.resume_ramp(ramp, shown_rate);
     }
 }
 
@@ -187,6 +202,14 @@ fn report_earlier(assignment: &TaskAssignment) {
 fn report_done_before(outcome: PassStatus) {
     if outcome == PassStatus::Failed {
         error!("An earlier attempt has ended this execution as failed: its log lines say why");
+    }
+}
+
+fn report_disbelieved(claim: Option<&LoopClaim>) {
+    if let Some(LoopClaim { id, due_at, .. }) = claim {
+        warn!(
+            "Took over from the loop of execution {id}: no loop can have claimed {due_at}, which is yet to come"
+        );
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum TickOutcome {
     Left,
     /// An earlier attempt had done it; what it was worth.
     DoneBefore(PassStatus),
+    /// No server had said how late it is, and one has by now: it is to be begun as a loop's.
+    Unreckoned,
 }
 
 /// A pass that is due.
@@ -69,7 +71,7 @@ pub(crate) async fn run(
 ) -> PassStatus {
     let mut ticks = Ticks::new(repeat, beginning);
     let mut row = Row { number: beginning.number, status: PassStatus::Ok };
-    while let Some(Due { mut due, at }) = ticks.next_by(beginning.clock, stop).await {
+    while let Some(Due { mut due, mut at }) = ticks.next_by(beginning.clock, stop).await {
         loop {
             let execution = first.nth(row.number);
             let tick = Tick { execution: execution.clone(), due, looping: ticks.claim(&first.id, at) };
@@ -79,6 +81,10 @@ pub(crate) async fn run(
             };
             if outcome == TickOutcome::Left {
                 return row.status;
+            }
+            if outcome == TickOutcome::Unreckoned {
+                Due { due, at } = ticks.reckon(beginning.clock);
+                continue;
             }
             let goes_on = row.count(outcome) && stop.signal().is_none();
             if !goes_on || !ticks.has_time_after_one_more() {
@@ -109,7 +115,7 @@ impl Row {
             TickOutcome::Ran(status) | TickOutcome::DoneBefore(status) => {
                 *self = Self { number: self.number + 1, status };
             }
-            TickOutcome::Busy | TickOutcome::Left => {}
+            TickOutcome::Busy | TickOutcome::Left | TickOutcome::Unreckoned => {}
         }
         matches!(outcome, TickOutcome::DoneBefore(_))
     }
@@ -171,6 +177,13 @@ impl Ticks {
         let left = every.saturating_mul(u32::try_from(left).unwrap_or(u32::MAX));
         (self.next, self.late, self.ends_at) = (Due { due, at }, Duration::ZERO, after(at, left, 1));
         self.are_sure = true;
+    }
+
+    /// The point in time of now, as the first one of a loop has it, and with it those that follow.
+    fn reckon(&mut self, clock: &ServerClock) -> Due {
+        let (due, now) = (Instant::now(), clock.now());
+        self.set_by(clock);
+        Due { due, at: after(now, since_multiple(now, self.every), -1) }
     }
 
     /// What the claim of the pass for that point in time says.
@@ -324,6 +337,33 @@ mod tests {
         let (ran, _) = repeated(180, &Stop::default(), takes).await;
         assert_eq!(ran, begun(&[("pulse-x", 0), ("pulse-x-2", 60), ("pulse-x-3", 120)]));
         assert_eq!(start.elapsed(), seconds(132), "it does not wait for a pulse that would be too late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pulse_that_gets_to_know_how_late_it_is_is_begun_again_at_once_for_its_point_in_time() {
+        let (start, clock) = (Instant::now(), ServerClock::new(Timestamp::UNIX_EPOCH));
+        let begun = RefCell::new(Vec::new());
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        let run_pass = async |tick: Tick| {
+            let point = tick.looping.map(|looping| (looping.due_at, looping.claim.ends_at));
+            begun.borrow_mut().push((start.elapsed().as_secs(), tick.execution.id.to_string(), point));
+            if point.is_some() {
+                return OK;
+            }
+            sleep(seconds(4)).await;
+            clock.learn(Instant::now(), at(7_230));
+            TickOutcome::Unreckoned
+        };
+        let from = Beginning { start, clock: &clock, number: 1 };
+        run(&every_minute(120), &execution("1"), from, &Stop::default(), run_pass).await;
+        let point = |second| Some((at(second), at(7_380)));
+        let expected = [
+            (0, "pulse-x", None),
+            (4, "pulse-x", point(7_200)),
+            (34, "pulse-x-2", point(7_260)),
+            (94, "pulse-x-3", point(7_320)),
+        ];
+        assert_eq!(*begun.borrow(), expected.map(|(second, id, point)| (second, id.to_owned(), point)));
     }
 
     #[tokio::test(start_paused = true)]

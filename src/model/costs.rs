@@ -26,22 +26,8 @@ const NEWER_QUERY: u64 = 1;
 /// With more users a loop reads all of them in every pulse.
 const MOST_KEPT: u64 = 500_000;
 
-/// A loop as the docs set it up.
-pub(crate) const USUAL_LOOP: Loop = Loop {
-    length: Duration::from_mins(23 * 60 + 45),
-    key_ttl: Duration::from_hours(1),
-    users_ttl: Duration::from_mins(10),
-    refresh: Duration::from_mins(3),
-};
-
 /// How often a loop that runs for longer is started, to replace one that died.
 const STARTED_EVERY: Duration = Duration::from_mins(15);
-
-/// How long unchanged snapshots may stand where every reader goes by `fresh_until`.
-const LONGEST_REFRESH: Duration = Duration::from_mins(15);
-
-/// How rare pulses are a saving that readers notice.
-const RARER: Duration = Duration::from_mins(5);
 
 /// Pulses in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +84,6 @@ pub(crate) struct Item {
     pub(crate) dollars: f64,
     pub(crate) amount: f64,
     pub(crate) unit: &'static str,
-}
-
-/// What a setting would save a month.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Saving {
-    pub(crate) setting: &'static str,
-    pub(crate) dollars: f64,
 }
 
 /// How many tasks a pulse over so many users takes to be done within a minute.
@@ -182,48 +161,6 @@ impl Workload {
     #[must_use]
     pub(crate) fn sum(&self) -> f64 {
         self.bill().iter().map(|item| item.dollars).sum()
-    }
-
-    /// What can be saved, most first, each by itself.
-    #[must_use]
-    pub(crate) fn savings(&self) -> Vec<Saving> {
-        let sum = self.sum();
-        let with = |tenant_documents| self.with_tenants(self.members, tenant_documents);
-        let members = match self.tenant_documents {
-            TenantDocuments::Everybody => with(TenantDocuments::Members),
-            TenantDocuments::Members | TenantDocuments::Nobody => *self,
-        };
-        let changed = [
-            ("a loop: --every with --for=23h45m", self.in_a_loop()),
-            ("--key-ttl=1h in that loop", self.with_keys_kept_longer()),
-            ("--readers=fresh-until, --refresh-unchanged=15m", self.with_snapshots_that_stand()),
-            ("a pulse every 5 minutes", Self { every: self.every.max(RARER), ..*self }),
-            ("--legacy-tenant-path=members", members),
-            ("--legacy-tenant-path=off", with(TenantDocuments::Nobody)),
-            ("--user-lines=failed", Self { has_healthy_lines: false, ..*self }),
-            ("older keys destroyed", Self { versions: self.versions.min(self.users), ..*self }),
-        ];
-        let saving = |(setting, changed): (_, Self)| Saving { setting, dollars: sum - changed.sum() };
-        let mut savings: Vec<_> = changed.into_iter().map(saving).collect();
-        savings.retain(|saving| saving.dollars >= 0.005);
-        savings.sort_by(|one, other| other.dollars.total_cmp(&one.dollars));
-        savings
-    }
-
-    /// Several tasks cannot be one process.
-    fn in_a_loop(&self) -> Self {
-        let usual = Some(USUAL_LOOP).filter(|_| self.tasks == 1);
-        Self { repeats: self.repeats.or(usual), ..*self }
-    }
-
-    fn with_keys_kept_longer(&self) -> Self {
-        let longer = |repeats: Loop| Loop { key_ttl: repeats.key_ttl.max(USUAL_LOOP.key_ttl), ..repeats };
-        Self { repeats: self.repeats.map(longer), ..*self }
-    }
-
-    fn with_snapshots_that_stand(&self) -> Self {
-        let longer = |repeats: Loop| Loop { refresh: repeats.refresh.max(LONGEST_REFRESH), ..repeats };
-        Self { repeats: self.repeats.map(longer), ..*self }
     }
 
     /// Reads and writes of a pass beside its users.
@@ -307,6 +244,13 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
+    const USUAL_LOOP: Loop = Loop {
+        length: Duration::from_mins(23 * 60 + 45),
+        key_ttl: Duration::from_hours(1),
+        users_ttl: Duration::from_mins(10),
+        refresh: Duration::from_mins(3),
+    };
+
     fn dollars(workload: &Workload, service: &str) -> f64 {
         let bill = workload.bill();
         let found = bill.iter().find(|item| item.service == service).map(|item| item.dollars);
@@ -328,35 +272,6 @@ mod tests {
             assert!((told - expected).abs() < 0.02, "{service}: {told}");
         }
         assert_eq!(workload.bill()[0].service, "Key accesses");
-    }
-
-    #[test]
-    fn a_setting_saves_what_the_bill_is_less() {
-        let workload = Workload::expected(10_000, MINUTE, 1);
-        let saves = |workload: &Workload, setting: &str| {
-            let savings = workload.savings();
-            savings
-                .iter()
-                .find(|saving| saving.setting.contains(setting))
-                .map(|saving| saving.dollars.round())
-        };
-        assert_eq!(saves(&workload, "path=off"), Some(518.0));
-        assert_eq!(saves(&workload, "path=members"), Some(518.0), "there are none");
-        assert_eq!(saves(&workload, "user-lines"), Some(277.0));
-        assert_eq!(saves(&workload, "destroyed"), None, "there are none");
-        assert!(saves(&workload, "a loop") > Some(1_500.0), "{workload:?}");
-        assert_eq!((saves(&workload, "key-ttl"), saves(&workload, "readers")), (None, None), "it is none");
-        let looped = Workload { repeats: Some(Loop { key_ttl: 10 * MINUTE, ..USUAL_LOOP }), ..workload };
-        assert_eq!((saves(&looped, "a loop"), saves(&looped, "key-ttl")), (None, Some(108.0)));
-        // 10,000 users, 70 % at rest, two documents: 96 writes a day in place of 480.
-        assert_eq!(saves(&looped, "readers"), Some(145.0));
-        let without = workload.with_tenants(0, TenantDocuments::Nobody);
-        assert_eq!((without.reads, without.writes), (10_006, 10_005));
-        assert_eq!((saves(&without, "path=off"), saves(&without, "path=members")), (None, None), "it is off");
-        let several = Workload { tasks: 2, ..workload };
-        assert_eq!(saves(&several, "a loop"), None, "it is one process");
-        let more = Workload { versions: 20_000, ..workload };
-        assert_eq!(saves(&more, "destroyed"), Some(600.0));
     }
 
     #[test]

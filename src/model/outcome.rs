@@ -123,6 +123,13 @@ impl Code {
         }
     }
 
+    /// Whether there is nothing left that opens an account: as of a user who was deleted, whose keys are deleted,
+    /// disabled or revoked with them. With rights per secret, one that is deleted looks like one that is forbidden.
+    #[must_use]
+    pub(crate) fn is_as_of_deleted(self) -> bool {
+        matches!(self, Self::KeysMissing | Self::KeysForbidden | Self::KeysDisabled | Self::BrokerRejected)
+    }
+
     /// Whether the failure is about getting the keys, for which the log has a line of its own.
     #[must_use]
     pub(crate) fn is_about_keys(self) -> bool {

@@ -577,6 +577,40 @@ mod tests {
     }
 
     #[test]
+    fn figures_are_stale_when_their_own_promise_is_over() {
+        let claim = TenantClaim::Of(acme());
+        let shift = SignedDuration::from_secs(60);
+        for stands_for in [300, 240, 1_020, 1_200] {
+            let at = Pass { stands_for: SignedDuration::from_secs(stands_for), ..pass() };
+            let decide = |age, found: Option<&Findings>, pass: &Pass<'_>| {
+                super::decide("ana", &claim, &lookup(aged("ben", Some(age))), found, pass)
+            };
+            let (gone, silent_one) = (found(false, None, false), found(false, None, true));
+            let not_yet = Decision::Refuse(Refusal::OwnerIsNoMember(acme(), "ben".into()));
+            for (age, is_stale) in [(stands_for - 1, false), (stands_for, true)] {
+                let asked = if is_stale { asks(Some("ben")) } else { anothers() };
+                assert_eq!(decide(age, None, &at), asked, "{stands_for} {age}");
+                let taken = if is_stale { replace() } else { not_yet.clone() };
+                assert_eq!(decide(age, Some(&gone), &at), taken, "{stands_for} {age}");
+            }
+            // Told by the pass in which they become so, and by none before or after.
+            for (age, is_told) in [(-1, false), (0, true), (59, true), (60, false)] {
+                let age = stands_for + age;
+                let expected = if is_told { silent("ben", Some(age)) } else { anothers() };
+                let previous = Some(at.schedule.now - shift);
+                let a_minute_later = Pass { schedule: RecheckSchedule { previous, ..at.schedule }, ..at };
+                assert_eq!(decide(age, Some(&silent_one), &a_minute_later), expected, "{stands_for} {age}");
+            }
+            let by_id = TenantClaim::Own;
+            let legacy = |age| lookup(aged("legacy:acme", Some(age)));
+            let decided = [stands_for - 1, stands_for]
+                .map(|age| super::decide("acme", &by_id, &legacy(age), None, &at));
+            let asks_own = Decision::Ask(Inquiry::OwnTenant(acme()));
+            assert_eq!(decided, [anothers(), asks_own], "{stands_for}");
+        }
+    }
+
+    #[test]
     fn the_tenant_in_question_is_the_one_that_is_claimed_or_the_users_own() {
         let ana = TenantId::parse("ana").expect("legal");
         for (user, claim, expected) in [

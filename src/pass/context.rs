@@ -1,12 +1,14 @@
 //! One pass, as every user's sync needs it.
 
 use crate::config::choices::TenantPath;
+use crate::firestore::StoreError;
+use crate::limits::retry::Deadline;
 use crate::limits::slots::Slots;
 use crate::model::equity_slot::EquitySlot;
 use crate::model::ids::TenantId;
 use crate::model::recheck::RecheckSchedule;
 use crate::model::tenancy;
-use crate::model::user::TenantClaim;
+use crate::model::user::{TenantClaim, User};
 use crate::pass::left_overs::LeftOvers;
 use crate::pass::memory::Memory;
 use crate::pass::plan::PassRules;
@@ -18,6 +20,7 @@ use crate::services::clients::Clients;
 use crate::services::key_cache::LastChange;
 use crate::services::secret_manager::StoredKeys;
 use std::collections::HashSet;
+use std::slice;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::time::Instant;
 
@@ -128,6 +131,19 @@ impl PassContext {
     pub(crate) fn meets_everybody(&self) -> bool {
         let Clients { config, writer, .. } = &*self.clients;
         config.takes_everybody() && config.filter.is_empty() && writer.commits()
+    }
+
+    /// The document of a user whom a loop knows, as it is by now; nothing, if they are gone. What is known of them may be
+    /// wrong: the next pass reads it. Whoever was created again is somebody else: the account may not be theirs.
+    pub(crate) async fn user_now(
+        &self,
+        known: &User,
+        deadline: Deadline,
+    ) -> Result<Option<User>, StoreError> {
+        self.memory.doubt(&known.id);
+        let users = self.clients.store.named_users(slice::from_ref(&known.id), deadline).await?;
+        let now = users.into_iter().find_map(|(user, _)| user);
+        Ok(now.filter(|now| now.created_at == known.created_at))
     }
 
     /// The user's keys, if an earlier pass of a loop left them and the user is synced. Held only as long as the cache keeps

@@ -70,6 +70,20 @@ mod tests {
         assert!(!known.contradict(&ana, "a2") && known.contradict(&ben, "b2"));
     }
 
+    #[test]
+    fn no_more_accounts_are_known_than_there_is_room_for() {
+        let (known, ana, ben) = (KnownAccounts::default(), id("ana"), id("ben"));
+        known.remember(&ana, "a1");
+        let others = u64::try_from(MOST).expect("a number") - 1;
+        known.accounts().extend((0..others).map(|user| (user, user)));
+        known.remember(&ben, "b1");
+        known.remember_first(&ben, "b1");
+        assert_eq!(known.accounts().len(), MOST);
+        assert!(!known.contradict(&ben, "b2"));
+        known.remember(&ana, "a2");
+        assert!(known.contradict(&ana, "a1"), "nobody goes on with an old one");
+    }
+
     fn id(id: &str) -> DocumentId {
         DocumentId::parse(id).expect("legal")
     }

@@ -40,10 +40,12 @@ impl Memory {
         }
     }
 
-    /// A pass begins that was due at `due`.
-    pub(crate) fn begin(&self, due: Instant) {
-        if let Some(written) = &self.written {
-            written.begin(due);
+    /// A pass begins that was due at `due`; others may have synced everybody since the last one.
+    pub(crate) fn begin(&self, due: Instant, follows_others: bool) {
+        match &self.written {
+            Some(written) if follows_others => written.forget_all(),
+            Some(written) => written.begin(due),
+            None => {}
         }
     }
 

@@ -64,7 +64,7 @@ use tokio::time::Instant;
 /// is shorter than 20 s).
 pub(crate) async fn run_pass(pass: PassContext, assignment: &TaskAssignment, stop: &Stop) -> PassStatus {
     let pass = Arc::new(pass);
-    pass.memory.begin(pass.due);
+    pass.memory.begin(pass.due, assignment.follows_others);
     pass.clients.begin_pass();
     let spread = stop.run_until_stopped(count::spread(&pass, &assignment.selection)).await.flatten();
     let admission = Admission::new(&pass.clients.limits, &pass.slots, spread);

@@ -43,11 +43,24 @@ pub(crate) enum LeftAlone {
     WaitsForKeys,
     /// A person named a user who has no document. Counts as failed, with an ERROR.
     Missing,
-    /// A loop knew the user, who is deleted by now, and so is the snapshot. Counts as skipped.
+    /// A loop knew the user, who is deleted by now: that is looked at where the snapshot that it wrote is gone, and where
+    /// the keys are of no use any more. Counts as skipped.
     Gone,
     /// The secret had no keys when it was last looked at, and the pass was told to stop before this user's turn, the
     /// last one. Counts as skipped.
     NotLookedAt,
+}
+
+impl LeftAlone {
+    /// Why nothing is done for a user, by their document alone; nothing where that does not say so.
+    #[must_use]
+    pub(crate) fn by_switch(sync: Switch) -> Option<Self> {
+        match sync {
+            Switch::On => None,
+            Switch::Off => Some(Self::Paused),
+            Switch::Unreadable => Some(Self::UnreadableSwitch),
+        }
+    }
 }
 
 /// How a user is synced.
@@ -118,10 +131,8 @@ pub(crate) struct PassRules<'a> {
 /// Decides what is done for a user; `kept` are their keys, if an earlier pass of a loop left them.
 #[must_use]
 pub(crate) fn decide(record: &UserRecord, kept: Option<Weak<StoredKeys>>, rules: &PassRules<'_>) -> SyncPlan {
-    match record.user.sync {
-        Switch::On => {}
-        Switch::Off => return SyncPlan::LeaveAlone(LeftAlone::Paused),
-        Switch::Unreadable => return SyncPlan::LeaveAlone(LeftAlone::UnreadableSwitch),
+    if let Some(reason) = LeftAlone::by_switch(record.user.sync) {
+        return SyncPlan::LeaveAlone(reason);
     }
     let recheck = match rules.is_named {
         true => Recheck::Ask,

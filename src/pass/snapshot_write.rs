@@ -16,7 +16,6 @@ use crate::model::keys::Environment;
 use crate::model::past::READERS_CALL_STALE_AFTER;
 use crate::model::sync_state::{self, PreviousState};
 use crate::model::tenancy::{Primary, TenantLookup, TenantWrite};
-use crate::model::user::User;
 use crate::pass::account::{AccountFound, UsedKeys};
 use crate::pass::context::PassContext;
 use crate::pass::sync_outcome::SyncOutcome;
@@ -153,7 +152,7 @@ impl<'a> SnapshotWrite<'a> {
         match self.write_once(may_skip, deadline).await {
             // Boxed, as nearly nobody's sync gets here, and all would have to carry it.
             Err(err) if self.misses_snapshot(&err) => {
-                if Box::pin(self.is_gone(deadline)).await? {
+                if Box::pin(self.pass.user_now(&self.record.user, deadline)).await?.is_none() {
                     return Ok(None);
                 }
                 self.demands_snapshot = false;
@@ -166,15 +165,6 @@ impl<'a> SnapshotWrite<'a> {
     /// Whether a commit failed for a snapshot that this loop has written, and somebody has deleted.
     fn misses_snapshot(&self, err: &StoreError) -> bool {
         self.demands_snapshot && err.is_about_missing()
-    }
-
-    /// Whoever was created again is somebody else: the account may not be theirs.
-    async fn is_gone(&self, deadline: Deadline) -> Result<bool, StoreError> {
-        self.pass.memory.doubt(self.record.id());
-        let users = self.pass.clients.store.named_users(slice::from_ref(self.record.id()), deadline).await?;
-        let created_at = self.record.user.created_at;
-        let is_same = |user: &User| user.created_at == created_at;
-        Ok(!users.iter().any(|(user, _)| user.as_ref().is_some_and(is_same)))
     }
 
     async fn write_once(&self, may_skip: bool, deadline: Deadline) -> Result<Written, StoreError> {

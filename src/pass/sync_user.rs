@@ -1,6 +1,7 @@
 //! One user's sync, and all the ways in which it can end.
 
 use crate::config::choices::UserLines;
+use crate::limits::deadlines::RECORD_RESERVE;
 use crate::limits::retry::Deadline;
 use crate::pass::account::{keys_to_account, same_account};
 use crate::pass::context::PassContext;
@@ -66,6 +67,7 @@ use tokio::time::Instant;
 /// | | `Missing`: named by a person, but there is none | ERROR "Failed" | failed, `user_unknown` | |
 /// | [`LeftAlone`] after the keys were read | the secret still holds the keys that Alpaca rejects: it is not asked | INFO "Skipped" | skipped, `needs_reauth` | as `WaitsForReauth` |
 /// | the same after Alpaca was asked | `Gone`: in a loop, the snapshot that it wrote was deleted, and so was the user | INFO "Skipped" | skipped | none |
+/// | the same before or after | `Gone`, `Paused` or `UnreadableSwitch`: a loop kept the user, did not read them in this pass, and is about to tell and record `keys_missing`, `keys_forbidden`, `keys_disabled` or `broker_rejected`, which was not recorded of them. Then it looks first whether the document is still there, by name, and forgets the keys if not, or if it is paused; if it cannot be read, the failure counts | as of those | skipped | none; the same |
 /// | [`SyncOutcome::Synced`] | all steps; with figures an account of any status | INFO "Successfully synced" | success | all steps |
 /// | [`SyncOutcome::Unchanged`] | in a loop: the documents that it wrote say it already, and are young enough | the same | success, `unchanged` | all steps |
 /// | [`SyncOutcome::NoSnapshot`] | no keys that can be used: `keys_missing`, `keys_forbidden`, `keys_disabled`, `keys_malformed`, `keys_unavailable` | ERROR "Could not retrieve" | failed | all steps; once `keys_missing` is recorded, after everybody else (`SetAside`); until `WaitsForKeys` |
@@ -133,6 +135,13 @@ pub(crate) async fn sync_user(
         Ok(Err(reason)) => left_alone(&user, reason, start, lines),
         Err(failure) => {
             let judged = failure.judged(&user.previous, steps.on_failure);
+            if judged.is_failure() && user.may_be_gone(failure.code()) {
+                // Boxed, as most users do not fail, and all would have to carry it; as is what follows.
+                let by_now = Box::pin(left_by_now(&pass, &user, deadline.tried_as_usual())).await;
+                if let Some(reason) = by_now {
+                    return left_alone(&user, reason, start, lines);
+                }
+            }
             let may_wait = matches!(lap, Lap::First) && judged.is_failure() && failure.may_pass();
             if may_wait && pass.places.take_failed() {
                 return TurnEnd::SetAside(Box::new(SetAside::failed(user, failure, judged, start)));
@@ -142,7 +151,6 @@ pub(crate) async fn sync_user(
             if judged.is_left_to_closing() {
                 return TurnEnd::Outcome(SyncOutcome::NoSnapshot(judged));
             }
-            // Boxed, as most users do not fail, and all would have to carry it.
             let (recorder, deadline) = (pass.recorder(), deadline.tried_as_usual());
             let past = recorder.learn_past_and_record(&user, &failure, steps.on_failure, deadline);
             TurnEnd::Outcome(SyncOutcome::NoSnapshot(NoSnapshot { past: Box::pin(past).await, ..judged }))
@@ -183,6 +191,16 @@ async fn take_steps(
     }
     pass.memory.remember_account(user.id(), &found.answer.account);
     Ok(Ok(written))
+}
+
+/// Why a user whom a loop has only kept is to be left alone, by what there is of them now: gone, or paused, as they are
+/// first who are going. Nothing where nobody says.
+async fn left_by_now(pass: &PassContext, user: &UserRecord, deadline: Deadline) -> Option<LeftAlone> {
+    // The record matters more, when there may be no time for both.
+    let now = pass.user_now(&user.user, deadline.less(RECORD_RESERVE / 2)).await.ok()?;
+    let reason = now.map_or(Some(LeftAlone::Gone), |user| LeftAlone::by_switch(user.sync))?;
+    pass.clients.forget_keys(user.id());
+    Some(reason)
 }
 
 fn left_alone(user: &UserRecord, reason: LeftAlone, start: Instant, lines: UserLines) -> TurnEnd {

@@ -157,7 +157,7 @@ impl PageReader {
             let mut known = Vec::with_capacity(page.len());
             for user in page {
                 let previous = states.previous(&user.id, &self.store).await;
-                known.push(UserRecord::new(user, previous));
+                known.push(UserRecord::read(user, previous));
             }
             let page = self.with_lookups(known).await;
             if let Some(kept) = kept {
@@ -174,7 +174,7 @@ impl PageReader {
         let (mut missing, mut known) = (Vec::new(), Vec::new());
         for (id, (user, state)) in ids.iter().zip(users) {
             match user {
-                Some(user) => known.push(UserRecord::new(user, previous(state))),
+                Some(user) => known.push(UserRecord::read(user, previous(state))),
                 None => missing.push(UserRecord::missing(id.clone())),
             }
         }

@@ -26,6 +26,8 @@ pub(crate) struct UserRecord {
     pub(crate) previous: PreviousState,
     /// Whether the snapshot was written since the user was read: it is there, unless they are gone.
     pub(crate) has_snapshot: bool,
+    /// Whether the user was read in this pass, and not only kept by a loop.
+    pub(crate) was_read: bool,
 }
 
 /// Where a user's keys are.
@@ -77,7 +79,13 @@ impl UserRecord {
     #[must_use]
     pub(crate) fn new(user: User, previous: PreviousState) -> Self {
         let keys = UserId::parse(user.id.as_str()).map_or_else(KeysAt::Nowhere, KeysAt::Secret);
-        Self { user, keys, lookup: None, previous, has_snapshot: false }
+        Self { user, keys, lookup: None, previous, has_snapshot: false, was_read: false }
+    }
+
+    /// The same of one who was read in this pass.
+    #[must_use]
+    pub(crate) fn read(user: User, previous: PreviousState) -> Self {
+        Self { was_read: true, ..Self::new(user, previous) }
     }
 
     /// A named user without one.
@@ -96,7 +104,8 @@ impl UserRecord {
     fn beside_users(id: DocumentId, tenant: TenantClaim, keys: KeysAt) -> Self {
         let user = User { id, tenant, sync: Switch::On, keys_updated_at: None, created_at: None };
         // They have no state in Firestore, and none is written.
-        Self { user, keys, lookup: None, previous: PreviousState::Unknown, has_snapshot: false }
+        let previous = PreviousState::Unknown;
+        Self { user, keys, lookup: None, previous, has_snapshot: false, was_read: true }
     }
 
     /// The user's id.
@@ -120,6 +129,13 @@ impl UserRecord {
         let PreviousState::Troubled(state) = &self.previous else { return false };
         let is_news = self.user.keys_updated_at.is_some_and(|updated| updated >= state.since);
         state.error == Some(Code::KeysMissing) && !is_news
+    }
+
+    /// Whether it may be that a user who fails with that code is gone: a loop has only kept them, and it is news.
+    #[must_use]
+    pub(crate) fn may_be_gone(&self, code: Code) -> bool {
+        let is_news = self.previous.record().and_then(|state| state.error) != Some(code);
+        !self.was_read && is_news && code.is_as_of_deleted()
     }
 
     /// What is to be known of the user when their sync has ended, whatever became of it.
@@ -159,6 +175,9 @@ pub(crate) struct UserRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::past::Past;
+    use crate::model::sync_state::after_failure;
+    use jiff::Timestamp;
 
     fn user(id: &str) -> User {
         User {
@@ -189,6 +208,40 @@ mod tests {
             (known.reference().previous, known.id_among_users()),
             (PreviousState::Clean, Some(known.id()))
         );
+    }
+
+    #[test]
+    fn only_who_was_kept_and_newly_has_no_keys_may_be_gone_and_costs_a_look() {
+        use Code::{BrokerBadAnswer, BrokerRejected, BrokerUnavailable, KeysMalformed, KeysUnavailable};
+        use Code::{KeysDisabled, KeysForbidden, KeysMissing, StoreUnavailable};
+        let failing = |code| {
+            let past = Past { failing_since: Timestamp::UNIX_EPOCH, last_success: None };
+            let state = after_failure(&PreviousState::Clean, Some(&past), code, None, past.failing_since);
+            PreviousState::Troubled(state.expect("news"))
+        };
+        for (code, previous, expected) in [
+            (KeysMissing, PreviousState::Clean, true),
+            (KeysMissing, failing(BrokerRejected), true),
+            (KeysMissing, failing(KeysForbidden), true),
+            (KeysMissing, failing(KeysMissing), false),
+            (KeysForbidden, PreviousState::Clean, true),
+            (KeysForbidden, failing(KeysForbidden), false),
+            (KeysDisabled, PreviousState::Clean, true),
+            (KeysDisabled, failing(KeysDisabled), false),
+            (BrokerRejected, PreviousState::Clean, true),
+            (BrokerRejected, failing(BrokerRejected), false),
+            (KeysMalformed, PreviousState::Clean, false),
+            (KeysUnavailable, PreviousState::Clean, false),
+            (BrokerUnavailable, PreviousState::Clean, false),
+            (BrokerBadAnswer, failing(KeysMissing), false),
+            (StoreUnavailable, PreviousState::Clean, false),
+        ] {
+            let kept = UserRecord::new(user("ana"), previous.clone()).may_be_gone(code);
+            let read = UserRecord::read(user("ana"), previous.clone()).may_be_gone(code);
+            assert_eq!((kept, read), (expected, false), "{code} {previous:?}");
+        }
+        let missing = UserRecord::missing(DocumentId::of_existing("ana"));
+        assert!(!missing.may_be_gone(KeysMissing), "that is known already");
     }
 
     #[tokio::test(start_paused = true)]

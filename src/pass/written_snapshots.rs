@@ -107,6 +107,11 @@ impl WrittenSnapshots {
         self.snapshots().remove(&user);
     }
 
+    /// Forgets what was written for all users, as others may have written since.
+    pub(crate) fn forget_all(&self) {
+        self.snapshots().clear();
+    }
+
     fn is_fresh(&self, written: Instant, due: Instant) -> bool {
         due.saturating_duration_since(written) < self.refresh
     }
@@ -223,6 +228,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn no_more_snapshots_are_remembered_than_there_is_room_for() {
+        let (written, due) = (WrittenSnapshots::new(REFRESH), Instant::now());
+        let (ana, ben, one) = (user("ana"), user("ben"), Fingerprint(1, 1));
+        written.remember(&ana, one, due);
+        let others = u64::try_from(MOST).expect("a number") - 1;
+        written.snapshots().extend((0..others).map(|user| (Fingerprint(user, user), (one, due))));
+        written.remember(&ben, one, due);
+        assert_eq!(written.snapshots().len(), MOST);
+        assert!(!written.is_unchanged(&ben, one, due), "they are written in every pass");
+        // As whoever is written again.
+        written.forget(&ana);
+        written.remember(&ana, Fingerprint(1, 2), due);
+        assert!(written.is_unchanged(&ana, Fingerprint(1, 2), due));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn users_who_are_gone_are_forgotten() {
         let (written, due) = (WrittenSnapshots::new(REFRESH), Instant::now());
         for n in 0..100 {
@@ -233,5 +254,7 @@ mod tests {
         assert_eq!(written.snapshots().len(), 101);
         written.begin(due + REFRESH);
         assert_eq!(written.snapshots().len(), 1);
+        written.forget_all();
+        assert_eq!(written.snapshots().len(), 0);
     }
 }

@@ -322,17 +322,66 @@ fn a_running_loop_is_cancelled_and_what_was_deployed_is_started_instead() {
     let calls = deploy(&cloud, COMMIT, &[]);
     let ends = outline(&calls);
     assert_eq!(
-        ends[ends.len() - 4..],
+        ends[ends.len() - 6..],
         [
             "gcloud run jobs executions list",
             "gcloud run jobs executions cancel pulse-x7k2p",
             "gcloud run jobs executions cancel pulse-b4q9s",
+            "gcloud run jobs executions describe pulse-x7k2p",
+            "gcloud run jobs executions describe pulse-b4q9s",
             "gcloud run jobs execute pulse",
         ]
     );
     let filter = &flags(&calls, "gcloud run jobs executions list")["filter"];
     if let Some(kept) = executions_kept(filter) {
         assert_eq!(kept, ["running loop"]);
+    }
+}
+
+#[test]
+fn what_was_deployed_is_started_when_the_loop_has_ended_also_by_itself() {
+    for ends_at_look in ["1", "2", "30"] {
+        let cloud = Cloud::empty();
+        cloud.set("loops", "pulse-x7k2p");
+        cloud.set("ended-by-itself", "");
+        cloud.set("ends-at-look", ends_at_look);
+        let calls = deploy(&cloud, COMMIT, &[]);
+        let looks = after(&calls, "gcloud run jobs executions describe pulse-x7k2p").len();
+        assert_eq!((looks.to_string().as_str(), after(&calls, "sleep").len()), (ends_at_look, looks - 1));
+        assert_eq!(outline(&calls).last().map(String::as_str), Some("gcloud run jobs execute pulse"));
+    }
+}
+
+#[test]
+fn a_loop_that_does_not_end_is_no_successful_deployment() {
+    let cloud = Cloud::empty();
+    deploy(&cloud, COMMIT, &[]);
+    cloud.set("loops", "pulse-x7k2p");
+    cloud.set("ends-at-look", "31");
+    let error = Build::read(DEPLOYMENT).submit(&cloud, &[("_TAG", COMMIT)]).expect_err("it still runs");
+    assert!(error.starts_with("loop fails") && error.contains("cancel pulse-x7k2p by hand"), "{error}");
+    assert_eq!(error.matches("\"describe\"").count(), 31, "thirty, and one of the trigger: {error}");
+}
+
+/// Beside a loop a start that leaves it is the newest execution, so none of these goes by what is newest.
+#[test]
+fn the_docs_end_whatever_runs_and_start_the_job_after_it() {
+    let calls = docs_calls();
+    let filters: BTreeSet<&str> = after(calls, "gcloud run jobs executions list")
+        .into_iter()
+        .filter_map(|list| list.iter().find_map(|word| word.strip_prefix("--filter=")))
+        .collect();
+    let [running] = filters.into_iter().collect::<Vec<_>>()[..] else { panic!("one filter for all") };
+    if let Some(kept) = executions_kept(running) {
+        assert_eq!(kept, ["running loop", "running pass"]);
+    }
+    let operate = read("docs/operate.md");
+    for heading in ["Stop it, start it", "Roll back"] {
+        let (_, section) = operate.split_once(&format!("\n## {heading}\n")).expect("the section");
+        let section = section.split("\n## ").next().unwrap_or(section);
+        let commands = ["executions list", "executions cancel", "jobs execute pulse"];
+        let places = commands.map(|command| section.find(command).expect(command));
+        assert!(places.is_sorted() && section.contains(running), "{heading}: {section}");
     }
 }
 

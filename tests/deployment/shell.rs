@@ -22,9 +22,20 @@ command_not_found_handle() {
         'gcloud artifacts repositories describe '*) [[ -e $CLOUD/mutable ]] && echo False || echo True ;;
         'gcloud artifacts docker tags list '*) cloud_tags "$@" ;;
         'gcloud run jobs executions list '*PULSE_EVERY*) [[ ! -e $CLOUD/loops ]] || echo "$(< "$CLOUD/loops")" ;;
+        'gcloud run jobs executions cancel '*) [[ ! -e $CLOUD/ended-by-itself ]] ;;
+        'gcloud run jobs executions describe '*) cloud_looks ;;
         'git archive '* | 'grep '*) ;;
         *) echo 1 ;;
     esac
+}
+
+# A cancelled execution is seen to have ended at the look of that number.
+cloud_looks() {
+    printf x >> "$CLOUD/looks"
+    local looks ends_at=1
+    looks="$(< "$CLOUD/looks")"
+    [[ ! -e $CLOUD/ends-at-look ]] || ends_at="$(< "$CLOUD/ends-at-look")"
+    (( ${#looks} < ends_at )) || echo 2026-01-05T14:30:00Z
 }
 "#;
 

@@ -117,6 +117,7 @@ async fn a_loop_that_ends_soon_is_waited_for() {
     let claim = [
         ("execution", text("pulse-first-7")),
         ("loop", text("pulse-first")),
+        ("due_at", in_minutes(-2)),
         ("next_at", in_minutes(10)),
         ("ends_at", in_minutes(10)),
     ];
@@ -190,6 +191,42 @@ async fn a_loop_that_was_killed_is_replaced_by_the_next_start() {
     killed(&world, 5).await;
     let run = second(&world, "1s").await;
     assert_eq!((run.exit, run.stdout.contains(COMPLETED)), (Some(0), false), "{}", run.stdout);
+}
+
+/// The claim of a loop which goes on for hours, whose last pulse was so many seconds ago.
+async fn claimed(world: &World, ago: i64) {
+    let at = |seconds| point(Timestamp::now() + SignedDuration::from_secs(seconds));
+    let claim = [
+        ("execution", text("pulse-first-7")),
+        ("loop", text("pulse-first")),
+        ("due_at", at(-ago)),
+        ("next_at", at(60 - ago)),
+        ("ends_at", at(12 * 3_600)),
+    ];
+    world.put("ops/current_pulse", claim).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_no_loop_can_have_made_is_taken_over() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    claimed(&world, -5 * 3_600).await;
+    let run = second(&world, "1s").await;
+    run.assert_completed("1 successful, 0 errors", 0);
+    assert_eq!(run.entry("Took over from the loop of execution pulse-first: ")["severity"], "WARNING");
+    assert_eq!(claim(&world).await["loop"], "pulse-second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_asks_in_vain_how_late_it_is_finds_the_loop_which_goes_on_all_the_same() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    claimed(&world, 0).await;
+    world.fault("firestore/BatchGetDocuments:error=PERMISSION_DENIED,times=1");
+    let run = second(&world, "1h").await;
+    assert_eq!(run.exit, Some(0), "{}", run.stdout);
+    assert_eq!(run.entry(LEFT)["severity"], "INFO");
+    assert_eq!((run.stdout.contains(COMPLETED), world.faults_applied()), (false, vec![1]), "{}", run.stdout);
 }
 
 #[tokio::test(flavor = "multi_thread")]

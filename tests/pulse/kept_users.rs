@@ -1,10 +1,12 @@
 //! The users that a loop keeps between two readings of all: what it costs, who comes when, and what goes wrong.
 
-use crate::answers::money;
+use crate::answers::{answer, money};
 use crate::live::{Live, in_time, wait_until};
 use crate::on_both;
 use crate::typed::Typed;
-use crate::world::{OWN_CALL, Run, World, keys_of, off, sandbox, timestamp as point_in_time};
+use crate::world::{
+    OWN_CALL, Run, World, fields_of, keys_of, off, sandbox, secret_of, timestamp as point_in_time,
+};
 use crate::wrong_clock::faketime;
 use alpaca_pulse::firestore::values::{boolean, text, timestamp};
 use jiff::{SignedDuration, Timestamp};
@@ -44,6 +46,18 @@ async fn stopped(running: Live) -> Run {
 async fn two_more(running: &mut Live, counts: &str) {
     running.until(COMPLETED, 1).await;
     running.until(&format!("{COMPLETED}{counts}"), 1).await;
+}
+
+/// Some pulses more, until one ends with just these counts; a loop in which none does is not waited for.
+async fn within_some_pulses(running: &mut Live, counts: &str) {
+    let last = format!("{COMPLETED}{counts}\"");
+    for _ in 0..20 {
+        running.until(COMPLETED, 1).await;
+        if running.log().lines().last().is_some_and(|line| line.contains(&last)) {
+            return;
+        }
+    }
+    panic!("no {last} in:\n{}", running.log());
 }
 
 fn synced(user: &str) -> String {
@@ -101,6 +115,47 @@ async fn between_two_readings_of_all_users_a_pulse_reads_none_of_them() {
         let snapshot = world.snapshot(owner.as_str().expect("a text")).await;
         assert_eq!(primary["updated_at_iso"], snapshot["updated_at_iso"], "{tenant}");
     }
+}
+
+/// Users who are paused, whom nothing is asked or written of.
+fn paused(world: &World, size: usize, changed: Option<Timestamp>) {
+    let fields = || {
+        let mut fields = fields_of([("sync_enabled", off())]);
+        fields.extend(changed.map(|at| ("keys_updated_at".to_owned(), timestamp(at))));
+        fields
+    };
+    world.put_all("(default)", (0..size).map(|number| (format!("users/paused-{number:04}"), fields())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_said_to_be_in_the_future_costs_nothing_until_then() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    paused(&world, 40, Some(Timestamp::now() + SignedDuration::from_hours(1)));
+    let mut running = looping(&world, &FOR_LONG);
+    running.until(&format!("{COMPLETED}1 successful, 0 errors, 40 skipped"), 3).await;
+    let run = stopped(running).await;
+    let (first, third) = (used(&world, 1, "firestore_reads").await, used(&world, 3, "firestore_reads").await);
+    assert!(first > 40 && third < 20, "{first} {third} {}", run.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_users_are_read_where_more_have_changed_than_one_query_finds() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    paused(&world, 1_000, None);
+    let mut running = looping(&world, &[&FOR_LONG[..], &["--user-lines", "failed"]].concat());
+    running.until(&format!("{COMPLETED}2 successful, 0 errors, 1000 skipped"), 2).await;
+    // Nothing tells of that but that all are read.
+    world.patch("users/ben", [("sync_enabled", off())]).await;
+    paused(&world, 999, Some(Timestamp::now()));
+    running.until(COMPLETED, 1).await;
+    running.until(&format!("{COMPLETED}2 successful, 0 errors, 1000 skipped"), 1).await;
+    paused(&world, 1_000, Some(Timestamp::now()));
+    within_some_pulses(&mut running, "1 successful, 0 errors, 1001 skipped").await;
+    stopped(running).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -353,6 +408,56 @@ async fn the_keys_of_who_is_found_to_be_gone_by_name_are_not_used_again() {
     running.until(&synced("ben"), 1).await;
     stopped(running).await;
     assert_eq!(accesses(), before + 1, "their secret is read");
+}
+
+/// One in trouble, and two whose kept keys run out: two of them are deleted, and one is paused without a word, as those
+/// are first who are being removed. Their keys go last here, so that it is theirs to be found missing.
+async fn removed_while_kept(lines: &str) -> (World, Run) {
+    let world = sandbox().await;
+    for user in ["ana", "ben", "cy", "dee"] {
+        world.user(user).await;
+    }
+    world.account("ben", answer(200, "{}"));
+    let args = ["--every", "1s", "--for", "1h", "--key-ttl", "2s", "--user-lines", lines];
+    let mut running = Live::start(world.command(&[&args, &FOR_LONG[..]].concat()));
+    running.until(&format!("{COMPLETED}3 successful, 1 errors"), 3).await;
+    for user in ["ben", "cy"] {
+        for gone in ["", "/alpacaAccounts/sync", "/alpacaAccounts/snapshot"] {
+            world.delete(&format!("users/{user}{gone}")).await;
+        }
+        world.delete(&format!("tenants/{user}/accounts/primary")).await;
+        world.sandbox.secrets().delete(&secret_of(user));
+    }
+    world.patch("users/dee", [("sync_enabled", off())]).await;
+    world.sandbox.secrets().delete(&secret_of("dee"));
+    // Each time one of them is met, no error is counted; in the end only the paused one is left.
+    within_some_pulses(&mut running, "1 successful, 0 errors, 1 skipped").await;
+    (world, stopped(running).await)
+}
+
+async fn are_left_alone(lines: &str, tells: &[&str]) {
+    let (world, run) = removed_while_kept(lines).await;
+    assert!(!run.stdout.contains("Could not retrieve"), "{}", run.stdout);
+    let is_end =
+        |entry: &&Json| entry["message"].as_str().is_some_and(|text| text.contains("deleted meanwhile"));
+    let entries = run.entries();
+    let mut told: Vec<_> = entries.iter().filter(is_end).map(|entry| entry["user_id"].as_str()).collect();
+    told.sort_unstable();
+    assert_eq!(told, tells.iter().copied().map(Some).collect::<Vec<_>>(), "{}", run.stdout);
+    let left: Vec<String> = world.everything().await.into_keys().collect();
+    let is_theirs =
+        |path: &&String| ["ben", "cy", "dee/alpacaAccounts/sync"].iter().any(|part| path.contains(part));
+    assert_eq!(left.iter().filter(is_theirs).count(), 0, "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_keys_are_gone_with_them_is_told_gone_and_has_no_new_record() {
+    are_left_alone("changed", &["ben", "cy"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_a_user_is_gone_is_no_line_where_only_failures_are_wanted() {
+    are_left_alone("failed", &[]).await;
 }
 
 // Tenants' documents.

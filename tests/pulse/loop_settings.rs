@@ -77,6 +77,26 @@ async fn an_unchanged_snapshot_is_promised_to_stand_until_it_is_rewritten_and_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_pass_by_hand_promises_is_promised_anew_by_the_next_pulses() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.account("ana", money("1.00"));
+    let mut running = looping(&world, &["--readers", "fresh-until", "--refresh-unchanged", "15m"]);
+    running.until(COMPLETED, 1).await;
+    // One that meets a pulse leaves.
+    while !world.pulse().await.stdout.contains(COMPLETED) {}
+    // Those that are in the log by now may have been before it.
+    while promise(&world.snapshot("ana").await).1 == SignedDuration::from_secs(300) {
+        running.until(COMPLETED, 1).await;
+        assert!(running.log().matches(COMPLETED).count() < 100, "nobody is written anew");
+    }
+    let commits = world.snapshot_commits("ana");
+    running.until(COMPLETED, 2).await;
+    stopped(running).await;
+    assert_eq!(world.snapshot_commits("ana"), commits, "and then they rest again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_readers_of_fresh_until_nothing_stands_for_longer_than_300_s() {
     let world = sandbox().await;
     world.user("ana").await;

@@ -6,7 +6,7 @@ use crate::commands::frame::page::{Page, grouped};
 use crate::commands::frame::screen::Screen;
 use crate::config::operator_args::OperatorArgs;
 use crate::config::variables::{self, environment};
-use crate::config::{Execution, Place};
+use crate::config::{ConfigError, Execution, Place};
 use crate::model::usage::Used;
 use crate::shutdown::Stop;
 use crate::telemetry::{self, LogFormat, output};
@@ -213,10 +213,21 @@ pub(crate) async fn run(
     args: &OperatorArgs,
     look: impl AsyncFnOnce(&Place, &mut Report),
 ) -> ExitCode {
+    run_with(command, args, Ok(()), async |place, (), report| look(place, report).await).await
+}
+
+/// The same of a command whose settings can be wrong together.
+pub(crate) async fn run_with<S>(
+    command: &'static str,
+    args: &OperatorArgs,
+    settings: Result<S, ConfigError>,
+    look: impl AsyncFnOnce(&Place, S, &mut Report),
+) -> ExitCode {
     tell_only_the_place_of_panics();
     let readable = variables::check(std::env::vars_os());
-    let place = match readable.and_then(|()| Place::new(args, environment)) {
-        Ok(place) => place,
+    let place = readable.and_then(|()| Place::new(args, environment));
+    let (place, settings) = match ConfigError::unless_either(place, settings) {
+        Ok(usable) => usable,
         Err(err) => {
             if args.json {
                 refuse(command.to_owned(), "Configuration", err.to_string()).await;
@@ -226,7 +237,7 @@ pub(crate) async fn run(
         }
     };
     let mut report = Report::begin(command, args, &place);
-    look(&place, &mut report).await;
+    look(&place, settings, &mut report).await;
     let Ended { findings, code, unwritten } = report.end();
     let is_job = environment("CLOUD_RUN_EXECUTION").is_some_and(|execution| !execution.is_empty());
     if is_job {

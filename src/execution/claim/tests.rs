@@ -106,6 +106,39 @@ fn the_pulses_of_a_loop_are_in_the_way_of_others_but_not_of_their_own() {
 }
 
 #[test]
+fn a_loop_sees_that_another_execution_over_everybody_has_begun_or_ended_since_its_last_pulse() {
+    let (third, tick) = (execution(0, 1).nth(3), tick(0));
+    let joining = JoiningTask { looping: Some(&tick), ..joining(&third) };
+    for (current, last, expected) in [
+        (Some("pulse-x-2"), Some("pulse-x-2"), false),
+        (Some("pulse-x"), Some("pulse-x"), false),
+        (Some("by-hand"), Some("pulse-x-2"), true),
+        (Some("pulse-x-2"), Some("by-hand"), true),
+        (Some("by-hand"), Some("by-hand"), true),
+        (None, Some("pulse-x-2"), true),
+        (Some("pulse-x-2"), None, true),
+    ] {
+        let mut view = view(None);
+        (view.current.execution, view.last.id) = (current.map(id), last.map(id));
+        assert_eq!(joining.follows_others(&view), expected, "{current:?} {last:?}");
+    }
+}
+
+#[test]
+fn a_claim_that_no_loop_can_have_made_is_told_by_the_pulse_of_a_loop() {
+    let (own, tick) = (execution(0, 1), tick(0));
+    for (due, looping, expected) in
+        [(60, Some(&tick), false), (61, Some(&tick), true), (61, None, false), (-9_000, Some(&tick), false)]
+    {
+        let mut view = LedgerView { now: at(0), ..view(None) };
+        let (due_at, next_at) = (at(due), at(due + 60));
+        view.current.looping = Some(LoopClaim { id: id("pulse-y"), due_at, next_at, ..tick.claim.clone() });
+        let joining = JoiningTask { looping, ..joining(&own) };
+        assert_eq!(joining.disbelieved(&view).is_some(), expected, "{due} {}", looping.is_some());
+    }
+}
+
+#[test]
 fn the_last_execution_is_read_only_for_shares_that_are_new_and_for_the_ramp() {
     let (own, last) = (ledger(&[RUNNING, None]), id("pulse-w"));
     for (tasks, own, is_ramping, expected) in [

@@ -47,6 +47,11 @@ fn a_point_in_time_belongs_to_the_loop_that_has_claimed_it_until_that_ends_or_di
         ("pulse-y", 540, 9_000, false, 600, Leave(claim("pulse-y", 540, 9_000))),
         ("pulse-y", 540, 9_000, false, 601, Now),
         ("pulse-y", 300, 9_000, true, 601, Leave(claim("pulse-y", 300, 9_000))),
+        // No loop claims what is yet to come, but for what clocks differ by; that is not waited for.
+        ("pulse-y", 720, 9_000, false, 600, Leave(claim("pulse-y", 720, 9_000))),
+        ("pulse-y", 721, 9_000, false, 600, Now),
+        ("pulse-y", 600 + 5 * 3_600, 9 * 3_600, true, 600, Now),
+        ("pulse-x", 721, 9_000, false, 600, Now),
         // It is gone, but this one was still its own: who comes very late does not repeat it.
         ("pulse-y", 660, 660, false, 721, Done),
     ] {
@@ -60,6 +65,40 @@ fn a_point_in_time_belongs_to_the_loop_that_has_claimed_it_until_that_ends_or_di
         Leave(last),
         "nothing would be left to take over"
     );
+}
+
+#[test]
+fn a_loop_that_is_not_seen_for_long_is_stood_by_for_from_15_minutes_before_its_next_point_in_time() {
+    use HandOver::{Done, Leave, Now, StandBy, Wait};
+    let every = |due, next, end| LoopClaim { due_at: at(due), ..claim("pulse-y", next, end) };
+    for (last, due, now, expected) in [
+        (every(0, 3_600, DAY), 1_800, 1_800, Leave(every(0, 3_600, DAY))),
+        (every(0, 3_600, DAY), 2_640, 2_699, Leave(every(0, 3_600, DAY))),
+        (every(0, 3_600, DAY), 2_700, 2_700, StandBy(every(0, 3_600, DAY))),
+        // By the point in time: who is a little early by the clock has it all the same.
+        (every(0, 3_600, DAY), 3_600, 3_599, Now),
+        (every(3_600, 7_200, DAY), 3_600, 3_601, Leave(every(3_600, 7_200, DAY))),
+        (every(0, 3_600, 3_600), 2_700, 2_700, Wait(every(0, 3_600, 3_600))),
+        (every(0, 3_600, 0), 2_700, 2_700, Now),
+        (every(0, 3_600, 0), 0, 2_700, Done),
+        // That one will be seen, or not, in time for the start after this one.
+        (every(0, 900, DAY), 600, 600, Leave(every(0, 900, DAY))),
+    ] {
+        let own = LoopClaim { due_at: at(due), ..claim("pulse-x", due + 3_600, DAY) };
+        let tick = LoopTick { due_at: at(due), claim: own };
+        assert_eq!(tick.hand_over(Some(&last), false, at(now)), expected, "{last:?} {due} {now}");
+    }
+    // One that comes more often need not wait for it, nor take its pulse again.
+    let (last, more_often) = (every(0, 3_600, DAY), |due| claim("pulse-x", due + MINUTE, DAY));
+    for (due, is_at_work, expected) in [
+        (60, false, Now),
+        (0, false, Done),
+        (60, true, Leave(last.clone())),
+        (3_540, true, StandBy(last.clone())),
+    ] {
+        let tick = LoopTick { due_at: at(due), claim: more_often(due) };
+        assert_eq!(tick.hand_over(Some(&last), is_at_work, at(due)), expected, "{due} {is_at_work}");
+    }
 }
 
 #[test]
@@ -85,6 +124,10 @@ fn a_loop_whose_pulse_took_longer_than_its_period_waits_for_the_next_point_in_ti
         (599, 600, false),
     ] {
         assert_eq!(last.is_waiting_since(at(ended), at(now)), expected, "{ended} {now}");
+    }
+    let hourly = LoopClaim { due_at: at(0), ..claim("pulse-y", 3_600, DAY) };
+    for (now, expected) in [(4_000 + 16 * MINUTE, true), (4_000 + 16 * MINUTE + 1, false)] {
+        assert_eq!(hourly.is_waiting_since(at(4_000), at(now)), expected, "{now}");
     }
 }
 
@@ -115,11 +158,20 @@ impl Simulation {
 
     /// A loop that begins now; what it takes the clock for is off by so many milliseconds.
     async fn run(&self, name: &str, off: i64, stop: &Stop) -> PassStatus {
+        self.run_every(MINUTE, (name, off), stop).await
+    }
+
+    async fn run_every(&self, every: i64, (name, off): (&str, i64), stop: &Stop) -> PassStatus {
         let now = self.now() + SignedDuration::from_millis(off);
         let clock = ServerClock::told(now);
         let from = Beginning { start: Instant::now(), clock: &clock, number: 1 };
         let pass = async |tick| self.pass(&tick, seconds(20)).await;
-        ticks::run(&repeat(), &named(name), from, stop, pass).await
+        let repeat = Repeat { every: seconds(every), ..repeat() };
+        let (execution, give_up) = (named(name), async || {
+            self.give_up(name);
+            Ok(())
+        });
+        giving_up(stop, ticks::run(&repeat, &execution, from, stop, pass), give_up).await
     }
 
     /// A pulse that takes so long, if it takes place.
@@ -137,7 +189,8 @@ impl Simulation {
                 seen.pulses.push((minute, own.clone()));
             }
             HandOver::Leave(_) => return TickOutcome::Left,
-            HandOver::Wait(_) => {
+            HandOver::Reckon => panic!("the clock is known"),
+            HandOver::Wait(_) | HandOver::StandBy(_) => {
                 self.seen.borrow_mut().waited.insert(own.clone());
                 return TickOutcome::Busy;
             }
@@ -178,11 +231,16 @@ impl Simulation {
     /// Starts the job every quarter of an hour from then on, until that time is over. Each start takes a while, another
     /// one each time, and the clocks differ.
     async fn scheduled(&self, from: i64, until: i64) {
+        self.scheduled_every(MINUTE, from, until).await;
+    }
+
+    async fn scheduled_every(&self, every: i64, from: i64, until: i64) {
         let starts = (from / EVERY_QUARTER)..(until / EVERY_QUARTER);
         let loops = starts.map(async |number| {
             let begins = number * EVERY_QUARTER + 4 + (number * 37) % 30;
             sleep(seconds(begins).saturating_sub(self.start.elapsed())).await;
-            self.run(&format!("pulse-{number}x"), (number * 13 % 9 - 4) * 100, &Stop::default()).await
+            let (name, off) = (format!("pulse-{number}x"), (number * 13 % 9 - 4) * 100);
+            self.run_every(every, (&name, off), &Stop::default()).await
         });
         let left = seconds(until).saturating_sub(self.start.elapsed());
         // Whoever is still running then is cut off.
@@ -249,20 +307,51 @@ async fn a_loop_that_is_killed_is_replaced_by_a_start_of_the_next_quarters() {
 async fn a_loop_that_is_told_to_stop_is_followed_at_once_by_the_next_start() {
     for told_at in [3_605, 3_630, 3_659] {
         let (simulation, stop) = (Simulation::new(), Stop::default());
-        let first = async {
-            simulation.run("pulse-first", 0, &stop).await;
-            simulation.give_up("pulse-first");
-        };
+        let first = simulation.run("pulse-first", 0, &stop);
         let second = async {
             sleep(seconds(told_at)).await;
             stop.request(StopSignal::Terminate);
-            sleep(seconds(25)).await;
+            // The first one finishes what is in flight.
+            sleep(seconds(1)).await;
             simulation.run("pulse-second", 0, &Stop::default()).await
         };
         let _ = timeout(seconds(2 * 3_600), async { tokio::join!(first, second) }).await;
         let (minutes, loops) = simulation.minutes();
         assert_each_once(&minutes);
         assert_eq!(loops, 2, "{told_at}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_gives_up_as_soon_as_it_is_told_to_stop_and_again_at_its_end() {
+    let (stop, start) = (Stop::default(), Instant::now());
+    let given_up = RefCell::new(Vec::new());
+    let give_up = async || {
+        given_up.borrow_mut().push(start.elapsed());
+        Ok(())
+    };
+    giving_up(&stop, sleep(seconds(5)), give_up).await;
+    assert!(given_up.borrow().is_empty(), "it was not told to stop");
+    let passes = async {
+        stop.request(StopSignal::Terminate);
+        sleep(seconds(8)).await;
+    };
+    giving_up(&stop, passes, give_up).await;
+    assert_eq!(*given_up.borrow(), [seconds(5), seconds(13)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_point_in_time_of_loops_by_the_hour_has_two_pulses_or_none_whether_one_is_killed_or_not() {
+    const HOUR: i64 = 3_600;
+    // The simulation begins at half past.
+    for killed_at in [1_805, 2_000, 4_400, 4_490, 4_520, 5_300, 5_399, DAY] {
+        let simulation = Simulation::new();
+        let stop = Stop::default();
+        let first = timeout(seconds(killed_at), simulation.run_every(HOUR, ("pulse-first", 0), &stop));
+        let others = simulation.scheduled_every(HOUR, EVERY_QUARTER, 2 * DAY);
+        let _ = tokio::join!(first, others);
+        let (minutes, _) = simulation.minutes();
+        assert_eq!(minutes, (0..49).map(|hour| hour * 60 - 30).collect::<Vec<_>>(), "{killed_at}");
     }
 }
 

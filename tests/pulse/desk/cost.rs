@@ -150,3 +150,21 @@ async fn a_bill_fits_a_terminal() {
         assert!(shown.contains("Key accesses"), "{shown}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sync_refuses_is_refused_with_the_same_words() {
+    let world = sandbox().await;
+    for flags in [
+        &["--every=60s", "--for=23h45m", "--refresh-unchanged=15m", "--users-ttl=5h"][..],
+        &["--every=5m", "--for=25h", "--readers=fresh-until", "--refresh-unchanged=15m", "--key-ttl=48h"],
+    ] {
+        let (told, exit) = world.look(&[&["cost", "--users=10"], flags].concat()).await;
+        assert_eq!((exit, findings(&told)), (Some(2), vec![("Configuration".into(), "failed".into())]));
+        let sentence = told["findings"][0]["sentence"].as_str().expect("a text");
+        let run = world.pulse_with(flags).await;
+        assert_eq!(run.exit, Some(2), "{}", run.stdout);
+        assert_eq!(run.entries()[0]["message"], sentence);
+    }
+    let (told, exit) = world.look(&["cost", "--users=10", "--members=11"]).await;
+    assert_eq!((exit, findings(&told)), (Some(2), vec![("Configuration".into(), "failed".into())]));
+}
