@@ -58,8 +58,11 @@ async fn list(
 
 /// What is listed is what the last pulse left. That is to know, and no judgement.
 fn of_then(found: Finding) -> Option<Finding> {
+    if !is_standstill(&found) {
+        return None;
+    }
     let sentence = format!("{} What is listed is of then.", found.sentence);
-    is_standstill(&found).then(|| Finding { state: CheckState::Warning, sentence, ..found })
+    Some(Finding { state: CheckState::Warning, sentence, ..found })
 }
 
 /// What was told so far.
