@@ -34,11 +34,10 @@ pub(crate) fn is_standstill(finding: &Finding) -> bool {
     [PULSE_NEVER, PULSE_LATE].contains(&finding.reason)
 }
 
-/// Where the job is, as gcloud and `docs/operate.md` say it.
+/// Where the job is, by the variable of `pulse doctor`.
 #[must_use]
 pub(crate) fn region(environment: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let set = |name| environment(name).filter(|region| !region.is_empty());
-    ["CLOUDSDK_RUN_REGION", "REGION"].into_iter().find_map(set)
+    environment("REGION").filter(|region| !region.is_empty())
 }
 
 impl Looked<'_> {
@@ -253,22 +252,6 @@ mod tests {
         assert_eq!((found.state, found.mend.as_deref()), (CheckState::Warning, Some(log)));
         let nobody = PulseView { counts: PulseCounts::default(), ..pulse(0, Some(PassStatus::Ok)) };
         assert_eq!(looked.at_pulse(Some(&nobody))[1].state, CheckState::Warning);
-    }
-
-    #[test]
-    fn the_region_is_that_of_gcloud_or_of_the_docs() {
-        for (set, expected) in [
-            (&[][..], None),
-            (&[("REGION", "r")], Some("r")),
-            (&[("CLOUDSDK_RUN_REGION", "c"), ("REGION", "r")], Some("c")),
-            (&[("CLOUDSDK_RUN_REGION", ""), ("REGION", "r")], Some("r")),
-        ] {
-            let of = |name: &str| {
-                let found = set.iter().find(|(set, _)| *set == name);
-                found.map(|(_, value): &(&str, &str)| (*value).to_owned())
-            };
-            assert_eq!(region(of).as_deref(), expected);
-        }
     }
 
     #[test]

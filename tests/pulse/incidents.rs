@@ -175,7 +175,8 @@ async fn a_job_that_stopped_is_led_back_to_what_starts_it() {
     let Some(shown) = Typed::in_bash(&world, &script, &[]).await else { return };
     assert!(tells(&shown, "PulseLate") && tells(&shown, "Schedule"), "{shown}");
     assert!(shown.contains("gcloud scheduler jobs resume pulse"), "{shown}");
-    assert!(shown.contains("gcloud run jobs executions list --job=pulse --region=us-central1"), "{shown}");
+    let executions = "$ gcloud run jobs executions list --job=pulse --region=us-central1 --project=";
+    assert!(shown.contains(executions), "as a finding's command: {shown}");
     assert_eq!(exits(&shown), ["3", "3", "0"], "{shown}");
 }
 
