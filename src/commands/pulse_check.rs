@@ -1,20 +1,43 @@
-//! Whether the job comes round, and does its job.
+//! Whether pulses are recorded, and do their job.
 
 use crate::commands::frame::{CheckState, Finding, counted, grouped, in_words};
 use crate::config::Place;
 use crate::documents::pulse_view::{PulseCounts, PulseView};
 use crate::model::advice::log_of_code;
 use crate::model::outcome::{Code, PassStatus};
-use crate::model::suggested::{about, sync_alone};
+use crate::model::suggested::{about, argument, sync_alone};
 use jiff::{SignedDuration, Timestamp};
 
 /// Where, when and by which measure it was looked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Looked<'a> {
     pub(crate) place: &'a Place,
     pub(crate) now: Timestamp,
     /// Age at which the last pulse is too old.
     pub(crate) stale: SignedDuration,
+    /// Where the job is, if whoever looks has said so.
+    pub(crate) region: Option<String>,
+}
+
+/// No pulse was ever recorded.
+pub(crate) const PULSE_NEVER: &str = "PulseNever";
+
+/// None was recorded for long.
+const PULSE_LATE: &str = "PulseLate";
+
+/// Why it may be that none is recorded: nothing in Firestore tells which.
+pub(crate) const WHY_NONE: &str = "the job does not start, hangs, or may not write";
+
+/// Whether that is why nothing is recorded of anybody any more.
+#[must_use]
+pub(crate) fn is_standstill(finding: &Finding) -> bool {
+    [PULSE_NEVER, PULSE_LATE].contains(&finding.reason)
+}
+
+/// Where the job is, by the variable of `pulse doctor`.
+#[must_use]
+pub(crate) fn region(environment: impl Fn(&str) -> Option<String>) -> Option<String> {
+    environment("REGION").filter(|region| !region.is_empty())
 }
 
 impl Looked<'_> {
@@ -40,8 +63,9 @@ impl Looked<'_> {
     #[must_use]
     pub(crate) fn at_pulse(&self, pulse: Option<&PulseView>) -> Vec<Finding> {
         let Some((pulse, at)) = pulse.and_then(|pulse| Some((pulse, pulse.at?))) else {
-            let sentence = "No pulse has ever ended in this database: ops/last_pulse says of none.";
-            let never = Finding::new(CheckState::Failed, "PulseNever", sentence);
+            let sentence = "No pulse has ever been recorded in this database (ops/last_pulse): it is another one than \
+                            the job's, or the job has never ended a pulse.";
+            let never = Finding::new(CheckState::Failed, PULSE_NEVER, sentence);
             return vec![never.mended_by(self.pulse("doctor"))];
         };
         vec![self.lateness(at), self.failure(pulse)]
@@ -53,17 +77,27 @@ impl Looked<'_> {
         if age <= self.stale {
             return Finding::new(CheckState::Ok, "PulseOnTime", format!("The last pulse ended {ago} ago."));
         }
-        let sentence =
-            format!("The last pulse ended {ago} ago, more than {limit}: the job does not come round.");
-        Finding::new(CheckState::Failed, "PulseLate", sentence).mended_by(self.pulse("doctor"))
+        let sentence = format!("No pulse has been recorded for {ago}, more than {limit}: {WHY_NONE}.");
+        Finding::new(CheckState::Failed, PULSE_LATE, sentence).mended_by(self.executions())
+    }
+
+    /// The command that tells which executions of the job there were. Without a region, gcloud asks for it.
+    fn executions(&self) -> String {
+        let region = self.region.as_deref().map(|region| format!(" --region={}", argument(region)));
+        format!(
+            "gcloud run jobs executions list --job=pulse{} --project={} --limit=5",
+            region.unwrap_or_default(),
+            argument(&self.place.database.project)
+        )
     }
 
     fn failure(&self, pulse: &PulseView) -> Finding {
         match pulse.status {
             Some(PassStatus::Failed) => {
-                let (why, mend) = why_failed(pulse);
-                let found =
-                    Finding::new(CheckState::Failed, "PulseFailed", format!("The last pulse failed: {why}."));
+                let Failed { why, act, mend } = why_failed(pulse);
+                let more = if mend.is_none() { format!("; {act}") } else { String::new() };
+                let sentence = format!("The last pulse failed: {why}{more}.");
+                let found = Finding::new(CheckState::Failed, "PulseFailed", sentence);
                 Finding { mend: mend.map(|command| self.pulse(&command)), ..found }
             }
             Some(PassStatus::Ok | PassStatus::Degraded) if pulse.counts.users_count == 0 => {
@@ -102,17 +136,37 @@ const UNRECORDED: [Code; 2] = [Code::StoreRejected, Code::StoreUnavailable];
 
 const NO_USERS: &str = "it found no users: check --project, --database and --where of the job";
 
-/// Why a pulse failed as a whole, as far as its numbers tell, and the command that leads on.
-fn why_failed(pulse: &PulseView) -> (String, Option<String>) {
-    let PulseCounts { users_count, error_count, skipped_count, needs_reauth_count, unreached_count, .. } =
-        pulse.counts;
+/// A pulse that failed as a whole.
+pub(crate) struct Failed {
+    /// What it did, as far as its numbers tell.
+    pub(crate) why: String,
+    /// What is to be done.
+    pub(crate) act: &'static str,
+    /// The command of `pulse` that leads on, where one does.
+    mend: Option<String>,
+}
+
+/// Why a pulse failed, and what leads on.
+pub(crate) fn why_failed(pulse: &PulseView) -> Failed {
+    let PulseCounts { users_count, success_count, unreached_count, .. } = pulse.counts;
+    if unreached_count == 0 {
+        let (why, mend) = why_all_failed(pulse);
+        return Failed { why, act: "the operator has to find out why", mend };
+    }
+    let (all, were) = (users(users_count + unreached_count), were(unreached_count));
+    let why =
+        format!("it synced {} of {all}, and {were} not reached before the deadline", grouped(success_count));
+    let act = "the operator has to give it more time (--deadline), or more at once (--concurrency, tasks)";
+    Failed { why, act, mend: None }
+}
+
+/// Why one failed that was not cut short, and the command that leads on.
+fn why_all_failed(pulse: &PulseView) -> (String, Option<String>) {
+    let PulseCounts { users_count, error_count, skipped_count, needs_reauth_count, .. } = pulse.counts;
     let doctor = Some("doctor".to_owned());
     // Of the codes it has, the one of most.
     let codes = pulse.errors.iter().filter_map(|(code, count)| Some((*count, Code::parse(code)?)));
     let most = codes.max_by_key(|(count, _)| *count);
-    if unreached_count > 0 {
-        return (format!("{} not reached before the deadline", were(unreached_count)), doctor);
-    }
     match (users_count, error_count, most) {
         (0, ..) if pulse.is_uncounted => {
             ("it could not read its users, or was stopped before any was done".to_owned(), doctor)
@@ -155,7 +209,8 @@ mod tests {
         let database = Database::parse("p", "(default)").expect("legal");
         let place = Place { database, endpoints: Endpoints::default() };
         let at = |second| Timestamp::from_second(second).expect("in range");
-        let looked = Looked { place: &place, now: at(10_000), stale: SignedDuration::from_secs(300) };
+        let looked =
+            Looked { place: &place, now: at(10_000), stale: SignedDuration::from_secs(300), region: None };
         let counts = PulseCounts { users_count: 1, error_count: 1, ..PulseCounts::default() };
         let pulse = |age: i64, status| PulseView {
             at: Some(at(10_000 - age)),
@@ -175,10 +230,20 @@ mod tests {
             let reasons: Vec<_> = findings.iter().map(|finding| finding.reason).collect();
             assert_eq!(reasons, expected);
             for finding in findings {
-                let mend = (finding.state == CheckState::Failed).then_some("pulse doctor --project=p");
+                let mend = match finding.reason {
+                    "PulseLate" => Some("gcloud run jobs executions list --job=pulse --project=p --limit=5"),
+                    _ => (finding.state == CheckState::Failed).then_some("pulse doctor --project=p"),
+                };
                 assert_eq!(finding.mend.as_deref(), mend, "{}", finding.reason);
+                assert!(!finding.sentence.contains("come round"), "a guess: {}", finding.sentence);
             }
         }
+        let there = Looked { region: Some("us-central1".into()), ..looked.clone() };
+        let late = there.at_pulse(Some(&pulse(720, Some(PassStatus::Ok)))).swap_remove(0);
+        let sentence = "No pulse has been recorded for 12 min, more than 5 min: the job does not start, hangs, or may not \
+                        write.";
+        let mend = "gcloud run jobs executions list --job=pulse --region=us-central1 --project=p --limit=5";
+        assert_eq!((late.sentence.as_str(), late.mend.as_deref()), (sentence, Some(mend)));
         let unwritten = [("store_rejected".to_owned(), 2)].into_iter().collect();
         let unwritten = PulseView { errors: unwritten, ..pulse(0, Some(PassStatus::Degraded)) };
         let log = "gcloud logging read 'jsonPayload.error=\"store_rejected\" severity>=ERROR' --project=p --limit=5 \
@@ -208,10 +273,10 @@ mod tests {
                 Some("users --state=needs_reauth"),
             ),
             (
-                PulseCounts { unreached_count: 7, ..counts(3, 1, 0) },
+                PulseCounts { unreached_count: 7, success_count: 2, ..counts(3, 1, 0) },
                 vec![("keys_missing".to_owned(), 1)],
-                "7 users were not reached before the deadline",
-                Some("doctor"),
+                "it synced 2 of 10 users, and 7 users were not reached before the deadline",
+                None,
             ),
             (
                 counts(9, 8, 1),
@@ -223,11 +288,12 @@ mod tests {
             (counts(1, 1, 0), vec![("$(x)".to_owned(), 1)], "and 1 of them failed", Some("doctor")),
         ] {
             let pulse = PulseView { counts, errors: errors.into_iter().collect(), ..PulseView::default() };
-            let (told, leads_on) = why_failed(&pulse);
+            let Failed { why: told, act, mend: leads_on } = why_failed(&pulse);
             assert!(told.contains(why), "{told}");
             assert_eq!(leads_on.as_deref(), mend, "{told}");
+            assert_eq!(act.contains("--deadline"), mend.is_none(), "{act}");
         }
         let stopped = PulseView { is_uncounted: true, ..PulseView::default() };
-        assert!(why_failed(&stopped).0.contains("before any was done"));
+        assert!(why_failed(&stopped).why.contains("before any was done"));
     }
 }

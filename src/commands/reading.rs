@@ -54,12 +54,15 @@ impl Unread {
     #[must_use]
     pub(crate) fn with_skipped(self, checks: &[&'static str]) -> Vec<Finding> {
         let because = self.0.reason;
-        let skipped = checks.iter().map(|check| {
-            Finding::new(CheckState::Skipped, check, format!("Not checked, because of {because}."))
-        });
-        let skipped: Vec<_> = skipped.collect();
+        let skipped: Vec<_> = checks.iter().map(|check| skipped(check, because)).collect();
         [self.0].into_iter().chain(skipped).collect()
     }
+}
+
+/// A check that had to wait for another.
+#[must_use]
+pub(crate) fn skipped(check: &'static str, because: &str) -> Finding {
+    Finding::new(CheckState::Skipped, check, format!("Not checked, because of {because}."))
 }
 
 /// Connects, and reads `ops/last_pulse`, if it exists.

@@ -52,6 +52,15 @@ impl Cause {
             Self::User => "user",
         }
     }
+
+    /// For people.
+    #[must_use]
+    pub(crate) fn in_words(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::User => "theirs",
+        }
+    }
 }
 
 fn word<S: Serializer>(word: &'static str, serializer: S) -> Result<S::Ok, S::Error> {

@@ -50,7 +50,8 @@ pub(crate) async fn sync(args: &SyncArgs) -> ExitCode {
             }
             let memory = Arc::new(Memory::new(&config));
             let status = run_passes(config, Arc::clone(&memory), &label, &stop).await;
-            let found = Found { fail_on_error: args.fail_on_error, differs: differs(&memory, status) };
+            let differs = differs(&memory, (status, args.fail_on_error));
+            let found = Found { fail_on_error: args.fail_on_error, differs };
             exit_code(status, found, stop.signal())
         }
         Err(err) => {
@@ -71,12 +72,13 @@ pub(crate) struct Found {
 }
 
 /// Whether somebody has to look at what a dry run compared; as a job it is no reason for a retry.
-fn differs(memory: &Memory, status: PassStatus) -> bool {
+fn differs(memory: &Memory, (status, fail_on_error): (PassStatus, bool)) -> bool {
     let Some(differences) = &memory.differences else { return false };
-    differences.tell();
-    let is_found = differences.are_some() || status == PassStatus::Degraded;
     let is_job = environment("CLOUD_RUN_EXECUTION").is_some_and(|execution| !execution.is_empty());
-    is_found && !is_job
+    let differs = differences.are_some() && !is_job;
+    let fails = status == PassStatus::Failed || (fail_on_error && status == PassStatus::Degraded);
+    differences.tell(differs && !fails);
+    differs
 }
 
 /// Cloud Run judges the job by this alone.

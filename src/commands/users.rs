@@ -1,26 +1,30 @@
 //! `pulse users`: one line a user.
 
-use crate::commands::frame::{Column, Report, Table, brief, grouped, run};
+use crate::commands::frame::{CheckState, Column, Finding, Report, Table, brief, grouped, run};
+use crate::commands::pulse_check::{Looked, is_standstill, region};
 use crate::commands::reading::{Unread, announce, read_pulse};
-use crate::commands::standing::Standing;
+use crate::commands::standing::{Cause, Standing};
 use crate::commands::user_list::UserList;
 use crate::config::Place;
 use crate::config::operator_args::UsersArgs;
+use crate::config::variables::environment;
 use crate::documents::pulse_view::PulseView;
 use crate::documents::reader::UserView;
 use crate::firestore::{Store, StoreError};
+use crate::model::past::READERS_CALL_STALE_AFTER;
 use crate::services::desk::Desk;
 use jiff::{SignedDuration, Timestamp};
 use std::process::ExitCode;
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column { title: "USER", rank: 0 },
     Column { title: "STATE", rank: 0 },
     Column { title: "ERROR", rank: 0 },
+    Column { title: "CAUSE", rank: 1 },
     Column { title: "FAILING", rank: 0 },
     Column { title: "SNAPSHOT", rank: 0 },
-    Column { title: "ENV", rank: 1 },
-    Column { title: "TENANT", rank: 2 },
+    Column { title: "ENV", rank: 2 },
+    Column { title: "TENANT", rank: 3 },
 ];
 
 /// Lists them. Nothing is judged: whoever asks for users in trouble and finds some has what they asked for.
@@ -47,6 +51,18 @@ async fn list(
         report.found_all(Unread::users(place, &err).with_skipped(&[]));
     }
     told.end(report);
+    let region = region(environment);
+    let looked = Looked { place, now: store.clock().now(), stale: READERS_CALL_STALE_AFTER, region };
+    report.found_all(looked.at_pulse(pulse).into_iter().filter_map(of_then).collect());
+}
+
+/// What is listed is what the last pulse left. That is to know, and no judgement.
+fn of_then(found: Finding) -> Option<Finding> {
+    if !is_standstill(&found) {
+        return None;
+    }
+    let sentence = format!("{} What is listed is of then.", found.sentence);
+    Some(Finding { state: CheckState::Warning, sentence, ..found })
 }
 
 /// What was told so far.
@@ -91,12 +107,20 @@ impl Told<'_> {
             page.paragraph(&format!("{} of {} {kind}", grouped(self.shown), grouped(self.seen)));
             let left_out = self.table.left_out();
             if !left_out.is_empty() {
-                let left_out = left_out.join(" and ");
+                let left_out = listed(&left_out);
                 page.paragraph(&format!(
                     "{left_out}: too wide for this screen, and in --json and in a pipe."
                 ));
             }
         });
+    }
+}
+
+/// `ENV`, `ENV and TENANT`, `CAUSE, ENV and TENANT`.
+fn listed(titles: &[&str]) -> String {
+    match titles {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        _ => titles.concat(),
     }
 }
 
@@ -114,9 +138,27 @@ fn row(user: &Standing<'_>, now: Timestamp) -> Vec<String> {
         user.user_id.to_owned(),
         user.state.as_str().to_owned(),
         user.error.unwrap_or_default().to_owned(),
+        user.cause.map(Cause::in_words).unwrap_or_default().to_owned(),
         user.failing_for(now).map(brief).unwrap_or_default(),
         age.unwrap_or_else(|| user.snapshot.to_owned()),
         user.environment.unwrap_or_default().to_owned(),
         user.tenant_id.unwrap_or_default().to_owned(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_room_is_listed_in_words() {
+        for (titles, expected) in [
+            (&[][..], ""),
+            (&["TENANT"], "TENANT"),
+            (&["ENV", "TENANT"], "ENV and TENANT"),
+            (&["CAUSE", "ENV", "TENANT"], "CAUSE, ENV and TENANT"),
+        ] {
+            assert_eq!(listed(titles), expected);
+        }
+    }
 }

@@ -32,7 +32,26 @@ pub(crate) struct FieldDifference {
     new: String,
 }
 
+impl FieldDifference {
+    /// Which field it is.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Difference {
+    /// These fields, whatever their values.
+    #[cfg(test)]
+    pub(crate) fn changed(names: &[&str]) -> Self {
+        let field = |name: &&str| FieldDifference {
+            name: (*name).to_owned(),
+            old: String::new(),
+            new: String::new(),
+        };
+        Self::Changed(names.iter().map(field).collect())
+    }
+
     /// The word of the log.
     #[must_use]
     pub(crate) fn as_str(&self) -> &'static str {

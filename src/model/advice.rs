@@ -3,6 +3,7 @@
 use crate::model::ids::Database;
 use crate::model::outcome::Code;
 use crate::model::suggested::{about, argument};
+use jiff::SignedDuration;
 use serde::{Serialize, Serializer};
 
 /// Who has to act.
@@ -52,12 +53,36 @@ pub(crate) struct Advice {
 pub(crate) enum Heard {
     /// Nothing that says anything about the keys.
     Nothing,
+    /// The same, while others are synced.
+    NothingOfOne,
     /// It refuses them, of which nothing is recorded yet.
     Refusal,
     /// It refuses them, as it did before.
     RefusalAgain,
     /// It takes them, and answers with another account than the snapshot's.
     OtherAccount,
+}
+
+/// How a failure stands that may pass by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passing {
+    /// It has not passed for so long that somebody has to look.
+    pub(crate) is_long: bool,
+    /// Others are synced meanwhile: it is not the service as a whole.
+    pub(crate) is_one_alone: bool,
+}
+
+/// The alert for a single user goes off then.
+const LONG: SignedDuration = SignedDuration::from_mins(30);
+
+impl Passing {
+    /// Of a user who has been failing for so long, when the last pulse synced so many, and so many failed for the same.
+    #[must_use]
+    pub(crate) fn of(failing_for: SignedDuration, (synced, failed): (u64, u64)) -> Self {
+        // More than a fifth is the alert for many.
+        let are_few = failed <= 1 || failed.saturating_mul(4) <= synced;
+        Self { is_long: failing_for >= LONG, is_one_alone: synced > 0 && are_few }
+    }
 }
 
 /// The command that mends something, whoever and wherever it is.
@@ -71,6 +96,9 @@ enum Mend {
     /// What the log says of the user.
     Log,
 }
+
+/// Of what mostly passes.
+const PASSES: &str = "nobody has to act yet, as every pulse tries again";
 
 const SET_KEYS: Mend = Mend::OfUser("keys set", "");
 const DOCTOR: Mend = Mend::OfPlace("doctor");
@@ -101,7 +129,7 @@ impl Advice {
     pub(crate) fn on(code: Code, ever_synced: bool) -> Self {
         let advice = |reason, what, (who, act), mend| Self { reason, what, who, act, mend };
         let connect = (Who::User, "the user has to connect their Alpaca account");
-        let passes = (Who::Nobody, "nobody has to act, as it passes by itself");
+        let passes = (Who::Nobody, PASSES);
         match code {
             Code::KeysMissing => advice("KeysMissing", "no keys are stored for them", connect, SET_KEYS),
             Code::KeysForbidden if !ever_synced => {
@@ -139,7 +167,7 @@ impl Advice {
 
     fn on_broker_or_store(code: Code) -> Self {
         let advice = |reason, what, (who, act), mend| Self { reason, what, who, act, mend };
-        let passes = (Who::Nobody, "nobody has to act, as it passes by itself");
+        let passes = (Who::Nobody, PASSES);
         match code {
             Code::AccountIncomplete => {
                 let act = (Who::User, "the user has to finish opening it, and Alpaca to approve it");
@@ -175,15 +203,55 @@ impl Advice {
         }
     }
 
+    /// The same, of a failure that may pass, once it is known for how long it has not, and whether others are synced.
+    #[must_use]
+    pub(crate) fn while_passing(self, Passing { is_long, is_one_alone }: Passing) -> Self {
+        let (of_one, of_many) = match self.reason {
+            "BrokerUnavailable" => (
+                "the operator has to send Alpaca's support the request id that the log has",
+                "the operator has to find out whether it is Alpaca (https://status.alpaca.markets) or the way there",
+            ),
+            "KeysUnavailable" => (
+                "the operator has to find out from the log what is with this secret",
+                "the operator has to find out whether it is Secret Manager (https://status.cloud.google.com) or the \
+                 way there",
+            ),
+            "StoreUnavailable" => (
+                "the operator has to find out from the log what is with this user's documents",
+                "the operator has to find out whether it is Firestore (https://status.cloud.google.com) or the way \
+                 there",
+            ),
+            _ => return self,
+        };
+        match (is_long, is_one_alone) {
+            (true, true) => Self { who: Who::Operator, act: of_one, mend: Mend::Log, ..self },
+            (true, false) => Self { who: Who::Operator, act: of_many, mend: DOCTOR, ..self },
+            (false, true) if self.mend == DOCTOR => Self { mend: Mend::Log, ..self },
+            (false, _) => self,
+        }
+    }
+
+    /// The same below a line that says what happened: nobody has to look for that any more.
+    #[must_use]
+    pub(crate) fn once_told(self) -> Self {
+        let act = match self.reason {
+            "KeysForbidden" => "the operator has to see to it that the job may read the secret",
+            "BrokerBadAnswer" => "the operator has to send Alpaca's support the request id, if it has one",
+            _ => return self,
+        };
+        Self { act, mend: Mend::Nothing, ..self }
+    }
+
     /// What leads on for whoever has just asked Alpaca, where the advice is to ask it.
     #[must_use]
     pub(crate) fn once_asked(self, heard: Heard) -> Self {
         match heard {
             _ if self.mend != ASK => self,
-            Heard::Nothing if self.reason == "BrokerRateLimited" => {
+            Heard::Nothing | Heard::NothingOfOne if self.reason == "BrokerRateLimited" => {
                 Self { mend: Mend::OfPlace("users --error=broker_rate_limited"), ..self }
             }
-            Heard::Nothing => Self { mend: DOCTOR, ..self },
+            Heard::NothingOfOne if self.reason == "BrokerUnavailable" => Self { mend: Mend::Log, ..self },
+            Heard::Nothing | Heard::NothingOfOne => Self { mend: DOCTOR, ..self },
             Heard::Refusal => Self { mend: Mend::Nothing, ..self },
             Heard::RefusalAgain => Self {
                 what: "Alpaca rejected their keys, and does so now",
@@ -200,7 +268,7 @@ impl Advice {
     #[must_use]
     pub(crate) fn in_few_words(&self) -> &'static str {
         match self.who {
-            Who::Nobody => "passes by itself",
+            Who::Nobody => "will be tried again",
             Who::User => "the user's to mend",
             Who::Operator => "the operator's to mend",
         }
@@ -292,7 +360,13 @@ mod tests {
     fn whoever_has_asked_is_not_told_to_ask() {
         let database = Database::parse("p", "(default)").expect("legal");
         for code in Code::ALL {
-            for heard in [Heard::Nothing, Heard::Refusal, Heard::RefusalAgain, Heard::OtherAccount] {
+            for heard in [
+                Heard::Nothing,
+                Heard::NothingOfOne,
+                Heard::Refusal,
+                Heard::RefusalAgain,
+                Heard::OtherAccount,
+            ] {
                 let mend = Advice::on(code, true).once_asked(heard).mend("ana", &database);
                 assert!(
                     mend.as_ref().is_none_or(|mend| !mend.contains("--ask")),
@@ -307,6 +381,15 @@ mod tests {
                 Heard::Nothing,
                 Who::Operator,
                 Some("pulse users --error=broker_rate_limited --project=p"),
+            ),
+            (
+                Code::BrokerUnavailable,
+                Heard::NothingOfOne,
+                Who::Nobody,
+                Some(
+                    "gcloud logging read 'jsonPayload.user_id=\"ana\" severity>=ERROR' --project=p --limit=5 \
+                     --format='value(jsonPayload.message)'",
+                ),
             ),
             (Code::BrokerRejected, Heard::Nothing, Who::Nobody, Some("pulse doctor --project=p")),
             (Code::BrokerRejected, Heard::Refusal, Who::Nobody, None),
@@ -326,6 +409,53 @@ mod tests {
                 "{code} {heard:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_does_not_pass_has_somebody_who_has_to_act() {
+        let minutes = SignedDuration::from_mins;
+        let database = Database::parse("p", "(default)").expect("legal");
+        for (failing_for, counts, is_long, is_one_alone) in [
+            (minutes(29), (10, 1), false, true),
+            (minutes(30), (10, 1), true, true),
+            (minutes(30), (1, 1), true, true),
+            (minutes(30), (8, 2), true, true),
+            (minutes(30), (7, 2), true, false),
+            (minutes(30), (0, 1), true, false),
+            // A pulse that nobody knows.
+            (minutes(0), (0, 0), false, false),
+        ] {
+            assert_eq!(Passing::of(failing_for, counts), Passing { is_long, is_one_alone }, "{counts:?}");
+        }
+        for code in [Code::BrokerUnavailable, Code::KeysUnavailable, Code::StoreUnavailable] {
+            for (is_long, is_one_alone, who, leads_to) in [
+                (false, false, Who::Nobody, &["pulse doctor", "pulse explain"][..]),
+                (false, true, Who::Nobody, &["gcloud logging read", "pulse explain"]),
+                (true, false, Who::Operator, &["pulse doctor"]),
+                (true, true, Who::Operator, &["gcloud logging read"]),
+            ] {
+                let advice = Advice::on(code, true).while_passing(Passing { is_long, is_one_alone });
+                let mend = advice.mend("ana", &database).expect("a command");
+                assert_eq!(advice.who, who, "{code}");
+                assert!(leads_to.iter().any(|command| mend.starts_with(command)), "{code}: {mend}");
+                assert!(!advice.act.contains("by itself"), "a guess: {}", advice.act);
+            }
+        }
+        for code in Code::ALL {
+            let advice = Advice::on(code, true);
+            let lasting = advice.while_passing(Passing { is_long: true, is_one_alone: true });
+            assert_eq!(lasting == advice, !code.as_str().ends_with("_unavailable"), "{code}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_sent_to_the_log_for_what_stands_above() {
+        let database = Database::parse("p", "(default)").expect("legal");
+        for code in [Code::KeysForbidden, Code::BrokerBadAnswer] {
+            let told = Advice::on(code, true).once_told();
+            assert!(told.mend("ana", &database).is_none() && !told.act.contains("log"), "{}", told.act);
+        }
+        assert_eq!(Advice::on(Code::KeysMissing, true).once_told(), Advice::on(Code::KeysMissing, true));
     }
 
     /// Only the log says why; a role would be a guess.

@@ -118,9 +118,17 @@ impl Closing<'_> {
         let Self { pass, assignment, end, .. } = self;
         let (scope, used) = (Some(pass.clients.config.scope()), assignment.used(&pass.clients));
         let Tally { counts, durations, .. } = tally;
+        if let Some(differences) = &pass.memory.differences {
+            differences.close(counts);
+        }
         conclude(&Figures { scope, status, counts, durations, used, start: pass.start }, end);
         if let Some(columns) = columns_of_stdout().filter(|_| is_watched()) {
-            output::print(&tally.failed.summary(&pass.clients.config.database, columns));
+            let config = &pass.clients.config;
+            output::print(&tally.failed.summary(&config.database, columns));
+            // Of everybody, who is paused is as it should be.
+            if !config.takes_everybody() {
+                output::print(&tally.failed.paused(&config.database, columns));
+            }
         }
     }
 

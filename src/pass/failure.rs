@@ -9,7 +9,7 @@ use crate::model::keys::Environment;
 use crate::model::outcome::{Code, Outcome};
 use crate::model::sync_state::PreviousState;
 use crate::pass::plan::OnFailure;
-use crate::pass::sync_outcome::{KeyVerdict, NoSnapshot};
+use crate::pass::sync_outcome::{KeyVerdict, NoSnapshot, Told};
 use crate::services::alpaca::AlpacaError;
 use crate::services::secret_manager::SecretError;
 use crate::telemetry::{Chain, is_watched};
@@ -169,6 +169,12 @@ impl Failure {
         }
     }
 
+    /// Whether Firestore refused the user's document, rather than the job.
+    fn is_one_documents(&self) -> bool {
+        let Self::KeysAccepted(Cause::Store(err), _) = self else { return false };
+        err.code() == Code::StoreRejected && err.may_be_one_documents()
+    }
+
     /// The version of the keys that were read, if they were.
     #[must_use]
     pub(crate) fn key_version(&self) -> Option<&KeyVersion> {
@@ -203,7 +209,8 @@ impl Failure {
             _ => Outcome::Failed(code),
         };
         let key_verdict = self.key_verdict().filter(|_| !is_own_run);
-        let why = is_watched().then(|| self.reason().into());
+        let told = || Told { reason: self.reason(), is_one_documents: self.is_one_documents() };
+        let why = is_watched().then(|| Box::new(told()));
         NoSnapshot { counts_as, key_verdict, past: None, why }
     }
 }

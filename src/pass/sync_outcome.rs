@@ -39,7 +39,16 @@ pub(crate) struct NoSnapshot {
     /// Since when the user fails and when they last succeeded, where that was read before it was recorded.
     pub(crate) past: Option<Past>,
     /// What happened, for a person who watches: whoever reads the log has it there.
-    pub(crate) why: Option<Box<str>>,
+    pub(crate) why: Option<Box<Told>>,
+}
+
+/// What happened to one user who failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// In words.
+    pub(crate) reason: String,
+    /// Firestore refuses what is written of this user, whatever it does for others.
+    pub(crate) is_one_documents: bool,
 }
 
 /// What Alpaca said of a user's keys.
@@ -93,7 +102,7 @@ impl SyncOutcome {
 
     /// What happened to a user who failed, where a person watches.
     #[must_use]
-    pub(crate) fn why(&self) -> Option<&str> {
+    pub(crate) fn why(&self) -> Option<&Told> {
         match self {
             Self::NoSnapshot(NoSnapshot { why, .. }) => why.as_deref(),
             Self::LeftAlone(_) | Self::Synced(_) | Self::Unchanged(_) | Self::Panicked => None,

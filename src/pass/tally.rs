@@ -12,6 +12,7 @@ use crate::model::measures::UserMeasures;
 use crate::model::outcome::{Blame, Code, Counts, Outcome};
 use crate::model::past::{LastSuccess, Past};
 use crate::model::sync_state::{self, PreviousState, SyncState};
+use crate::pass::plan::LeftAlone;
 use crate::pass::sync_outcome::{KeyVerdict, SyncOutcome};
 use crate::pass::user_record::UserRef;
 use crate::pass::watched::Failed;
@@ -86,6 +87,9 @@ impl Tally {
         let (counts_as, has_panicked) = (outcome.counts_as(), outcome == SyncOutcome::Panicked);
         if let Outcome::Failed(code) = counts_as {
             self.failed.add((code, user.previous.needs_reauth()), &user.id, outcome.why());
+        }
+        if let SyncOutcome::LeftAlone(LeftAlone::Paused | LeftAlone::UnreadableSwitch) = outcome {
+            self.failed.add_paused(&user.id);
         }
         let (key_verdict, past) = outcome.into_findings();
         let past = past.or_else(|| user.previous.past());
@@ -243,7 +247,6 @@ mod tests {
     use super::*;
     use crate::model::outcome::Code;
     use crate::model::sync_state::State;
-    use crate::pass::plan::LeftAlone;
     use crate::pass::sync_outcome::NoSnapshot;
 
     const PAPER: Environment = Environment::Paper;

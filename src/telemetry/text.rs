@@ -157,7 +157,7 @@ mod tests {
         let mut rejected = seen("x", &[("user_id", json!("ana")), ("error", json!("broker_rejected"))]);
         assert_eq!(
             WATCHED.line("ERROR", &rejected, (now, 80)),
-            "14:30:00  ana  broker_rejected  passes by itself"
+            "14:30:00  ana  broker_rejected  will be tried again"
         );
         rejected.fields.push(("since", json!("2026-01-05T14:30:00Z")));
         assert_eq!(

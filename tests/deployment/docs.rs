@@ -40,13 +40,23 @@ pub(crate) fn parts(text: &str) -> (String, String) {
             (Some(name), None) => language = Some(name.to_owned()),
             (Some(_), Some(_)) => language = None,
             (None, Some("sh")) => blocks += &format!("{line}\n"),
-            (None, Some(_)) => {
-                assert!(!line.contains("gcloud "), "a command that is not in an `sh` block: {line}")
+            (None, Some(_)) if line.contains("gcloud ") => {
+                let command = suggested(line);
+                let command =
+                    command.unwrap_or_else(|| panic!("a command that is not in an `sh` block: {line}"));
+                blocks += &format!("{command}\n");
             }
+            (None, Some(_)) => {}
             (None, None) => prose += &format!("{line}\n"),
         }
     }
     (blocks, prose)
+}
+
+/// The command that a line of an answer in JSON suggests.
+fn suggested(line: &str) -> Option<String> {
+    let command = line.trim().strip_prefix("\"mend\": ")?;
+    serde_json::from_str(command.trim_end_matches(',')).ok()
 }
 
 /// Files whose sentences, too, name commands of `pulse` to be typed as they stand.

@@ -46,6 +46,9 @@ async fn each_user_is_new_changed_unchanged_or_failing() {
     assert!(run.stdout.contains("Could not retrieve Alpaca keys for user dan"), "{}", run.stdout);
     let sum = run.entry("Compared with what is stored: 1 new, 1 changed, 1 unchanged");
     assert_eq!((&sum["new"], &sum["changed"], &sum["unchanged"]), (&json!(1), &json!(1), &json!(1)));
+    let rest = ", 1 failed; changed are cash of 1, equity of 1; exits with 3, as not all are unchanged";
+    assert!(sum["message"].as_str().is_some_and(|text| text.ends_with(rest)), "{sum}");
+    assert_eq!(sum["failed"], json!(1));
     assert_eq!(world.snapshot("ana").await, stored, "nothing was written");
     assert!(!run.stdout.contains("hush"));
 }

@@ -11,7 +11,7 @@ use crate::model::keys::Environment;
 use crate::model::outcome::Code;
 use crate::services::alpaca::AlpacaError;
 use crate::services::desk::Desk;
-use crate::services::secret_manager::{SecretError, StoredKeys};
+use crate::services::secret_manager::{Denial, SecretError, StoredKeys};
 use crate::telemetry::Chain;
 use std::error::Error;
 
@@ -73,6 +73,9 @@ fn of_secret(err: &SecretError) -> Asked {
         SecretError::Malformed { version, .. } => {
             Asked::refused(err.code(), Some(version.as_str().to_owned()), err)
         }
+        SecretError::Forbidden { secret, denial: Denial::Role } => Asked::Unheard {
+            sentence: format!("your own login lacks roles/secretmanager.secretAccessor for secret {secret}"),
+        },
         SecretError::Forbidden { .. }
         | SecretError::Refused { .. }
         | SecretError::OutOfTime { .. }

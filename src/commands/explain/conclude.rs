@@ -4,14 +4,16 @@ use crate::commands::explain::ask::Asked;
 use crate::commands::explain::known::Known;
 use crate::commands::explain::next::attempt;
 use crate::commands::frame::{CheckState, Finding, in_words};
+use crate::commands::pulse_check::{Failed, WHY_NONE, why_failed};
 use crate::commands::standing::Cause;
-use crate::model::advice::{Advice, FLEET_GUARD, Heard, NEEDS_REAUTH, Who};
+use crate::model::advice::{Advice, FLEET_GUARD, Heard, NEEDS_REAUTH, Passing, Who};
 use crate::model::fleet_guard::FEWEST;
 use crate::model::ids::UserId;
 use crate::model::outcome::Code;
 use crate::model::sync_state::{State, SyncState};
 use crate::model::user::Switch;
-use account_reader::Verdict;
+use account_reader::documents::snapshot as field;
+use account_reader::{Account, Verdict};
 use jiff::SignedDuration;
 use serde::Serialize;
 
@@ -64,7 +66,7 @@ pub(super) fn conclude(known: &Known<'_>) -> Conclusion {
         .unwrap_or_else(|| known.of_snapshot());
     let next = attempt(known.view.user.as_ref(), known.trouble(), known.looked.now);
     let next = if known.of_job().as_ref().is_some_and(stands_still) {
-        format!("{next}, once the job comes round")
+        format!("{next}, once that is mended")
     } else {
         next
     };
@@ -79,8 +81,8 @@ pub(super) fn conclude(known: &Known<'_>) -> Conclusion {
     Conclusion { reason, sentence, who, next, mend, state }
 }
 
-/// Whether the job does not come round: then it matters little what it last said of the user. A pulse that failed as a
-/// whole did so for what it says of its users.
+/// Whether no pulse is recorded: then it matters little what the last one said of the user. A pulse that failed as a whole
+/// did so for what it says of its users.
 fn stands_still(of_job: &Why) -> bool {
     of_job.reason != "PulseFailed"
 }
@@ -153,9 +155,16 @@ impl Known<'_> {
         (is_ours == (cause == Cause::Ours)).then(|| self.after_asking(self.advised(advice)))
     }
 
+    /// Whether others are synced meanwhile.
+    fn is_one_alone(&self) -> bool {
+        let of_code = |trouble: &SyncState| Some(self.passing(trouble, trouble.error?).is_one_alone);
+        self.trouble().and_then(of_code).unwrap_or_default()
+    }
+
     /// What was heard just now, if anybody asked.
     fn heard(&self) -> Option<Heard> {
         Some(match self.asked.as_ref()? {
+            Asked::Unheard { .. } if self.is_one_alone() => Heard::NothingOfOne,
             Asked::Unheard { .. } => Heard::Nothing,
             Asked::Took { is_other, .. } => return is_other.then_some(Heard::OtherAccount),
             Asked::Refused { code, .. } => {
@@ -171,7 +180,9 @@ impl Known<'_> {
         match (trouble.state, trouble.error) {
             (State::NeedsReauth, _) => NEEDS_REAUTH,
             (_, Some(Code::BrokerRejected)) if self.is_one_of_many(trouble) => FLEET_GUARD,
-            (_, Some(code)) => Advice::on(code, self.has_ever_synced()),
+            (_, Some(code)) => {
+                Advice::on(code, self.has_ever_synced()).while_passing(self.passing(trouble, code))
+            }
             (_, None) => Advice::on(Code::Internal, true),
         }
     }
@@ -196,26 +207,34 @@ impl Known<'_> {
         Why { act, mend, who: Who::Nobody, ..why }
     }
 
-    /// The job, which comes round or does not.
+    /// The job, whose pulses are recorded and work, or not.
     fn of_job(&self) -> Option<Why> {
         let failed = self.looked.at_pulse(self.pulse.as_ref());
         let failed = failed.into_iter().find(|finding| finding.state == CheckState::Failed)?;
-        let what = match failed.reason {
-            "PulseNever" => "no pulse has ever ended in this database",
-            "PulseLate" => "the job does not come round any more",
-            _ => "the last pulse failed as a whole",
-        };
-        let act = "the operator has to find out why".to_owned();
-        Some(Why { reason: failed.reason, what: what.into(), who: Who::Operator, act, mend: failed.mend })
+        let (what, act) = self.of_pulse();
+        Some(Why { reason: failed.reason, what, who: Who::Operator, act: act.into(), mend: failed.mend })
     }
 
-    /// Nothing is recorded against the user, and the job comes round.
+    /// What is wrong with the pulses, and what is to be done.
+    fn of_pulse(&self) -> (String, &'static str) {
+        let find_out = "the operator has to find out why";
+        let recorded = self.pulse.as_ref().and_then(|pulse| Some((pulse, pulse.at?)));
+        let Some((pulse, at)) = recorded else {
+            return ("no pulse has ever been recorded in this database".into(), find_out);
+        };
+        let age = self.looked.now.duration_since(at);
+        if age > self.looked.stale {
+            let ago = in_words(age);
+            return (format!("no pulse has been recorded for {ago} ({WHY_NONE})"), find_out);
+        }
+        let Failed { why, act, .. } = why_failed(pulse);
+        (format!("the last pulse failed: {why}"), act)
+    }
+
+    /// Nothing is recorded against the user, and pulses are recorded.
     fn of_snapshot(&self) -> Why {
         let (reason, what) = match self.verdict() {
-            Verdict::Fresh { .. } => {
-                let (what, act) = (String::new(), String::new());
-                return Why { reason: "Fresh", what, who: Who::Nobody, act, mend: None };
-            }
+            Verdict::Fresh { account, .. } => return of_account(account),
             Verdict::Stale { .. } => ("NotReached", "the pulses do not reach the user"),
             Verdict::Missing => ("NeverReached", "no pulse has reached the user yet"),
             Verdict::Malformed { .. } => ("SnapshotMalformed", "somebody else wrote into the snapshot"),
@@ -260,8 +279,54 @@ impl Known<'_> {
         Why { what: format!("{} of {}", why.what, self.looked.place.database.in_words()), ..why }
     }
 
+    /// What the last pulse says of those who fail with that code: whether others are synced.
+    fn passing(&self, trouble: &SyncState, code: Code) -> Passing {
+        let since = trouble.failing_since.unwrap_or(trouble.since);
+        let counts = self.pulse.as_ref().map(|pulse| {
+            (pulse.counts.success_count, pulse.errors.get(code.as_str()).copied().unwrap_or_default())
+        });
+        Passing::of(self.looked.now.duration_since(since), counts.unwrap_or_default())
+    }
+
     fn advised(&self, advice: Advice) -> Why {
         let mend = advice.mend(self.user.as_str(), &self.looked.place.database);
         Why { reason: advice.reason, what: advice.what.into(), who: advice.who, act: advice.act.into(), mend }
+    }
+}
+
+/// What there is to know of an account whose figures are fresh.
+fn of_account(account: &Account) -> Why {
+    let Some(what) = blocked(&account.status, account.blocks()) else {
+        let (what, act) = (String::new(), String::new());
+        return Why { reason: "Fresh", what, who: Who::Nobody, act, mend: None };
+    };
+    let act = "the user has to settle that with Alpaca, and nothing may trade for them until then".to_owned();
+    Why { reason: "AccountBlocked", what, who: Who::User, act, mend: None }
+}
+
+/// What keeps an account from trading, whatever its figures are.
+fn blocked(status: &str, blocks: &[&str]) -> Option<String> {
+    match (status == field::ACTIVE, blocks) {
+        (true, []) => None,
+        (true, blocks) => Some(format!("their account is blocked ({})", blocks.join(", "))),
+        (false, []) => Some(format!("their account is {status} at Alpaca")),
+        (false, blocks) => Some(format!("their account is {status} at Alpaca ({})", blocks.join(", "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_that_may_not_trade_is_told_by_what_keeps_it() {
+        for (status, blocks, expected) in [
+            ("ACTIVE", &[][..], None),
+            ("ACTIVE", &["trading_blocked"], Some("their account is blocked (trading_blocked)")),
+            ("ACCOUNT_CLOSED", &[], Some("their account is ACCOUNT_CLOSED at Alpaca")),
+            ("INACTIVE", &["account_blocked"], Some("their account is INACTIVE at Alpaca (account_blocked)")),
+        ] {
+            assert_eq!(blocked(status, blocks).as_deref(), expected);
+        }
     }
 }

@@ -9,10 +9,11 @@ mod text;
 use crate::commands::explain::ask::ask;
 use crate::commands::explain::known::{Known, TenantLine};
 use crate::commands::frame::{Report, run};
-use crate::commands::pulse_check::Looked;
+use crate::commands::pulse_check::{Looked, region};
 use crate::commands::reading::{Unread, read_pulse};
 use crate::config::Place;
 use crate::config::operator_args::ExplainArgs;
+use crate::config::variables::environment;
 use crate::documents::reader::UserView;
 use crate::firestore::{Store, StoreError};
 use crate::limits::deadlines::USER_BUDGET;
@@ -60,7 +61,8 @@ async fn read<'a>(user: &'a DocumentId, place: &'a Place, desk: &Desk<'_>) -> Re
     let last_pulse = pulse.as_ref().map_or(Lookup::Absent, |pulse| Lookup::Found(&pulse.fields));
     let view = view(user, &store, last_pulse).await.map_err(|err| Unread::firestore(place, &err))?;
     let tenant = tenant(&view, (place, &store)).await;
-    let looked = Looked { place, now: store.clock().now(), stale: READERS_CALL_STALE_AFTER };
+    let region = region(environment);
+    let looked = Looked { place, now: store.clock().now(), stale: READERS_CALL_STALE_AFTER, region };
     Ok(Known { user, looked, view, tenant, pulse, asked: None })
 }
 

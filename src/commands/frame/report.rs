@@ -133,7 +133,7 @@ impl Report {
         self.findings.extend(findings);
     }
 
-    /// Adds the one that all comes to, which is told last.
+    /// Adds the one that all comes to, which is told behind all that is no worse.
     pub(crate) fn concludes(&mut self, finding: Finding) {
         self.conclusion = Some(finding);
     }
@@ -151,9 +151,9 @@ impl Report {
     /// Writes the rest, and returns what was found.
     fn end(mut self) -> Ended {
         let (mut findings, used) = (std::mem::take(&mut self.findings), self.used);
+        findings.extend(self.conclusion.take());
         // The worst last: there a terminal's reader looks first.
         findings.sort_by_key(|finding| finding.state);
-        findings.extend(self.conclusion.take());
         let state = worst(&findings);
         if !self.is_logged {
             self.text(|page| {
@@ -388,6 +388,21 @@ mod tests {
             "users": [{"user": "ana"}, {"user": "ben"}], "findings": [finding], "used": used, "state": "failed",
         });
         assert_eq!((serde_json::from_str::<Json>(&object).expect("JSON"), code), (expected, 3));
+    }
+
+    #[test]
+    fn the_worst_comes_last_and_of_equals_what_all_comes_to() {
+        use CheckState::{Failed, Ok, Unknown, Warning};
+        for (found, conclusion, expected) in [
+            (&[(Unknown, "A"), (Ok, "B")][..], (Warning, "C"), ["B", "C", "A"]),
+            (&[(Failed, "A"), (Warning, "B")], (Failed, "C"), ["B", "A", "C"]),
+        ] {
+            let mut report = Report::on(Box::new(Kept::default()), Some(Screen::file()), "x", Some(&place()));
+            found.iter().for_each(|(state, reason)| report.found(Finding::new(*state, reason, "x")));
+            report.concludes(Finding::new(conclusion.0, conclusion.1, "x"));
+            let reasons: Vec<_> = report.end().findings.iter().map(|finding| finding.reason).collect();
+            assert_eq!(reasons, expected);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::commands::standing::{Cause, Condition, Standing};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Users who are named: those who have been failing longest.
@@ -15,8 +16,9 @@ pub(super) struct Gathered {
     pub(super) trouble: BTreeMap<Kind, Group>,
     /// Those in trouble for a cause of ours who have been failing longest, longest first.
     pub(super) longest: Vec<Named>,
-    /// Of those whose figures are stale for it, who has been failing longest.
-    pub(super) longest_stale: Option<Named>,
+    /// For each cause of ours, whom to look at: of those whose figures are stale for it, if any are, who has been failing
+    /// longest.
+    examples: BTreeMap<Kind, Named>,
     /// Those whose figures are stale for a cause of ours.
     pub(super) stale: u64,
     /// How old everybody's figures are; only with `--all`.
@@ -64,7 +66,7 @@ pub(super) struct Ages {
 impl Gathered {
     pub(super) fn new(with_ages: bool) -> Self {
         let ages = with_ages.then(Ages::default);
-        Self { trouble: BTreeMap::new(), longest: Vec::new(), longest_stale: None, stale: 0, ages }
+        Self { trouble: BTreeMap::new(), longest: Vec::new(), examples: BTreeMap::new(), stale: 0, ages }
     }
 
     /// Takes in one user.
@@ -75,16 +77,17 @@ impl Gathered {
         self.stale += u64::from(user.is_stale_of_ours());
         let Some(cause) = user.cause.filter(|_| user.state != Condition::Paused) else { return };
         let kind = Kind { cause, state: user.state, error: user.error };
-        let group = self.trouble.entry(kind).or_insert(Group { users: 0, stale: 0, failing_since: None });
+        let group =
+            self.trouble.entry(kind.clone()).or_insert(Group { users: 0, stale: 0, failing_since: None });
         group.users += 1;
         group.stale += u64::from(user.snapshot == "stale");
         group.failing_since = [group.failing_since, user.failing_since].into_iter().flatten().min();
         if cause == Cause::Ours {
-            self.name(user, now);
+            self.name(kind, user, now);
         }
     }
 
-    fn name(&mut self, user: &Standing<'_>, now: Timestamp) {
+    fn name(&mut self, kind: Kind, user: &Standing<'_>, now: Timestamp) {
         let own = rank(user.failing_since, user.snapshot, now);
         let is_before = |named: &Named| rank(named.failing_since, named.snapshot, now) <= own;
         let place = self.longest.partition_point(is_before);
@@ -92,9 +95,39 @@ impl Gathered {
             self.longest.insert(place, Named::of(user));
             self.longest.truncate(NAMED);
         }
-        if user.is_stale_of_ours() && !self.longest_stale.as_ref().is_some_and(is_before) {
-            self.longest_stale = Some(Named::of(user));
+        let by_staleness = |(since, is_not_stale)| (is_not_stale, since);
+        let is_worse =
+            |named: &Named| by_staleness(rank(named.failing_since, named.snapshot, now)) <= by_staleness(own);
+        if !self.examples.get(&kind).is_some_and(is_worse) {
+            self.examples.insert(kind, Named::of(user));
         }
+    }
+
+    /// Whether everybody was looked at, and there is somebody.
+    pub(super) fn is_of_everybody(&self) -> bool {
+        self.ages.as_ref().is_some_and(|ages| ages.users > 0)
+    }
+
+    /// The kinds of trouble whose cause is ours, by their size, the largest first; none of nobody.
+    pub(super) fn of_ours(&self, size: fn(&Group) -> u64) -> Vec<(&Kind, &Group)> {
+        let is_some = |(kind, group): &(&Kind, &Group)| kind.cause == Cause::Ours && size(group) > 0;
+        let mut kinds: Vec<_> = self.trouble.iter().filter(is_some).collect();
+        kinds.sort_by_key(|(_, group)| Reverse(size(group)));
+        kinds
+    }
+
+    /// Who shows the cause that most users have, of those who are stale, if anybody is.
+    pub(super) fn leads_on(&self) -> Option<&Named> {
+        let stale = self.of_ours(|group| group.stale);
+        let kinds = if stale.is_empty() { self.of_ours(|group| group.users) } else { stale };
+        self.examples.get(kinds.first()?.0)
+    }
+
+    /// All kinds of trouble: first ours, and of each cause the largest first.
+    pub(super) fn by_size(&self) -> Vec<(&Kind, &Group)> {
+        let mut kinds: Vec<_> = self.trouble.iter().collect();
+        kinds.sort_by_key(|(kind, group)| (kind.cause, Reverse(group.users)));
+        kinds
     }
 
     /// Users in trouble for that cause.
@@ -206,7 +239,7 @@ mod tests {
             ..failing(id, Cause::Ours, since)
         };
         let unseen = Standing { failing_since: None, ..failing("unseen", Cause::Ours, 0) };
-        for (users, order, stale) in [
+        for (users, order, example) in [
             (
                 vec![never("a", 30), failing("b", Cause::Ours, 10), never("c", 20)],
                 &["b", "c", "a"][..],
@@ -225,17 +258,13 @@ mod tests {
                 Some("c"),
             ),
             (vec![unseen, never("a", 10)], &["a", "unseen"], Some("unseen")),
-            (vec![never("a", 10)], &["a"], None),
+            (vec![never("a", 10)], &["a"], Some("a")),
         ] {
             let mut gathered = Gathered::new(false);
             users.iter().for_each(|user| gathered.add(user, at(1000)));
             let named: Vec<_> = gathered.longest.iter().map(|named| named.user_id.as_str()).collect();
             assert_eq!(named, order);
-            assert_eq!(
-                gathered.longest_stale.as_ref().map(|named| named.user_id.as_str()),
-                stale,
-                "{order:?}"
-            );
+            assert_eq!(gathered.leads_on().map(|named| named.user_id.as_str()), example, "{order:?}");
         }
     }
 
@@ -250,7 +279,7 @@ mod tests {
             &Standing { state: Condition::Paused, cause: Some(Cause::User), ..user("paused") },
             at(1000),
         );
-        let groups: Vec<_> = gathered.trouble.values().copied().collect();
+        let groups: Vec<_> = gathered.by_size().into_iter().map(|(_, group)| *group).collect();
         assert_eq!(groups, [Group { users: 3, stale: 3, failing_since: Some(at(10)) }]);
     }
 

@@ -1,7 +1,7 @@
 //! How a status is told.
 
 use crate::commands::frame::{Column, GLUE, Page, Report, Table, brief, grouped, in_words, point};
-use crate::commands::standing::Cause;
+use crate::commands::status::at_work::AtWork;
 use crate::commands::status::gathered::{Ages, Gathered, Group, Kind, Named};
 use crate::documents::pulse_view::PulseView;
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +30,15 @@ pub(super) fn pulse(report: &mut Report, pulse: Option<&PulseView>, now: Timesta
         None => page.pair("last pulse", "none"),
         Some(pulse) => pulse_text(page, pulse, now),
     });
+}
+
+/// The one that has not ended, if there is one.
+pub(super) fn at_work(report: &mut Report, found: Option<&AtWork>, now: Timestamp) {
+    report.field("current_pulse", &found);
+    let Some(AtWork { execution, claimed_at }) = found else { return };
+    let age = in_words(now.duration_since(*claimed_at));
+    let text = format!("execution {execution} began {age} ago, and has not ended yet");
+    report.text(|page| page.pair("at work", &text));
 }
 
 fn pulse_json(pulse: &PulseView) -> Json {
@@ -75,7 +84,7 @@ fn pulse_text(page: &mut Page, pulse: &PulseView, now: Timestamp) {
 
 /// The users.
 pub(super) fn users(report: &mut Report, gathered: &mut Gathered, now: Timestamp) {
-    report.field("trouble", &gathered.trouble.iter().map(group_json).collect::<Vec<_>>());
+    report.field("trouble", &gathered.by_size().into_iter().map(group_json).collect::<Vec<_>>());
     report.field("longest_failing", &gathered.longest);
     report.field("stale_users", &gathered.stale);
     if let Some(ages) = &mut gathered.ages {
@@ -88,7 +97,7 @@ pub(super) fn users(report: &mut Report, gathered: &mut Gathered, now: Timestamp
             page.gap();
             page.heading("In trouble");
             let rows: Vec<_> =
-                gathered.trouble.iter().map(|(kind, group)| group_row(kind, group, now)).collect();
+                gathered.by_size().into_iter().map(|(kind, group)| group_row(kind, group, now)).collect();
             Table::new(&TROUBLE).rows(page, &rows);
         }
         if !gathered.longest.is_empty() {
@@ -116,10 +125,7 @@ fn group_row(kind: &Kind, group: &Group, now: Timestamp) -> Vec<String> {
         grouped(group.users),
         kind.state.as_str().to_owned(),
         kind.error.unwrap_or_default().to_owned(),
-        match kind.cause {
-            Cause::Ours => "ours".to_owned(),
-            Cause::User => "theirs".to_owned(),
-        },
+        kind.cause.in_words().to_owned(),
         grouped(group.stale),
         since(group.failing_since, now),
     ]

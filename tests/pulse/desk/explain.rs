@@ -2,9 +2,12 @@
 
 use super::{TEN_MINUTES, findings};
 use crate::world::{World, off, sandbox, secret_of};
-use alpaca_pulse::firestore::values::text;
+use alpaca_pulse::firestore::values::{text, timestamp};
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
 use pulse_sandbox::alpaca::Profile;
 use pulse_sandbox::secret_manager::VersionState;
+use serde_json::json;
 
 /// What breaks a user's sync.
 #[derive(Clone, Copy)]
@@ -180,6 +183,57 @@ async fn a_user_who_fails_and_is_still_fresh_is_a_warning_and_no_failure() {
     assert_eq!((&object["state"], &object["snapshot"]["verdict"]), (&"warning".into(), &"fresh".into()));
 }
 
+/// That it passes by itself is no answer for ever, and what is one user's is no outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_not_passed_for_half_an_hour_has_somebody_who_has_to_act() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.user("zoe").await;
+    world.pulse().await;
+    world.fault("alpaca:error=503,user=ana");
+    world.pulse().await;
+    let since = [("failing_since", timestamp(Timestamp::now() - SignedDuration::from_mins(31)))];
+    world.patch("users/ana/alpacaAccounts/sync", since).await;
+    for args in [&["explain", "ana"][..], &["explain", "ana", "--ask"]] {
+        let (object, _) = world.look(args).await;
+        let conclusion = &object["conclusion"];
+        assert_eq!(
+            (&conclusion["reason"], &conclusion["who"]),
+            (&"BrokerUnavailable".into(), &"operator".into())
+        );
+        let (sentence, mend) = (conclusion["sentence"].to_string(), conclusion["mend"].to_string());
+        assert!(sentence.contains("the request id that the log has"), "{sentence}");
+        assert!(mend.contains("gcloud logging read") && mend.contains("ana"), "{mend}");
+    }
+}
+
+/// Figures of now are no promise that the account may trade.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_account_is_told_however_fresh_its_figures_are() {
+    let world = sandbox().await;
+    for (user, status, is_blocked) in [("ana", "ACTIVE", true), ("ben", "ACCOUNT_CLOSED", false)] {
+        world.user(user).await;
+        let body = json!({
+            "id": format!("account-of-{user}"), "status": status, "currency": "USD", "equity": "101.5",
+            "buying_power": "200", "cash": "50", "trading_blocked": is_blocked, "account_blocked": false,
+        });
+        let (status, body) = (StatusCode::OK, body.to_string().into());
+        world.account(user, Profile::Fixed { status, body });
+    }
+    world.pulse().await;
+    for (user, what) in [("ana", "trading_blocked"), ("ben", "ACCOUNT_CLOSED")] {
+        let (object, exit) = world.look(&["explain", user]).await;
+        let conclusion = &object["conclusion"];
+        assert_eq!(
+            (&conclusion["reason"], &conclusion["who"]),
+            (&"AccountBlocked".into(), &"user".into()),
+            "{conclusion}"
+        );
+        assert!(conclusion["sentence"].to_string().contains(what), "{conclusion}");
+        assert_eq!((&object["state"], exit), (&"warning".into(), Some(0)));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_stopped_is_the_cause_unless_the_user_has_one_of_their_own() {
     let world = sandbox().await;
@@ -199,7 +253,7 @@ async fn a_job_that_stopped_is_the_cause_unless_the_user_has_one_of_their_own() 
         let conclusion = &object["conclusion"];
         assert_eq!((&conclusion["reason"], exit), (&reason.into(), Some(3)), "{user}");
         let next = conclusion["next"].as_str().expect("a text");
-        assert!(next.ends_with("once the job comes round"), "{next}");
+        assert!(next.ends_with("once that is mended"), "{next}");
         let late: Vec<_> =
             findings(&object).into_iter().filter(|(reason, _)| reason == "PulseLate").collect();
         assert_eq!(late.len(), 1, "told once");

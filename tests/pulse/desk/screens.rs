@@ -2,7 +2,7 @@
 
 use super::TEN_MINUTES;
 use crate::terminal::{plain, run_on_terminal};
-use crate::world::{World, sandbox};
+use crate::world::{World, off, sandbox};
 use alpaca_pulse::firestore::values::text;
 
 /// As long as those of Firebase, and one that fits into no table.
@@ -55,13 +55,35 @@ async fn everything_fits_a_terminal_of_80_and_of_160_columns() {
 async fn a_narrow_terminal_says_what_it_leaves_out_and_a_pipe_gets_all() {
     let world = world().await;
     let narrow = world.on_terminal(&["users"], 80).await.1;
-    assert!(narrow.contains("ENV and TENANT: too wide for this screen"), "{narrow}");
+    assert!(narrow.contains("CAUSE, ENV and TENANT: too wide for this screen"), "{narrow}");
     assert!(!narrow.contains("tenant-of-acme"));
     let wide = world.on_terminal(&["users"], 160).await.1;
-    assert!(wide.contains("tenant-of-acme") && !wide.contains("too wide"), "{wide}");
+    assert!(
+        wide.contains("tenant-of-acme") && wide.contains("  ours  ") && !wide.contains("too wide"),
+        "{wide}"
+    );
     let piped = world.told(&["users"]).await.stdout;
     let lines: Vec<_> = piped.lines().filter(|line| line.ends_with("tenant-of-acme")).collect();
     assert_eq!(lines.len(), IDS.len(), "a line a user: {piped}");
+}
+
+/// Whoever types a user's id is told why nothing happened, and what would help.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_for_one_user_says_what_is_with_that_user() {
+    let world = sandbox().await;
+    for user in ["ana", "ben"] {
+        world.user(user).await;
+    }
+    world.patch("users/ana", [("sync_enabled", off())]).await;
+    let (_, shown) = world.on_terminal(&["sync", "--user=ana"], 160).await;
+    let resume = format!("$ pulse user resume ana --project={}", world.project);
+    assert!(shown.contains("paused: 1 user") && shown.contains(&resume), "{shown}");
+    let (_, shown) = world.on_terminal(&["sync"], 160).await;
+    assert!(!shown.contains("user resume"), "of all, that is as it should be: {shown}");
+    world.fault("firestore/Commit:error=INVALID_ARGUMENT,user=ben");
+    let (_, shown) = world.on_terminal(&["sync", "--user=ben"], 160).await;
+    assert!(shown.contains("InvalidArgument") && !shown.contains("pulse doctor"), "{shown}");
+    assert!(shown.contains("  users/ben/alpacaAccounts/snapshot\n"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

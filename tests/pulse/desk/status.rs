@@ -2,6 +2,7 @@
 
 use super::{TEN_MINUTES, findings};
 use crate::world::{World, off, sandbox, secret_of};
+use alpaca_pulse::firestore::values::text;
 use jiff::SignedDuration;
 use pulse_sandbox::alpaca::Profile;
 use pulse_sandbox::call::Service;
@@ -15,10 +16,7 @@ async fn reasons(world: &World, args: &[&str]) -> (Vec<String>, Option<i32>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_follows_the_last_pulse_and_the_users_whose_trouble_is_ours() {
     let world = sandbox().await;
-    assert_eq!(
-        reasons(&world, &["status"]).await,
-        (vec!["NobodyStale".into(), "PulseNever".into()], Some(3))
-    );
+    assert_eq!(reasons(&world, &["status"]).await, (vec!["UsersStale".into(), "PulseNever".into()], Some(3)));
     world.crowd(20);
     world.user("ana").await;
     world.pulse().await;
@@ -75,12 +73,12 @@ async fn few_documents_are_read_unless_all_are_asked_for() {
     world.fault("alpaca:error=503,user=user-0004");
     world.pulse().await;
     let (object, _) = world.look(&["status"]).await;
-    // The pulse, two records of trouble, and for each of the two their document and their snapshot.
-    assert_eq!(object["used"]["firestore_reads"], 7);
+    // The pulse that ended and the one that may be at work, two records of trouble, and for each of the two their document and their snapshot.
+    assert_eq!(object["used"]["firestore_reads"], 8);
     assert_eq!(world.calls(Service::Firestore, "Commit"), world.calls(Service::Firestore, "Commit"));
     let told = world.told(&["status", "--all"]).await;
     assert!(told.stderr.contains("reading about 122 documents for 60 users"), "{}", told.stderr);
-    assert!(told.stdout.contains("reads 125 documents"), "{}", told.stdout);
+    assert!(told.stdout.contains("reads 126 documents"), "{}", told.stdout);
     let (object, _) = world.look(&["status", "--all"]).await;
     let ages = &object["ages"];
     assert_eq!((&ages["users"], &ages["missing"], &ages["malformed"]), (&json!(60), &json!(0), &json!(0)));
@@ -111,6 +109,42 @@ async fn users_that_cannot_be_listed_are_unknown_while_the_pulse_is_told() {
     assert_eq!(findings(&object), expected.map(|(reason, state)| (reason.to_owned(), state.to_owned())));
     assert_eq!(exit, Some(1));
     assert!(object["findings"][3]["sentence"].to_string().contains("deploy firestore.indexes.json"));
+}
+
+/// The root comes last, and what depends on it is not called fine.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_pulse_comes_nobody_is_called_fresh() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.pulse().await;
+    world.age_pulse(TEN_MINUTES).await;
+    world.age_snapshot("ana", TEN_MINUTES).await;
+    let (object, exit) = world.look(&["status"]).await;
+    let expected = [("PulseWorked", "ok"), ("UsersStale", "skipped"), ("PulseLate", "failed")];
+    assert_eq!(findings(&object), expected.map(|(reason, state)| (reason.to_owned(), state.to_owned())));
+    assert_eq!(exit, Some(3));
+    let (reasons, _) = reasons(&world, &["status", "--all"]).await;
+    assert_eq!(reasons, ["PulseWorked", "UsersStale", "PulseLate"]);
+    let (object, exit) = world.look(&["users"]).await;
+    assert_eq!(findings(&object), [("PulseLate".to_owned(), "warning".to_owned())]);
+    assert_eq!(exit, Some(0));
+    world.delete("ops/last_pulse").await;
+    let (object, _) = world.look(&["users"]).await;
+    assert_eq!(findings(&object), [("PulseNever".to_owned(), "warning".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pulse_that_is_at_work_is_told() {
+    let world = sandbox().await;
+    world.user("ana").await;
+    world.pulse().await;
+    let (object, _) = world.look(&["status"]).await;
+    assert_eq!(object["current_pulse"], serde_json::Value::Null, "it has ended");
+    world.put("ops/current_pulse", [("execution", text("pulse-y"))]).await;
+    let (object, exit) = world.look(&["status"]).await;
+    assert_eq!((&object["current_pulse"]["execution"], exit), (&json!("pulse-y"), Some(0)));
+    let told = world.told(&["status"]).await;
+    assert!(told.stdout.contains("at work       execution pulse-y began "), "{}", told.stdout);
 }
 
 /// As a job it is no reason for a retry, and the log has it.

@@ -72,7 +72,10 @@ async fn a_line_says_all_that_is_known() {
     let told = world.told(&["users"]).await;
     let line = told.stdout.lines().find(|line| line.starts_with("eve")).expect("a line");
     let cells: Vec<_> = line.split_whitespace().collect();
-    assert_eq!(cells, ["eve", "incomplete", "account_incomplete", cells[3], "10m", "paper", "acme"]);
+    assert_eq!(
+        cells,
+        ["eve", "incomplete", "account_incomplete", "theirs", cells[4], "10m", "paper", "acme"]
+    );
 }
 
 /// The record of somebody who was deleted is nobody's trouble.
