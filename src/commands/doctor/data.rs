@@ -1,9 +1,9 @@
 //! What is found out by doing what the job does: documents, a query, a secret, Alpaca's hosts.
 
 use crate::commands::doctor::site::Site;
-use crate::commands::doctor::skipped::skip;
 use crate::commands::doctor::writes::LastPulse;
 use crate::commands::frame::{CheckState, Finding};
+use crate::commands::reading;
 use crate::config::Place;
 use crate::config::filter::UserFilter;
 use crate::firestore::query::Pages;
@@ -28,7 +28,7 @@ const OF_FIRESTORE: [&str; 3] = ["TroubleQuery", "Secrets", "Clock"];
 
 /// All of them, because of the identity.
 pub(super) fn skipped() -> impl Iterator<Item = Finding> {
-    ["Firestore"].into_iter().chain(OF_FIRESTORE).map(|check| skip(check, "Identity"))
+    ["Firestore"].into_iter().chain(OF_FIRESTORE).map(|check| reading::skipped(check, "Identity"))
 }
 
 /// What was found, and when the last pulse ended, unless Firestore did not say.
@@ -36,7 +36,7 @@ pub(super) async fn look(site: &Site<'_>, desk: &Desk<'_>) -> (Vec<Finding>, Opt
     let (store, at) = match reach(site, desk).await {
         Ok(reached) => reached,
         Err(finding) => {
-            let skipped = OF_FIRESTORE.map(|check| skip(check, "Firestore"));
+            let skipped = OF_FIRESTORE.map(|check| reading::skipped(check, "Firestore"));
             return ([finding].into_iter().chain(skipped).collect(), None);
         }
     };

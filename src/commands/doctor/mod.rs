@@ -7,7 +7,6 @@ mod judge;
 mod project;
 mod schedule;
 mod site;
-mod skipped;
 mod start;
 mod writes;
 

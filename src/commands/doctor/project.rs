@@ -5,9 +5,9 @@ use crate::commands::doctor::job::{self, Wanted};
 use crate::commands::doctor::judge::{self, ANOTHER, Judged, word};
 use crate::commands::doctor::schedule::{self, Started};
 use crate::commands::doctor::site::Site;
-use crate::commands::doctor::skipped::skip;
 use crate::commands::doctor::writes::{self, LastPulse, RIGHTS};
 use crate::commands::frame::{CheckState, Finding};
+use crate::commands::reading;
 use crate::config::AdminApi;
 use crate::config::doctor_args::USUAL_JOB;
 use crate::model::suggested::argument;
@@ -53,7 +53,7 @@ impl Deployed {
 impl Project<'_> {
     /// All of them, because of the identity.
     pub(super) fn skipped() -> impl Iterator<Item = Finding> {
-        CHECKS.into_iter().map(|check| skip(check, "Identity"))
+        CHECKS.into_iter().map(|check| reading::skipped(check, "Identity"))
     }
 
     pub(super) async fn look(&self) -> Vec<Finding> {
@@ -68,7 +68,7 @@ impl Project<'_> {
         let another = database.as_ref().ok().filter(|answer| !judge::is_usable(answer)).map(|_| ANOTHER);
         let database = self.of_database(database);
         let of_database = match database.state {
-            CheckState::Failed => OF_THE_DATABASE.map(|check| skip(check, "Database")),
+            CheckState::Failed => OF_THE_DATABASE.map(|check| reading::skipped(check, "Database")),
             _ => [indexes, expiry, rules],
         };
         let writes = self.writes(&policy, rights, deployed.as_ref());
@@ -106,7 +106,7 @@ impl Project<'_> {
             Ok(fields) => fields,
             Err(err) => {
                 let unknown = self.finding("Indexes", Err(err), (right, &mend), judge::expiry);
-                return (unknown, skip("Expiry", "Indexes"));
+                return (unknown, reading::skipped("Expiry", "Indexes"));
             }
         };
         let judged = |indexes: &Json| judge::indexes(&fields, indexes);
@@ -156,7 +156,7 @@ impl Project<'_> {
     /// The job's own rights as the job, else those that the policy gives its account: whoever looks needs none to write.
     fn writes(&self, policy: &Answer, rights: Answer, deployed: Option<&Deployed>) -> Finding {
         let check = "Writes";
-        let Some(pulse) = self.pulse else { return skip(check, "Firestore") };
+        let Some(pulse) = self.pulse else { return reading::skipped(check, "Firestore") };
         let gap = deployed.map_or_else(|| schedule::gap(None), Deployed::gap);
         let shown = pulse.shows(gap);
         if self.site.is_job {
@@ -165,7 +165,7 @@ impl Project<'_> {
         }
         let found = match (deployed.map(|deployed| &deployed.job), policy) {
             (Some(Err(AdminError::Replaced)), _) => return self.unseen(check, &AdminError::Replaced, ""),
-            (None | Some(Err(_)), _) => return skip(check, "Job"),
+            (None | Some(Err(_)), _) => return reading::skipped(check, "Job"),
             (Some(Ok(_)), Err(err)) => self.unseen(check, err, GET_POLICY),
             (Some(Ok(job)), Ok(policy)) => {
                 let account = word(&job["template"]["template"], "serviceAccount");
@@ -206,7 +206,7 @@ impl Project<'_> {
         let Some(deployed) = deployed else {
             let sentence = "Say where the job is: --region. This lists all jobs with their regions:";
             let unknown = Finding::new(CheckState::Unknown, "Job", sentence);
-            return (unknown.mended_by(jobs), skip("Schedule", "Job"));
+            return (unknown.mended_by(jobs), reading::skipped("Schedule", "Job"));
         };
         let gap = deployed.gap();
         let Deployed { name, region, job, executions, trigger } = deployed;
@@ -216,7 +216,7 @@ impl Project<'_> {
                 self.site.args.job
             );
             let missing = Finding::new(CheckState::Failed, "Job", sentence);
-            return (missing.mended_by(jobs), skip("Schedule", "Job"));
+            return (missing.mended_by(jobs), reading::skipped("Schedule", "Job"));
         }
         let is_loop = job.as_ref().ok().map(job::is_loop);
         let schedule = self.schedule(trigger, (&name, &region), is_loop);
