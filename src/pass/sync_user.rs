@@ -45,7 +45,8 @@ use tokio::time::Instant;
 ///    (Firestore unavailable, everything forbidden), the user fails. Where the rules do not allow the tenant's
 ///    document, a line says so (DEBUG for a second member, mostly WARNING else) and the user is synced without it; with
 ///    `--legacy-tenant-path off` there is none. In a pass over everybody a member takes it over (INFO) if `owner_uid`
-///    names them, or if it names no member, the owner is gone and the figures are over 5 min old; that an owner who
+///    names them, or if it names no member, the owner is gone and the figures are older than they promise (5 min; in a loop with
+///    `--readers fresh-until` more); that an owner who
 ///    stays has old ones is a WARNING, once an hour.
 ///
 /// Nothing is written of an account that was read more than 10 s after the question, or after the user's time: whoever
@@ -66,7 +67,7 @@ use tokio::time::Instant;
 /// | | `NotLookedAt`: no keys when last looked, and the pass was stopped before their turn | INFO "Skipped" | skipped | the same |
 /// | | `Missing`: named by a person, but there is none | ERROR "Failed" | failed, `user_unknown` | |
 /// | [`LeftAlone`] after the keys were read | the secret still holds the keys that Alpaca rejects: it is not asked | INFO "Skipped" | skipped, `needs_reauth` | as `WaitsForReauth` |
-/// | the same after Alpaca was asked | `Gone`: in a loop, the snapshot that it wrote was deleted, and so was the user | INFO "Skipped" | skipped | none |
+/// | the same after Alpaca was asked | `Gone`: in a loop, the snapshot that it wrote was deleted, and so was the user; who was created again meanwhile is another | INFO "Skipped" | skipped | none; the other is read by name |
 /// | the same before or after | `Gone`, `Paused` or `UnreadableSwitch`: a loop kept the user, did not read them in this pass, and is about to tell and record `keys_missing`, `keys_forbidden`, `keys_disabled` or `broker_rejected`, which was not recorded of them. Then it looks first whether the document is still there, by name, and forgets the keys if not, or if it is paused; if it cannot be read, the failure counts | as of those | skipped | none; the same |
 /// | [`SyncOutcome::Synced`] | all steps; with figures an account of any status | INFO "Successfully synced" | success | all steps |
 /// | [`SyncOutcome::Unchanged`] | in a loop: the documents that it wrote say it already, and are young enough | the same | success, `unchanged` | all steps |
@@ -110,7 +111,8 @@ use tokio::time::Instant;
 ///
 /// Where the states could not be read ([`PreviousState::Unknown`](crate::model::sync_state::PreviousState)), an ERROR
 /// says so once. For users after that point, as always for the legacy account, nothing is recorded, nothing is skipped
-/// as unchanged, a success ends no state, who is rejected is asked again, and the guard counts no rejection.
+/// as unchanged, no snapshot promises more than 300 s, a success ends no state, who is rejected is asked again, and the
+/// guard counts no rejection.
 pub(crate) async fn sync_user(
     pass: Arc<PassContext>,
     user: Box<UserRecord>,
